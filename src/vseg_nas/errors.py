@@ -18,4 +18,4 @@ class RunError(UserError):
 
 
 class NonFiniteError(ArithmeticError):
-    """A loss or a metric became NaN or infinite: the candidate's fault, not the user's and not ours."""
+    """A loss or a metric became NaN or infinite: in a search the candidate's fault, not the user's and not ours."""

@@ -1,0 +1,171 @@
+"""A cell as data: layers of five tokens that check themselves, compare as networks and travel as JSON.
+
+Nothing here builds tensors. Every layer is read by a later one or is an output of the cell: none is pruned.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from reprlib import repr as brief  # bounded: what was found may come from anybody's file
+from typing import Literal, NamedTuple, Self
+
+from vseg_nas.space import strict_json
+from vseg_nas.space.canonical import canonical_layers
+from vseg_nas.space.vocabulary import (
+    AGGREGATION_SYMBOLS,
+    AGGREGATIONS,
+    INPUT_SYMBOLS,
+    INPUTS,
+    OPERATION_SYMBOLS,
+    OPERATIONS,
+    TOKENS_PER_LAYER,
+)
+
+Width = int | Literal["native"]
+
+FORMAT = 1
+MAX_LAYERS = 10  # twice the paper's; bounds the search for the canonical form too
+MAX_WIDTH = 1024
+
+
+class Layer(NamedTuple):
+    """Applies op1 to input1 and op2 to input2 and aggregates the two results (section 3.2)."""
+
+    input1: int
+    input2: int
+    op1: int
+    op2: int
+    aggregation: int
+
+
+def layer_token_sizes(index: int) -> tuple[int, int, int, int, int]:
+    """How many values each token of layer ``index`` can take; it reads inputs and earlier layers."""
+    pool = len(INPUTS) + index
+    return pool, pool, len(OPERATIONS), len(OPERATIONS), len(AGGREGATIONS)
+
+
+def check_size(layers: int, width: object) -> None:
+    """Raises `ValueError` unless a cell may have this many layers and this width."""
+    if type(layers) is not int or not 1 <= layers <= MAX_LAYERS:
+        raise ValueError(f"layers: found {brief(layers)}, expected 1..{MAX_LAYERS}")
+    if width != "native" and (type(width) is not int or not 1 <= width <= MAX_WIDTH):
+        raise ValueError(f"width: found {brief(width)}, expected 1..{MAX_WIDTH} or 'native'")
+
+
+@dataclass(frozen=True)
+class Genotype:
+    """A dynamic cell's layout.
+
+    Equality compares spellings; two genotypes with the same `key` are the same network.
+
+    Attributes:
+        layers: in order; an input token of 5 + i reads layer i.
+        width: channels inside the cell, or ``"native"`` to keep those of the inputs.
+
+    Raises:
+        ValueError: on construction, with the place, what was found and what was expected.
+    """
+
+    layers: tuple[Layer, ...]
+    width: Width = 64
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be built, so that an invalid candidate never exists."""
+        if type(self.layers) is not tuple:
+            raise ValueError(f"layers: found {type(self.layers).__name__}, expected a tuple of Layer")
+        check_size(len(self.layers), self.width)
+        for index, layer in enumerate(self.layers):
+            if not isinstance(layer, Layer):
+                raise ValueError(f"layer {index}: found {brief(layer)}, expected a Layer")
+            for name, token, size in zip(Layer._fields, layer, layer_token_sizes(index), strict=True):
+                if type(token) is not int or not 0 <= token < size:
+                    raise ValueError(
+                        f"layer {index}, {name}: found {brief(token)}, expected an integer in 0..{size - 1}"
+                    )
+
+    @classmethod
+    def from_tokens(cls, tokens: Sequence[int], width: Width = 64) -> Self:
+        """Reads five tokens a layer: input1, input2, op1, op2, aggregation."""
+        if len(tokens) % TOKENS_PER_LAYER:
+            raise ValueError(f"tokens: found {len(tokens)}, expected a multiple of {TOKENS_PER_LAYER}")
+        starts = range(0, len(tokens), TOKENS_PER_LAYER)
+        return cls(tuple(Layer(*tokens[start : start + TOKENS_PER_LAYER]) for start in starts), width)
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """All tokens in the order the controller emits them."""
+        return tuple(token for layer in self.layers for token in layer)
+
+    @property
+    def _sources(self) -> frozenset[int]:
+        return frozenset(source for layer in self.layers for source in (layer.input1, layer.input2))
+
+    @property
+    def reads(self) -> frozenset[int]:
+        """Ids of the cell's inputs that some layer reads."""
+        return self._sources & frozenset(range(len(INPUTS)))
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """Indices of the layers that no layer reads, ascending; the cell concatenates them."""
+        sources = self._sources
+        return tuple(index for index in range(len(self.layers)) if len(INPUTS) + index not in sources)
+
+    @cached_property
+    def key(self) -> str:
+        """Equal exactly for genotypes that are the same network up to weights; safe as a file name."""
+        layers = canonical_layers(self.layers)
+        return "_".join([str(self.width), *(".".join(map(str, layer)) for layer in layers)])
+
+    def expression(self) -> str:
+        """One line, such as ``a = cat(sep3(prev_dec), l2); b = attend(deform(a), gap(l4)); out = b``."""
+        names = [*INPUT_SYMBOLS, *(chr(ord("a") + index) for index in range(len(self.layers)))]
+
+        def side(source: int, op: int) -> str:
+            return f"{OPERATION_SYMBOLS[op]}({names[source]})" if OPERATION_SYMBOLS[op] else names[source]
+
+        lines = [
+            f"{names[len(INPUTS) + index]} = {AGGREGATION_SYMBOLS[layer.aggregation]}"
+            f"({side(layer.input1, layer.op1)}, {side(layer.input2, layer.op2)})"
+            for index, layer in enumerate(self.layers)
+        ]
+        outputs = ", ".join(names[len(INPUTS) + index] for index in self.outputs)
+        return "; ".join([*lines, f"out = {outputs}"])
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data: format version, width, one list of five tokens per layer."""
+        return {"format": FORMAT, "width": self.width, "layers": [list(layer) for layer in self.layers]}
+
+    @classmethod
+    def from_dict(cls, data: object) -> Self:
+        """Inverse of `to_dict`.
+
+        Raises:
+            ValueError: another schema or format version, or an invalid cell.
+        """
+        expected = ["format", "layers", "width"]
+        if not isinstance(data, dict) or sorted(map(str, data)) != expected:
+            found = brief(sorted(map(str, data))) if isinstance(data, dict) else type(data).__name__
+            raise ValueError(f"genotype: found {found}, expected an object with the keys {expected}")
+        if type(data["format"]) is not int or data["format"] != FORMAT:
+            raise ValueError(f"format: found {brief(data['format'])}, expected {FORMAT}")
+        if not isinstance(data["layers"], list):
+            raise ValueError(f"layers: found {type(data['layers']).__name__}, expected a list")
+        for index, layer in enumerate(data["layers"]):
+            if not isinstance(layer, list) or len(layer) != TOKENS_PER_LAYER:
+                raise ValueError(f"layer {index}: found {brief(layer)}, expected a list of {TOKENS_PER_LAYER} integers")
+        return cls(tuple(Layer(*layer) for layer in data["layers"]), data["width"])
+
+    def to_json(self) -> str:
+        """`to_dict` as one line of JSON."""
+        return json.dumps(self.to_dict())
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Inverse of `to_json`, for text from anywhere: at most 64 kB, strict schema.
+
+        Raises:
+            ValueError: the text is too long, not JSON, of another schema, or an invalid cell.
+        """
+        return cls.from_dict(strict_json.loads(text))
