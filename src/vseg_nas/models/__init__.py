@@ -1,0 +1,1 @@
+"""Networks: the static segmenter and the dynamic cells."""

@@ -1,0 +1,136 @@
+"""The aggregations of Table 2: (x1, x2), both (B, C, H, W), -> (B, C, H, W), any H and W, any B.
+
+Legend: B clips, C channels, H, W.
+"""
+
+from collections.abc import Callable
+from functools import reduce
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vseg_nas.space.vocabulary import AGGREGATIONS
+
+
+class ParamSum(nn.Module):
+    """``a * x1 + b * x2`` with one learned weight per channel and side, from 1."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.ones(channels, 1, 1))
+        self.b = nn.Parameter(torch.ones(channels, 1, 1))
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """Sums."""
+        return self.a * x1 + self.b * x2
+
+
+class Concat(nn.Module):
+    """Concatenation, batch norm, ReLU, 1x1 convolution back to C channels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(2 * channels)
+        self.conv = nn.Conv2d(2 * channels, channels, 1, bias=False)
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """Concatenates and reduces."""
+        out: Tensor = self.conv(F.relu(self.norm(torch.cat((x1, x2), 1))))
+        return out
+
+
+class Predictive(nn.Module):
+    """Filters x2 with a 3x3 kernel per pixel, shared by all channels, that a convolution predicts from x1.
+
+    The nine weights of a pixel are a softmax: each output is a weighted mean of its neighbourhood.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.kernels = nn.Conv2d(channels, 9, 3, padding=1)
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """Predicts the kernels and applies them."""
+        return local_filter(x2, self.kernels(x1).softmax(1))
+
+
+def local_filter(x: Tensor, kernels: Tensor) -> Tensor:
+    """Filters (B, C, H, W) with (B, 9, H, W), the 3x3 kernel of each pixel row by row; zeros outside."""
+    height, width = x.shape[-2:]
+    padded = F.pad(x, (1, 1, 1, 1))
+    # Nine shifted views of one padded map: unfolding would keep nine copies for the backward pass.
+    views = (padded[:, :, i : i + height, j : j + width] for i in range(3) for j in range(3))
+    return reduce(torch.add, map(torch.mul, kernels.unsqueeze(2).unbind(1), views))
+
+
+class AffineBilinear(nn.Module):
+    """Samples x1 on an affine grid that two linear layers predict from the mean of x2; zeros outside.
+
+    They predict the deviation from the identity and start at zero, so at first this returns x1.
+    """
+
+    def __init__(self, channels: int, hidden: int = 32) -> None:
+        super().__init__()
+        last = nn.Linear(hidden, 6)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.deviation = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(inplace=True), last)
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """Predicts the grid and samples."""
+        grid = affine_grid(self.deviation(x2.mean((2, 3))), x1.shape[-2], x1.shape[-1])
+        sampled = F.grid_sample(x1.to(grid.dtype), grid, "bilinear", "zeros", align_corners=False)
+        return sampled.to(x1.dtype)
+
+
+def affine_grid(deviation: Tensor, height: int, width: int) -> Tensor:
+    """Sampling grid (B, H, W, 2) of ``identity + deviation``, an affine map (B, 6); corners not aligned.
+
+    At least float32, unlike `torch.nn.functional.affine_grid`, whose matrix product autocast runs in half
+    precision: too coarse for positions.
+    """
+    dtype = torch.promote_types(deviation.dtype, torch.float32)
+    x, y = ((2 * torch.arange(size, device=deviation.device, dtype=dtype) + 1) / size - 1 for size in (width, height))
+    y = y[:, None]
+    a, b, c, d, e, f = deviation[:, :, None, None].unbind(1)
+    return torch.stack((x + (a * x + b * y + c), y + (d * x + e * y + f)), -1)
+
+
+class Conv3d(nn.Module):
+    """2x3x3 convolution over the two inputs stacked in depth, batch norm, ReLU.
+
+    The kernel spans the whole depth, so this is one 3x3 convolution over the 2C concatenated channels.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2 * channels, channels, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """Stacks and convolves."""
+        return F.relu(self.norm(self.conv(torch.cat((x1, x2), 1))))
+
+
+class DenseAttention(nn.Module):
+    """``x1 * sigmoid(x2)``; no parameters."""
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """Gates x1."""
+        return x1 * x2.sigmoid()
+
+
+_BUILDERS: dict[str, Callable[[int], nn.Module]] = {
+    "param_sum": ParamSum,
+    "concat": Concat,
+    "predictive": Predictive,
+    "affine_bilinear": AffineBilinear,
+    "conv_3d": Conv3d,
+    "dense_attention": lambda _: DenseAttention(),
+}
+
+
+def build_aggregation(agg_id: int, channels: int) -> nn.Module:
+    """Aggregation ``agg_id`` of the vocabulary for C = ``channels``."""
+    return _BUILDERS[AGGREGATIONS[agg_id]](channels)

@@ -1,0 +1,124 @@
+"""The decoder of arch2, the static network that the cells are attached to (Figure 2).
+
+A decoder is three *blocks*, each joining two nodes of the decoder's pool (taps, then earlier blocks) through two
+*cells* with weights of their own. Blocks that no later block reads are concatenated and become dec.
+
+Legend: B clips, C channels, H, W, K classes.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vseg_nas.models.layers import GlobalAveragePool, conv_bn_relu, resize_to_largest
+from vseg_nas.models.mobilenet_v2 import TAP_CHANNELS
+
+DEC_CHANNELS = 64
+
+# The found decoder cell: op on x, then (pool index p, pool index q, op on p, op on q); each entry adds three nodes.
+_FIRST_OP = "conv_3x3_rate_3"
+_ENTRIES = (
+    (0, 0, "global_avg_pool", "conv_3x3"),
+    (3, 2, "conv_1x1", "conv_3x3"),
+    (5, 6, "conv_3x3_rate_3", "conv_1x1"),
+)
+_CONNECTIONS = ((1, 3), (4, 3), (2, 2))  # nodes 0..3 are the taps at 1/4, 1/8, 1/16, 1/32; 4.. are blocks
+
+
+def _operation(name: str, channels: int) -> nn.Module:
+    match name:
+        case "conv_1x1":
+            return conv_bn_relu(channels, channels)
+        case "conv_3x3":
+            return conv_bn_relu(channels, channels, 3)
+        case "conv_3x3_rate_3":
+            return conv_bn_relu(channels, channels, 3, dilation=3)
+        case _:
+            return GlobalAveragePool(channels)
+
+
+class DecoderCell(nn.Module):
+    """The found cell: (B, C, H, W) -> (B, C, H, W).
+
+    Its output is the sum of the first operation and of every entry's sum, since no entry reads those.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _operation(_FIRST_OP, channels)
+        self.ops = nn.ModuleList(
+            nn.ModuleList((_operation(op1, channels), _operation(op2, channels))) for _, _, op1, op2 in _ENTRIES
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Evaluates the entries in order."""
+        out: Tensor = self.first(x)
+        pool = [x, out]
+        for (p, q, _, _), pair in zip(_ENTRIES, self.ops, strict=True):
+            left, right = pair[0](pool[p]), pair[1](pool[q])  # type: ignore[index]
+            pool += [left, right, left + right]
+            out = out + pool[-1]
+        return out
+
+
+class _Side(nn.Sequential):
+    """One side of a block: the cell, then 1x1 conv-BN-ReLU."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(DecoderCell(channels), conv_bn_relu(channels, channels))
+
+
+class _AuxiliaryHead(nn.Sequential):
+    """A cell of its own and a 3x3 classifier on a block, used in training only."""
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__(DecoderCell(channels), nn.Conv2d(channels, num_classes, 3, padding=1))
+
+
+def _unread_blocks() -> list[int]:
+    read = {node for pair in _CONNECTIONS for node in pair}
+    first = len(TAP_CHANNELS)
+    return [node for node in range(first, first + len(_CONNECTIONS)) if node not in read]
+
+
+class Arch2Decoder(nn.Module):
+    """Taps of the encoder to (dec, logits, auxiliary logits).
+
+    Args:
+        num_classes: K.
+        auxiliary: build the auxiliary heads; they run in training mode only.
+    """
+
+    def __init__(self, num_classes: int, auxiliary: bool = True) -> None:
+        super().__init__()
+        channels = DEC_CHANNELS
+        self.adapters = nn.ModuleList(conv_bn_relu(c, channels) for c in TAP_CHANNELS)
+        self.blocks = nn.ModuleList(nn.ModuleList((_Side(channels), _Side(channels))) for _ in _CONNECTIONS)
+        self.reduce = conv_bn_relu(channels * len(_unread_blocks()), channels)
+        self.classifier = nn.Conv2d(channels, num_classes, 3, padding=1)
+        heads = len(_CONNECTIONS) if auxiliary else 0
+        self.auxiliary = nn.ModuleList(_AuxiliaryHead(channels, num_classes) for _ in range(heads))
+
+    def forward(self, taps: Sequence[Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Decodes.
+
+        Args:
+            taps: (B, C_i, H_i, W_i) at 1/4, 1/8, 1/16, 1/32.
+
+        Returns:
+            dec (B, 64, H/8, W/8), logits (B, K, H/8, W/8), and in training one auxiliary (B, K, h, w) per block.
+        """
+        read = {node for pair in _CONNECTIONS for node in pair}
+        pool = [a(t) if i in read else t for i, (a, t) in enumerate(zip(self.adapters, taps, strict=True))]
+        auxiliary: list[Tensor] = []
+        for (i, j), sides in zip(_CONNECTIONS, self.blocks, strict=True):
+            left, right = sides[0](pool[i]), sides[1](pool[j])  # type: ignore[index]
+            left, right = resize_to_largest((left, right))
+            pool.append(left + right)
+            if self.training and len(self.auxiliary):
+                auxiliary.append(self.auxiliary[len(auxiliary)](pool[-1]))
+        outputs = resize_to_largest([pool[node] for node in _unread_blocks()])
+        dec = self.reduce(F.relu(torch.cat(outputs, 1)))
+        return dec, self.classifier(dec), auxiliary

@@ -1,0 +1,105 @@
+"""A genotype as a network: the dynamic cell that carries dec from one frame to the next (section 3).
+
+Legend: B clips, C channels, H, W.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vseg_nas.models.aggregations import build_aggregation
+from vseg_nas.models.arch2 import DEC_CHANNELS
+from vseg_nas.models.layers import conv_bn_relu, resize, resize_to_largest
+from vseg_nas.models.mobilenet_v2 import TAP_CHANNELS
+from vseg_nas.models.operations import build_operation
+from vseg_nas.space.genotype import Genotype, Layer
+from vseg_nas.space.vocabulary import INPUTS
+
+_, _LAYER2, _LAYER3, _LAYER4 = TAP_CHANNELS
+INPUT_CHANNELS = (_LAYER4, DEC_CHANNELS, _LAYER2, _LAYER3, _LAYER4)  # in the order of vocabulary.INPUTS
+
+
+def _match_channels(c_in: int, c_out: int) -> nn.Module:
+    return nn.Identity() if c_in == c_out else conv_bn_relu(c_in, c_out)
+
+
+class CellLayer(nn.Module):
+    """One layer of a cell: ``aggregate(op1(x1), op2(x2))`` at the larger resolution and number of channels.
+
+    Args:
+        layer: the tokens.
+        channels1: C1 of the first input.
+        channels2: C2 of the second.
+
+    Attributes:
+        channels: max(C1, C2); a side with fewer goes through 1x1 conv-BN-ReLU before it is aggregated.
+    """
+
+    def __init__(self, layer: Layer, channels1: int, channels2: int) -> None:
+        super().__init__()
+        self.channels = max(channels1, channels2)
+        self.side1 = nn.Sequential(build_operation(layer.op1, channels1), _match_channels(channels1, self.channels))
+        self.side2 = nn.Sequential(build_operation(layer.op2, channels2), _match_channels(channels2, self.channels))
+        self.aggregate = build_aggregation(layer.aggregation, self.channels)
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """(B, C1, H1, W1), (B, C2, H2, W2) -> (B, max(C1, C2), H, W), H and W those of the larger plane."""
+        out: Tensor = self.aggregate(*resize_to_largest((self.side1(x1), self.side2(x2))))
+        return out
+
+
+class DynamicCell(nn.Module):
+    """Predicts dec of a frame from layer 4 and dec of the previous one and its own encoder's layers.
+
+    Inputs that the genotype reads first go through 1x1 conv-BN-ReLU to its width; those of a ``native`` one
+    keep their channels. Layers that nobody reads are concatenated at the largest resolution and become dec.
+
+    Args:
+        genotype: the layout.
+        input_channels: channels of the five inputs, in the order of `forward`.
+        dec_channels: channels of dec.
+    """
+
+    def __init__(
+        self,
+        genotype: Genotype,
+        input_channels: tuple[int, int, int, int, int] = INPUT_CHANNELS,
+        dec_channels: int = DEC_CHANNELS,
+    ) -> None:
+        super().__init__()
+        self.genotype = genotype
+        pool = list(input_channels)
+        self.adapters = nn.ModuleDict()
+        if genotype.width != "native":
+            for source in sorted(genotype.reads):
+                self.adapters[INPUTS[source]] = conv_bn_relu(pool[source], genotype.width)
+                pool[source] = genotype.width
+        self.layers = nn.ModuleList()
+        for layer in genotype.layers:
+            module = CellLayer(layer, pool[layer.input1], pool[layer.input2])
+            self.layers.append(module)
+            pool.append(module.channels)
+        self.reduce = conv_bn_relu(sum(pool[len(INPUTS) + index] for index in genotype.outputs), dec_channels)
+
+    def forward(self, prev_layer4: Tensor, prev_dec: Tensor, layer2: Tensor, layer3: Tensor, layer4: Tensor) -> Tensor:
+        """Evaluates the layers in order.
+
+        Args:
+            prev_layer4: (B, 320, H/32, W/32) of the previous frame.
+            prev_dec: (B, 64, H/8, W/8) of the previous frame.
+            layer2: (B, 32, H/8, W/8) of the current frame.
+            layer3: (B, 96, H/16, W/16).
+            layer4: (B, 320, H/32, W/32).
+
+        Returns:
+            dec of the current frame, (B, 64, H/8, W/8): always the plane of layer2.
+        """
+        pool = [prev_layer4, prev_dec, layer2, layer3, layer4]
+        for name, adapter in self.adapters.items():
+            source = INPUTS.index(name)
+            pool[source] = adapter(pool[source])
+        for layer, module in zip(self.genotype.layers, self.layers, strict=True):
+            pool.append(module(pool[layer.input1], pool[layer.input2]))
+        outputs = resize_to_largest([pool[len(INPUTS) + index] for index in self.genotype.outputs])
+        dec = self.reduce(F.relu(torch.cat(outputs, 1)))
+        return resize(dec, (layer2.shape[-2], layer2.shape[-1]))

@@ -1,0 +1,83 @@
+"""Modulated deformable 3x3 convolution (DCNv2): every tap of the kernel is moved and weighed per pixel.
+
+    y(p) = sum_k W_k * m_k(p) * x(p + p_k + o_k(p)),    p_k in {-1, 0, 1}^2, m_k = sigmoid(.) in (0, 1)
+
+Legend: B clips, C channels, H, W.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.ops import deform_conv2d as fused_deform_conv2d
+
+_TAPS = 9
+
+
+def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
+    """Equal to torchvision's operator with padding 1, and not slower on any device; zeros outside the image.
+
+    At whole-pixel positions, where bilinear sampling has a kink, the gradient of ``offset`` is a one-sided
+    slope, and the two forms may take different sides.
+
+    Args:
+        x: (B, C, H, W).
+        offset: (B, 18, H, W) in pixels; (y, x) for each of the nine taps, row by row.
+        mask: (B, 9, H, W), the weight of each tap.
+        weight: (C', C, 3, 3).
+
+    Returns:
+        (B, C', H, W).
+    """
+    if x.is_cuda:
+        out: Tensor = fused_deform_conv2d(x, offset, weight, padding=1, mask=mask)
+        return out
+    return _sampled_deform_conv2d(x, offset, mask, weight)
+
+
+def _sampled_deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
+    """Samples the taps of pixel (h, w) as the 3x3 tile at (3h, 3w) of a map, then convolves tile by tile.
+
+    On CPUs torchvision's operator is not vectorised; sampling and convolution are.
+    """
+    batch, _, height, width = x.shape
+    # float32 beside half-precision offsets, which are too coarse for positions; promoted by float64 ones
+    rows, columns = (_tap_positions(size, x.device) for size in (height, width))
+    dy, dx = _tile(offset.view(batch, _TAPS, 2, height, width).transpose(1, 2)).unbind(1)
+    # pixel centres at (2 i + 1) / size - 1
+    grid = torch.stack(((2 * (dx + columns) + 1) / width - 1, (2 * (dy + rows[:, None]) + 1) / height - 1), -1)
+    sampled = F.grid_sample(x.to(grid.dtype), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    tiles = sampled * _tile(mask.unsqueeze(1))
+    return F.conv2d(tiles.to(weight.dtype), weight, stride=3)
+
+
+def _tap_positions(size: int, device: torch.device) -> Tensor:
+    """(3 size,): 0 - 1, 0, 0 + 1, 1 - 1, 1, 1 + 1, ..."""
+    steps = torch.arange(3 * size, device=device)
+    return (steps // 3 + steps % 3 - 1).to(torch.float32)
+
+
+def _tile(taps: Tensor) -> Tensor:
+    """(B, n, 9, H, W) -> (B, n, 3H, 3W), the nine values of a pixel as a 3x3 tile."""
+    batch, n, _, height, width = taps.shape
+    tiles = taps.view(batch, n, 3, 3, height, width).permute(0, 1, 4, 2, 5, 3)
+    return tiles.reshape(batch, n, 3 * height, 3 * width)
+
+
+class DeformConv(nn.Module):
+    """Deformable 3x3 convolution, batch norm, ReLU (Table 1, operation 5).
+
+    Offsets and masks come from one 3x3 convolution of x that starts at zero: no tap moves, each counts half.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.offset_mask = nn.Conv2d(channels, 3 * _TAPS, 3, padding=1)
+        nn.init.zeros_(self.offset_mask.weight)
+        nn.init.zeros_(self.offset_mask.bias)  # type: ignore[arg-type]
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)  # holds the weight and its initialisation
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        offset, mask = self.offset_mask(x).split((2 * _TAPS, _TAPS), 1)
+        return F.relu(self.norm(deform_conv2d(x, offset, mask.sigmoid(), self.conv.weight)))

@@ -1,0 +1,131 @@
+"""The encoder: torchvision's MobileNet-v2 without its last 1x1 convolution, tapped at four resolutions.
+
+torchvision's first inverted residual has no 32 -> 32 expansion at t = 1, so the encoder counts 1,811,712 parameters
+instead of the 1,812,800 of the arch2 authors' own module; the function space is otherwise the same.
+"""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
+
+from vseg_nas.errors import DataError
+
+TAP_CHANNELS = (24, 32, 96, 320)
+_STAGE_ENDS = (4, 7, 14, 18)  # torchvision's feature blocks up to and including each tap
+
+
+class EncoderOutput(NamedTuple):
+    """Taps of one batch of frames (B, 3, H, W); spatial sizes are rounded up.
+
+    Attributes:
+        layer1: (B, 24, H/4, W/4).
+        layer2: (B, 32, H/8, W/8).
+        layer3: (B, 96, H/16, W/16).
+        layer4: (B, 320, H/32, W/32).
+    """
+
+    layer1: Tensor
+    layer2: Tensor
+    layer3: Tensor
+    layer4: Tensor
+
+
+class MobileNetV2Encoder(nn.Module):
+    """Frames (B, 3, H, W), ImageNet-normalised, to the four taps of `EncoderOutput`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        features = mobilenet_v2(weights=None).features
+        starts = (0, *_STAGE_ENDS[:-1])
+        self.stages = nn.ModuleList(features[a:b] for a, b in zip(starts, _STAGE_ENDS, strict=True))
+
+    def forward(self, frames: Tensor) -> EncoderOutput:
+        """Returns the taps at 1/4, 1/8, 1/16 and 1/32."""
+        taps = []
+        x = frames
+        for stage in self.stages:
+            x = stage(x)
+            taps.append(x)
+        return EncoderOutput(*taps)
+
+    def load_torchvision(self, state: Mapping[str, Tensor], source: str) -> None:
+        """Takes over the weights of a torchvision ``mobilenet_v2`` state dict; the classifier is left out.
+
+        Raises:
+            DataError: keys or shapes differ from torchvision's; ``source`` names the file.
+        """
+        own = self.state_dict()
+        # A slice of a Sequential keeps the names of its blocks: stages.1.4.conv is torchvision's features.4.conv.
+        names = {ours: "features." + ours.split(".", 2)[2] for ours in own}
+        missing = [theirs for theirs in names.values() if theirs not in state]
+        if missing:
+            raise DataError(
+                f"{source}: no {missing[0]!r} ({len(missing)} of {len(names)} tensors missing), "
+                "expected a torchvision mobilenet_v2"
+            )
+        wrong = [t for o, t in names.items() if state[t].shape != own[o].shape]
+        if wrong:
+            raise DataError(
+                f"{source}: {wrong[0]!r} has shape {tuple(state[wrong[0]].shape)}, "
+                "expected that of torchvision's mobilenet_v2"
+            )
+        self.load_state_dict({ours: state[theirs] for ours, theirs in names.items()})
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Reads a state dict as data: .safetensors, or a .pth / .pt of tensors; nothing in the file is executed.
+
+    Raises:
+        DataError: the file is missing, damaged or holds more than tensors.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: not found, expected a .safetensors or .pth file of weights")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
+        raise DataError(f"{path}: unreadable as weights ({_first_line(error)})") from error
+    except pickle.UnpicklingError as error:
+        raise DataError(f"{path}: refused, not a file of tensors alone") from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise DataError(f"{path}: expected a flat dictionary of tensors")
+    return state
+
+
+def load_encoder(encoder: MobileNetV2Encoder, weights: str | None) -> None:
+    """Initialises the encoder.
+
+    Args:
+        encoder: changed in place.
+        weights: ``imagenet`` (torchvision's own loader and its cache), the path of a local file, or None for none.
+
+    Raises:
+        DataError: the file or the download cannot be used.
+    """
+    if weights is None:
+        return
+    if weights != "imagenet":
+        encoder.load_torchvision(read_state_dict(Path(weights)), weights)
+        return
+    try:
+        state = MobileNet_V2_Weights.IMAGENET1K_V2.get_state_dict(
+            progress=False, check_hash=True, map_location="cpu", weights_only=True
+        )
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:  # no network, or a damaged file in the cache
+        raise DataError(
+            f"static.encoder_weights: download of imagenet failed ({_first_line(error)}); "
+            "give the path of a local .safetensors or .pth file"
+        ) from error
+    encoder.load_torchvision(state, "imagenet")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:100]

@@ -1,0 +1,103 @@
+"""The static network: MobileNet-v2 encoder and arch2 decoder; labels key frames, and its encoder serves all others.
+
+Legend: B clips, C channels, H, W, K classes.
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from vseg_nas.errors import DataError
+from vseg_nas.models.arch2 import Arch2Decoder
+from vseg_nas.models.mobilenet_v2 import EncoderOutput, MobileNetV2Encoder
+
+_FORMAT = "vseg_nas.static/1"
+
+
+class StaticOutput(NamedTuple):
+    """What the static network gives for frames (B, 3, H, W).
+
+    Attributes:
+        encoder: the taps; layers 2, 3, 4 of the paper are at 1/8, 1/16, 1/32.
+        dec: (B, 64, H/8, W/8), the decoder's output before the classifier.
+        pred: (B, K, H/8, W/8), logits.
+        auxiliary: logits of the auxiliary heads, in training only.
+    """
+
+    encoder: EncoderOutput
+    dec: Tensor
+    pred: Tensor
+    auxiliary: list[Tensor]
+
+
+class StaticSegmenter(nn.Module):
+    """arch2 of the paper (section 3.1).
+
+    Args:
+        classes: class names in the order of their ids; K = len(classes).
+        auxiliary: build the auxiliary heads of training.
+    """
+
+    def __init__(self, classes: tuple[str, ...], auxiliary: bool = True) -> None:
+        super().__init__()
+        self.classes = classes
+        self.frozen = False
+        self.encoder = MobileNetV2Encoder()
+        self.decoder = Arch2Decoder(len(classes), auxiliary)
+
+    def encode(self, frames: Tensor) -> EncoderOutput:
+        """The encoder alone: what runs on every frame."""
+        output: EncoderOutput = self.encoder(frames)
+        return output
+
+    def forward(self, frames: Tensor) -> StaticOutput:
+        """Labels frames (B, 3, H, W), ImageNet-normalised."""
+        taps = self.encode(frames)
+        return StaticOutput(taps, *self.decoder(taps))
+
+    def freeze(self) -> Self:
+        """No gradients, no change of batch-norm statistics, and no later ``train()`` that wakes them."""
+        self.frozen = True
+        self.requires_grad_(False)
+        return self.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """As in any module; a frozen network stays in evaluation mode."""
+        return super().train(mode and not self.frozen)
+
+    def save(self, path: Path) -> None:
+        """Writes the weights without auxiliary heads, with the class names, as safetensors; replaces in one step."""
+        state = {
+            k: v.contiguous().cpu() for k, v in self.state_dict().items() if not k.startswith("decoder.auxiliary.")
+        }
+        part = path.with_name(path.name + ".part")
+        part.write_bytes(save(state, {"format": _FORMAT, "classes": json.dumps(self.classes)}))
+        part.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Reads a network that `save` wrote, ready for evaluation.
+
+        Raises:
+            DataError: the file is missing, damaged or of another kind.
+        """
+        if not path.is_file():
+            raise DataError(f"{path}: not found, expected the static.safetensors that `pretrain` writes")
+        try:
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata() or {}
+                state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+        except (SafetensorError, OSError) as error:
+            raise DataError(f"{path}: unreadable ({str(error).splitlines()[0][:100]})") from error
+        if metadata.get("format") != _FORMAT:
+            raise DataError(f"{path}: format {metadata.get('format')!r}, expected {_FORMAT!r} (written by `pretrain`)")
+        network = cls(tuple(json.loads(metadata["classes"])), auxiliary=False)
+        try:
+            network.load_state_dict(state)
+        except RuntimeError as error:
+            raise DataError(f"{path}: the weights do not fit arch2 with {len(network.classes)} classes") from error
+        return network.eval()
