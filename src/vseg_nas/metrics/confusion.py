@@ -1,0 +1,86 @@
+"""One confusion matrix over a data set, and the scores of the paper from it.
+
+mIoU is the mean over classes with a non-empty union, mAcc over classes with at least one true pixel; pixels whose
+truth is 255 do not count. Averaging per image, or giving absent classes 0 or 1, are other numbers.
+
+Legend: K classes, H, W.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from vseg_nas.labels import IGNORE
+
+
+@dataclass(frozen=True)
+class SegmentationScores:
+    """Scores as fractions in 0..1.
+
+    Attributes:
+        miou: mean intersection over union, over classes with a non-empty union.
+        fwiou: IoU weighted by the share of true pixels.
+        macc: mean class recall, over classes with true pixels.
+        score: geometric mean of the three, the reward of the search (section 3.3).
+        iou_per_class: IoU of each of the K classes; NaN where the union is empty.
+    """
+
+    miou: float
+    fwiou: float
+    macc: float
+    score: float
+    iou_per_class: tuple[float, ...]
+
+
+def scores_from_confusion(confusion: Tensor) -> SegmentationScores:
+    """Computes all scores.
+
+    Args:
+        confusion: (K, K) counts of pixels, rows are truth, columns are predictions.
+
+    Raises:
+        ValueError: the matrix holds no pixel.
+    """
+    matrix = confusion.cpu().double()
+    total = matrix.sum()
+    if total == 0:
+        raise ValueError("no labelled pixel was compared")
+    hits, truth, predicted = matrix.diag(), matrix.sum(1), matrix.sum(0)
+    union = truth + predicted - hits
+    iou = hits / union  # 0 / 0 = NaN marks a class that is neither there nor predicted
+    miou = iou[union > 0].mean()
+    fwiou = ((truth / total) * iou.nan_to_num()).sum()
+    macc = (hits / truth)[truth > 0].mean()
+    score = (miou * fwiou * macc) ** (1 / 3)
+    return SegmentationScores(miou.item(), fwiou.item(), macc.item(), score.item(), tuple(iou.tolist()))
+
+
+class ConfusionMatrix:
+    """Counts (truth, prediction) pairs of pixels, ignoring truth 255."""
+
+    def __init__(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self.counts = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+
+    def update(self, prediction: Tensor, truth: Tensor) -> None:
+        """Adds pixels.
+
+        Args:
+            prediction: class ids in 0..K-1, any shape.
+            truth: class ids in 0..K-1 or 255, the same shape.
+        """
+        # torchmetrics validates with a search for unique values, six times the cost of counting.
+        counts = multiclass_confusion_matrix(
+            prediction.flatten(), truth.flatten(), self.num_classes, ignore_index=IGNORE, validate_args=False
+        )
+        self.counts = self.counts.to(counts.device) + counts
+
+    def scores(self) -> SegmentationScores:
+        """The scores of everything seen so far.
+
+        Raises:
+            ValueError: no labelled pixel was seen.
+        """
+        return scores_from_confusion(self.counts)
