@@ -1,0 +1,114 @@
+"""CamVid with 11 classes, in the folder layout of the SegNet tutorial, as clips of successive frames."""
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from vseg_nas.data.image_files import FileClip, FileClips, LabelTable
+from vseg_nas.errors import ConfigError, DataError
+from vseg_nas.labels import IGNORE
+
+CLASSES = (
+    "sky", "building", "pole", "road", "pavement", "tree",
+    "sign_symbol", "fence", "car", "pedestrian", "bicyclist",
+)  # fmt: skip
+PALETTE = (
+    (128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0),
+    (192, 128, 128), (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192),
+)  # fmt: skip
+VOID = 11
+MAX_GAP = 31
+"""Largest step between the numbers of neighbours in a run: labels come every 30 frames, give or take one."""
+
+_NAME = re.compile(r"(?P<sequence>\w+)_f?(?P<frame>\d+)")
+
+
+class _Frame(NamedTuple):
+    sequence: str
+    number: int
+    image: str
+    mask: str
+
+
+class CamVid(FileClips):
+    """Clips of `length` neighbouring frames that never cross a cut.
+
+    Files: `{split}/NAME.png` (or .jpg), `{split}annot/NAME.png` and `{split}.txt`, which lists one frame a
+    line, or pairs of absolute paths of another machine, whose last two components count. The names alone do
+    not show the cuts: a run ends where the video changes or the frame number jumps by more than `MAX_GAP`.
+
+    Args:
+        root: Folder that holds the three lists.
+        split: Which list.
+        length: Frames per clip, T; 1 gives single frames.
+        stride: Step between the first frames of successive clips of a run; `length` makes them disjoint.
+
+    Raises:
+        ConfigError: Length or stride is below 1.
+        DataError: A list or file is missing or unusable, or no run is as long as a clip.
+    """
+
+    def __init__(self, root: Path, split: Literal["train", "val", "test"], length: int = 3, stride: int = 1) -> None:
+        if length < 1 or stride < 1:
+            raise ConfigError(f"clips: found length {length} and stride {stride}, expected 1 or more")
+        root = Path(root)
+        clips: list[FileClip] = []
+        for run in split_runs(_listed(root, split)):
+            name = f"{run[0].sequence}_{run[0].number:05}"
+            for start in range(0, len(run) - length + 1, stride):
+                window = range(start, start + length)
+                clips.append(
+                    FileClip(
+                        frames=tuple(root / split / run[i].image for i in window),
+                        masks=tuple(root / f"{split}annot" / run[i].mask for i in window),
+                        run=name,
+                        frame_ids=tuple(window),
+                    )
+                )
+        if not clips:
+            raise DataError(f"{root / split}.txt: found no run of {length} frames, expected at least one")
+        ids = {i: i for i in range(len(CLASSES))} | {VOID: IGNORE, IGNORE: IGNORE}
+        super().__init__(clips, CLASSES, PALETTE, LabelTable(ids, f"0 to {VOID}, or {IGNORE}"))
+
+
+def split_runs(frames: Sequence[_Frame]) -> Iterator[list[_Frame]]:
+    """Cut sorted frames wherever the video changes or frames are missing."""
+    run: list[_Frame] = []
+    for frame in frames:
+        if run and (frame.sequence != run[-1].sequence or frame.number - run[-1].number > MAX_GAP):
+            yield run
+            run = []
+        run.append(frame)
+    if run:
+        yield run
+
+
+def _listed(root: Path, split: str) -> list[_Frame]:
+    """Frames that a list names, ordered by video and frame number."""
+    path = root / f"{split}.txt"
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: found no readable list ({type(error).__name__}), expected file names") from error
+    frames = sorted(_parse(path, split, line) for line in lines if line.strip())
+    for one, other in itertools.pairwise(frames):
+        if one[:2] == other[:2]:
+            raise DataError(f"{path}: found {other.image} twice, expected each frame once")
+    return frames
+
+
+def _parse(path: Path, split: str, line: str) -> _Frame:
+    """Read a line: `NAME.png`, or `/any/where/{split}/NAME.png /any/where/{split}annot/NAME.png`."""
+    parts = [Path(part) for part in line.split()]
+    match = _NAME.fullmatch(parts[0].stem)
+    folders = [part.parent.name for part in parts]
+    if (
+        match is None
+        or len({part.stem for part in parts}) != 1
+        or folders not in ([""], [split], [split, f"{split}annot"])
+    ):
+        raise DataError(f"{path}: found {line.strip()[:120]!r}, expected NAME_FRAME.png or a pair of such paths")
+    mask = parts[-1].with_suffix(".png").name
+    return _Frame(match["sequence"], int(match["frame"]), parts[0].name, mask)

@@ -1,0 +1,109 @@
+"""CityScapes with its 19 evaluation classes: annotated frames, each with the one before it."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from vseg_nas.data.image_files import FileClip, FileClips, LabelTable
+from vseg_nas.errors import ConfigError, DataError
+from vseg_nas.labels import IGNORE
+
+CLASSES = (
+    "road", "sidewalk", "building", "wall", "fence", "pole", "traffic_light", "traffic_sign", "vegetation",
+    "terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
+)  # fmt: skip
+PALETTE = (
+    (128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153), (153, 153, 153),
+    (250, 170, 30), (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60),
+    (255, 0, 0), (0, 0, 142), (0, 0, 70), (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32),
+)  # fmt: skip
+EVALUATED_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+"""Label ids of the 19 classes, in order; all other label ids are ignored."""
+
+Labels = Literal["train_ids", "label_ids"]
+
+_NAME = re.compile(r"(?P<city>[a-z-]+)_(?P<sequence>\d{6})_(?P<frame>\d{6})_leftImg8bit")
+_SUFFIXES = (".png", ".jpg")
+_MASKS = {"train_ids": "labelTrainIds", "label_ids": "labelIds"}
+
+
+class CityScapes(FileClips):
+    """Clips of an annotated frame and, for length 2, its predecessor, whose mask is all ignored.
+
+    Files: `leftImg8bit/{split}/{city}/{city}_{seq}_{frame}_leftImg8bit.png` (or .jpg), the frame before it in
+    `leftImg8bit_sequence`, and `gtFine/{split}/{city}/{city}_{seq}_{frame}_gtFine_label{TrainIds,Ids}.png`.
+    Frame numbers of some cities run through the whole drive: the predecessor is the frame numbered one less.
+
+    Args:
+        root: Folder that holds the packages.
+        split: Which part.
+        length: Frames per clip, 1 or 2.
+        labels: Which masks to read; "auto" takes train ids where there are any.
+
+    Raises:
+        ConfigError: The length is neither 1 nor 2.
+        DataError: There is no frame, or a predecessor or mask is missing.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        split: Literal["train", "val"],
+        length: int = 2,
+        labels: Labels | Literal["auto"] = "auto",
+    ) -> None:
+        if length not in (1, 2):
+            raise ConfigError(f"length: found {length}, expected 1 or 2 (one frame a sequence is annotated)")
+        root = Path(root)
+        frames = sorted(_annotated(root / "leftImg8bit" / split))
+        if labels == "auto":
+            labels = "train_ids" if _mask(root, split, frames[0], "train_ids").is_file() else "label_ids"
+        clips = [_clip(root, split, frame, length, labels) for frame in frames]
+        super().__init__(clips, CLASSES, PALETTE, label_table(labels))
+
+
+def label_table(labels: Labels) -> LabelTable:
+    """How stored ids become classes."""
+    if labels == "train_ids":
+        ids = {i: i for i in range(len(CLASSES))} | {IGNORE: IGNORE}
+        return LabelTable(ids, f"a train id, 0 to {len(CLASSES) - 1}, or {IGNORE}")
+    ids = dict.fromkeys((*range(max(EVALUATED_IDS) + 1), IGNORE), IGNORE)
+    ids |= {stored: i for i, stored in enumerate(EVALUATED_IDS)}
+    return LabelTable(ids, f"a label id, 0 to {max(EVALUATED_IDS)}")
+
+
+def _annotated(folder: Path) -> Iterator[Path]:
+    """Frames of a split, one per annotation."""
+    found = False
+    for path in folder.glob("*/*_leftImg8bit.*"):
+        if path.suffix in _SUFFIXES:
+            found = True
+            yield path
+    if not found:
+        raise DataError(f"{folder}: found no frame, expected CITY/CITY_SEQUENCE_FRAME_leftImg8bit.png or .jpg")
+
+
+def _clip(root: Path, split: str, frame: Path, length: int, labels: Labels) -> FileClip:
+    match = _NAME.fullmatch(frame.stem)
+    if match is None or match["city"] != frame.parent.name:
+        raise DataError(f"{frame}: found an unknown name, expected CITY_SEQUENCE_FRAME_leftImg8bit in folder CITY")
+    city, sequence, number = match["city"], match["sequence"], int(match["frame"])
+    mask = _mask(root, split, frame, labels)
+    run = f"{city}_{sequence}"
+    if length == 1:
+        return FileClip((frame,), (mask,), run, (number,))
+    folder = root / "leftImg8bit_sequence" / split / city
+    previous = _existing(folder / f"{run}_{number - 1:06}_leftImg8bit")
+    return FileClip((previous, frame), (None, mask), run, (number - 1, number))
+
+
+def _mask(root: Path, split: str, frame: Path, labels: Labels) -> Path:
+    name = frame.stem.replace("leftImg8bit", f"gtFine_{_MASKS[labels]}.png")
+    return root / "gtFine" / split / frame.parent.name / name
+
+
+def _existing(stem: Path) -> Path:
+    """The file of that name with the first suffix that is there; the usual one if none is."""
+    candidates = [stem.with_name(stem.name + suffix) for suffix in _SUFFIXES]
+    return next((path for path in candidates if path.is_file()), candidates[0])

@@ -1,0 +1,144 @@
+"""Loaders of clips whose order and augmentation are functions of the seed and the epoch alone."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from vseg_nas.data.clip import Clip, ClipSource, collate
+from vseg_nas.data.transforms import ClipTransform
+from vseg_nas.errors import DataError
+
+
+class Draw(NamedTuple):
+    """One element of an epoch: which clip, and the seed of its augmentation."""
+
+    clip: int
+    seed: int
+
+
+class ClipDataset(Dataset[Clip]):
+    """Reads and transforms the clip that a `Draw` names.
+
+    The seed travels with the index, so nothing depends on which worker serves a clip, on how many there are
+    or on the epoch that a run was resumed at, and no two workers can share a stream.
+    """
+
+    def __init__(self, source: ClipSource, transform: ClipTransform) -> None:
+        self._source = source
+        self._transform = transform
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, draw: Draw) -> Clip:
+        self._transform.set_seed(draw.seed)
+        return self._transform(self._source[draw.clip])
+
+
+class EpochSampler(Sampler[Draw]):
+    """Draws for one epoch, a pure function of (indices, seed, epoch).
+
+    Args:
+        indices: Clips to serve.
+        seed: Seed of order and augmentation.
+        shuffle: Whether the order changes with the epoch.
+    """
+
+    def __init__(self, indices: Sequence[int], seed: int, shuffle: bool) -> None:
+        self._indices = tuple(indices)
+        self._seed = seed
+        self._shuffle = shuffle
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch (counted from 0) of the next iteration; Lightning does so before each."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __iter__(self) -> Iterator[Draw]:
+        rng = np.random.default_rng((self._seed, self.epoch))
+        order = rng.permutation(len(self)) if self._shuffle else np.arange(len(self))
+        seeds = rng.integers(2**32, size=len(self))
+        return (Draw(self._indices[i], int(seed)) for i, seed in zip(order, seeds, strict=True))
+
+
+class ClipDataModule(pl.LightningDataModule):
+    """Serves batches of T-frame clips (T = 1: single frames) for training and validation.
+
+    Args:
+        train: Clips to train on.
+        val: Clips to validate on; the same source where the two are a meta split.
+        train_transform: Transform of the training clips.
+        val_transform: Transform of the validation clips; batches larger than one need clips of one size.
+        batch_size: Training clips per batch.
+        val_batch_size: Validation clips per batch; the last batch is kept, however small.
+        train_indices: Which clips of `train`; None means all.
+        val_indices: Which clips of `val`; None means all.
+        num_workers: Loader processes per loader; 0 loads in this one. Any number gives the same batches.
+        seed: Seed of order and augmentation.
+        drop_last: Drop a last training batch that is not full (batch norm may not like a single clip).
+
+    Raises:
+        DataError: There is nothing to train or validate on.
+    """
+
+    def __init__(
+        self,
+        train: ClipSource,
+        val: ClipSource,
+        train_transform: ClipTransform,
+        val_transform: ClipTransform,
+        batch_size: int,
+        val_batch_size: int = 1,
+        train_indices: Sequence[int] | None = None,
+        val_indices: Sequence[int] | None = None,
+        num_workers: int = 0,
+        seed: int = 0,
+        drop_last: bool = False,
+    ) -> None:
+        super().__init__()
+        self._train = ClipDataset(train, train_transform)
+        self._val = ClipDataset(val, val_transform)
+        self._train_indices = range(len(train)) if train_indices is None else train_indices
+        self._val_indices = range(len(val)) if val_indices is None else val_indices
+        self._batch_size = batch_size
+        self._val_batch_size = val_batch_size
+        self._num_workers = num_workers
+        self._seed = seed
+        self._drop_last = drop_last
+        least = batch_size if drop_last else 1
+        if len(self._train_indices) < least:
+            raise DataError(f"training data: found {len(self._train_indices)} clips, expected at least {least}")
+        if not self._val_indices:
+            raise DataError("validation data: found no clip, expected at least 1")
+
+    def train_dataloader(self) -> DataLoader[Clip]:
+        """Batches in an order that changes with the epoch."""
+        sampler = EpochSampler(self._train_indices, self._seed, shuffle=True)
+        return self._loader(self._train, sampler, self._batch_size, self._drop_last)
+
+    def val_dataloader(self) -> DataLoader[Clip]:
+        """Batches in stored order."""
+        sampler = EpochSampler(self._val_indices, self._seed, shuffle=False)
+        return self._loader(self._val, sampler, self._val_batch_size, drop_last=False)
+
+    def _loader(
+        self, dataset: ClipDataset, sampler: EpochSampler, batch_size: int, drop_last: bool
+    ) -> DataLoader[Clip]:
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            collate_fn=collate,
+            drop_last=drop_last,
+            num_workers=self._num_workers,
+            persistent_workers=self._num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator().manual_seed(self._seed),
+        )

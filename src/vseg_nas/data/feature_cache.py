@@ -1,0 +1,181 @@
+"""What the frozen static network gives for each clip, computed once and kept on disk as memory-mapped arrays.
+
+A cache is a folder named after its key; it appears in one rename, so it is whole or not there. Every array's SHA-256
+is checked when it is opened.
+
+Legend: N clips, T frames, K classes, C channels, h, w feature sizes (rounded up), H, W mask sizes.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor
+
+from vseg_nas.errors import DataError
+
+_MANIFEST = "manifest.json"
+_MEMORY_SHARE = 0.5  # of what is free, that one cache may take before it stays on disk
+
+logger = logging.getLogger(__name__)
+
+
+class StaticFeatures(NamedTuple):
+    """Inputs and targets of cells for N clips (section 4.1: all static outputs are computed before the search).
+
+    Attributes:
+        key_layer4: (N, 320, h/32, w/32) of frame 0.
+        key_dec: (N, 64, h/8, w/8) of frame 0.
+        key_pred: (N, K, h/8, w/8), logits of frame 0.
+        layer2: (N, T-1, 32, h/8, w/8) of the later frames.
+        layer3: (N, T-1, 96, h/16, w/16).
+        layer4: (N, T-1, 320, h/32, w/32).
+        masks: (N, T, H, W) uint8, 255 = ignore.
+    """
+
+    key_layer4: Tensor
+    key_dec: Tensor
+    key_pred: Tensor
+    layer2: Tensor
+    layer3: Tensor
+    layer4: Tensor
+    masks: Tensor
+
+    @property
+    def clips(self) -> int:
+        """N."""
+        return self.masks.shape[0]
+
+    def take(self, indices: Tensor) -> "StaticFeatures":
+        """The clips at ``indices`` (n,), copied, features in float32."""
+        taken = [array[indices] for array in self]
+        return StaticFeatures._make([*(array.float() for array in taken[:-1]), taken[-1]])
+
+
+class CacheKey(NamedTuple):
+    """Everything the arrays depend on.
+
+    Attributes:
+        weights: digest of the static network.
+        clips: digest of the clips and which of them.
+        transform: parameters and seed of the transform.
+        precision: ``fp32`` or ``fp16``.
+    """
+
+    weights: str
+    clips: str
+    transform: str
+    precision: str
+
+    @property
+    def digest(self) -> str:
+        """Name of the cache's folder."""
+        return hashlib.sha256(json.dumps(self).encode()).hexdigest()[:20]
+
+
+def open_cache(root: Path, key: CacheKey) -> StaticFeatures | None:
+    """Opens a cache, in memory if it fits, memory-mapped if not.
+
+    A damaged one is moved aside, named in the log, and counts as not there.
+
+    Returns:
+        None where there is no usable cache for the key.
+    """
+    folder = root / key.digest
+    if not folder.is_dir():
+        return None
+    try:
+        _verify(folder, key)
+    except DataError as error:
+        aside = folder.with_name(f"{folder.name}.corrupt")
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+        logger.warning("%s; moved to %s and built anew", error, aside)
+        return None
+    size = sum(f.stat().st_size for f in folder.iterdir())
+    in_memory = size < _MEMORY_SHARE * psutil.virtual_memory().available
+    return StaticFeatures(*(_open_array(folder / f"{name}.npy", in_memory) for name in StaticFeatures._fields))
+
+
+def _open_array(path: Path, in_memory: bool) -> Tensor:
+    # "c": pages are private, so a tensor over read-only data is never written through
+    return torch.from_numpy(np.load(path) if in_memory else np.load(path, mmap_mode="c"))
+
+
+def write_cache(root: Path, key: CacheKey, clips: Iterable[StaticFeatures], count: int) -> None:
+    """Writes ``count`` clips, one `StaticFeatures` of N = 1 after the other; whole or not at all.
+
+    Raises:
+        DataError: clips differ in size.
+    """
+    part = root / f"{key.digest}.part-{os.getpid()}"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        _write_arrays(part, clips, count, np.dtype(np.float16 if key.precision == "fp16" else np.float32))
+        digests = {name: _sha256(part / f"{name}.npy") for name in StaticFeatures._fields}
+        manifest = {"key": key._asdict(), "sha256": digests}
+        (part / _MANIFEST).write_text(json.dumps(manifest, indent=1))
+        _publish(part, root / key.digest)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _publish(part: Path, folder: Path) -> None:
+    try:
+        part.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # otherwise another search has just written the same cache
+            raise
+
+
+def _write_arrays(folder: Path, clips: Iterable[StaticFeatures], count: int, precision: np.dtype[np.floating]) -> None:
+    arrays: Sequence[np.memmap] = ()
+    for index, clip in enumerate(clips):
+        if not arrays:
+            arrays = [
+                np.lib.format.open_memmap(
+                    folder / f"{name}.npy",
+                    mode="w+",
+                    dtype=np.uint8 if name == "masks" else precision,
+                    shape=(count, *value.shape[1:]),
+                )
+                for name, value in clip._asdict().items()
+            ]
+        for array, value in zip(arrays, clip, strict=True):
+            if array.shape[1:] != value.shape[1:]:
+                raise DataError(
+                    f"clip {index}: features of size {tuple(value.shape[1:])}, those before had {array.shape[1:]}"
+                )
+            array[index] = value[0].cpu().numpy()
+    for array in arrays:
+        array.flush()
+
+
+def _verify(folder: Path, key: CacheKey) -> None:
+    path = folder / _MANIFEST
+    try:
+        manifest = json.loads(path.read_text())
+        digests = dict(manifest["sha256"])
+        stored = CacheKey(**manifest["key"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path}: not readable as the manifest of a feature cache ({type(error).__name__})") from error
+    if stored != key:
+        raise DataError(f"{path}: holds another key than its folder's name says")
+    for name in StaticFeatures._fields:
+        file = folder / f"{name}.npy"
+        if not file.is_file() or _sha256(file) != digests.get(name):
+            raise DataError(f"{file}: missing or damaged (SHA-256 differs from the manifest)")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
