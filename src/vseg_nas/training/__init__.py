@@ -1,0 +1,1 @@
+"""LightningModules, losses, schedules, and the features that candidates train on."""

@@ -1,0 +1,118 @@
+"""Runs the frozen static network over clips, once, and serves the result to short fits.
+
+Legend: N clips, T frames.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vseg_nas.data import Clip, ClipSource, ClipTransform
+from vseg_nas.data.feature_cache import CacheKey, StaticFeatures, open_cache, write_cache
+from vseg_nas.models.static import StaticSegmenter
+
+Track = Callable[[Iterable[Clip], int], Iterable[Clip]]
+"""Passes clips on and shows how many of how many are done."""
+
+
+@torch.inference_mode()
+def extract(network: StaticSegmenter, clip: Clip, device: torch.device) -> StaticFeatures:
+    """Features of one clip, N = 1: the whole network on frame 0, the encoder alone on the others.
+
+    Args:
+        network: frozen, on ``device``.
+        clip: T frames and masks.
+        device: where to compute; the result is on the CPU.
+    """
+    frames = clip.frames.to(device)
+    key = network(frames[:1])
+    later = network.encode(frames[1:])
+    return StaticFeatures(
+        key.encoder.layer4.cpu(),
+        key.dec.cpu(),
+        key.pred.cpu(),
+        later.layer2[None].cpu(),
+        later.layer3[None].cpu(),
+        later.layer4[None].cpu(),
+        clip.masks[None].to(torch.uint8),
+    )
+
+
+def weights_digest(network: StaticSegmenter) -> str:
+    """SHA-256 over names and values of all weights and statistics."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def cached_features(
+    root: Path,
+    network: StaticSegmenter,
+    source: ClipSource,
+    indices: tuple[int, ...],
+    transform: ClipTransform,
+    precision: str,
+    device: torch.device,
+    track: Track,
+) -> StaticFeatures:
+    """Opens the features of some clips of a source, computing them first where no cache holds them.
+
+    Each clip is transformed once, with a draw of its own, as the parent code of the paper does.
+
+    Args:
+        root: folder of all caches.
+        network: frozen.
+        source: of clips.
+        indices: which of them.
+        transform: applied before the network.
+        precision: ``fp32`` or ``fp16``.
+        device: where to compute.
+        track: shows progress.
+    """
+    digest = hashlib.sha256(f"{source.fingerprint()} {indices}".encode()).hexdigest()
+    key = CacheKey(weights_digest(network), digest, transform.fingerprint(), precision)
+    features = open_cache(root, key)
+    if features is None:
+        network = network.to(device)
+        clips = track(_transformed(source, indices, transform), len(indices))
+        write_cache(root, key, (extract(network, clip, device) for clip in clips), len(indices))
+        features = open_cache(root, key)
+    assert features is not None, "a cache just written is there"
+    return features
+
+
+def _transformed(source: ClipSource, indices: tuple[int, ...], transform: ClipTransform) -> Iterator[Clip]:
+    for index in indices:
+        transform.set_seed(index)  # a clip's draw depends on the clip alone
+        yield transform(source[index])
+
+
+class FeatureBatches:
+    """Batches of `StaticFeatures`, without loader processes: cached tensors need none.
+
+    Args:
+        features: of N clips.
+        batch_size: clips a batch; the last one may be smaller.
+        generator: shuffles anew in every epoch; None keeps the order.
+    """
+
+    def __init__(self, features: StaticFeatures, batch_size: int, generator: torch.Generator | None = None) -> None:
+        self._features = features
+        self._batch_size = batch_size
+        self._generator = generator
+
+    def __len__(self) -> int:
+        return -(-self._features.clips // self._batch_size)
+
+    def __iter__(self) -> Iterator[StaticFeatures]:
+        for indices in torch.split(self._order(), self._batch_size):
+            yield self._features.take(indices)
+
+    def _order(self) -> Tensor:
+        count = self._features.clips
+        return torch.arange(count) if self._generator is None else torch.randperm(count, generator=self._generator)

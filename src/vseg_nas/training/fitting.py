@@ -1,0 +1,75 @@
+"""Trainers, and fits whose interruption is an interruption."""
+
+import logging
+import signal
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+
+Progress = Callable[[int, int, dict[str, float]], None]
+"""Called after an epoch with (epochs done, epochs in all, logged metrics)."""
+
+
+_EXPECTED = (
+    r".*isinstance\(treespec, LeafSpec\)",  # Lightning's own use of torch
+    "Checkpoint directory .* exists and is not empty",  # a run directory
+    "The '.*_dataloader' does not have many workers",  # 0 is a setting; cached tensors need none
+)
+
+
+def quiet_lightning() -> None:
+    """Keeps Lightning's notes on hardware, its adverts and warnings of what is meant so out of the terminal."""
+    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in _EXPECTED:
+        warnings.filterwarnings("ignore", message=message)
+
+
+def quiet_trainer(root_dir: Path, epochs: int, callbacks: Sequence[Callback], **options: Any) -> pl.Trainer:
+    """A Trainer without logger, bar, summary and sanity check; files only where a callback writes them."""
+    quiet_lightning()
+    return pl.Trainer(
+        max_epochs=epochs,
+        default_root_dir=root_dir,
+        callbacks=list(callbacks),
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **options,
+    )
+
+
+def fit(trainer: pl.Trainer, module: pl.LightningModule, checkpoint: Path | None = None, **loaders: Any) -> None:
+    """Fits; Ctrl-C raises KeyboardInterrupt instead of Lightning's SystemExit.
+
+    Args:
+        trainer: runs the fit.
+        module: is fitted.
+        checkpoint: to go on from, loaded as data only.
+        **loaders: ``datamodule`` or ``train_dataloaders`` and ``val_dataloaders``.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, ckpt_path=checkpoint, weights_only=True if checkpoint else None, **loaders)
+    except SystemExit as error:
+        if trainer.interrupted:
+            signal.signal(signal.SIGINT, handler)  # Lightning leaves a second Ctrl-C ignored
+            raise KeyboardInterrupt from error
+        raise
+
+
+class EpochProgress(Callback):
+    """Reports after every training epoch, validation included."""
+
+    def __init__(self, report: Progress) -> None:
+        self.report = report
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Hands on what was logged."""
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.report(trainer.current_epoch + 1, int(trainer.max_epochs or 0), metrics)
