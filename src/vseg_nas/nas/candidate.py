@@ -1,0 +1,161 @@
+"""The real evaluator: a short Lightning fit of a cell on cached features, scored on meta-val (section 4.1)."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import nn
+
+from vseg_nas.data.feature_cache import StaticFeatures
+from vseg_nas.metrics import SegmentationScores
+from vseg_nas.models.cell import DynamicCell
+from vseg_nas.models.complexity import count_macs, count_parameters
+from vseg_nas.nas.stopping import StoppingRule
+from vseg_nas.nas.trial import Evaluation, Progress, derive_seed
+from vseg_nas.space import Genotype
+from vseg_nas.training.cell_module import CellModule, CellTraining
+from vseg_nas.training.features import FeatureBatches
+from vseg_nas.training.fitting import fit, quiet_trainer
+
+_VAL_BATCH = 8
+
+
+class _HalfwayAndEnd(Callback):
+    """Scores the cell after half of the epochs, where the rule may end the fit, and after the last."""
+
+    def __init__(self, val: FeatureBatches, stopping: StoppingRule, progress: Progress) -> None:
+        self.val = val
+        self.stopping = stopping
+        self.progress = progress
+        self.scores: SegmentationScores | None = None
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, CellModule)
+        epoch, epochs = trainer.current_epoch + 1, pl_module.options.epochs
+        measured = epoch in (epochs // 2, epochs)
+        if measured:
+            self.scores = pl_module.score(self.val)
+            if epoch < epochs and not self.stopping.keep_going(self.scores.score):
+                trainer.should_stop = True
+        self.progress(epoch, epochs, self.scores.score if measured and self.scores else None)
+
+
+def train_cell(
+    module: CellModule,
+    train: StaticFeatures,
+    val: StaticFeatures,
+    seed: int,
+    stopping: StoppingRule,
+    progress: Progress,
+    root_dir: Path,
+    **trainer_options: Any,
+) -> tuple[SegmentationScores, int]:
+    """Fits a cell.
+
+    Args:
+        module: trained in place.
+        train: clips to train on.
+        val: clips to score on.
+        seed: of the order of clips.
+        stopping: asked half-way.
+        progress: told of every epoch.
+        root_dir: for the Trainer; nothing is written.
+        **trainer_options: accelerator, devices, precision.
+
+    Returns:
+        The last scores on ``val`` and the epochs trained.
+    """
+    options = module.options
+    batches = FeatureBatches(train, options.batch_size, torch.Generator().manual_seed(seed))
+    watch = _HalfwayAndEnd(FeatureBatches(val, _VAL_BATCH), stopping, progress)
+    trainer = quiet_trainer(
+        root_dir,
+        options.epochs,
+        [watch],
+        gradient_clip_val=options.gradient_clip,
+        enable_checkpointing=False,
+        **trainer_options,
+    )
+    fit(trainer, module, train_dataloaders=batches)
+    assert watch.scores is not None
+    return watch.scores, trainer.current_epoch
+
+
+class CandidateEvaluator:
+    """Builds, trains and scores cells; an `Evaluator`.
+
+    Args:
+        train: cached features of meta-train.
+        val: cached features of meta-val.
+        classifier: of the static network.
+        training: epochs, batches, Adam.
+        stopping: asked half-way.
+        root_dir: for the Trainer; nothing is written.
+        sees_previous: see `CellModule`.
+        **trainer_options: accelerator, devices, precision.
+    """
+
+    def __init__(
+        self,
+        train: StaticFeatures,
+        val: StaticFeatures,
+        classifier: nn.Conv2d,
+        training: CellTraining,
+        stopping: StoppingRule,
+        root_dir: Path,
+        sees_previous: bool = True,
+        **trainer_options: Any,
+    ) -> None:
+        self.train = train
+        self.val = val
+        self.classifier = classifier
+        self.training = training
+        self.stopping = stopping
+        self.root_dir = root_dir
+        self.sees_previous = sees_previous
+        self.trainer_options = trainer_options
+
+    def evaluate(self, genotype: Genotype, seed: int, progress: Progress) -> Evaluation:
+        """Trains one cell; a function of the genotype, the seed and the state of the stopping rule.
+
+        Raises:
+            NonFiniteError: at the first NaN or infinite loss or logit.
+        """
+        started = time.monotonic()
+        module = self.build(genotype, seed)
+        scores, epochs = train_cell(
+            module,
+            self.train,
+            self.val,
+            derive_seed(seed, "order"),
+            self.stopping,
+            progress,
+            self.root_dir,
+            **self.trainer_options,
+        )
+        return Evaluation(
+            scores.score,
+            scores.miou,
+            scores.fwiou,
+            scores.macc,
+            count_parameters(module.cell),
+            self._macs(module.cell),
+            time.monotonic() - started,
+            epochs,
+            stopped=epochs < self.training.epochs,
+        )
+
+    def build(self, genotype: Genotype, seed: int) -> CellModule:
+        """A cell with initial weights drawn from ``seed``; the global generator is left as it was."""
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return CellModule(DynamicCell(genotype), self.classifier, self.training, self.sees_previous)
+
+    def _macs(self, cell: DynamicCell) -> int:
+        """For one frame of meta-val."""
+        v = self.val
+        shapes = [v.key_layer4[:1], v.key_dec[:1], v.layer2[:1, 0], v.layer3[:1, 0], v.layer4[:1, 0]]
+        return count_macs(cell, *(tuple(s.shape) for s in shapes))

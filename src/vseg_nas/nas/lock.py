@@ -1,0 +1,55 @@
+"""One writer per run directory. Stdlib only: a command takes the lock before it pays for importing torch."""
+
+import fcntl
+import os
+import socket
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from vseg_nas.errors import RunError
+
+
+class RunLock:
+    """Context manager that holds `<run>/lock` by flock; the kernel frees it however the process ends.
+
+    The file itself stays: removing it would let two processes lock two files of the same name.
+
+    Args:
+        run: an existing run directory.
+
+    Raises:
+        RunError: on entry, if another process (or this one, elsewhere) holds the lock.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self._path = run / "lock"
+        self._fd: int | None = None
+        # A forked data-loading worker shares the lock and, orphaned by a kill -9, would keep it for seconds.
+        os.register_at_fork(after_in_child=self._close)
+
+    def __enter__(self) -> Self:
+        try:
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise RunError(f"{self._path}: cannot be created ({error.strerror})") from None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(fd, 200).decode(errors="replace").strip() or "another process"
+            os.close(fd)
+            raise RunError(f"{self._path.parent}: in use by {holder}; a run has one writer at a time") from None
+        os.ftruncate(fd, 0)
+        os.write(fd, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        self._fd = fd
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None

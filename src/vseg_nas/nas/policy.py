@@ -1,0 +1,164 @@
+"""The controller: a two-layer LSTM that emits the tokens of a cell one by one (sections 3.2 and 4.1).
+
+Legend: N token strings, L tokens in a string, V most values that a token can take, H hidden units.
+"""
+
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+
+from vseg_nas.space import SearchSpace
+from vseg_nas.space.vocabulary import INPUTS, TOKENS_PER_LAYER
+
+Feedback = Literal["hidden", "token"]
+
+HIDDEN_UNITS = 100
+LSTM_LAYERS = 2
+INIT_RANGE = 0.1
+EXCLUDED = -1e9  # a logit that gives probability 0 and, unlike -inf, an entropy and gradients without NaN
+
+
+class PolicyOutput(NamedTuple):
+    """Token strings and what the policy thinks of them.
+
+    Attributes:
+        tokens: (N, L) int64.
+        log_prob: (N,) of the whole string, nats.
+        entropy: (N,) summed over the tokens, each given those before it, nats.
+    """
+
+    tokens: Tensor
+    log_prob: Tensor
+    entropy: Tensor
+
+
+class Policy(nn.Module):
+    """Samples token strings, or scores given ones, through the same code.
+
+    Before the first token the LSTM takes one step per input of the cell. Every location token has a linear
+    layer of its own; operations share one over the whole string, and so do aggregations. All parameters start
+    from U(-0.1, 0.1): 169,982 of them for 5 layers with `feedback="hidden"`, 168,164 for 4.
+
+    Args:
+        space: whose tokens to emit.
+        generator: for the initial values.
+        feedback: what the LSTM reads after each token. `hidden`, its own output, is what the authors' code
+            does: the tokens of a string are then independent of each other, and one unroll serves any number
+            of strings. `token` is an embedding of the token just emitted.
+    """
+
+    columns: Tensor
+    excluded: Tensor
+
+    def __init__(self, space: SearchSpace, generator: torch.Generator, feedback: Feedback = "hidden") -> None:
+        super().__init__()
+        if feedback not in get_args(Feedback):
+            raise ValueError(f"feedback: found {feedback!r}, expected one of {get_args(Feedback)}")
+        columns, excluded, rows = _head_columns(space.token_sizes)
+        with torch.random.fork_rng(devices=[]):  # the constructors below draw from the global generator
+            self.lstm = nn.LSTM(HIDDEN_UNITS, HIDDEN_UNITS, LSTM_LAYERS)
+            self.start = nn.Parameter(torch.empty(1, HIDDEN_UNITS))
+            self.heads = nn.Linear(HIDDEN_UNITS, rows)
+            self.embedding = nn.Embedding(rows, HIDDEN_UNITS) if feedback == "token" else None
+        self.register_buffer("columns", columns, persistent=False)
+        self.register_buffer("excluded", excluded, persistent=False)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.uniform_(-INIT_RANGE, INIT_RANGE, generator=generator)
+
+    def forward(
+        self, tokens: Tensor | None = None, *, n: int = 1, generator: torch.Generator | None = None
+    ) -> PolicyOutput:
+        """Scores `tokens` or, without any, samples `n` strings and scores them.
+
+        Args:
+            tokens: (N, L) int64.
+            n: number of strings to sample.
+            generator: to sample from; needed then.
+        """
+        if tokens is None and generator is None:
+            raise ValueError("sampling needs a generator")
+        if tokens is not None and (tokens.ndim != 2 or tokens.shape[1] != len(self.columns)):
+            raise ValueError(f"tokens: found shape {tuple(tokens.shape)}, expected (N, {len(self.columns)})")
+        unroll = self._unroll_hidden if self.embedding is None else self._unroll_token
+        logits, tokens = unroll(tokens, n, generator)
+        log_probs = logits.log_softmax(-1)
+        entropy = -(log_probs.exp() * log_probs).sum((1, 2)).expand(len(tokens))
+        chosen = log_probs.expand(len(tokens), -1, -1).gather(2, tokens.unsqueeze(2))
+        return PolicyOutput(tokens, chosen.sum((1, 2)), entropy)
+
+    def _unroll_hidden(self, tokens: Tensor | None, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Logits (1, L, V), the same for every string, and tokens (N, L)."""
+        output, state = self._warm_up(1)
+        outputs = []
+        for _ in range(len(self.columns)):
+            output, state = self._step(output, state)
+            outputs.append(output)
+        logits = self._logits(torch.stack(outputs, 1))
+        if tokens is None:
+            tokens = _draw(logits[0], n, generator).T
+        return logits, tokens
+
+    def _unroll_token(self, tokens: Tensor | None, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Logits (N, L, V) and tokens (N, L)."""
+        assert self.embedding is not None
+        output, state = self._warm_up(n if tokens is None else len(tokens))
+        logits, chosen = [], []
+        for t, columns in enumerate(self.columns):
+            output, state = self._step(output, state)
+            logits.append(self._logits(output, t))
+            token = _draw(logits[t], 1, generator).squeeze(1) if tokens is None else tokens[:, t]
+            chosen.append(token)
+            output = self.embedding(columns[token])
+        return torch.stack(logits, 1), torch.stack(chosen, 1)
+
+    def _warm_up(self, n: int) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """One step per input of the cell; output (N, H) and the state of each LSTM layer."""
+        output = self.start.expand(n, -1)
+        zero = output.new_zeros(n, HIDDEN_UNITS)
+        state = [(zero, zero)] * LSTM_LAYERS
+        for _ in INPUTS:
+            output, state = self._step(output, state)
+        return output, state
+
+    def _step(self, x: Tensor, state: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """One step of both layers on x (N, H); far faster than `nn.LSTM` on sequences of length one."""
+        new_state = []
+        for weights, layer_state in zip(self.lstm.all_weights, state, strict=True):
+            x, cell = torch.lstm_cell(x, layer_state, *weights)
+            new_state.append((x, cell))
+        return x, new_state
+
+    def _logits(self, output: Tensor, position: int | slice = slice(None)) -> Tensor:
+        """Logits (..., V) from outputs (..., H) of one position (N, H), or of all of them (N, L, H)."""
+        columns, excluded = self.columns[position], self.excluded[position]
+        scores: Tensor = self.heads(output)
+        logits = scores.gather(-1, columns.expand(*scores.shape[:-1], -1))
+        return logits.masked_fill(excluded, EXCLUDED)
+
+
+def _head_columns(sizes: tuple[int, ...]) -> tuple[Tensor, Tensor, int]:
+    """Where the logits of each position lie in the one matrix that holds all linear heads.
+
+    Returns:
+        columns (L, V) int64, excluded (L, V) bool where a position has fewer values, and the number of rows.
+    """
+    starts: dict[str, int] = {}
+    columns = torch.zeros(len(sizes), max(sizes), dtype=torch.int64)
+    excluded = torch.ones(len(sizes), max(sizes), dtype=torch.bool)
+    rows = 0
+    for position, size in enumerate(sizes):
+        kind = ("input1", "input2", "op", "op", "aggregation")[position % TOKENS_PER_LAYER]
+        head = f"{kind}{position}" if kind.startswith("input") else kind
+        if head not in starts:
+            starts[head] = rows
+            rows += size
+        columns[position, :size] = torch.arange(starts[head], starts[head] + size)
+        excluded[position, :size] = False
+    return columns, excluded, rows
+
+
+def _draw(logits: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
+    """`n` draws (B, n) from each of the distributions given by logits (B, V)."""
+    return logits.detach().softmax(-1).multinomial(n, replacement=True, generator=generator)

@@ -1,0 +1,127 @@
+"""What PPO and REINFORCE share: a policy, its optimizer, a baseline, and the strings being evaluated."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vseg_nas.nas.policy import Feedback, Policy
+from vseg_nas.nas.trial import Trial, derive_seed
+from vseg_nas.space import Genotype, SearchSpace
+
+
+class Rollout(NamedTuple):
+    """A sampled string with its log-probability at the time of sampling; plain data, to be stored."""
+
+    tokens: tuple[int, ...]
+    log_prob: float
+
+
+class PolicyGradient(ABC):
+    """A strategy that samples from a `Policy` and moves it after every reward.
+
+    Args:
+        space: to search.
+        seed: of the initial policy and of everything drawn later.
+        feedback: see `Policy`.
+        learning_rate: of Adam (section 4.1: 1e-4).
+        baseline_decay: of the moving average of rewards that the advantage is measured from.
+        max_grad_norm: gradients are scaled down to this norm.
+        entropy_coef: weight of the entropy bonus.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        seed: int,
+        *,
+        feedback: Feedback = "hidden",
+        learning_rate: float = 1e-4,
+        baseline_decay: float = 0.95,
+        max_grad_norm: float = 2.0,
+        entropy_coef: float = 0.0,
+    ) -> None:
+        self.policy = Policy(space, _generator(seed, "policy"), feedback)
+        self._space = space
+        self._generator = _generator(seed, "samples")
+        self._optimizer = torch.optim.Adam(self.policy.parameters(), lr=learning_rate)
+        self._decay = baseline_decay
+        self._max_grad_norm = max_grad_norm
+        self._entropy_coef = entropy_coef
+        self._baseline: float | None = None
+        self._pending: list[Rollout] = []
+        self._diagnostics: dict[str, float] = {}
+
+    def ask(self, n: int) -> list[Genotype]:
+        """Samples `n` cells and remembers how likely each was."""
+        with torch.no_grad():
+            output = self.policy(n=n, generator=self._generator)
+        strings = map(tuple, output.tokens.tolist())
+        rollouts = list(map(Rollout, strings, output.log_prob.tolist()))
+        self._pending += rollouts
+        return [self._space.genotype(rollout.tokens) for rollout in rollouts]
+
+    def tell(self, trials: Sequence[Trial]) -> None:
+        """Updates the baseline, then the policy, after each trial that has a reward.
+
+        Raises:
+            ValueError: a trial's cell was never asked for, or was told before.
+        """
+        for trial in trials:
+            rollout = self._take_pending(trial)
+            if trial.reward is not None:
+                self._baseline = moving_average(self._baseline, trial.reward, self._decay)
+                self._diagnostics = self._learn(rollout, trial.reward, self._baseline)
+                self._diagnostics["baseline"] = self._baseline
+
+    def diagnostics(self) -> dict[str, float]:
+        """Means over the last update: pg_loss, entropy, grad_norm; and the baseline."""
+        return dict(self._diagnostics)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain data only."""
+        return {
+            "policy": self.policy.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "generator": self._generator.get_state(),
+            "baseline": self._baseline,
+            "pending": [tuple(rollout) for rollout in self._pending],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of `state_dict`."""
+        self.policy.load_state_dict(state["policy"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._generator.set_state(state["generator"])
+        self._baseline = state["baseline"]
+        self._pending = [Rollout(*rollout) for rollout in state["pending"]]
+
+    @abstractmethod
+    def _learn(self, rollout: Rollout, reward: float, baseline: float) -> dict[str, float]:
+        """Moves the policy; returns the figures of the update."""
+
+    def _take_pending(self, trial: Trial) -> Rollout:
+        tokens = trial.genotype.tokens
+        for index, rollout in enumerate(self._pending):
+            if rollout.tokens == tokens:
+                return self._pending.pop(index)
+        raise ValueError(f"trial {trial.id} was not asked for, or was told before")
+
+    def _descend(self, loss: Tensor) -> Tensor:
+        """One optimizer step; returns the norm of the gradient before clipping."""
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.policy.parameters(), self._max_grad_norm)
+        self._optimizer.step()
+        return norm
+
+
+def moving_average(average: float | None, value: float, decay: float) -> float:
+    """Exponential moving average; it starts at the first value, so the first advantage is 0."""
+    return value if average is None else decay * average + (1 - decay) * value
+
+
+def _generator(seed: int, use: str) -> torch.Generator:
+    return torch.Generator().manual_seed(derive_seed(seed, use))

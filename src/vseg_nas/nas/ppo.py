@@ -1,0 +1,110 @@
+"""Proximal policy optimization of the controller, the way the authors run it (section 4.1, [23])."""
+
+from collections import deque
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vseg_nas.nas.policy_gradient import PolicyGradient, Rollout
+from vseg_nas.space import SearchSpace
+
+
+class PPOLoss(NamedTuple):
+    """Scalars: the loss to minimise and two diagnostics of how far the policy has moved."""
+
+    pg_loss: Tensor
+    approx_kl: Tensor
+    clipfrac: Tensor
+
+
+def ppo_loss(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: float) -> PPOLoss:
+    """The clipped surrogate: mean of max(-A r, -A clamp(r, 1 - clip, 1 + clip)) with r = pi / pi_old.
+
+    The larger of the two losses is the pessimistic one for either sign of the advantage.
+
+    Args:
+        log_prob: (N,) under the policy being trained.
+        old_log_prob: (N,) when the strings were sampled.
+        advantage: (N,) reward above the baseline.
+        clip: how far the ratio may move from 1 before the gradient vanishes.
+
+    Raises:
+        ValueError: the shapes differ; they would broadcast to (N, N).
+    """
+    if not log_prob.shape == old_log_prob.shape == advantage.shape:
+        shapes = ", ".join(str(tuple(x.shape)) for x in (log_prob, old_log_prob, advantage))
+        raise ValueError(f"log_prob, old_log_prob and advantage differ in shape: {shapes}")
+    logratio = log_prob - old_log_prob
+    ratio = logratio.exp()
+    pg_loss = torch.max(-advantage * ratio, -advantage * ratio.clamp(1 - clip, 1 + clip)).mean()
+    with torch.no_grad():
+        approx_kl = (ratio - 1 - logratio).mean()
+        clipfrac = ((ratio - 1).abs() > clip).float().mean()
+    return PPOLoss(pg_loss, approx_kl, clipfrac)
+
+
+class PPO(PolicyGradient):
+    """Keeps the last strings and their rewards, and after every reward goes through all of them.
+
+    Every advantage is measured from today's baseline, so the whole buffer is re-centred each time. Only
+    filled rows are used: the authors' code also steps on empty ones, which is Adam's momentum alone.
+
+    Args:
+        space: to search.
+        seed: of the initial policy and of everything drawn later.
+        clip: of the ratio.
+        buffer_size: strings to keep.
+        epochs: passes over the buffer after every reward.
+        minibatch_size: strings per gradient step.
+        options: see `PolicyGradient`.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        seed: int,
+        *,
+        clip: float = 0.1,
+        buffer_size: int = 100,
+        epochs: int = 1,
+        minibatch_size: int = 1,
+        **options: Any,
+    ) -> None:
+        super().__init__(space, seed, **options)
+        self._clip = clip
+        self._epochs = epochs
+        self._minibatch_size = minibatch_size
+        self._buffer: deque[tuple[Rollout, float]] = deque(maxlen=buffer_size)
+
+    def state_dict(self) -> dict[str, Any]:
+        """As of `PolicyGradient`, and the buffer."""
+        rows = [(tuple(rollout), reward) for rollout, reward in self._buffer]
+        return super().state_dict() | {"buffer": rows}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of `state_dict`."""
+        super().load_state_dict(state)
+        self._buffer.clear()
+        self._buffer.extend((Rollout(*rollout), reward) for rollout, reward in state["buffer"])
+
+    def _learn(self, rollout: Rollout, reward: float, baseline: float) -> dict[str, float]:
+        self._buffer.append((rollout, reward))
+        rollouts, rewards = zip(*self._buffer, strict=True)
+        tokens = torch.tensor([row.tokens for row in rollouts])
+        old_log_prob = torch.tensor([row.log_prob for row in rollouts])
+        advantage = torch.tensor([row - baseline for row in rewards])
+        steps = []
+        for _ in range(self._epochs):
+            order = torch.randperm(len(tokens), generator=self._generator)
+            for rows in torch.split(order, self._minibatch_size):
+                steps.append(self._step(tokens[rows], old_log_prob[rows], advantage[rows]))
+        names = (*PPOLoss._fields, "entropy", "grad_norm")
+        return dict(zip(names, torch.tensor(steps).mean(0).tolist(), strict=True))
+
+    def _step(self, tokens: Tensor, old_log_prob: Tensor, advantage: Tensor) -> tuple[float, ...]:
+        output = self.policy(tokens)
+        loss = ppo_loss(output.log_prob, old_log_prob, advantage, self._clip)
+        entropy = output.entropy.mean()
+        grad_norm = self._descend(loss.pg_loss - self._entropy_coef * entropy)
+        return (*(figure.item() for figure in loss), entropy.item(), grad_norm.item())

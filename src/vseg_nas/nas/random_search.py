@@ -1,0 +1,35 @@
+"""Random search: the baseline that every strategy has to beat."""
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from vseg_nas.nas.trial import Trial, derive_seed
+from vseg_nas.space import Genotype, SearchSpace
+
+
+class RandomSearch:
+    """Draws every token uniformly and learns nothing."""
+
+    def __init__(self, space: SearchSpace, seed: int) -> None:
+        self._space = space
+        self._rng = random.Random(derive_seed(seed, "random"))
+
+    def ask(self, n: int) -> list[Genotype]:
+        """The next `n` cells."""
+        return [self._space.sample(self._rng) for _ in range(n)]
+
+    def tell(self, trials: Sequence[Trial]) -> None:
+        """Does nothing."""
+
+    def diagnostics(self) -> dict[str, float]:
+        """Empty: nothing is learnt."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the random numbers."""
+        return {"rng": self._rng.getstate()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of `state_dict`."""
+        self._rng.setstate(state["rng"])

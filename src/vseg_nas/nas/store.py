@@ -1,0 +1,231 @@
+"""The trial store: one SQLite file with every trial and the state of the search, the only truth of a run.
+
+Durability: rollback journal and `synchronous=FULL`, one writer, and one transaction for each thing that
+happens, so a process killed at any moment leaves the file as it was before or after it. No torch here.
+"""
+
+import dataclasses
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from vseg_nas.errors import RunError
+from vseg_nas.nas.trial import Evaluation, Trial, TrialState
+from vseg_nas.space import Genotype
+
+STORE = "search.sqlite"
+"""Name of the file in a run directory."""
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE meta (schema_version INTEGER NOT NULL);
+CREATE TABLE trials (
+    id INTEGER PRIMARY KEY, genotype TEXT NOT NULL, key TEXT NOT NULL, seed INTEGER NOT NULL,
+    state TEXT NOT NULL, score REAL, miou REAL, fwiou REAL, macc REAL, parameters INTEGER, macs INTEGER,
+    seconds REAL, epochs INTEGER, stopped INTEGER, reason TEXT, reused_from INTEGER, failed_reward REAL
+);
+CREATE INDEX trials_by_key ON trials (key);
+CREATE INDEX trials_by_score ON trials (score);
+CREATE TABLE snapshot (id INTEGER PRIMARY KEY CHECK (id = 0), state BLOB NOT NULL, sha256 TEXT NOT NULL);
+"""
+EVALUATION_COLUMNS = tuple(field.name for field in dataclasses.fields(Evaluation))
+COLUMNS = (
+    *("id", "genotype", "key", "seed", "state"),
+    *EVALUATION_COLUMNS,
+    *("reason", "reused_from", "failed_reward"),
+)
+WAIT_FOR_LOCK_S = 30.0  # a reader holds the file for milliseconds
+
+
+class TrialStore:
+    """Opens the store of a run for its one writer, and makes it if there is none; `read` is for anybody else.
+
+    Closes at the end of a `with` block. Every method raises `RunError` with the path if the file is unusable.
+
+    Args:
+        path: of the file; its folder exists.
+
+    Raises:
+        RunError: not a trial store, damaged, or of another version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._open(path, "rwc")
+        with self._errors():
+            if not self._select("SELECT 1 FROM sqlite_master LIMIT 1"):
+                with self._transaction():
+                    for statement in filter(str.strip, SCHEMA.split(";")):
+                        self._connection.execute(statement)
+                    self._connection.execute("INSERT INTO meta VALUES (?)", (SCHEMA_VERSION,))
+        self._check()
+        with self._errors():
+            self._connection.execute("PRAGMA journal_mode = DELETE")
+            self._connection.execute("PRAGMA synchronous = FULL")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Opens an existing store that another process may be writing to; changing it is refused."""
+        if not path.is_file():
+            raise RunError(f"{path}: no trial store found")
+        self = cls.__new__(cls)
+        # Not mode=ro: that could not roll back what a killed writer has left half-done.
+        self._open(path, "rw")
+        self._check()
+        with self._errors():
+            self._connection.execute("PRAGMA query_only = ON")
+        return self
+
+    def add(self, trials: Iterable[Trial], snapshot: bytes) -> None:
+        """Records trials just asked for, together with the state of the search after asking."""
+        places = ", ".join("?" * len(COLUMNS))
+        with self._errors(), self._transaction():
+            insert = f"INSERT INTO trials ({', '.join(COLUMNS)}) VALUES ({places})"
+            self._connection.executemany(insert, map(_row, trials))
+            self._write_snapshot(snapshot)
+
+    def finish(self, trial: Trial, snapshot: bytes) -> None:
+        """Records the end of a trial, together with the state of the search after learning from it."""
+        assignments = ", ".join(f"{column} = ?" for column in COLUMNS)
+        with self._errors(), self._transaction():
+            update = f"UPDATE trials SET {assignments} WHERE id = ?"
+            if self._connection.execute(update, (*_row(trial), trial.id)).rowcount != 1:
+                raise ValueError(f"trial {trial.id} was never added")
+            self._write_snapshot(snapshot)
+
+    def snapshot(self) -> bytes | None:
+        """The state of the search that goes with the trials; None before the first trial."""
+        rows = self._select("SELECT state, sha256 FROM snapshot")
+        if not rows:
+            return None
+        state: bytes = rows[0]["state"]
+        if hashlib.sha256(state).hexdigest() != rows[0]["sha256"]:
+            raise RunError(f"{self._path}: the saved state of the search is damaged (its SHA-256 differs)")
+        return state
+
+    def trials(self, *states: TrialState) -> list[Trial]:
+        """All trials, or those in the given states, by id."""
+        places = ", ".join("?" * len(states))
+        where = f"WHERE state IN ({places})" if states else ""
+        return self._trials(f"{where} ORDER BY id", states)
+
+    def unfinished(self) -> list[Trial]:
+        """Trials that were asked for and have not ended: those to run again after an interruption."""
+        return self.trials(TrialState.QUEUED, TrialState.RUNNING)
+
+    def find(self, key: str) -> Trial | None:
+        """The first trial with an evaluation, complete or stopped, of the cell with this canonical key."""
+        found = self._trials("WHERE key = ? AND score IS NOT NULL ORDER BY id LIMIT 1", (key,))
+        return found[0] if found else None
+
+    def best(self, k: int) -> list[Trial]:
+        """The `k` complete trials with the highest scores; each cell once, the earlier of equals first."""
+        where = "WHERE state = ? AND reused_from IS NULL ORDER BY score DESC, id LIMIT ?"
+        return self._trials(where, (TrialState.COMPLETE, k))
+
+    def counts(self) -> dict[TrialState, int]:
+        """Number of trials in each state."""
+        rows = self._select("SELECT state, COUNT(*) AS n FROM trials GROUP BY state")
+        found = {row["state"]: row["n"] for row in rows}
+        return {state: found.get(state, 0) for state in TrialState}
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._connection.close()
+
+    def __len__(self) -> int:
+        """Number of trials ever asked for."""
+        count: int = self._select("SELECT COUNT(*) AS n FROM trials")[0]["n"]
+        return count
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self, path: Path, mode: str) -> None:
+        self._path = path
+        with self._errors():
+            self._connection = sqlite3.connect(
+                f"{path.resolve().as_uri()}?mode={mode}",
+                uri=True,
+                isolation_level=None,
+                timeout=WAIT_FOR_LOCK_S,
+            )
+            self._connection.row_factory = sqlite3.Row
+
+    def _check(self) -> None:
+        damage = self._select("PRAGMA quick_check(1)")[0][0]
+        if damage != "ok":
+            raise RunError(f"{self._path}: damaged ({damage.splitlines()[-1]})")
+        if not self._select("SELECT 1 FROM sqlite_master WHERE name = 'meta'"):
+            raise RunError(f"{self._path}: a database, but not a trial store")
+        versions = [row[0] for row in self._select("SELECT schema_version FROM meta")]
+        if versions != [SCHEMA_VERSION]:
+            found = ", ".join(map(str, versions)) or "none"
+            raise RunError(f"{self._path}: found schema version {found}, expected {SCHEMA_VERSION}")
+
+    def _trials(self, where: str, parameters: Iterable[Any]) -> list[Trial]:
+        rows = self._select(f"SELECT * FROM trials {where}", parameters)
+        try:
+            return [_trial(row) for row in rows]
+        except ValueError as error:
+            raise RunError(f"{self._path}: a trial is damaged ({error})") from error
+
+    def _select(self, query: str, parameters: Iterable[Any] = ()) -> list[sqlite3.Row]:
+        with self._errors():
+            return self._connection.execute(query, tuple(parameters)).fetchall()
+
+    def _write_snapshot(self, state: bytes) -> None:
+        digest = hashlib.sha256(state).hexdigest()
+        self._connection.execute("INSERT OR REPLACE INTO snapshot VALUES (0, ?, ?)", (state, digest))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:  # Ctrl-C must not leave half a transaction open either
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise  # our bugs
+        except sqlite3.DatabaseError as error:
+            raise RunError(f"{self._path}: {error}") from error
+
+
+def _row(trial: Trial) -> tuple[Any, ...]:
+    scores = (
+        (None,) * len(EVALUATION_COLUMNS)
+        if trial.evaluation is None
+        else tuple(getattr(trial.evaluation, column) for column in EVALUATION_COLUMNS)
+    )
+    head = (trial.id, trial.genotype.to_json(), trial.genotype.key, trial.seed, str(trial.state))
+    return (*head, *scores, trial.reason, trial.reused_from, trial.failed_reward)
+
+
+def _trial(row: sqlite3.Row) -> Trial:
+    values = {column: row[column] for column in EVALUATION_COLUMNS}
+    evaluation = None if row["score"] is None else Evaluation(**values | {"stopped": bool(row["stopped"])})
+    return Trial(
+        id=row["id"],
+        genotype=Genotype.from_json(row["genotype"]),
+        seed=row["seed"],
+        state=TrialState(row["state"]),
+        evaluation=evaluation,
+        reason=row["reason"],
+        reused_from=row["reused_from"],
+        failed_reward=row["failed_reward"],
+    )

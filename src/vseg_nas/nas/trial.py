@@ -1,0 +1,130 @@
+"""A trial: one cell proposed by the strategy, and what became of it. No torch in this file."""
+
+import dataclasses
+import hashlib
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from vseg_nas.space.genotype import Genotype
+
+
+class TrialState(StrEnum):
+    """Where a trial stands; the last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the trial has ended."""
+        return self not in (TrialState.QUEUED, TrialState.RUNNING)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a short training run of a cell showed on meta-val; every score is a fraction.
+
+    Attributes:
+        score: geometric mean of the three metrics below (section 3.3), the reward.
+        miou: mean intersection over union.
+        fwiou: frequency-weighted intersection over union.
+        macc: mean pixel accuracy.
+        parameters: of the cell.
+        macs: multiply-accumulate operations of the cell for one frame.
+        seconds: spent on training and scoring.
+        epochs: trained; fewer than planned if the cell was stopped half-way.
+        stopped: whether the stopping rule ended the training; the scores are then those half-way.
+    """
+
+    score: float
+    miou: float
+    fwiou: float
+    macc: float
+    parameters: int
+    macs: int
+    seconds: float
+    epochs: int
+    stopped: bool = False
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all four scores are ordinary numbers."""
+        return all(map(math.isfinite, (self.score, self.miou, self.fwiou, self.macc)))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One row of the trial store.
+
+    Attributes:
+        id: 0-based, in the order of asking.
+        genotype: the cell.
+        seed: of everything random in its evaluation; a function of the seed of the search and the id.
+        state: see `TrialState`.
+        evaluation: present if and only if the trial is complete or stopped.
+        reason: why it failed.
+        reused_from: id of the earlier trial of the same cell whose evaluation was taken over.
+        failed_reward: the reward the search gives to failures; None leaves the strategy without one.
+    """
+
+    id: int
+    genotype: Genotype
+    seed: int
+    state: TrialState
+    evaluation: Evaluation | None = None
+    reason: str | None = None
+    reused_from: int | None = None
+    failed_reward: float | None = None
+
+    @property
+    def reward(self) -> float | None:
+        """What the strategy learns from; None until the trial has ended, and after most failures."""
+        return self.failed_reward if self.evaluation is None else self.evaluation.score
+
+    def completed(self, evaluation: Evaluation) -> "Trial":
+        """This trial with its evaluation: complete, or stopped half-way."""
+        state = TrialState.STOPPED if evaluation.stopped else TrialState.COMPLETE
+        return dataclasses.replace(self, state=state, evaluation=evaluation)
+
+    def reusing(self, earlier: "Trial") -> "Trial":
+        """This trial with the evaluation of an earlier one of the same cell; it took no time of its own."""
+        if earlier.evaluation is None:
+            raise ValueError(f"trial {earlier.id} has no evaluation to reuse")
+        evaluation = dataclasses.replace(earlier.evaluation, seconds=0.0)
+        return dataclasses.replace(self.completed(evaluation), reused_from=earlier.id)
+
+    def failed(self, reason: str, reward: float | None = None) -> "Trial":
+        """This trial as a failure, which counts for `reward` or, by default, for nothing at all."""
+        return dataclasses.replace(self, state=TrialState.FAILED, reason=reason, failed_reward=reward)
+
+
+class Progress(Protocol):
+    """Called by an evaluator after every epoch."""
+
+    def __call__(self, epoch: int, epochs: int, score: float | None) -> None:
+        """Epoch `epoch` of `epochs` (1-based) has ended; `score` where the cell was scored at its end."""
+
+
+class Evaluator(Protocol):
+    """Turns a genotype into an evaluation: a short training run, or a closed form in tests."""
+
+    def evaluate(self, genotype: Genotype, seed: int, progress: Progress) -> Evaluation:
+        """Train and score one cell.
+
+        The result depends on the arguments and on the state of the stopping rule alone. Whatever it raises is
+        the candidate's failure, except `UserError` and `OSError`, which end the search.
+
+        Raises:
+            NonFiniteError: at the first NaN or infinite loss.
+        """
+
+
+def derive_seed(seed: int, *path: str | int) -> int:
+    """A 31-bit seed for one use (`path`) of a seed: the same in every process, unrelated to its siblings."""
+    text = ":".join(map(str, (seed, *path)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
