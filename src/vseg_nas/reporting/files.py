@@ -1,0 +1,25 @@
+"""Report files appear whole or not at all: written beside their place, then renamed."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a hidden path of the same suffix beside `path` and renames it over `path` on success.
+
+    Args:
+        path: Where the finished file belongs; missing folders are made.
+
+    Yields:
+        The path to write to. After an error nothing of it is left and an older `path` is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

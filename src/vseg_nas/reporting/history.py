@@ -1,0 +1,131 @@
+"""What a list of trials says as numbers: outcomes, best, running mean, token shares. Every view asks here."""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from vseg_nas.nas.trial import Evaluation, Trial, TrialState
+from vseg_nas.space import Genotype, Layer
+from vseg_nas.space.vocabulary import AGGREGATIONS, INPUTS, OPERATIONS
+
+
+class Outcome(StrEnum):
+    """How a trial ended, for people: a reused score counts as reused, however the earlier trial ended."""
+
+    COMPLETE = "complete"
+    STOPPED = "stopped early"
+    REUSED = "reused"
+    FAILED = "failed"
+
+
+OUTCOMES = {
+    TrialState.COMPLETE: Outcome.COMPLETE,
+    TrialState.STOPPED: Outcome.STOPPED,
+    TrialState.FAILED: Outcome.FAILED,
+}
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A trial that has an evaluation."""
+
+    trial: Trial
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True)
+class TokenShares:
+    """How often each vocabulary entry was chosen, as fractions that sum to 1 over each vocabulary.
+
+    Attributes:
+        operations: in the order of `OPERATIONS`.
+        aggregations: in the order of `AGGREGATIONS`.
+        inputs: in the order of `INPUTS`, then all earlier layers of the cell together.
+    """
+
+    operations: tuple[float, ...]
+    aggregations: tuple[float, ...]
+    inputs: tuple[float, ...]
+
+
+def window_for(candidates: int) -> int:
+    """How many recent candidates a running mean covers: a twentieth of the search, at least ten."""
+    return max(10, candidates // 20)
+
+
+def ended(trials: Iterable[Trial]) -> list[Trial]:
+    """The trials in a final state, by id."""
+    return sorted((trial for trial in trials if trial.state in OUTCOMES), key=lambda trial: trial.id)
+
+
+def outcome(trial: Trial) -> Outcome:
+    """How an ended trial ended.
+
+    Raises:
+        KeyError: the trial is queued or running.
+    """
+    return OUTCOMES[trial.state] if trial.reused_from is None else Outcome.REUSED
+
+
+def outcome_counts(trials: Iterable[Trial]) -> dict[Outcome, int]:
+    """How many ended trials there are of each outcome; they sum to the number of candidates tried."""
+    counts = Counter(map(outcome, ended(trials)))
+    return {kind: counts[kind] for kind in Outcome}
+
+
+def scored(trials: Iterable[Trial]) -> list[Scored]:
+    """The trials with an evaluation, by id. Failed ones have none: a failure is not a score of 0."""
+    return [Scored(trial, trial.evaluation) for trial in ended(trials) if trial.evaluation is not None]
+
+
+def best_cells(trials: Iterable[Trial], k: int) -> list[Scored]:
+    """The `k` best different cells, highest score first, the earlier trial first among equals."""
+    ranked = sorted(scored(trials), key=lambda cell: (-cell.evaluation.score, cell.trial.id))
+    best: dict[str, Scored] = {}
+    for cell in ranked:
+        best.setdefault(cell.trial.genotype.key, cell)
+    return list(best.values())[:k]
+
+
+def running_mean(values: Sequence[float], window: int) -> list[float]:
+    """For each value, the mean of it and the up to `window - 1` values before it."""
+    recent: deque[float] = deque(maxlen=window)
+    means = []
+    for value in values:
+        recent.append(value)
+        means.append(sum(recent) / len(recent))
+    return means
+
+
+def token_shares(genotypes: Sequence[Genotype]) -> TokenShares:
+    """Shares of all tokens of some cells (Figure 4).
+
+    Raises:
+        ZeroDivisionError: there are no cells.
+    """
+    layers = [layer for genotype in genotypes for layer in genotype.layers]
+
+    def shares(size: int, tokens: Callable[[Layer], tuple[int, ...]]) -> tuple[float, ...]:
+        counts = Counter(token for layer in layers for token in tokens(layer))
+        return tuple(counts[token] / counts.total() for token in range(size))
+
+    return TokenShares(
+        operations=shares(len(OPERATIONS), lambda layer: (layer.op1, layer.op2)),
+        aggregations=shares(len(AGGREGATIONS), lambda layer: (layer.aggregation,)),
+        inputs=shares(
+            len(INPUTS) + 1,
+            lambda layer: (min(layer.input1, len(INPUTS)), min(layer.input2, len(INPUTS))),
+        ),
+    )
+
+
+def uniform_shares(layers: int) -> TokenShares:
+    """The shares to expect of cells drawn uniformly; an earlier layer can be read by later layers alone."""
+    pools = [len(INPUTS) + i for i in range(layers)]
+    each = sum(1 / pool for pool in pools) / layers
+    return TokenShares(
+        operations=(1 / len(OPERATIONS),) * len(OPERATIONS),
+        aggregations=(1 / len(AGGREGATIONS),) * len(AGGREGATIONS),
+        inputs=(each,) * len(INPUTS) + (1 - len(INPUTS) * each,),
+    )

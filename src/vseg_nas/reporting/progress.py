@@ -1,0 +1,98 @@
+"""Progress of steps outside the search: epochs of a fit, items of a long loop. Plain lines off a terminal."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Self, TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from vseg_nas.reporting.units import duration
+
+Item = TypeVar("Item")
+
+
+def track(iterable: Iterable[Item], description: str, total: int, console: Console) -> Iterator[Item]:
+    """Yields the items of `iterable` beside a progress bar; off a terminal, between a first and a last line.
+
+    Args:
+        iterable: Consumed lazily.
+        description: What is being done, such as `caching features`.
+        total: How many items there will be.
+        console: Where to show it.
+
+    Yields:
+        The items, unchanged.
+    """
+    started = time.monotonic()
+    if console.is_interactive:
+        with _progress(console) as progress:
+            task = progress.add_task(description, total=total, values="")
+            for item in iterable:
+                yield item
+                progress.advance(task)
+        return
+    _line(console, f"{description}: {total} items")
+    yield from iterable
+    _line(console, f"{description}: done in {duration(time.monotonic() - started)}")
+
+
+class FitView:
+    """Shows a fit epoch by epoch, a bar on a terminal, lines elsewhere. Use it as a context manager.
+
+    Args:
+        description: What is being fitted.
+        console: Where to show it.
+    """
+
+    def __init__(self, description: str, console: Console) -> None:
+        self._description = description
+        self._console = console
+        self._progress = _progress(console) if console.is_interactive else None
+        self._task = self._progress.add_task(description, total=None, values="") if self._progress else None
+
+    def __enter__(self) -> Self:
+        """Starts the bar."""
+        if self._progress:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stops the bar and leaves its last state on the terminal."""
+        if self._progress:
+            self._progress.stop()
+
+    def on_epoch(self, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
+        """Shows that `epoch` (1-based) of `epochs` has ended with these metrics."""
+        values = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        if self._progress is None or self._task is None:
+            _line(self._console, f"{self._description}: epoch {epoch}/{epochs}  {values}")
+        else:
+            self._progress.update(self._task, completed=epoch, total=epochs, values=values)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("[bold]{task.description}", markup=True),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[values]}", markup=False),
+        console=console,
+        refresh_per_second=4,
+    )
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)

@@ -1,0 +1,119 @@
+"""What the live view shows, as pure functions of how the search stands."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from vseg_nas.nas.trial import Trial
+from vseg_nas.reporting.history import (
+    Outcome,
+    best_cells,
+    ended,
+    outcome,
+    outcome_counts,
+    scored,
+    window_for,
+)
+from vseg_nas.reporting.units import duration, quantity
+
+NEWEST = 5
+BAR_WIDTH = 30
+COLOURS = {
+    Outcome.COMPLETE: "green",
+    Outcome.STOPPED: "yellow",
+    Outcome.REUSED: "cyan",
+    Outcome.FAILED: "red",
+}
+
+
+@dataclass(frozen=True)
+class Running:
+    """A trial under way; `epoch` epochs of `epochs` have ended, both 0 before the first has."""
+
+    trial: Trial
+    epoch: int = 0
+    epochs: int = 0
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a search of `budget` trials stands; `marks` are the best and the recent mean in words."""
+
+    budget: int
+    done: int
+    counts: dict[Outcome, int]
+    newest: tuple[Trial, ...]
+    marks: tuple[str, ...]
+
+
+def standing(trials: Sequence[Trial], budget: int) -> Standing:
+    """Sums up the trials that have ended."""
+    history = ended(trials)
+    marks: tuple[str, ...] = ()
+    if best := best_cells(history, 1):
+        scores = [cell.evaluation.score for cell in scored(history)][-window_for(budget) :]
+        marks = (
+            f"best {best[0].evaluation.score:.4f} (trial {best[0].trial.id})",
+            f"mean of last {len(scores)}: {sum(scores) / len(scores):.4f}",
+        )
+    return Standing(budget, len(history), outcome_counts(history), tuple(history[-NEWEST:]), marks)
+
+
+def sentence(trial: Trial, now: Standing, left_s: float | None) -> str:
+    """One plain line about a trial that has just ended."""
+    head = f"[{now.done}/{now.budget}] trial {trial.id} {outcome(trial)}: {_result(trial)}"
+    return "  ".join((head, *now.marks, *_left(left_s)))
+
+
+def screen(now: Standing, running: Sequence[Running], elapsed_s: float, left_s: float | None) -> RenderableType:
+    """The whole live view."""
+    head = Table.grid(padding=(0, 2))
+    bar = ProgressBar(total=max(now.budget, 1), completed=now.done, width=BAR_WIDTH)
+    times = "  ".join((f"{duration(elapsed_s)} elapsed", *_left(left_s)))
+    head.add_row(Text("search", "bold"), bar, f"{now.done}/{now.budget} trials", times)
+    counts = Text(f"{now.done} tried", "bold")
+    for kind, count in now.counts.items():
+        counts.append(f"  {count} {kind}", COLOURS[kind] if count else "dim")
+    rows: list[RenderableType] = [head, counts, Text("  ".join(now.marks), "bold")]
+    rows += map(_running_line, running)
+    return Group(*rows, _newest_table(now.newest)) if now.newest else Group(*rows)
+
+
+def _left(left_s: float | None) -> tuple[str, ...]:
+    return () if left_s is None else (f"{duration(left_s)} left",)
+
+
+def _result(trial: Trial) -> str:
+    """What came of an ended trial, in one line."""
+    e = trial.evaluation
+    if e is None:
+        return " ".join((trial.reason or "no reason recorded").split())
+    sizes = f"{quantity(e.parameters)} params  {quantity(e.macs)} MACs"
+    origin = duration(e.seconds) if trial.reused_from is None else f"as trial {trial.reused_from}"
+    return f"score {e.score:.4f}  mIoU {e.miou:.4f}  {sizes}  {origin}"
+
+
+def _running_line(running: Running) -> Text:
+    line = Text(no_wrap=True, overflow="ellipsis")
+    line.append(f"> trial {running.trial.id}", "bold blue")
+    line.append(f"  epoch {running.epoch}/{running.epochs}" if running.epochs else "  preparing")
+    if running.score is not None:
+        line.append(f"  score {running.score:.4f}")
+    return line.append(f"  {running.trial.genotype.expression()}", "dim")
+
+
+def _newest_table(trials: Sequence[Trial]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, collapse_padding=True)
+    table.add_column("trial", justify="right")
+    table.add_column("outcome", no_wrap=True)
+    table.add_column("result", no_wrap=True, overflow="ellipsis")
+    for trial in reversed(trials):
+        kind = outcome(trial)
+        table.add_row(str(trial.id), Text(kind, COLOURS[kind]), Text(_result(trial)))
+    return table
