@@ -1,0 +1,1 @@
+"""From the typed configuration to objects; only the commands import this package."""

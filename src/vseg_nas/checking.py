@@ -1,0 +1,91 @@
+"""Checks a composed configuration against the schema and the disk."""
+
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from vseg_nas.errors import ConfigError, DataError
+from vseg_nas.schema import OPTIONS, CommandConfig, DatasetConfig, SyntheticConfig
+
+C = TypeVar("C", bound=CommandConfig)
+
+
+def check(config: DictConfig, schema: type[C]) -> C:
+    """The typed configuration.
+
+    Raises:
+        ConfigError: a key is unknown or missing, or a value has the wrong type or is out of range.
+    """
+    if missing := sorted(OmegaConf.missing_keys(config)):
+        raise ConfigError(f"{missing[0]}: not set, expected a value: {missing[0]}=...")
+    typed = _typed(config, schema, "")
+    for group, options in OPTIONS.items():
+        if hasattr(typed, group):
+            name = str(config[group].get("name"))
+            if name not in options:
+                raise ConfigError(f"{group}.name: found {name!r}, expected one of: {', '.join(options)}")
+            setattr(typed, group, _typed(config[group], options[name], f"{group}."))
+    _check_ranges(typed, "")
+    return typed
+
+
+def _typed(config: DictConfig, schema: type[C], prefix: str) -> C:
+    try:
+        result: C = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), config))  # type: ignore[assignment]
+    except OmegaConfBaseException as error:
+        key = prefix + str(getattr(error, "full_key", "") or "")
+        raise ConfigError(f"{key}: {str(error).splitlines()[0]}") from error
+    return result
+
+
+def _check_ranges(node: Any, prefix: str) -> None:
+    for f in fields(node):
+        key, value, rule = prefix + f.name, getattr(node, f.name), f.metadata
+        if is_dataclass(value):
+            _check_ranges(value, key + ".")
+        if value is None or not rule:
+            continue
+        if "choices" in rule and value not in rule["choices"]:
+            raise ConfigError(f"{key}: found {value!r}, expected one of: {', '.join(rule['choices'])}")
+        if rule.get("length") and len(value) != rule["length"]:
+            raise ConfigError(f"{key}: found {value}, expected {rule['length']} numbers")
+        for element in value if isinstance(value, list) else [value]:
+            _check_number(key, element, rule.get("min"), rule.get("max"), rule.get("above"))
+
+
+def _check_number(key: str, value: Any, low: float | None, high: float | None, above: float | None) -> None:
+    if low is not None and not value >= low:
+        raise ConfigError(f"{key}: found {value}, expected at least {low}")
+    if above is not None and not value > above:
+        raise ConfigError(f"{key}: found {value}, expected more than {above}")
+    if high is not None and not value <= high:
+        raise ConfigError(f"{key}: found {value}, expected at most {high}")
+
+
+_LAYOUT = {
+    "camvid": "train/, trainannot/ and train.txt",
+    "cityscapes": "leftImg8bit/, leftImg8bit_sequence/ and gtFine/",
+}
+
+
+def check_root(dataset: DatasetConfig) -> None:
+    """Looks whether the folder of a data set is there.
+
+    Raises:
+        DataError: it is not set or does not exist.
+    """
+    if isinstance(dataset, SyntheticConfig):
+        return
+    holds = _LAYOUT[dataset.name]
+    if dataset.root is None:
+        raise DataError(f"dataset.root: not set, expected the folder that holds {holds}")
+    if not Path(dataset.root).is_dir():
+        raise DataError(f"dataset.root: found no folder {dataset.root}, expected one that holds {holds}")
+
+
+def to_plain(config: CommandConfig) -> dict[str, Any]:
+    """The configuration as plain dictionaries, lists and numbers."""
+    return asdict(config)

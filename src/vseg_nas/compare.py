@@ -1,0 +1,87 @@
+"""Is the best cell better than simpler things? ``python -m vseg_nas.compare run=DIR``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vseg_nas.config import command, stored_config
+from vseg_nas.errors import RunError
+from vseg_nas.nas.store import STORE, TrialStore
+from vseg_nas.schema import CompareConfig, SearchConfig
+
+if TYPE_CHECKING:
+    from vseg_nas.assembly.compare import Row
+    from vseg_nas.reporting.comparison import Line
+
+
+def _preflight(config: CompareConfig) -> None:
+    stored_config(Path(config.run), SearchConfig)
+    TrialStore.read(Path(config.run) / STORE).close()
+
+
+@command("compare", CompareConfig, _preflight)
+def main(config: CompareConfig, run_dir: Path) -> None:
+    """Trains the best cell, the same cell blind to the past, and random cells; scores them and the static network."""
+    from rich.console import Console
+
+    console = Console()
+    search_dir = Path(config.run)
+    search = stored_config(search_dir, SearchConfig)
+    best = TrialStore.read(search_dir / STORE).best(1)
+    if not best:
+        raise RunError(f"{search_dir}: no trial has a score yet, expected at least one")
+    from vseg_nas.assembly.compare import Comparison
+    from vseg_nas.assembly.search import build_meta_data
+    from vseg_nas.reporting.comparison import comparison_markdown
+    from vseg_nas.reporting.files import replacing
+    from vseg_nas.reporting.progress import track
+
+    def show(clips, total):  # type: ignore[no-untyped-def]
+        return track(clips, "caching features", total, console)
+
+    data = build_meta_data(search, Path(search.runs_dir) / "cache", show)
+    rows = []
+    for row in Comparison(search, config, data, search_dir, show).rows(best[0].genotype):
+        rows.append(row)
+        console.print(
+            f"{row.name}: meta-val {row.meta_val.score:.4f}, val {row.val.score:.4f}, val mIoU {row.val.miou:.4f}",
+            soft_wrap=True,
+        )
+    table = comparison_markdown(_lines(rows))
+    for name, text in (
+        ("compare.md", table),
+        ("compare.json", json.dumps([row.to_plain() for row in rows], indent=1)),
+    ):
+        with replacing(run_dir / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+    console.print(table, markup=False, highlight=False)
+    console.print(f"written: {run_dir / 'compare.md'}, {run_dir / 'compare.json'}", soft_wrap=True)
+
+
+def _lines(rows: list[Row]) -> list[Line]:
+    """One line a name, in order of appearance; of the random cells only the median one."""
+    from vseg_nas.assembly.compare import median_row
+    from vseg_nas.reporting.comparison import Line
+
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.name, []).append(row)
+    cells = groups.pop("random cell")
+    groups[f"median of {len(cells)} random cells"] = [median_row(cells)]
+    return [
+        Line(
+            name,
+            tuple(row.meta_val.score for row in group),
+            tuple(row.meta_val.miou for row in group),
+            tuple(row.val.score for row in group),
+            tuple(row.val.miou for row in group),
+            group[0].parameters,
+        )
+        for name, group in groups.items()
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,257 @@
+"""From a command line to a checked, typed configuration; the only file besides the commands that knows Hydra.
+
+Everything is composed and checked before Hydra creates a directory, so a mistake costs one line and no file.
+"""
+
+import difflib
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import hydra
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from vseg_nas.checking import C, check
+from vseg_nas.errors import ConfigError, RunError, UserError
+
+_HARMLESS_ON_RESUME = (
+    "resume",
+    "debug",
+    "runs_dir",
+    "name",
+    "gpu",
+    "logger",
+    "phase.search.trials",
+    "phase.search.hours",
+)
+_SHOWS_ONLY = ("help", "hydra_help", "info", "cfg", "shell_completion")
+
+
+def conf_dir() -> Path:
+    """The Hydra tree: beside ``src`` in a checkout, inside the package in a wheel."""
+    inside = Path(__file__).parent / "conf"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "conf"
+
+
+def command(
+    verb: str, schema: type[C], preflight: Callable[[C], None] = lambda config: None
+) -> Callable[[Callable[[C, Path], None]], Callable[[], None]]:
+    """Makes a console entry point of ``run(config, run_dir)``.
+
+    The user's mistakes end in one line on stderr and status 2, Ctrl-C in status 130.
+
+    Args:
+        verb: the root file in ``conf/``.
+        schema: the dataclass of the root.
+        preflight: raises `UserError` for what a look at the disk shows to be missing; it runs before any directory
+            is made, so it should cost nothing.
+    """
+
+    def decorate(run: Callable[[C, Path], None]) -> Callable[[], None]:
+        def job(config: DictConfig) -> None:
+            typed = check(config, schema)
+            run_dir = Path(HydraConfig.get().runtime.output_dir)
+            with _one_line_errors(typed.debug):
+                if getattr(typed, "resume", None) is None:
+                    _record(run_dir, config, HydraConfig.get().overrides.task)
+                run(typed, run_dir)
+
+        def main() -> None:
+            args = get_args_parser().parse_args(sys.argv[1:])
+            if not any(getattr(args, flag) for flag in _SHOWS_ONLY):
+                with _one_line_errors("debug=true" in args.overrides):
+                    sys.argv[1:] += _stored_overrides(args.overrides)
+                    args = get_args_parser().parse_args(sys.argv[1:])
+                    _check_command_line(verb, schema, preflight, args.overrides, args.multirun)
+                os.environ["HYDRA_FULL_ERROR"] = "1"  # what fails from here on is our bug
+            hydra.main(config_path=str(conf_dir()), config_name=verb, version_base="1.3")(job)()
+
+        return main
+
+    return decorate
+
+
+class _one_line_errors:
+    """Turns the user's mistakes into one line and an exit status."""
+
+    def __init__(self, debug: bool) -> None:
+        self.debug = debug
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, UserError) and not self.debug:
+            _exit(" ".join(str(error).split()), 2)
+        if isinstance(error, KeyboardInterrupt):
+            _exit("interrupted", 130)
+
+
+def _exit(message: str, status: int) -> NoReturn:
+    sys.stderr.write(f"error: {message}\n")
+    raise SystemExit(status)
+
+
+def _check_command_line(
+    verb: str, schema: type[C], preflight: Callable[[C], None], overrides: list[str], multirun: bool
+) -> None:
+    """Composes and checks every job that the command line asks for.
+
+    Raises:
+        ConfigError: in one line, what is wrong.
+    """
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        for job in _jobs(verb, overrides, multirun):
+            composed = _compose(verb, job, with_hydra=True)
+            config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+            typed = check(config, schema)
+            preflight(typed)
+            resume = getattr(typed, "resume", None)
+            if resume is not None:
+                _same_meaning(Path(resume), config)
+                continue
+            run_dir = Path(str(composed.hydra.run.dir))
+            if not multirun and (run_dir / "config.yaml").exists():
+                raise RunError(
+                    f"{run_dir}: holds a run already; continue it with resume={run_dir}, or choose another name"
+                )
+    GlobalHydra.instance().clear()
+
+
+def _jobs(verb: str, overrides: list[str], multirun: bool) -> Iterable[list[str]]:
+    if not multirun:
+        return [overrides]
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        return [job for batch in BasicSweeper.split_arguments(parsed, None) for job in batch]
+    except HydraException as error:
+        raise _explain(verb, error) from error
+
+
+def _compose(verb: str, overrides: Sequence[str], with_hydra: bool = False) -> DictConfig:
+    try:
+        return compose(verb, overrides=list(overrides), return_hydra_config=with_hydra)
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        raise _explain(verb, error) from error
+
+
+def _explain(verb: str, error: Exception) -> ConfigError:
+    """Hydra's message in one line, with the alternatives."""
+    text = str(error)
+    if isinstance(error, yaml.YAMLError):
+        return ConfigError(f"conf: not readable as YAML: {' '.join(text.split())[:150]}")
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        return ConfigError(f"{group}={option}: no such option, expected one of: {', '.join(error.options or [])}")
+    if isinstance(error, OverrideParseException):
+        return ConfigError(f"{error.override!r}: not understood, expected key=value")
+    if "Ambiguous value" in text:
+        return ConfigError(f"{text.splitlines()[0]}: several values need --multirun, a list needs [brackets]")
+    if match := re.search(r"Could not override '([^']+)'", text):
+        return _unknown_key(verb, match[1])
+    return ConfigError(" ".join(text.split())[:180])
+
+
+def _unknown_key(verb: str, key: str) -> ConfigError:
+    known = set(_leaves(OmegaConf.to_container(_compose(verb, ()), resolve=False)))
+    known |= {path.name for path in conf_dir().iterdir() if path.is_dir()} - {"hydra"}
+    by_tail = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
+    near = list(dict.fromkeys(difflib.get_close_matches(key, sorted(known), n=3) + sorted(by_tail)))[:3]
+    hint = f"did you mean {', '.join(near)}?" if near else "see --help for the keys"
+    return ConfigError(f"{key}: no such key; {hint}")
+
+
+def _leaves(node: object, prefix: str = "") -> Iterator[str]:
+    if not isinstance(node, dict):
+        yield prefix
+        return
+    for key, value in node.items():
+        yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+
+
+def stored_config(run_dir: Path, schema: type[C]) -> C:
+    """The configuration of a run.
+
+    Raises:
+        RunError: the directory holds no run.
+        ConfigError: the stored configuration is not one of this kind.
+    """
+    path = run_dir / "config.yaml"
+    if not path.is_file():
+        raise RunError(f"{run_dir}: holds no run, expected config.yaml in it")
+    try:
+        config = OmegaConf.create(yaml.safe_load(path.read_text()))
+    except yaml.YAMLError as error:
+        raise RunError(f"{path}: not readable as YAML ({str(error).splitlines()[0]})") from error
+    if not isinstance(config, DictConfig):
+        raise RunError(f"{path}: expected a mapping")
+    return check(config, schema)
+
+
+def _record(run_dir: Path, config: DictConfig, overrides: Iterable[str]) -> None:
+    """Stores what `resume` needs: the resolved configuration and the command line that made it."""
+    OmegaConf.save(config, run_dir / "config.yaml", resolve=True)
+    (run_dir / "overrides.json").write_text(json.dumps(list(overrides)))
+
+
+def _stored_overrides(overrides: Sequence[str]) -> list[str]:
+    """The overrides of the run that ``resume=`` names, less those that the command line gives anew."""
+    named = [o.partition("=")[2] for o in overrides if o.startswith("resume=")]
+    if not named or named[-1] in ("", "null"):
+        return []
+    path = Path(named[-1]) / "overrides.json"
+    try:
+        stored = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise RunError(f"resume: no run in {named[-1]}, expected a directory with overrides.json") from None
+    except ValueError as error:
+        raise RunError(f"{path}: not readable as JSON ({error})") from error
+    if not isinstance(stored, list) or not all(isinstance(o, str) for o in stored):
+        raise RunError(f"{path}: expected a list of strings")
+    given = {o.partition("=")[0] for o in overrides}
+    return [o for o in stored if o.partition("=")[0] not in given]
+
+
+def _same_meaning(run_dir: Path, config: DictConfig) -> None:
+    """Refuses to continue a run whose stored trials meant something else.
+
+    Raises:
+        ConfigError: with the keys that differ.
+    """
+    path = run_dir / "config.yaml"
+    if not path.is_file():
+        raise RunError(f"resume: no config.yaml in {run_dir}")
+    stored = _flat(yaml.safe_load(path.read_text()))
+    now = _flat(OmegaConf.to_container(config, resolve=True))
+    differing = [k for k in sorted(stored.keys() | now.keys()) if stored.get(k) != now.get(k) and not _harmless(k)]
+    if differing:
+        changes = "; ".join(f"{k} was {stored.get(k)}, is {now.get(k)}" for k in differing[:3])
+        raise ConfigError(f"resume: the configuration changed its meaning: {changes}")
+
+
+def _harmless(key: str) -> bool:
+    return any(key == k or key.startswith(k + ".") for k in _HARMLESS_ON_RESUME)
+
+
+def _flat(node: object, prefix: str = "") -> dict[str, object]:
+    if not isinstance(node, dict):
+        return {prefix: node}
+    return {
+        k: v for key, value in node.items() for k, v in _flat(value, f"{prefix}.{key}" if prefix else str(key)).items()
+    }
+
+
+OmegaConf.register_new_resolver("vseg.either", lambda first, second: first or second, replace=True)

@@ -1,0 +1,41 @@
+"""Trains the static network of a data set: ``python -m vseg_nas.pretrain dataset=camvid dataset.root=DIR``."""
+
+from pathlib import Path
+
+from vseg_nas.checking import check_root
+from vseg_nas.config import command
+from vseg_nas.schema import PretrainConfig
+
+WEIGHTS = "static.safetensors"
+
+
+@command("pretrain", PretrainConfig, lambda config: check_root(config.dataset))
+def main(config: PretrainConfig, run_dir: Path) -> None:
+    """Trains, validates at full size, and writes ``static.safetensors`` into the run directory."""
+    from rich.console import Console
+
+    from vseg_nas.nas.lock import RunLock
+    from vseg_nas.reporting.progress import FitView
+
+    console = Console()
+    with RunLock(run_dir):
+        console.print(
+            f"Pre-training arch2 on {config.dataset.name}; Ctrl-C stops, resume={run_dir} continues.",
+            soft_wrap=True,
+        )
+        from vseg_nas.assembly.static import run_pretraining
+
+        with FitView("pre-training", console) as view:
+            scores = run_pretraining(config, run_dir / WEIGHTS, view.on_epoch)
+    console.print(
+        f"val: mIoU {scores.miou:.4f}  fwIoU {scores.fwiou:.4f}  mAcc {scores.macc:.4f}  score {scores.score:.4f}"
+    )
+    console.print(f"weights: {run_dir / WEIGHTS}", soft_wrap=True)
+    console.print(
+        f"next: python -m vseg_nas.search dataset={config.dataset.name} static.weights={run_dir / WEIGHTS}",
+        soft_wrap=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
