@@ -8,7 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vseg_nas.errors import ConfigError, DataError
-from vseg_nas.schema import OPTIONS, CommandConfig, DatasetConfig, SyntheticConfig
+from vseg_nas.schema import OPTIONS, CommandConfig, DatasetConfig, PretrainConfig, SearchConfig, SyntheticConfig
+from vseg_nas.space.genotype import check_size
 
 C = TypeVar("C", bound=CommandConfig)
 
@@ -29,6 +30,7 @@ def check(config: DictConfig, schema: type[C]) -> C:
                 raise ConfigError(f"{group}.name: found {name!r}, expected one of: {', '.join(options)}")
             setattr(typed, group, _typed(config[group], options[name], f"{group}."))
     _check_ranges(typed, "")
+    _check_relations(typed)
     return typed
 
 
@@ -54,6 +56,25 @@ def _check_ranges(node: Any, prefix: str) -> None:
             raise ConfigError(f"{key}: found {value}, expected {rule['length']} numbers")
         for element in value if isinstance(value, list) else [value]:
             _check_number(key, element, rule.get("min"), rule.get("max"), rule.get("above"))
+
+
+def _check_relations(config: CommandConfig) -> None:
+    """What one field alone cannot show."""
+    if isinstance(config, SearchConfig):
+        try:
+            check_size(config.space.layers, config.space.width)
+        except ValueError as error:
+            raise ConfigError(f"space: {error}") from error
+    if isinstance(config, PretrainConfig):
+        for name in ("pretrain", "search"):
+            low, high = getattr(config.phase, name).transform.scale
+            if low > high:
+                raise ConfigError(f"phase.{name}.transform.scale: found [{low}, {high}], expected low <= high")
+        dataset = config.dataset
+        if isinstance(dataset, SyntheticConfig) and dataset.frames_per_run < dataset.length:
+            raise ConfigError(
+                f"dataset.frames_per_run: found {dataset.frames_per_run}, expected at least dataset.length"
+            )
 
 
 def _check_number(key: str, value: Any, low: float | None, high: float | None, above: float | None) -> None:

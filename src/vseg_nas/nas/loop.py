@@ -98,9 +98,9 @@ class SearchLoop:
             RunError: too many failures in a row, or the store cannot be used.
         """
         self._restore()
-        for listener in self._listeners:
-            listener.on_start(self._ended, self._budget)
         try:
+            for listener in self._listeners:
+                listener.on_start(self._ended, self._budget)
             with closing(self._executor.run(self._candidates(), self._report)) as outcomes:
                 for trial, result in outcomes:
                     if isinstance(result, Evaluation):

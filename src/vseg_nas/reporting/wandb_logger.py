@@ -28,8 +28,9 @@ Mode = Literal["auto", "online", "offline"]
 RunMode = Literal["online", "offline", "disabled"]
 MODES: tuple[RunMode, ...] = ("online", "offline", "disabled")  # each falls back on the next
 DEFAULT_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")  # older and newer releases of wandb
-QUIET: dict[str, Any] = {"silent": True, "console": "off"}
-TIMEOUTS_S = {"init_timeout": 20.0, "login_timeout": 20.0, "finish_timeout": 60.0}  # of what waits for a network
+# Without a finish timeout an offline run comes back from `finish` before its file is written.
+SETTINGS: dict[str, Any] = {"silent": True, "console": "off", "finish_timeout": 60.0}
+ONLINE_SETTINGS: dict[str, Any] = {"init_timeout": 20.0, "login_timeout": 20.0}
 SECRET = re.compile(r"(key|token|secret|password)s?$", re.IGNORECASE)
 CELL_FIELDS = ("trial", *EVALUATION_FIELDS, "expression", "genotype")
 
@@ -57,10 +58,9 @@ def open_wandb(
     dir.mkdir(parents=True, exist_ok=True)
     wanted: RunMode = _mode(os.environ) if mode == "auto" else mode
     for attempt in MODES[MODES.index(wanted) :]:
-        wanted_settings = QUIET | TIMEOUTS_S if attempt == "online" else QUIET
+        chosen = SETTINGS | (ONLINE_SETTINGS if attempt == "online" else {})
         # Settings come and go between releases of wandb; those that this one lacks are not missed.
-        known = {key: value for key, value in wanted_settings.items() if key in wandb.Settings.model_fields}
-        settings = wandb.Settings(**known)
+        settings = wandb.Settings(**{k: v for k, v in chosen.items() if k in wandb.Settings.model_fields})
         try:
             wandb.setup(settings)  # or logging in is announced, silent or not
             return wandb.init(

@@ -1,0 +1,44 @@
+"""What tests of several packages share; torch is imported only where a fixture is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from vseg_nas.data.feature_cache import StaticFeatures
+
+MakeFeatures = Callable[..., "StaticFeatures"]
+
+
+@pytest.fixture(scope="session")
+def make_features() -> MakeFeatures:
+    """Features of the static network, drawn at random: ``make_features(clips, frames, classes, size, seed)``."""
+    import torch
+
+    from vseg_nas.data.feature_cache import StaticFeatures
+
+    def make(
+        clips: int = 4, frames: int = 3, classes: int = 4, size: tuple[int, int] = (48, 64), seed: int = 0
+    ) -> StaticFeatures:
+        generator = torch.Generator().manual_seed(seed)
+        planes = {stride: tuple(-(-side // stride) for side in size) for stride in (8, 16, 32)}
+
+        def draw(channels: int, stride: int, *frames: int) -> torch.Tensor:
+            return torch.randn(clips, *frames, channels, *planes[stride], generator=generator)
+
+        masks = torch.randint(classes, (clips, frames, *size), generator=generator, dtype=torch.uint8)
+        masks[torch.rand(masks.shape, generator=generator) < 0.1] = 255
+        return StaticFeatures(
+            draw(320, 32),
+            draw(64, 8),
+            draw(classes, 8),
+            draw(32, 8, frames - 1),
+            draw(96, 16, frames - 1),
+            draw(320, 32, frames - 1),
+            masks,
+        )
+
+    return make

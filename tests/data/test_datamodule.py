@@ -1,0 +1,143 @@
+"""Loaders: what they serve is a function of seed and epoch, whoever loads it, wherever a run resumes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from vseg_nas.data import CamVid, ClipBatch, resized, training
+from vseg_nas.data.datamodule import ClipDataModule, EpochSampler
+from vseg_nas.errors import DataError
+
+Stream = list[tuple[list[tuple[str, ...]], Tensor]]
+
+
+def module(source: Any, **kwargs: Any) -> ClipDataModule:
+    options: dict[str, Any] = {
+        "batch_size": 4,
+        "train_transform": training((8, 8), (0.5, 2.0), jitter=0.5),
+        "val_transform": resized(),
+    }
+    return ClipDataModule(source, source, **(options | kwargs))
+
+
+def epochs(data: ClipDataModule, numbers: tuple[int, ...]) -> Iterator[Stream]:
+    loader = data.train_dataloader()
+    for epoch in numbers:
+        assert isinstance(loader.sampler, EpochSampler)
+        loader.sampler.set_epoch(epoch)
+        yield [(batch.names, batch.frames) for batch in loader]
+
+
+def same(one: Stream, other: Stream) -> bool:
+    return all(a == c and torch.equal(b, d) for (a, b), (c, d) in zip(one, other, strict=True))
+
+
+def test_two_workers_serve_what_none_would(made_up: Any) -> None:
+    source = made_up([14])  # 12 clips of equal content, so only the draws can differ
+    alone = list(epochs(module(source, seed=5), (0, 1)))
+    shared = list(epochs(module(source, seed=5, num_workers=2), (0, 1)))
+    assert same(alone[0], shared[0])
+    assert same(alone[1], shared[1])
+
+
+def test_workers_and_epochs_draw_different_streams(made_up: Any) -> None:
+    data = module(made_up([14]), num_workers=2)
+    clips = [frames for epoch in epochs(data, (0, 1, 2)) for _, batch in epoch for frames in batch]
+    assert len(clips) == 36
+    different = {frames.numpy().tobytes() for frames in clips}
+    assert len(different) == 36
+
+
+def test_seeds_decide_and_epochs_can_be_entered_anywhere(made_up: Any) -> None:
+    source = made_up([14])
+    first = list(epochs(module(source, seed=1), (0, 1, 2)))
+    resumed = list(epochs(module(source, seed=1), (2,)))
+    other = list(epochs(module(source, seed=2), (2,)))
+    assert same(first[2], resumed[0])
+    assert not same(first[2], other[0])
+    assert first[0][0][0] != first[1][0][0]
+    for epoch in first:
+        assert len({name for names, _ in epoch for name in names}) == 12
+
+
+def test_batches(made_up: Any) -> None:
+    data = module(made_up([9]), batch_size=3, val_batch_size=2, val_indices=(6, 1, 2))
+    assert [len(batch.names) for batch in data.train_dataloader()] == [3, 3, 1]
+    val = list(data.val_dataloader())
+    assert [batch.names[0][0] for batch in val] == ["run0_6", "run0_2"]
+    assert val[0].frames.shape == (2, 3, 3, 12, 16)
+    assert val[0].masks.shape == (2, 3, 12, 16)
+    assert val[0].masks.dtype == torch.int64
+    dropping = module(made_up([9]), batch_size=3, drop_last=True)
+    assert [len(batch.names) for batch in dropping.train_dataloader()] == [3, 3]
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_lengths(tiny_camvid: Path, length: int) -> None:
+    source = CamVid(tiny_camvid, "val", length)
+    batch = next(iter(module(source, train_indices=range(4)).train_dataloader()))
+    assert batch.frames.shape == (4, length, 3, 8, 8)
+
+
+def test_batches_move_between_devices(made_up: Any) -> None:
+    batch = next(iter(module(made_up([9])).train_dataloader()))
+    moved = pl.LightningDataModule().transfer_batch_to_device(batch, torch.device("meta"), 0)
+    assert isinstance(moved, ClipBatch)
+    assert moved.frames.device.type == moved.masks.device.type == "meta"
+    assert moved.names == batch.names
+
+
+def test_nothing_to_train_on(made_up: Any) -> None:
+    with pytest.raises(DataError, match="training data: found 0 clips"):
+        module(made_up([9]), train_indices=())
+    with pytest.raises(DataError, match="validation data: found no clip"):
+        module(made_up([9]), val_indices=())
+    with pytest.raises(DataError, match="found 7 clips, expected at least 8"):
+        module(made_up([9]), batch_size=8, drop_last=True)
+
+
+class Recorder(pl.LightningModule):
+    """Learns nothing and keeps the sum and the names of every batch, by epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.seen: dict[int, list[tuple[Any, float]]] = {}
+
+    def training_step(self, batch: ClipBatch, _: int) -> Tensor:
+        seen = self.seen.setdefault(self.current_epoch, [])
+        seen.append((batch.names, batch.frames.sum().item()))
+        return self.weight * 0
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def fit(data: ClipDataModule, until: int, checkpoint: Path | None = None) -> tuple[pl.Trainer, Recorder]:
+    recorder = Recorder()
+    trainer = pl.Trainer(
+        max_epochs=until,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(recorder, train_dataloaders=data.train_dataloader(), ckpt_path=checkpoint)
+    return trainer, recorder
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lightning_resumes_within_the_same_stream(made_up: Any, tmp_path: Path) -> None:
+    source = made_up([9])
+    _, whole = fit(module(source), until=4)
+    assert len({str(seen) for seen in whole.seen.values()}) == 4
+    trainer, _ = fit(module(source), until=2)
+    trainer.save_checkpoint(tmp_path / "half.ckpt")
+    _, rest = fit(module(source), until=4, checkpoint=tmp_path / "half.ckpt")
+    assert rest.seen == {2: whole.seen[2], 3: whole.seen[3]}

@@ -1,0 +1,146 @@
+"""The cache is whole and right, or not there."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vseg_nas.data import feature_cache
+from vseg_nas.data.feature_cache import CacheKey, StaticFeatures, open_cache, write_cache
+from vseg_nas.errors import DataError
+
+KEY = CacheKey("weights", "clips", "transform", "fp32")
+HALF = KEY._replace(precision="fp16")
+
+
+def one_by_one(features: StaticFeatures) -> Iterator[StaticFeatures]:
+    for index in range(features.clips):
+        yield StaticFeatures(*(array[index : index + 1] for array in features))
+
+
+def opened(root: Path, key: CacheKey = KEY) -> StaticFeatures:
+    features = open_cache(root, key)
+    assert features is not None
+    return features
+
+
+def same(one: StaticFeatures, other: StaticFeatures) -> bool:
+    return all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.fixture
+def features(make_features: Any) -> StaticFeatures:
+    made: StaticFeatures = make_features(clips=3)
+    return made
+
+
+@pytest.fixture
+def root(tmp_path: Path, features: StaticFeatures) -> Path:
+    write_cache(tmp_path, KEY, one_by_one(features), features.clips)
+    return tmp_path
+
+
+def test_round_trip(root: Path, features: StaticFeatures) -> None:
+    assert same(opened(root), features)
+    assert [folder.name for folder in root.iterdir()] == [KEY.digest]
+
+
+def test_half_precision_rounds_features_and_no_mask(tmp_path: Path, features: StaticFeatures) -> None:
+    write_cache(tmp_path, HALF, one_by_one(features), features.clips)
+    found = opened(tmp_path, HALF)
+    assert same(found, StaticFeatures(*(array.half() for array in features[:-1]), features.masks))
+    taken = found.take(torch.tensor([2, 0]))
+    assert all(array.dtype == torch.float32 for array in taken[:-1])
+    assert torch.equal(taken.layer3, features.layer3.half().float()[[2, 0]])
+    assert torch.equal(taken.masks, features.masks[[2, 0]])
+
+
+def test_memory_mapped_is_the_same(root: Path, features: StaticFeatures, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[str | None] = []
+    load = np.load
+
+    def spy(path: Path, mmap_mode: Any = None) -> Any:
+        modes.append(mmap_mode)
+        return load(path, mmap_mode=mmap_mode)
+
+    monkeypatch.setattr(np, "load", spy)
+    in_memory = opened(root)
+    assert modes == [None] * 7
+    monkeypatch.setattr(feature_cache, "_MEMORY_SHARE", 0.0)
+    mapped = opened(root)
+    assert modes[7:] == ["c"] * 7
+    assert same(mapped, in_memory)
+    indices = torch.tensor([1, 1, 0])
+    assert same(mapped.take(indices), features.take(indices))
+    mapped.layer2.zero_()  # private pages: never written through
+    assert same(opened(root), features)
+
+
+def test_another_key_is_another_cache(root: Path) -> None:
+    for field in KEY._fields:
+        assert open_cache(root, KEY._replace(**{field: "other"})) is None
+    assert open_cache(root / "nowhere", KEY) is None
+    opened(root)
+
+
+@pytest.mark.parametrize("name", [*StaticFeatures._fields, "manifest"])
+@pytest.mark.parametrize("damage", ["changed", "removed"])
+def test_damaged_is_moved_aside(root: Path, caplog: pytest.LogCaptureFixture, name: str, damage: str) -> None:
+    path = next((root / KEY.digest).glob(f"{name}.*"))
+    if damage == "removed":
+        path.unlink()
+    else:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        assert open_cache(root, KEY) is None
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert path.name in caplog.text
+    aside = root / f"{KEY.digest}.corrupt"
+    assert str(aside) in caplog.text
+    assert [folder.name for folder in root.iterdir()] == [aside.name]
+    assert open_cache(root, KEY) is None  # not there any more, and not moved again
+    assert len(caplog.records) == 1
+
+
+def test_damaged_is_built_anew(root: Path, features: StaticFeatures) -> None:
+    for _ in range(2):  # the second time a folder of that name is aside already
+        (root / KEY.digest / "masks.npy").unlink()
+        assert open_cache(root, KEY) is None
+        write_cache(root, KEY, one_by_one(features), features.clips)
+        assert same(opened(root), features)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError("no space left")])
+def test_interrupted_leaves_nothing(tmp_path: Path, features: StaticFeatures, error: BaseException) -> None:
+    def clips() -> Iterator[StaticFeatures]:
+        yield next(one_by_one(features))
+        raise error
+
+    with pytest.raises(type(error)):
+        write_cache(tmp_path, KEY, clips(), features.clips)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_searches_may_write_the_same_cache(tmp_path: Path, features: StaticFeatures) -> None:
+    def overtaken(monkeypatch_pid: int) -> Iterator[StaticFeatures]:
+        yield from one_by_one(features)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(feature_cache.os, "getpid", lambda: monkeypatch_pid)
+            write_cache(tmp_path, KEY, one_by_one(features), features.clips)
+
+    write_cache(tmp_path, KEY, overtaken(-1), features.clips)
+    assert same(opened(tmp_path), features)
+    assert [folder.name for folder in tmp_path.iterdir()] == [KEY.digest]
+
+
+def test_clips_of_unequal_size_are_refused(tmp_path: Path, make_features: Any) -> None:
+    clips = [make_features(clips=1), make_features(clips=1, size=(48, 96))]
+    with pytest.raises(DataError, match="clip 1: features of size"):
+        write_cache(tmp_path, KEY, iter(clips), 2)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,52 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vseg_nas.models.complexity import count_macs, count_parameters
+from vseg_nas.models.deform import DeformConv
+
+
+class Sampler(nn.Module):
+    def forward(self, x: Tensor, grid: Tensor) -> Tensor:
+        return F.grid_sample(x, grid, align_corners=False)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "macs"),
+    [
+        (nn.Conv2d(3, 8, 3, padding=1), (2, 3, 10, 12), 2 * 10 * 12 * 8 * 3 * 9),
+        (nn.Conv2d(4, 6, 1, stride=2, bias=False), (1, 4, 9, 9), 5 * 5 * 6 * 4),
+        (nn.Conv2d(8, 8, 5, padding=12, dilation=6, groups=8), (1, 8, 10, 12), 10 * 12 * 8 * 25),
+        (nn.Linear(7, 5), (3, 7), 3 * 7 * 5),
+        (nn.Sequential(nn.BatchNorm2d(4), nn.ReLU(), nn.Upsample(scale_factor=2)), (1, 4, 6, 6), 0),
+        # predicts 27 values a pixel, samples nine taps of four neighbours each, convolves
+        (DeformConv(16), (1, 16, 6, 7), 6 * 7 * (16 * 27 * 9 + 9 * 16 * 4 + 16 * 16 * 9)),
+    ],
+)
+def test_closed_forms(module: nn.Module, shape: tuple[int, ...], macs: int) -> None:
+    assert count_macs(module, shape) == macs
+
+
+def test_bilinear_sampling_costs_four_products_a_value() -> None:
+    assert count_macs(Sampler(), (2, 5, 8, 9), (2, 3, 4, 2)) == 2 * 5 * 3 * 4 * 4
+
+
+def test_parameters_count_whether_they_train_or_not() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+    module[0].requires_grad_(False)
+    assert count_parameters(module) == 3 * 8 * 9 + 8 + 2 * 8
+
+
+def test_counting_changes_nothing() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)).train()
+    module(torch.randn(2, 3, 8, 8)).sum().backward()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    gradient = module[0].weight.grad
+    assert count_macs(module, (1, 3, 8, 8)) > 0
+    assert module.training
+    assert module[0].weight.grad is gradient
+    assert module[0].weight.device.type == "cpu"
+    after = module.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())

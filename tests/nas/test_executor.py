@@ -1,0 +1,132 @@
+import dataclasses
+import errno
+import gc
+import math
+import weakref
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from vseg_nas.errors import DataError, NonFiniteError
+from vseg_nas.nas.executor import Failure, SerialExecutor
+from vseg_nas.nas.trial import Evaluation, Progress, Trial, TrialState
+from vseg_nas.space import Genotype
+
+TRIALS = [Trial(id_, Genotype.from_tokens([id_, 1, 2, 3, 4]), 10 + id_, TrialState.RUNNING) for id_ in range(3)]
+GOOD = Evaluation(0.5, 0.4, 0.7, 0.6, parameters=10, macs=100, seconds=3.0, epochs=4)
+
+
+class Scripted:
+    """An evaluator that does as it is told."""
+
+    def __init__(self, act: Callable[[Progress], Evaluation]) -> None:
+        self.act = act
+
+    def evaluate(self, genotype: Genotype, seed: int, progress: Progress) -> Evaluation:
+        return self.act(progress)
+
+
+def ignore(trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
+    """Nobody watches."""
+
+
+def raising(error: BaseException) -> SerialExecutor:
+    def act(progress: Progress) -> Evaluation:
+        raise error
+
+    return SerialExecutor(Scripted(act))
+
+
+def test_passes_on_cell_seed_and_progress_and_draws_trials_one_by_one() -> None:
+    seen: list[object] = []
+
+    class Evaluator:
+        def evaluate(self, genotype: Genotype, seed: int, progress: Progress) -> Evaluation:
+            seen.append((genotype, seed))
+            progress(1, 2, 0.3)
+            return GOOD
+
+    drawn = iter(TRIALS)
+    outcomes = SerialExecutor(Evaluator()).run(drawn, lambda *event: seen.append(event))
+    assert next(outcomes) == (TRIALS[0], GOOD)
+    assert seen == [(TRIALS[0].genotype, 10), (TRIALS[0], 1, 2, 0.3)]
+    assert list(drawn) == TRIALS[1:]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ValueError("bad\n  shape"), "error"),
+        (RuntimeError("CUDA error: an illegal memory access"), "error"),
+        (NonFiniteError("loss is nan at step 3"), "nonfinite"),
+        (MemoryError("no room"), "oom"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "oom"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"), "oom"),
+    ],
+)
+def test_what_a_candidate_raises_is_its_failure(error: Exception, kind: str) -> None:
+    ((trial, result),) = raising(error).run(TRIALS[:1], ignore)
+    assert trial == TRIALS[0]
+    assert isinstance(result, Failure)
+    assert result.kind == kind
+    assert str(result).startswith(f"{kind}: {type(error).__name__}(")
+    assert " at test_executor.py:" in str(result)
+    assert "\n" not in str(result)
+
+
+def test_a_long_message_is_cut() -> None:
+    ((_, result),) = raising(ValueError("x" * 10_000)).run(TRIALS[:1], ignore)
+    assert len(str(result)) < 500
+
+
+@pytest.mark.parametrize("metric", ["score", "macc"])
+def test_a_score_that_is_no_number_is_a_failure(metric: str) -> None:
+    bad = {"score": dataclasses.replace(GOOD, score=math.nan), "macc": dataclasses.replace(GOOD, macc=math.inf)}
+    executor = SerialExecutor(Scripted(lambda progress: bad[metric]))
+    ((_, result),) = executor.run(TRIALS[:1], ignore)
+    assert isinstance(result, Failure)
+    assert result.kind == "nonfinite"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyboardInterrupt(),
+        SystemExit(1),
+        DataError("masks/0001.png: cannot be read"),
+        OSError(errno.ENOSPC, "No space left on device"),
+    ],
+)
+def test_what_is_nobodys_fault_ends_the_search(error: BaseException) -> None:
+    with pytest.raises(type(error)):
+        list(raising(error).run(TRIALS, ignore))
+
+
+def test_what_a_listener_raises_is_not_the_candidates_fault() -> None:
+    def broken(trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
+        raise ZeroDivisionError
+
+    def act(progress: Progress) -> Evaluation:
+        progress(1, 2, None)
+        return GOOD
+
+    with pytest.raises(ZeroDivisionError):
+        list(SerialExecutor(Scripted(act)).run(TRIALS, broken))
+
+
+def test_nothing_of_a_failed_candidate_stays_in_memory() -> None:
+    models: list[weakref.ref[torch.nn.Module]] = []
+
+    def act(progress: Progress) -> Evaluation:
+        model = torch.nn.Linear(2, 2)
+        model.register_forward_hook(lambda *_: model)  # a cycle, as Lightning makes them
+        models.append(weakref.ref(model))
+        raise RuntimeError(f"bang {model}")
+
+    gc.disable()
+    try:
+        for _ in SerialExecutor(Scripted(act)).run(TRIALS, ignore):
+            assert models[-1]() is None
+    finally:
+        gc.enable()

@@ -1,0 +1,128 @@
+import math
+
+import pytest
+import torch
+
+from vseg_nas.nas.policy_gradient import moving_average
+from vseg_nas.nas.ppo import PPO, ppo_loss
+from vseg_nas.nas.reinforce import reinforce_loss
+from vseg_nas.nas.trial import Evaluation, Trial, TrialState
+from vseg_nas.space import Genotype, SearchSpace
+
+
+def scored(genotype: Genotype, score: float) -> Trial:
+    evaluation = Evaluation(score, score, score, score, parameters=0, macs=0, seconds=0.0, epochs=1)
+    return Trial(0, genotype, 0, TrialState.COMPLETE, evaluation)
+
+
+# ratio, advantage, loss by hand at clip 0.1, and whether the gradient survives the clip
+HAND_TABLE = [
+    (0.5, 2.0, -1.0, True),
+    (1.05, 2.0, -2.1, True),
+    (1.5, 2.0, -2.2, False),
+    (0.5, -2.0, 1.8, False),
+    (1.05, -2.0, 2.1, True),
+    (1.5, -2.0, 3.0, True),
+]
+
+
+@pytest.mark.parametrize(("ratio", "advantage", "expected", "learns"), HAND_TABLE)
+def test_loss_and_gradient_of_one_string(ratio: float, advantage: float, expected: float, learns: bool) -> None:
+    old = torch.tensor([-3.0], dtype=torch.float64)
+    log_prob = (old + math.log(ratio)).requires_grad_()
+    loss = ppo_loss(log_prob, old, torch.tensor([advantage], dtype=torch.float64), clip=0.1)
+    loss.pg_loss.backward()  # type: ignore[no-untyped-call]
+    assert log_prob.grad is not None
+    assert loss.pg_loss.item() == pytest.approx(expected)
+    assert log_prob.grad.item() == pytest.approx(-advantage * ratio if learns else 0.0)
+    assert loss.clipfrac.item() == (abs(ratio - 1) > 0.1)
+    assert loss.approx_kl.item() == pytest.approx(ratio - 1 - math.log(ratio))
+
+
+def test_loss_of_a_batch_is_the_mean() -> None:
+    ratios, advantages, losses, _ = zip(*HAND_TABLE, strict=True)
+    found = ppo_loss(torch.tensor(ratios).log(), torch.zeros(6), torch.tensor(advantages), clip=0.1)
+    assert found.pg_loss.item() == pytest.approx(sum(losses) / 6)
+    assert found.clipfrac.item() == pytest.approx(4 / 6)
+
+
+def test_losses_refuse_to_broadcast() -> None:
+    with pytest.raises(ValueError, match="differ in shape"):
+        ppo_loss(torch.zeros(3), torch.zeros(3, 1), torch.zeros(3), clip=0.1)
+    with pytest.raises(ValueError, match="differ"):
+        reinforce_loss(torch.zeros(3), torch.zeros(3, 1))
+
+
+def test_reinforce_loss_by_hand() -> None:
+    assert reinforce_loss(torch.tensor([-1.0, -4.0]), torch.tensor([2.0, -0.5])).item() == 0.0
+    assert reinforce_loss(torch.tensor([-3.0]), torch.tensor([0.5])).item() == 1.5
+
+
+def test_baseline_by_hand() -> None:
+    first = moving_average(None, 0.4, 0.95)
+    assert first == 0.4
+    assert moving_average(first, 1.0, 0.95) == pytest.approx(0.43)
+
+
+def test_first_reward_has_no_advantage_and_moves_nothing() -> None:
+    strategy = PPO(SearchSpace(1), seed=0)
+    before = [parameter.clone() for parameter in strategy.policy.parameters()]
+    strategy.tell([scored(strategy.ask(1)[0], 0.7)])
+    assert all(map(torch.equal, before, strategy.policy.parameters()))
+    assert strategy.diagnostics()["baseline"] == 0.7
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_moves_towards_good_strings_and_away_from_bad_ones(sign: int) -> None:
+    strategy = PPO(SearchSpace(1), seed=0)
+    first, second = strategy.ask(2)
+    tokens = torch.tensor([second.tokens])
+    before = strategy.policy(tokens).log_prob.item()
+    strategy.tell([scored(first, 0.5), scored(second, 0.5 + sign * 0.3)])
+    assert (strategy.policy(tokens).log_prob.item() - before) * sign > 1e-4
+
+
+@pytest.mark.parametrize(("minibatch_size", "steps"), [(1, [1, 2, 3, 4, 4, 4]), (3, [1, 1, 1, 2, 2, 2])])
+def test_steps_on_filled_rows_only_and_keeps_the_last(
+    minibatch_size: int, steps: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strategy = PPO(SearchSpace(1), seed=0, buffer_size=4, minibatch_size=minibatch_size)
+    batches: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+
+    def step(tokens: torch.Tensor, old_log_prob: torch.Tensor, advantage: torch.Tensor) -> tuple[float, ...]:
+        batches.append((tokens, old_log_prob, advantage))
+        return (0.0,) * 5
+
+    monkeypatch.setattr(strategy, "_step", step)
+    genotypes = strategy.ask(6)
+    rewards = [0.1, 0.5, 0.3, 0.9, 0.2, 0.6]
+    baseline = None
+    log_probs = strategy.policy(torch.tensor([genotype.tokens for genotype in genotypes])).log_prob
+    for count, (genotype, reward) in enumerate(zip(genotypes, rewards, strict=True), start=1):
+        batches.clear()
+        strategy.tell([scored(genotype, reward)])
+        baseline = moving_average(baseline, reward, 0.95)
+        assert len(batches) == steps[count - 1]
+        kept = range(max(0, count - 4), count)
+        expected = {(genotypes[i].tokens, log_probs[i].item(), rewards[i] - baseline) for i in kept}
+        found = {
+            (tuple(tokens), old, advantage)
+            for batch in batches
+            for tokens, old, advantage in zip(*(column.tolist() for column in batch), strict=True)
+        }
+        assert sorted(found) == [
+            (tokens, pytest.approx(old), pytest.approx(advantage)) for tokens, old, advantage in sorted(expected)
+        ]
+
+
+def test_uses_the_log_probability_of_the_time_of_sampling() -> None:
+    strategy = PPO(SearchSpace(1), seed=0, learning_rate=1e-2)
+    (late,) = strategy.ask(1)
+    at_sampling = strategy.policy(torch.tensor([late.tokens])).log_prob.item()
+    for reward in (0.2, 0.8, 0.4):
+        strategy.tell([scored(strategy.ask(1)[0], reward)])
+    strategy.load_state_dict(strategy.state_dict())
+    strategy.tell([scored(late, 0.5)])
+    ((_, stored), _) = strategy.state_dict()["buffer"][-1]
+    assert stored == pytest.approx(at_sampling, abs=1e-6)
+    assert abs(strategy.policy(torch.tensor([late.tokens])).log_prob.item() - at_sampling) > 1e-3

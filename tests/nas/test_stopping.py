@@ -1,0 +1,87 @@
+import random
+
+import pytest
+
+from vseg_nas.errors import ConfigError
+from vseg_nas.nas.stopping import Halfway, Median, StoppingRule, build_stopping
+from vseg_nas.nas.trial import derive_seed
+
+
+def uniforms(seed: int) -> random.Random:
+    return random.Random(derive_seed(seed, "halfway"))
+
+
+def test_halfway_by_hand() -> None:
+    # Averages: .25, .5, .3, .55, .3; the scores above them are kept without a draw.
+    rule = Halfway(0, initial_average=0.0, decay=0.5, initial_delta=0.9)
+    draws = uniforms(0)
+    below = [score > 0.3 * (1 - draws.uniform(0, 0.9)) for score in (0.1, 0.05)]
+    assert [rule.keep_going(score) for score in (0.5, 0.75, 0.1, 0.8, 0.05)] == [
+        True,
+        True,
+        below[0],
+        True,
+        below[1],
+    ]
+    assert rule.state_dict()["average"] == pytest.approx(0.3)
+
+
+def test_halfway_gives_a_score_below_the_average_the_right_chance() -> None:
+    # Kept if u > 1 - s / m, u from U(0, .9): with s / m = .55 that is half of the time.
+    kept = 0
+    for seed in range(2000):
+        rule = Halfway(seed, initial_average=1.0, decay=1.0)
+        kept += rule.keep_going(0.55)
+    assert kept == pytest.approx(1000, abs=90)  # four standard deviations
+
+
+@pytest.mark.parametrize("score", [0.9, 0.0])
+def test_halfway_shrinks_its_tolerance_at_the_stated_counts_whatever_the_scores(score: float) -> None:
+    rule = Halfway(0)
+    deltas = []
+    for _ in range(500):
+        rule.keep_going(score)
+        deltas.append(rule.state_dict()["delta"])
+    changes = [0.9, 0.81, 0.648, 0.4536, 0.27216]
+    assert deltas == [pytest.approx(changes[n // 100]) for n in range(500)]
+
+
+def test_halfway_hardly_stops_at_first_and_then_stops_the_poor() -> None:
+    rule = Halfway(0)
+    kept = [rule.keep_going(0.5) for _ in range(500)]
+    assert all(kept)  # the average of equal scores stays below them
+    assert not any(rule.keep_going(0.05) for _ in range(20))
+
+
+def test_median_by_hand() -> None:
+    rule = Median(warm_up=2)
+    # Medians of those before: -, -, .3, .2, .25, .3
+    scores = [0.4, 0.2, 0.1, 0.3, 0.3, 0.2]
+    assert [rule.keep_going(score) for score in scores] == [True, True, False, True, True, False]
+
+
+def test_median_needs_something_to_compare_with() -> None:
+    with pytest.raises(ValueError, match="warm_up"):
+        Median(warm_up=0)
+
+
+@pytest.mark.parametrize("name", ["halfway", "median", "none"])
+def test_every_rule_continues_from_its_state(name: str) -> None:
+    scores = random.Random(7)
+
+    def life(rule: StoppingRule, values: list[float]) -> list[bool]:
+        return [rule.keep_going(value) for value in values]
+
+    rule = build_stopping(name, 3)
+    life(rule, [scores.random() for _ in range(150)])
+    resumed = build_stopping(name, 4)
+    resumed.load_state_dict(rule.state_dict())
+    future = [scores.random() for _ in range(100)]
+    answers = life(rule, future)
+    assert life(resumed, future) == answers
+    assert all(answers) == (name == "none")
+
+
+def test_unknown_rule_is_the_users_mistake() -> None:
+    with pytest.raises(ConfigError, match="found 'asha', expected one of halfway, median, none"):
+        build_stopping("asha", 0)

@@ -1,0 +1,165 @@
+import dataclasses
+import random
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from vseg_nas.errors import RunError
+from vseg_nas.nas.store import TrialStore
+from vseg_nas.nas.trial import Evaluation, Trial, TrialState
+from vseg_nas.space import Genotype, SearchSpace
+
+CELLS = [SearchSpace(2).sample(random.Random(seed)) for seed in range(6)]
+THIRD = Evaluation(1 / 3, 0.1, 0.2, 0.3, parameters=10, macs=10**12, seconds=0.1, epochs=4)
+
+
+def asked(id_: int, cell: Genotype | None = None) -> Trial:
+    return Trial(id_, cell or CELLS[id_], seed=2**31 - 1, state=TrialState.RUNNING)
+
+
+def completed(id_: int, score: float, *, stopped: bool = False) -> Trial:
+    return asked(id_).completed(dataclasses.replace(THIRD, score=score, stopped=stopped))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "a run?#1" / "search.sqlite"
+
+
+@pytest.fixture
+def store(path: Path) -> TrialStore:
+    path.parent.mkdir()
+    return TrialStore(path)
+
+
+def fill(store: TrialStore, trials: list[Trial]) -> None:
+    for trial in trials:
+        store.add([dataclasses.replace(asked(trial.id), genotype=trial.genotype)], b"asked")
+        if trial.state.is_final:
+            store.finish(trial, b"told")
+
+
+def test_every_kind_of_trial_survives_unchanged(store: TrialStore, path: Path) -> None:
+    trials = [
+        completed(0, 1 / 3),
+        completed(1, 0.25, stopped=True),
+        asked(2).failed('error: "bang"', reward=0.0),
+        asked(3).failed("oom: no room"),
+        asked(4, CELLS[0]).reusing(completed(0, 1 / 3)),
+        asked(5),
+    ]
+    fill(store, trials)
+    store.close()
+    with TrialStore(path) as again, TrialStore.read(path) as reader:
+        assert again.trials() == reader.trials() == trials
+        assert again.trials(TrialState.FAILED, TrialState.STOPPED) == trials[1:4]
+        assert again.unfinished() == [trials[5]]
+        assert len(again) == 6
+        assert again.snapshot() == b"asked"
+        assert again.counts() == {
+            TrialState.QUEUED: 0,
+            TrialState.RUNNING: 1,
+            TrialState.COMPLETE: 2,
+            TrialState.STOPPED: 1,
+            TrialState.FAILED: 2,
+        }
+
+
+def test_best_are_complete_distinct_and_in_order(store: TrialStore) -> None:
+    scores = [0.2, 0.6, 0.9, 0.6, 0.4]
+    trials = [completed(id_, score, stopped=id_ == 2) for id_, score in enumerate(scores)]
+    fill(store, [*trials, asked(5, CELLS[1]).reusing(trials[1])])
+    assert [trial.id for trial in store.best(3)] == [1, 3, 4]
+
+
+def test_finds_a_cell_by_what_it_computes_and_only_with_an_evaluation(store: TrialStore) -> None:
+    one_way, other_way = (Genotype.from_tokens(tokens) for tokens in ([0, 1, 2, 3, 0], [1, 0, 3, 2, 0]))
+    fill(store, [asked(0, one_way).failed("error: bang"), asked(1, one_way)])
+    assert store.find(other_way.key) is None
+    store.finish(asked(1, one_way).completed(dataclasses.replace(THIRD, stopped=True)), b"")
+    found = store.find(other_way.key)
+    assert found is not None
+    assert (found.id, found.state) == (1, TrialState.STOPPED)
+
+
+def test_a_failed_write_changes_nothing(store: TrialStore) -> None:
+    store.add([asked(0)], b"before")
+    with pytest.raises(sqlite3.IntegrityError):
+        store.add([asked(1), asked(0)], b"after")
+    with pytest.raises(ValueError, match="never added"):
+        store.finish(completed(1, 0.5), b"after")
+    assert (store.trials(), store.snapshot()) == ([asked(0)], b"before")
+
+
+def test_new_store_is_empty_and_has_no_snapshot(store: TrialStore) -> None:
+    assert (len(store), store.trials(), store.snapshot(), store.best(3)) == (0, [], None, [])
+
+
+def test_readers_see_each_commit_and_cannot_write(store: TrialStore, path: Path) -> None:
+    with TrialStore.read(path) as reader:
+        store.add([asked(0)], b"")
+        assert reader.trials() == [asked(0)]
+        with pytest.raises(RunError, match="readonly"):
+            reader.add([asked(1)], b"")
+        store.finish(completed(0, 0.5), b"")
+        assert [trial.id for trial in reader.best(1)] == [0]
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(store: TrialStore, path: Path) -> None:
+    store.add([asked(0)], b"kept")
+    store._connection.execute("PRAGMA max_page_count = 12")
+    with pytest.raises(RunError, match=r"search.sqlite: database or disk is full$"):
+        store.finish(completed(0, 0.5), b"x" * 100_000)
+    assert (store.unfinished(), store.snapshot()) == ([asked(0)], b"kept")
+    store.finish(completed(0, 0.5), b"smaller")
+    assert store.counts()[TrialState.COMPLETE] == 1
+
+
+class TestUnusableFiles:
+    def test_missing(self, tmp_path: Path) -> None:
+        with pytest.raises(RunError, match=r"nothing.sqlite: no trial store found"):
+            TrialStore.read(tmp_path / "nothing.sqlite")
+        with pytest.raises(RunError, match="unable to open"):
+            TrialStore(tmp_path / "no folder" / "search.sqlite")
+
+    @pytest.mark.parametrize("open_store", [TrialStore, TrialStore.read])
+    def test_not_a_database(self, path: Path, open_store: type[TrialStore]) -> None:
+        path.parent.mkdir()
+        path.write_text("trial,score\n" * 100)
+        with pytest.raises(RunError, match=r"search.sqlite: file is not a database"):
+            open_store(path)
+
+    @pytest.mark.parametrize("open_store", [TrialStore, TrialStore.read])
+    def test_some_other_database(self, path: Path, open_store: type[TrialStore]) -> None:
+        path.parent.mkdir()
+        sqlite3.connect(path).execute("CREATE TABLE cooking (recipe)")
+        with pytest.raises(RunError, match="not a trial store"):
+            open_store(path)
+
+    @pytest.mark.parametrize("open_store", [TrialStore, TrialStore.read])
+    def test_another_version(self, store: TrialStore, path: Path, open_store: type[TrialStore]) -> None:
+        store._connection.execute("UPDATE meta SET schema_version = 7")
+        with pytest.raises(RunError, match="found schema version 7, expected 1"):
+            open_store(path)
+
+    def test_damaged_page(self, store: TrialStore, path: Path) -> None:
+        fill(store, [completed(id_, 0.5) for id_ in range(5)])
+        store.close()
+        content = bytearray(path.read_bytes())
+        content[4096 : 2 * 4096] = bytes(4096)
+        path.write_bytes(content)
+        with pytest.raises(RunError, match=r"search.sqlite: (damaged|database disk image is malformed)"):
+            TrialStore(path)
+
+    def test_damaged_snapshot(self, store: TrialStore) -> None:
+        store.add([asked(0)], b"state")
+        store._connection.execute("UPDATE snapshot SET state = ?", (b"stake",))
+        with pytest.raises(RunError, match="SHA-256"):
+            store.snapshot()
+
+    def test_damaged_trial(self, store: TrialStore) -> None:
+        store.add([asked(0)], b"state")
+        store._connection.execute("UPDATE trials SET genotype = replace(genotype, '[', '{')")
+        with pytest.raises(RunError, match="a trial is damaged"):
+            store.trials()

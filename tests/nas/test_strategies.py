@@ -1,0 +1,115 @@
+import dataclasses
+import io
+from typing import Any
+
+import pytest
+import torch
+
+from vseg_nas.errors import ConfigError
+from vseg_nas.nas.policy_gradient import PolicyGradient
+from vseg_nas.nas.strategy import Strategy, build_strategy
+from vseg_nas.nas.trial import Evaluation, Trial, TrialState
+from vseg_nas.space import Genotype, SearchSpace
+
+SPACE = SearchSpace(2, width=32)
+STRATEGIES: list[tuple[str, dict[str, Any]]] = [
+    ("random", {}),
+    ("reinforce", {}),
+    ("ppo", {}),
+    ("ppo", {"feedback": "token", "minibatch_size": 4, "entropy_coef": 0.01, "buffer_size": 3}),
+]
+
+
+def scored(genotype: Genotype, score: float) -> Trial:
+    evaluation = Evaluation(score, score, score, score, parameters=0, macs=0, seconds=0.0, epochs=1)
+    return Trial(0, genotype, 0, TrialState.COMPLETE, evaluation)
+
+
+def failed(genotype: Genotype) -> Trial:
+    return Trial(0, genotype, 0, TrialState.RUNNING).failed("oom: too big")
+
+
+def through_disk(state: dict[str, Any]) -> dict[str, Any]:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    buffer.seek(0)
+    loaded: dict[str, Any] = torch.load(buffer, weights_only=True)
+    return loaded
+
+
+def live(strategy: Strategy) -> None:
+    """Some life: several cells in flight, told in another order than asked for, one of them failed."""
+    for start in range(2):
+        cells = strategy.ask(3)
+        strategy.tell([scored(cells[2], 0.1 + 0.3 * start), failed(cells[0])])
+        strategy.tell([scored(cells[1], 0.5)])
+
+
+def futures(strategy: Strategy, waiting: Genotype) -> list[Genotype]:
+    strategy.tell([scored(waiting, 0.9)])
+    cells = strategy.ask(2)
+    strategy.tell([scored(cell, 0.2) for cell in cells])
+    return cells + strategy.ask(5)
+
+
+@pytest.mark.parametrize(("name", "options"), STRATEGIES)
+class TestEveryStrategy:
+    def test_asks_for_cells_of_its_space(self, name: str, options: dict[str, Any]) -> None:
+        cells = build_strategy(name, SPACE, 0, **options).ask(20)
+        assert len({cell.tokens for cell in cells}) > 10
+        assert all(len(cell.layers) == 2 and cell.width == 32 for cell in cells)
+
+    def test_is_a_function_of_its_seed(self, name: str, options: dict[str, Any]) -> None:
+        before = torch.get_rng_state()
+        one, same, other = (build_strategy(name, SPACE, seed, **options).ask(5) for seed in (1, 1, 2))
+        assert one == same != other
+        assert torch.equal(before, torch.get_rng_state())
+
+    def test_continues_from_its_state_as_if_never_interrupted(self, name: str, options: dict[str, Any]) -> None:
+        strategy = build_strategy(name, SPACE, 0, **options)
+        live(strategy)
+        (waiting,) = strategy.ask(1)
+        state = through_disk(strategy.state_dict())
+        resumed = build_strategy(name, SPACE, 99, **options)
+        resumed.load_state_dict(state)
+        assert futures(resumed, waiting) == futures(strategy, waiting)
+        assert resumed.diagnostics() == strategy.diagnostics()
+
+    def test_failures_teach_nothing_unless_they_have_a_reward(self, name: str, options: dict[str, Any]) -> None:
+        strategy = build_strategy(name, SPACE, 0, **options)
+        live(strategy)
+        before = strategy.diagnostics()
+        cells = strategy.ask(2)
+        strategy.tell([failed(cells[0])])
+        assert strategy.diagnostics() == before
+        strategy.tell([dataclasses.replace(failed(cells[1]), failed_reward=0.0)])
+        assert (strategy.diagnostics() == before) == (name == "random")
+
+
+@pytest.mark.parametrize("name", ["ppo", "reinforce"])
+def test_a_cell_never_asked_for_or_told_twice_is_an_error(name: str) -> None:
+    strategy = build_strategy(name, SPACE, 0)
+    (cell,) = strategy.ask(1)
+    strategy.tell([scored(cell, 0.5)])
+    with pytest.raises(ValueError, match="not asked for"):
+        strategy.tell([scored(cell, 0.5)])
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("reinforce", {"baseline_decay": 0.9}), ("ppo", {"buffer_size": 16, "minibatch_size": 16})],
+)
+def test_a_policy_learns_the_best_of_a_few_strings(name: str, options: dict[str, Any]) -> None:
+    strategy = build_strategy(name, SearchSpace(1), 0, learning_rate=3e-3, **options)
+    rewards = (0.1, 0.3, 0.9, 0.4, 0.2, 0.3)  # of each aggregation; the other tokens do not matter
+    for _ in range(120):
+        (cell,) = strategy.ask(1)
+        strategy.tell([scored(cell, rewards[cell.layers[0].aggregation])])
+    assert isinstance(strategy, PolicyGradient)
+    drawn = [cell.layers[0].aggregation for cell in strategy.ask(200)]
+    assert drawn.count(2) > 180
+
+
+def test_unknown_name_is_the_users_mistake() -> None:
+    with pytest.raises(ConfigError, match="found 'evolution', expected one of ppo, reinforce, random"):
+        build_strategy("evolution", SPACE, 0)

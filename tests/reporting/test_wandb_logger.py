@@ -1,0 +1,191 @@
+import logging
+import types
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+from PIL import Image
+
+from vseg_nas.nas.loop import Budget, SearchListener
+from vseg_nas.nas.trial import Trial
+from vseg_nas.reporting import wandb_logger
+from vseg_nas.reporting.wandb_logger import WandbListener, has_credentials, open_wandb, without_secrets
+
+MakeTrials = Callable[[int], list[Trial]]
+
+
+class FakeRun:
+    """Remembers what it is told; breaks at the log call of this number."""
+
+    def __init__(self, breaks_at: int | None = None) -> None:
+        self.logged: list[dict[str, Any]] = []
+        self.metrics: list[tuple[str, str | None]] = []
+        self.finished = 0
+        self._breaks_at = breaks_at
+
+    def define_metric(self, name: str, step_metric: str | None = None) -> None:
+        self.metrics.append((name, step_metric))
+
+    def log(self, payload: dict[str, Any]) -> None:
+        if len(self.logged) == self._breaks_at:
+            raise ConnectionResetError("Connection lost")
+        self.logged.append(payload)
+
+    def finish(self) -> None:
+        self.finished += 1
+
+
+@pytest.fixture(autouse=True)
+def _small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures have their own tests and take a second."""
+
+    def write_pictures(trials: Sequence[Trial], folder: Path) -> list[Path]:
+        path = folder / "reward.png"
+        Image.new("RGB", (8, 4), "white").save(path)
+        return [path, folder / "best_cell.svg"]
+
+    monkeypatch.setattr(wandb_logger, "write_pictures", write_pictures)
+
+
+def drive(listener: SearchListener, trials: list[Trial], known: int = 0) -> None:
+    listener.on_start(trials[:known], Budget(len(trials)))
+    for i, trial in enumerate(trials[known:], known):
+        listener.on_trial_start(trial)
+        listener.on_epoch(trial, 1, 2, 0.25)
+        listener.on_trial_end(trial, trials[: i + 1], {"kl": 0.01})
+    listener.on_end(trials)
+
+
+def test_one_log_call_a_candidate_then_the_report(make_trials: MakeTrials) -> None:
+    run, trials = FakeRun(), make_trials(9)
+    drive(WandbListener(run), trials)
+    assert run.metrics == [("candidate", None), ("search/*", "candidate")]
+    *candidates, report = run.logged
+    assert [payload["candidate"] for payload in candidates] == list(range(9))
+    for payload, trial in zip(candidates, trials, strict=True):
+        assert payload.get("search/reward") == (trial.evaluation.score if trial.evaluation else None)
+        assert payload["search/strategy/kl"] == 0.01
+        assert all(key == "candidate" or key.startswith("search/") for key in payload)
+    assert sorted(report) == ["report/best_cells", "report/reward"]
+    assert isinstance(report["report/reward"], wandb.Image)
+    scores = [t.evaluation.score for t in trials if t.evaluation and t.reused_from is None]
+    table = report["report/best_cells"]
+    assert [row[table.columns.index("score")] for row in table.data] == sorted(scores, reverse=True)
+    assert run.finished == 1
+
+
+def test_a_continued_search_is_logged_from_its_beginning(make_trials: MakeTrials) -> None:
+    run = FakeRun()
+    drive(WandbListener(run), make_trials(4), known=2)
+    assert [payload["candidate"] for payload in run.logged[:-1]] == [0, 1, 2, 3]
+
+
+def test_a_lost_connection_costs_one_warning(make_trials: MakeTrials, caplog: pytest.LogCaptureFixture) -> None:
+    run = FakeRun(breaks_at=2)
+    with caplog.at_level(logging.WARNING):
+        drive(WandbListener(run), make_trials(6))
+    assert [payload["candidate"] for payload in run.logged] == [0, 1]
+    assert caplog.messages == ["W&B logging ends here, the search goes on: Connection lost"]
+
+
+def test_the_run_is_finished_when_the_search_breaks() -> None:
+    run = FakeRun()
+
+    def broken_search() -> None:
+        with WandbListener(run) as listener:
+            listener.on_start([], Budget(3))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken_search()
+    assert run.finished == 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "env", "broken", "expected"),
+    [
+        ("auto", {}, (), ["offline"]),
+        ("auto", {"WANDB_API_KEY": "k"}, (), ["online"]),
+        ("auto", {"WANDB_API_KEY": "k", "WANDB_MODE": "disabled"}, (), ["disabled"]),
+        ("auto", {"WANDB_API_KEY": "k"}, ("online",), ["online", "offline"]),
+        ("online", {}, ("online", "offline"), ["online", "offline", "disabled"]),
+        ("offline", {"WANDB_API_KEY": "k", "WANDB_MODE": "online"}, (), ["offline"]),
+    ],
+)
+def test_modes_and_their_fall_backs(
+    mode: Any,
+    env: Mapping[str, str],
+    broken: tuple[str, ...],
+    expected: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    tried = []
+
+    def init(**arguments: Any) -> object:
+        tried.append(arguments["mode"])
+        if arguments["mode"] in broken:
+            raise wandb.errors.CommError("no route to host\nand a second line")
+        return types.SimpleNamespace(**arguments)
+
+    monkeypatch.setattr(wandb, "init", init)
+    monkeypatch.setattr(wandb, "setup", lambda settings: None)
+    with caplog.at_level(logging.WARNING):
+        run = open_wandb(mode, tmp_path / "run", "project", "name", {"seed": 1, "api_key": "x"}, group="sweep")
+    assert tried == expected
+    assert len(caplog.messages) == len(expected) - 1
+    assert all(message.endswith("no route to host") for message in caplog.messages)
+    assert run.config == {"seed": 1, "api_key": "(left out)"}
+    assert (run.group, run.settings.silent) == ("sweep", True)
+    assert (run.settings.init_timeout == 20.0) == (expected[-1] == "online")
+
+
+def test_credentials_in_the_netrc_file_are_those_of_the_server(tmp_path: Path) -> None:
+    path = tmp_path / "netrc"
+    path.write_text("machine api.wandb.ai login user password 0123\n")
+    assert has_credentials({"NETRC": str(path)})
+    assert not has_credentials({"NETRC": str(path), "WANDB_BASE_URL": "https://wandb.example.org"})
+    path.write_text("no netrc at all")
+    assert not has_credentials({"NETRC": str(path)})
+    assert not has_credentials({"NETRC": str(tmp_path / "missing")})
+
+
+def test_secrets_are_left_out_at_any_depth() -> None:
+    config = {
+        "seed": 1,
+        "logger": {"API_KEY": "x", "name": "wandb"},
+        "feedback": "token",
+        "db": {"password": "y"},
+    }
+    cleaned = without_secrets(config)
+    assert cleaned == {
+        "seed": 1,
+        "logger": {"API_KEY": "(left out)", "name": "wandb"},
+        "feedback": "token",
+        "db": {"password": "(left out)"},
+    }
+
+
+def test_an_offline_run_is_on_disk(make_trials: MakeTrials, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run = open_wandb("offline", tmp_path, "project", "name", {"strategy": "ppo"})
+    with WandbListener(run) as listener:
+        drive(listener, make_trials(3))
+    (written,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    content = written.read_bytes()
+    for name in (
+        b"search/reward",
+        b"search/strategy/kl",
+        b"search/input/earlier_layer",
+        b"report/best_cells",
+    ):
+        assert name in content
+    assert len(list(tmp_path.glob("wandb/offline-run-*/files/media/images/report/*.png"))) == 1
+    assert capfd.readouterr() == ("", "")  # no adverts between the lines of the live view

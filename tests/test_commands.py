@@ -1,0 +1,147 @@
+"""Command lines: mistakes end in one line and status 2 before anything is made; the Hydra tree composes."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+import vseg_nas.compare
+import vseg_nas.pretrain
+import vseg_nas.search
+from vseg_nas.checking import check
+from vseg_nas.config import conf_dir
+from vseg_nas.schema import PretrainConfig, SearchConfig
+
+Run = Callable[..., tuple[int, str]]
+
+MISTAKES = {
+    "phase.search.epoch=3": ["phase.search.epoch:", "phase.search.epochs"],
+    "datset=camvid": ["datset:", "dataset"],
+    "dataset=camvd": ["dataset=camvd", "camvid, cityscapes, synthetic"],
+    "+trails=3": ["trails"],
+    "phase.search.epochs=many": ["phase.search.epochs", "many"],
+    "phase.search.epochs=0": ["phase.search.epochs: found 0", "at least 1"],
+    "phase.search.lr=-1": ["phase.search.lr: found -1"],
+    "phase.search.split=by_clip": ["phase.search.split", "random, by_run"],
+    "dataset.size=[64]": ["dataset.size", "2 numbers"],
+    "strategy.name=tpe": ["strategy.name", "ppo, reinforce, random"],
+    "space.width=wide": ["space: width", "wide", "'native'"],
+    "space.layers=11": ["space: layers", "11"],
+    "phase.search.transform.scale=[2,1]": ["phase.search.transform.scale"],
+    "dataset.frames_per_run=2": ["dataset.frames_per_run: found 2"],
+    "seed=1,2": ["seed=1,2", "--multirun"],
+    "phase.search": ["'phase.search'", "key=value"],
+    "dataset=camvid": ["dataset.root: not set"],
+    "resume=nowhere": ["nowhere"],
+    "~phase.search.epochs": ["phase.search.epochs"],
+}
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """Runs a command in this process, in an empty folder; gives the exit status and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(main: Callable[[], None], *overrides: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["vseg-nas", *overrides])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return int(end.value.code or 0), capsys.readouterr().err
+
+    yield call
+    GlobalHydra.instance().clear()
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_that_names_it_and_makes_nothing(run: Run, tmp_path: Path, mistake: str) -> None:
+    status, err = run(vseg_nas.search.main, mistake)
+    assert status == 2
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert len(err) <= 200
+    for part in MISTAKES[mistake]:
+        assert part in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistake_in_one_job_of_a_sweep_stops_all_before_the_first(run: Run, tmp_path: Path) -> None:
+    status, err = run(vseg_nas.search.main, "--multirun", "phase.search.epochs=1,0")
+    assert status == 2
+    assert "phase.search.epochs: found 0" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_static_network_prints_the_command_that_makes_it(run: Run, tmp_path: Path) -> None:
+    status, err = run(vseg_nas.search.main, "dataset=camvid", f"dataset.root={tmp_path}")
+    assert status == 2
+    assert f"vseg_nas.pretrain dataset=camvid dataset.root={tmp_path}" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_compare_needs_a_run(run: Run, tmp_path: Path) -> None:
+    assert run(vseg_nas.compare.main)[1] == "error: run: not set, expected a value: run=...\n"
+    assert "holds no run" in run(vseg_nas.compare.main, f"run={tmp_path}")[1]
+
+
+def test_resuming_with_a_changed_meaning_is_refused_and_a_larger_budget_is_not(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "overrides.json").write_text('["phase.search.epochs=2"]')
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        stored = compose("search", ["phase.search.epochs=2", "name=run"])
+    from omegaconf import OmegaConf
+
+    OmegaConf.save(stored, folder / "config.yaml", resolve=True)
+    status, err = run(vseg_nas.search.main, f"resume={folder}", "phase.search.epochs=3", "phase.search.trials=99")
+    assert status == 2
+    assert "phase.search.epochs was 2, is 3" in err
+    assert "trials" not in err
+
+
+@pytest.mark.parametrize(("verb", "schema"), [("pretrain", PretrainConfig), ("search", SearchConfig)])
+@pytest.mark.parametrize("experiment", sorted(p.stem for p in (conf_dir() / "experiment").glob("*.yaml")))
+def test_experiments_add_no_key(verb: str, schema: type[PretrainConfig], experiment: str) -> None:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        check(compose(verb, ["dataset=camvid", f"experiment={experiment}"]), schema)
+
+
+@pytest.mark.parametrize("group", ["dataset", "gpu", "space", "strategy", "stopping", "reward", "logger"])
+def test_every_option_of_every_group_passes_the_schema(group: str) -> None:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        for option in sorted(p.stem for p in (conf_dir() / group).glob("*.yaml")):
+            check(compose("search", [f"{group}={option}"]), SearchConfig)
+
+
+def test_the_numbers_of_the_paper_are_the_defaults() -> None:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        camvid = check(compose("search", ["dataset=camvid"]), SearchConfig)
+        cityscapes = check(compose("search", ["dataset=cityscapes"]), SearchConfig)
+    assert (camvid.space.layers, camvid.phase.search.epochs, camvid.dataset.length) == (5, 20, 3)
+    assert (cityscapes.space.layers, cityscapes.phase.search.epochs, cityscapes.dataset.length) == (4, 10, 2)
+    for config in (camvid, cityscapes):
+        assert (config.phase.search.batch_size, config.phase.search.lr) == (48, 8e-3)
+        assert config.strategy.learning_rate == 1e-4
+        assert (config.phase.pretrain.encoder_lr, config.phase.pretrain.decoder_lr) == (5e-2, 1e-2)
+
+
+def test_broken_yaml_in_the_tree_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken(*args: object, **kwargs: object) -> None:
+        raise yaml.YAMLError("while parsing\n  a block\n  found something")
+
+    monkeypatch.setattr("vseg_nas.config.compose", broken)
+    status, err = run(vseg_nas.search.main, "seed=1")
+    assert status == 2
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["phase.search.epoch=3"]])
+def test_help_and_mistakes_do_not_pay_for_torch(tmp_path: Path, arguments: list[str]) -> None:
+    code = "import sys; from vseg_nas.search import main\ntry: main()\nfinally: assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert "AssertionError" not in done.stderr
+    assert done.returncode == (0 if arguments == ["--help"] else 2)

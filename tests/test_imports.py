@@ -1,0 +1,108 @@
+"""The arrows between packages, read from the source text: imports inside functions and for typing count too."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src"
+RANKS = {
+    **dict.fromkeys(("pretrain", "search", "compare", "config", "assembly"), 5),
+    "reporting": 4,
+    "nas": 3,
+    "training": 2,
+    **dict.fromkeys(("models", "data", "metrics"), 1),
+    "space": 0,
+}
+FREE = {"errors", "labels"}
+VERBS = {name for name, rank in RANKS.items() if rank == 5}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Dotted names of everything a file imports; `from a import b` counts as a.b."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
+
+
+IMPORTS = {name_of(path): sorted(set(imports(path))) for path in sorted(SOURCE.rglob("*.py"))}
+
+
+def package(module: str) -> str:
+    """`nas` for vseg_nas.nas.loop, the empty string for vseg_nas itself."""
+    return [*module.split("."), ""][1]
+
+
+def allowed(importer: str, imported: str) -> bool:
+    if imported in FREE or importer == imported:
+        return True
+    if imported == "schema":
+        return importer in VERBS
+    if importer in FREE or importer == "schema":
+        return False
+    same_layer_of_verbs = RANKS[importer] == RANKS[imported] == 5
+    return same_layer_of_verbs or RANKS[importer] > RANKS[imported]
+
+
+def test_every_module_has_a_place() -> None:
+    assert len(IMPORTS) > 50
+    assert {package(module) for module in IMPORTS} == {"", "schema", *FREE, *RANKS}
+
+
+@pytest.mark.parametrize("module", IMPORTS)
+def test_imports_follow_the_arrows(module: str) -> None:
+    own = [name for name in IMPORTS[module] if name.split(".")[0] == "vseg_nas"]
+    assert [name for name in own if not allowed(package(module), package(name))] == []
+
+
+@pytest.mark.parametrize(
+    ("library", "importers"), [("wandb", {"reporting"}), ("hydra", VERBS), ("omegaconf", VERBS), ("yaml", VERBS)]
+)
+def test_libraries_stay_where_they_belong(library: str, importers: set[str]) -> None:
+    found = {module for module, names in IMPORTS.items() if library in {name.split(".")[0] for name in names}}
+    assert found
+    assert {package(module) for module in found} <= importers
+
+
+def test_the_search_space_is_pure_python() -> None:
+    for module, names in IMPORTS.items():
+        if package(module) == "space":
+            assert {name.split(".")[0] for name in names} <= {*sys.stdlib_module_names, "vseg_nas"}, module
+
+
+def reachable(module: str) -> set[str]:
+    """All modules of the project that an import of `module` may load, packages' own files included."""
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        parts = waiting.pop().split(".")
+        for name in (".".join(parts[:length]) for length in range(1, len(parts) + 1)):
+            if name in IMPORTS and name not in found:
+                found.add(name)
+                waiting += IMPORTS[name]
+    return found
+
+
+@pytest.mark.parametrize("module", ["policy", "policy_gradient", "ppo", "reinforce", "strategy", "random_search"])
+def test_the_controller_knows_no_network(module: str) -> None:
+    found = reachable(f"vseg_nas.nas.{module}")
+    assert f"vseg_nas.nas.{module}" in found
+    assert {package(name) for name in found} <= {"", "nas", "space", *FREE}
+
+
+def test_commands_start_without_torch() -> None:
+    code = "import sys, vseg_nas.search, vseg_nas.pretrain, vseg_nas.compare; print(sorted(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(ast.literal_eval(run.stdout))
+    assert "vseg_nas.search" in loaded
+    assert not loaded & {"torch", "torchvision", "pytorch_lightning", "albumentations", "wandb", "matplotlib"}

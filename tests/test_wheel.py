@@ -1,0 +1,50 @@
+"""The wheel carries the Hydra tree and works from any folder."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    (path,) = out.glob("*.whl")
+    return path
+
+
+def test_the_wheel_holds_the_whole_tree(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for file in (ROOT / "conf").rglob("*.yaml"):
+        assert f"vseg_nas/conf/{file.relative_to(ROOT / 'conf')}" in names
+    assert "vseg_nas/py.typed" in names
+    assert not [name for name in names if name.startswith("tests")]
+
+
+def test_the_console_script_runs_from_another_folder(wheel: Path, tmp_path: Path) -> None:
+    """In an environment of its own that borrows the dependencies of this one."""
+    venv.create(tmp_path / "env", with_pip=False)
+    python = tmp_path / "env/bin/python"
+    site = next((tmp_path / "env/lib").glob("python*/site-packages"))
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", str(wheel)]
+    subprocess.run(install, check=True, capture_output=True)
+    (site / "borrowed.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    script = tmp_path / "env/bin/vseg-nas-search"
+    done = subprocess.run([script, "--cfg", "job"], cwd=elsewhere, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "strategy:" in done.stdout
+    where = [python, "-c", "import vseg_nas.config as c; print(c.conf_dir())"]
+    found = subprocess.run(where, cwd=elsewhere, capture_output=True, text=True).stdout
+    assert found.strip() == str(site / "vseg_nas/conf")

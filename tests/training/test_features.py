@@ -1,0 +1,169 @@
+"""Training on cached features is training on frames."""
+
+import copy
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vseg_nas.data import Clip, ClipTransform, SyntheticStreet, resized, training
+from vseg_nas.data.feature_cache import StaticFeatures
+from vseg_nas.labels import IGNORE
+from vseg_nas.models.cell import DynamicCell
+from vseg_nas.models.static import StaticSegmenter
+from vseg_nas.space import SearchSpace
+from vseg_nas.training.cell_module import CellModule, CellTraining
+from vseg_nas.training.features import FeatureBatches, cached_features
+
+CPU = torch.device("cpu")
+INDICES = (3, 0, 2)
+GENOTYPE = SearchSpace(2, 8).genotype([0, 1, 0, 5, 0, 2, 5, 3, 0, 4])  # reads both inputs of the previous frame
+
+
+@pytest.fixture(scope="module")
+def source() -> SyntheticStreet:
+    return SyntheticStreet(4, size=(80, 112))
+
+
+@pytest.fixture(scope="module")
+def network(source: SyntheticStreet) -> StaticSegmenter:
+    torch.manual_seed(0)
+    return StaticSegmenter(source.classes, auxiliary=False).freeze()
+
+
+def cached(
+    root: Path,
+    network: StaticSegmenter,
+    source: SyntheticStreet,
+    transform: ClipTransform,
+    indices: tuple[int, ...] = INDICES,
+    precision: str = "fp32",
+) -> tuple[StaticFeatures, int]:
+    """The features, and how many frames went through the encoder."""
+    frames = 0
+
+    def count(_: object, inputs: tuple[Tensor]) -> None:
+        nonlocal frames
+        frames += len(inputs[0])
+
+    def track(clips: Iterable[Clip], total: int) -> Iterable[Clip]:
+        assert total == len(indices)
+        return clips
+
+    handle = network.encoder.register_forward_pre_hook(count)
+    features = cached_features(root, network, source, indices, transform, precision, CPU, track)
+    handle.remove()
+    return features, frames
+
+
+def test_loss_is_that_of_the_frames_themselves(
+    tmp_path: Path, network: StaticSegmenter, source: SyntheticStreet
+) -> None:
+    transform = training((64, 96), (0.8, 1.2), jitter=0.2)
+    features, _ = cached(tmp_path, network, source, transform)
+    torch.manual_seed(1)
+    cell = DynamicCell(GENOTYPE)
+    module = CellModule(copy.deepcopy(cell), network.decoder.classifier, CellTraining())
+    (batch,) = FeatureBatches(features, 3)
+    found = module.training_step(batch, 0)
+
+    clips = []
+    for index in INDICES:
+        transform.set_seed(index)
+        clips.append(transform(source[index]))
+    frames, masks = torch.stack([clip.frames for clip in clips]), torch.stack([clip.masks for clip in clips])
+    static = network(frames[:, 0])
+    previous, dec = static.encoder.layer4, static.dec
+    expected = torch.zeros(())
+    for t in (1, 2):
+        taps = network.encode(frames[:, t])
+        dec = cell(previous, dec, taps.layer2, taps.layer3, taps.layer4)
+        previous = taps.layer4
+        target = masks[:, t, 4::8, 4::8]  # the pixels at the centres of 8 x 8 cells
+        assert (target != IGNORE).any()
+        expected = expected + F.cross_entropy(network.decoder.classifier(dec), target, ignore_index=IGNORE)
+    assert expected > 1
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_network_runs_once(tmp_path: Path, network: StaticSegmenter, source: SyntheticStreet) -> None:
+    transform = resized((64, 96))
+    first, frames = cached(tmp_path, network, source, transform)
+    assert frames == 3 * len(INDICES)
+    second, frames = cached(tmp_path, copy.deepcopy(network), SyntheticStreet(4, size=(80, 112)), resized((64, 96)))
+    assert frames == 0
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert first.masks.shape == (3, 3, 80, 112)  # native, while features are of 64 x 96
+    assert first.layer2.shape == (3, 2, 32, 8, 12)
+
+
+@pytest.mark.parametrize("change", ["weights", "statistics", "source", "indices", "transform", "precision"])
+def test_whatever_matters_is_computed_anew(
+    tmp_path: Path, network: StaticSegmenter, source: SyntheticStreet, change: str
+) -> None:
+    small, plain = resized((32, 32)), (2,)
+    cached(tmp_path, network, source, small, plain)
+    other: dict[str, Any] = {"network": network, "source": source, "transform": small, "indices": plain}
+    match change:
+        case "weights" | "statistics":
+            other["network"] = copy.deepcopy(network)
+            name = "decoder.classifier.bias" if change == "weights" else "encoder.stages.0.0.1.running_var"
+            other["network"].state_dict()[name][0] += 1e-6
+        case "source":
+            other["source"] = SyntheticStreet(4, size=(80, 112), seed=1)
+        case "indices":
+            other["indices"] = (1,)
+        case "transform":
+            other["transform"] = resized((32, 33))
+        case "precision":
+            other["precision"] = "fp16"
+    assert cached(tmp_path, **other)[1] == 3
+
+
+def test_a_clip_is_drawn_alike_in_any_company(
+    tmp_path: Path, network: StaticSegmenter, source: SyntheticStreet
+) -> None:
+    transform = training((32, 32), (0.5, 2.0), jitter=0.5)
+    together, _ = cached(tmp_path, network, source, transform, (0, 1, 2))
+    alone, _ = cached(tmp_path, network, source, transform, (2,))
+    assert torch.equal(together.masks[2], alone.masks[0])
+    torch.testing.assert_close(together.key_pred[2], alone.key_pred[0])
+    assert not torch.equal(together.masks[0], together.masks[1])
+
+
+def order(batches: FeatureBatches) -> list[list[int]]:
+    return [batch.masks[:, 0, 0, 0].tolist() for batch in batches]
+
+
+def test_order_of_batches(make_features: Any) -> None:
+    features = make_features(clips=7)
+    features.masks[:] = torch.arange(7, dtype=torch.uint8)[:, None, None, None]
+
+    def shuffled(seed: int) -> FeatureBatches:
+        return FeatureBatches(features, 3, torch.Generator().manual_seed(seed))
+
+    assert order(FeatureBatches(features, 3)) == [[0, 1, 2], [3, 4, 5], [6]]
+    batches = shuffled(5)
+    assert len(batches) == 3
+    first, second = order(batches), order(batches)
+    for epoch in (first, second):
+        assert [len(batch) for batch in epoch] == [3, 3, 1]
+        assert sorted(clip for batch in epoch for clip in batch) == list(range(7))
+    assert first != second
+    torch.manual_seed(99)
+    again = shuffled(5)
+    assert (order(again), order(again)) == (first, second)
+    assert order(shuffled(6)) != first
+
+
+def test_batches_hold_whole_clips(make_features: Any) -> None:
+    features = make_features(clips=5)
+    batches = list(FeatureBatches(features, 2, torch.Generator().manual_seed(0)))
+    indices = torch.randperm(5, generator=torch.Generator().manual_seed(0))
+    for name in StaticFeatures._fields:
+        found = torch.cat([getattr(batch, name) for batch in batches])
+        assert torch.equal(found, getattr(features, name)[indices]), name

@@ -1,0 +1,156 @@
+"""Pre-training: schedule, losses, and that an interruption leaves no trace in the weights."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+
+from vseg_nas.data import ClipBatch, SyntheticStreet, resized, training
+from vseg_nas.data.datamodule import ClipDataModule
+from vseg_nas.errors import ConfigError, NonFiniteError
+from vseg_nas.metrics import SegmentationScores
+from vseg_nas.models.mobilenet_v2 import EncoderOutput
+from vseg_nas.models.static import StaticOutput, StaticSegmenter
+from vseg_nas.training.fitting import fit, quiet_trainer
+from vseg_nas.training.losses import segmentation_loss, shrink_masks
+from vseg_nas.training.pretraining import pretrain
+from vseg_nas.training.schedules import poly
+from vseg_nas.training.static_module import StaticModule, StaticTraining, static_loss
+
+RECIPE = StaticTraining(encoder_lr=0.02, decoder_lr=0.05)
+SIZE = (64, 64)
+
+
+def network() -> StaticSegmenter:
+    torch.manual_seed(0)
+    return StaticSegmenter(SyntheticStreet(1).classes)
+
+
+def street(workers: int = 0) -> ClipDataModule:
+    """Two batches an epoch, one frame to validate on."""
+    train, val = (SyntheticStreet(clips, 1, SIZE, split=split) for clips, split in ((4, "train"), (1, "val")))  # type: ignore[arg-type]
+    return ClipDataModule(
+        train, val, training((32, 64), (0.5, 2.0), jitter=0.3), resized(), batch_size=2, num_workers=workers
+    )
+
+
+def test_poly_schedule() -> None:
+    factor = poly(200, 0.9)
+    expected = [1, 0.9**0.9, 0.5**0.9, 0.005**0.9, 0, 0]
+    assert [factor(step) for step in (0, 20, 100, 199, 200, 201)] == pytest.approx(expected)
+
+
+class Rates(Callback):
+    """Writes down the learning rates that every step is taken with."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[float, float]] = []
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        encoder, decoder = trainer.optimizers[0].param_groups
+        self.seen.append((encoder["lr"], decoder["lr"]))
+
+
+def test_two_learning_rates_fall_to_zero(tmp_path: Path) -> None:
+    rates, module = Rates(), StaticModule(network(), RECIPE)
+    trainer = quiet_trainer(tmp_path, 2, [rates], enable_checkpointing=False, accelerator="cpu", limit_val_batches=0)
+    fit(trainer, module, datamodule=street())
+    factors = [1, 0.75**0.9, 0.5**0.9, 0.25**0.9]
+    assert rates.seen == [pytest.approx((0.02 * factor, 0.05 * factor)) for factor in factors]
+    encoder, decoder = trainer.optimizers[0].param_groups
+    sizes = [sum(p.numel() for p in group["params"]) for group in (encoder, decoder)]
+    assert sizes[0] == 1_811_712
+    assert sum(sizes) == sum(p.numel() for p in module.network.parameters())
+
+
+def cross_entropy(logits: Tensor, masks: NDArray[np.int64]) -> float:
+    x = logits.double().numpy()
+    log_p = x - np.log(np.exp(x).sum(1, keepdims=True))
+    rows, *place = np.nonzero(masks != 255)
+    return float(-log_p[rows, masks[masks != 255], *place].mean())
+
+
+def test_auxiliary_heads_weigh_three_tenths() -> None:
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.randint(3, (2, 16, 16), generator=generator)
+    masks[:, :5] = 255
+    pred, *auxiliary = (torch.randn(2, 3, side, side, generator=generator) for side in (16, 8, 4, 2))
+    taps = EncoderOutput(*(torch.empty(0),) * 4)
+    found = static_loss(StaticOutput(taps, torch.empty(0), pred, auxiliary), masks, 0.3)
+    expected = cross_entropy(pred, masks.numpy())
+    for logits, step in zip(auxiliary, (2, 4, 8), strict=True):
+        expected += 0.3 * cross_entropy(logits, masks.numpy()[:, step // 2 :: step, step // 2 :: step])
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_loss_resizes_logits() -> None:
+    """A plane of constant logits stays one at any size."""
+    masks = torch.tensor([[[0, 1, 2, 255]] * 6])
+    logits = torch.tensor([1.0, 2.0, 4.0])[None, :, None, None].expand(1, 3, 2, 2)
+    expected = np.log(np.exp([1, 2, 4]).sum()) - 7 / 3
+    assert segmentation_loss(logits, masks).item() == pytest.approx(expected)
+
+
+def test_labels_shrink_by_centres() -> None:
+    masks = torch.arange(64).view(1, 8, 8)
+    assert shrink_masks(masks, (2, 4)).tolist() == [[[17, 19, 21, 23], [49, 51, 53, 55]]]
+    masks = torch.tensor([[[255, 7, 255], [1, 255, 2], [3, 4, 5]]])
+    assert torch.equal(shrink_masks(masks, (3, 3)), masks)
+
+
+def run(weights: Path, workers: int = 0, decay: float | None = None, stop_in: int | None = None) -> SegmentationScores:
+    """Pre-trains for two epochs; interrupted at the end of epoch ``stop_in``, before it is on disk."""
+
+    def report(epoch: int, epochs: int, metrics: dict[str, float]) -> None:
+        assert epochs == 2
+        assert {"train/loss", "val/miou", "val/score"} <= metrics.keys()
+        if epoch == stop_in:
+            raise KeyboardInterrupt
+
+    return pretrain(network(), street(workers), RECIPE, 2, 1, 1.0, decay, weights, report, accelerator="cpu")
+
+
+@pytest.mark.parametrize(("workers", "decay"), [(0, None), (2, 0.5)])
+def test_interrupted_and_continued_is_uninterrupted(tmp_path: Path, workers: int, decay: float | None) -> None:
+    whole, parts = tmp_path / "whole" / "static.safetensors", tmp_path / "parts" / "static.safetensors"
+    scores = run(whole, workers, decay)
+    with pytest.raises(KeyboardInterrupt):
+        run(parts, workers, decay, stop_in=2)
+    assert not parts.exists()
+    assert run(parts, workers, decay) == scores
+    assert parts.read_bytes() == whole.read_bytes()
+    parts.unlink()  # killed between the last checkpoint and this file
+    assert run(parts, workers, decay) == scores
+    assert parts.read_bytes() == whole.read_bytes()
+    assert StaticSegmenter.load(parts).classes == SyntheticStreet(1).classes
+
+
+def test_an_average_of_weights_is_what_is_written(tmp_path: Path) -> None:
+    run(tmp_path / "a" / "static.safetensors")
+    run(tmp_path / "b" / "static.safetensors", decay=0.5)
+    last, average = (StaticSegmenter.load(tmp_path / d / "static.safetensors").state_dict() for d in "ab")
+    name = "decoder.classifier.weight"
+    assert not torch.equal(last[name], average[name])
+    ends = torch.load(tmp_path / "b" / "last.ckpt", weights_only=True)
+    assert torch.equal(ends["current_model_state"][f"network.{name}"], last[name])
+    assert torch.equal(ends["state_dict"][f"network.{name}"], average[name])
+
+
+def test_divergence_stops_the_training(tmp_path: Path) -> None:
+    module = StaticModule(network(), RECIPE).train()
+    frames, masks = torch.full((1, 1, 3, 64, 64), torch.nan), torch.zeros(1, 1, 64, 64, dtype=torch.int64)
+    with pytest.raises(NonFiniteError, match="loss nan in epoch 1, batch 5"):
+        module.training_step(ClipBatch(frames, masks, [("a",)]), 4)
+    weights = tmp_path / "static.safetensors"
+    hot = StaticTraining(encoder_lr=1e36, decoder_lr=1e36)
+    with pytest.raises(ConfigError, match=r"phase\.pretrain: loss .* in epoch 1, batch 2"):
+        pretrain(network(), street(), hot, 1, 1, 1.0, None, weights, lambda *_: None, accelerator="cpu")
+    assert list(tmp_path.iterdir()) == []
