@@ -31,13 +31,14 @@ MISTAKES = {
     "dataset.size=[64]": ["dataset.size", "2 numbers"],
     "strategy.name=tpe": ["strategy.name", "ppo, reinforce, random"],
     "space.width=wide": ["space: width", "wide", "'native'"],
-    "space.layers=11": ["space: layers", "11"],
+    "space.layers=11": ["space.layers: found 11"],
     "phase.search.transform.scale=[2,1]": ["phase.search.transform.scale"],
     "dataset.frames_per_run=2": ["dataset.frames_per_run: found 2"],
     "seed=1,2": ["seed=1,2", "--multirun"],
     "phase.search": ["'phase.search'", "key=value"],
     "dataset=camvid": ["dataset.root: not set"],
     "resume=nowhere": ["nowhere"],
+    "strategy=random strategy.clip=0.2": ["strategy.clip: no such key", "did you mean strategy"],
     "~phase.search.epochs": ["phase.search.epochs"],
 }
 
@@ -59,7 +60,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureF
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_one_line_that_names_it_and_makes_nothing(run: Run, tmp_path: Path, mistake: str) -> None:
-    status, err = run(vseg_nas.search.main, mistake)
+    status, err = run(vseg_nas.search.main, *mistake.split(" "))
     assert status == 2
     assert err.startswith("error: ")
     assert err.count("\n") == 1
@@ -77,10 +78,24 @@ def test_a_mistake_in_one_job_of_a_sweep_stops_all_before_the_first(run: Run, tm
 
 
 def test_a_missing_static_network_prints_the_command_that_makes_it(run: Run, tmp_path: Path) -> None:
-    status, err = run(vseg_nas.search.main, "dataset=camvid", f"dataset.root={tmp_path}")
+    shared = ["dataset=camvid", f"dataset.root={tmp_path}", "experiment=camvid_cpu"]
+    status, err = run(vseg_nas.search.main, *shared, "phase.search.trials=3")
     assert status == 2
-    assert f"vseg_nas.pretrain dataset=camvid dataset.root={tmp_path}" in err
+    assert err.endswith(f"-m vseg_nas.pretrain {' '.join(shared)}\n")
     assert list(tmp_path.iterdir()) == []
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        advised = compose("pretrain", shared, return_hydra_config=True)
+    assert f"{advised.hydra.run.dir}/static.safetensors" in err
+
+
+def test_a_run_that_failed_before_it_had_anything_frees_its_name(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    command = ["dataset=camvid", "dataset.root=data", "phase.pretrain.encoder_weights=null"]
+    for _ in range(2):
+        status, err = run(vseg_nas.pretrain.main, *command)
+        assert status == 2
+        assert "data/train.txt" in err
+        assert not (tmp_path / "runs/pretrain/camvid/arch2").exists()
 
 
 def test_compare_needs_a_run(run: Run, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src"
 RANKS = {
-    **dict.fromkeys(("pretrain", "search", "compare", "config", "assembly"), 5),
+    **dict.fromkeys(("pretrain", "search", "compare", "config", "checking", "assembly"), 5),
     "reporting": 4,
     "nas": 3,
     "training": 2,

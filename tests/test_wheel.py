@@ -45,6 +45,9 @@ def test_the_console_script_runs_from_another_folder(wheel: Path, tmp_path: Path
     done = subprocess.run([script, "--cfg", "job"], cwd=elsewhere, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "strategy:" in done.stdout
-    where = [python, "-c", "import vseg_nas.config as c; print(c.conf_dir())"]
+    mistake = subprocess.run([script, "phase.search.epochs=0"], cwd=elsewhere, env=environment, capture_output=True)
+    assert mistake.returncode == 2
+    assert mistake.stderr.startswith(b"error: phase.search.epochs: found 0")
+    where = [str(python), "-c", "import vseg_nas.config as c; print(c.conf_dir())"]
     found = subprocess.run(where, cwd=elsewhere, capture_output=True, text=True).stdout
     assert found.strip() == str(site / "vseg_nas/conf")

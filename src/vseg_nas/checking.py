@@ -1,5 +1,6 @@
 """Checks a composed configuration against the schema and the disk."""
 
+import hashlib
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,9 @@ from vseg_nas.schema import OPTIONS, CommandConfig, DatasetConfig, PretrainConfi
 from vseg_nas.space.genotype import check_size
 
 C = TypeVar("C", bound=CommandConfig)
+
+WEIGHTS_NOTE = "static.sha256"
+"""File of a run directory: SHA-256 of the static network that its trials were measured with."""
 
 
 def check(config: DictConfig, schema: type[C]) -> C:
@@ -110,3 +114,17 @@ def check_root(dataset: DatasetConfig) -> None:
 def to_plain(config: CommandConfig) -> dict[str, Any]:
     """The configuration as plain dictionaries, lists and numbers."""
     return asdict(config)
+
+
+def keep_weights_digest(run_dir: Path, weights: Path) -> None:
+    """Notes the SHA-256 of the static network in a run, or checks it against the note of an earlier start.
+
+    Raises:
+        DataError: trials of this run were measured with other weights.
+    """
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    note = run_dir / WEIGHTS_NOTE
+    if not note.is_file():
+        note.write_text(digest)
+    elif note.read_text() != digest:
+        raise DataError(f"{weights}: changed since {run_dir} began; put the old file back or start a new search")

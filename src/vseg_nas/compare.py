@@ -6,13 +6,17 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vseg_nas.checking import keep_weights_digest
 from vseg_nas.config import command, stored_config
 from vseg_nas.errors import RunError
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.schema import CompareConfig, SearchConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from vseg_nas.assembly.compare import Row
+    from vseg_nas.data import Clip
     from vseg_nas.reporting.comparison import Line
 
 
@@ -26,38 +30,41 @@ def main(config: CompareConfig, run_dir: Path) -> None:
     """Trains the best cell, the same cell blind to the past, and random cells; scores them and the static network."""
     from rich.console import Console
 
+    from vseg_nas.reporting.history import best_cells
+
     console = Console()
     search_dir = Path(config.run)
     search = stored_config(search_dir, SearchConfig)
-    best = TrialStore.read(search_dir / STORE).best(1)
+    keep_weights_digest(search_dir, Path(search.static.weights))
+    best = best_cells(TrialStore.read(search_dir / STORE).trials(), 1)
     if not best:
         raise RunError(f"{search_dir}: no trial has a score yet, expected at least one")
     from vseg_nas.assembly.compare import Comparison
     from vseg_nas.assembly.search import build_meta_data
     from vseg_nas.reporting.comparison import comparison_markdown
-    from vseg_nas.reporting.files import replacing
     from vseg_nas.reporting.progress import track
 
-    def show(clips, total):  # type: ignore[no-untyped-def]
+    def show(clips: Iterable[Clip], total: int) -> Iterable[Clip]:
         return track(clips, "caching features", total, console)
 
     data = build_meta_data(search, Path(search.runs_dir) / "cache", show)
-    rows = []
-    for row in Comparison(search, config, data, search_dir, show).rows(best[0].genotype):
+    rows: list[Row] = []
+    for row in Comparison(search, config, data, search_dir, show).rows(best[0].trial.genotype):
         rows.append(row)
-        console.print(
-            f"{row.name}: meta-val {row.meta_val.score:.4f}, val {row.val.score:.4f}, val mIoU {row.val.miou:.4f}",
-            soft_wrap=True,
-        )
+        _write(run_dir / "compare.json", json.dumps([row.to_plain() for row in rows], indent=1))
+        scores = f"meta-val {row.meta_val.score:.4f}, val {row.val.score:.4f}, val mIoU {row.val.miou:.4f}"
+        console.print(f"{row.name}: {scores}", soft_wrap=True)
     table = comparison_markdown(_lines(rows))
-    for name, text in (
-        ("compare.md", table),
-        ("compare.json", json.dumps([row.to_plain() for row in rows], indent=1)),
-    ):
-        with replacing(run_dir / name) as partial:
-            partial.write_text(text, encoding="utf-8")
+    _write(run_dir / "compare.md", table)
     console.print(table, markup=False, highlight=False)
     console.print(f"written: {run_dir / 'compare.md'}, {run_dir / 'compare.json'}", soft_wrap=True)
+
+
+def _write(path: Path, text: str) -> None:
+    from vseg_nas.reporting.files import replacing
+
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _lines(rows: list[Row]) -> list[Line]:

@@ -7,6 +7,7 @@ import difflib
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vseg_nas.checking import C, check
+from vseg_nas.checking import WEIGHTS_NOTE, C, check
 from vseg_nas.errors import ConfigError, RunError, UserError
 
 _HARMLESS_ON_RESUME = (
@@ -32,11 +33,15 @@ _HARMLESS_ON_RESUME = (
     "debug",
     "runs_dir",
     "name",
-    "gpu",
+    "gpu.name",
+    "gpu.accelerator",
+    "gpu.workers",
     "logger",
     "phase.search.trials",
     "phase.search.hours",
 )
+_BOOKKEEPING = {"config.yaml", "overrides.json", "lock", "log", WEIGHTS_NOTE}
+_SHARED_KEYS = ("dataset", "experiment", "runs_dir", "static", "gpu", "phase.pretrain")
 _SHOWS_ONLY = ("help", "hydra_help", "info", "cfg", "shell_completion")
 
 
@@ -67,7 +72,11 @@ def command(
             with _one_line_errors(typed.debug):
                 if getattr(typed, "resume", None) is None:
                     _record(run_dir, config, HydraConfig.get().overrides.task)
-                run(typed, run_dir)
+                try:
+                    run(typed, run_dir)
+                except UserError:
+                    _forget_empty(run_dir)
+                    raise
 
         def main() -> None:
             args = get_args_parser().parse_args(sys.argv[1:])
@@ -125,9 +134,8 @@ def _check_command_line(
                 continue
             run_dir = Path(str(composed.hydra.run.dir))
             if not multirun and (run_dir / "config.yaml").exists():
-                raise RunError(
-                    f"{run_dir}: holds a run already; continue it with resume={run_dir}, or choose another name"
-                )
+                go_on = f"continue it with resume={run_dir}, or " if hasattr(typed, "resume") else ""
+                raise RunError(f"{run_dir}: holds a run already; {go_on}choose another name")
     GlobalHydra.instance().clear()
 
 
@@ -138,17 +146,17 @@ def _jobs(verb: str, overrides: list[str], multirun: bool) -> Iterable[list[str]
         parsed = OverridesParser.create().parse_overrides(overrides)
         return [job for batch in BasicSweeper.split_arguments(parsed, None) for job in batch]
     except HydraException as error:
-        raise _explain(verb, error) from error
+        raise _explain(verb, error, overrides) from error
 
 
 def _compose(verb: str, overrides: Sequence[str], with_hydra: bool = False) -> DictConfig:
     try:
         return compose(verb, overrides=list(overrides), return_hydra_config=with_hydra)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        raise _explain(verb, error) from error
+        raise _explain(verb, error, overrides) from error
 
 
-def _explain(verb: str, error: Exception) -> ConfigError:
+def _explain(verb: str, error: Exception, overrides: Sequence[str]) -> ConfigError:
     """Hydra's message in one line, with the alternatives."""
     text = str(error)
     if isinstance(error, yaml.YAMLError):
@@ -161,13 +169,15 @@ def _explain(verb: str, error: Exception) -> ConfigError:
     if "Ambiguous value" in text:
         return ConfigError(f"{text.splitlines()[0]}: several values need --multirun, a list needs [brackets]")
     if match := re.search(r"Could not override '([^']+)'", text):
-        return _unknown_key(verb, match[1])
+        return _unknown_key(verb, match[1], overrides)
     return ConfigError(" ".join(text.split())[:180])
 
 
-def _unknown_key(verb: str, key: str) -> ConfigError:
-    known = set(_leaves(OmegaConf.to_container(_compose(verb, ()), resolve=False)))
-    known |= {path.name for path in conf_dir().iterdir() if path.is_dir()} - {"hydra"}
+def _unknown_key(verb: str, key: str, overrides: Sequence[str]) -> ConfigError:
+    """Suggests the nearest keys of the options that the command line picks."""
+    groups = {path.name for path in conf_dir().iterdir() if path.is_dir()} - {"hydra"}
+    picked = [o for o in overrides if o.partition("=")[0] in groups - {key}]
+    known = set(_leaves(OmegaConf.to_container(_compose(verb, picked), resolve=False))) | groups
     by_tail = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
     near = list(dict.fromkeys(difflib.get_close_matches(key, sorted(known), n=3) + sorted(by_tail)))[:3]
     hint = f"did you mean {', '.join(near)}?" if near else "see --help for the keys"
@@ -180,6 +190,20 @@ def _leaves(node: object, prefix: str = "") -> Iterator[str]:
         return
     for key, value in node.items():
         yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+
+
+def python_command() -> str:
+    """How to start this Python from the current folder: ``python`` if that is it."""
+    if shutil.which("python") == sys.executable:
+        return "python"
+    here = Path(sys.executable)
+    return str(here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here)
+
+
+def shared_overrides() -> str:
+    """The part of this command line that `pretrain` and `search` both understand, to print the other's command."""
+    keys = tuple(f"{key}{sign}" for key in _SHARED_KEYS for sign in "=.")
+    return " ".join(argument for argument in sys.argv[1:] if argument.startswith(keys))
 
 
 def stored_config(run_dir: Path, schema: type[C]) -> C:
@@ -199,6 +223,15 @@ def stored_config(run_dir: Path, schema: type[C]) -> C:
     if not isinstance(config, DictConfig):
         raise RunError(f"{path}: expected a mapping")
     return check(config, schema)
+
+
+def _forget_empty(run_dir: Path) -> None:
+    """Removes a run that ended before it had anything to keep, so that the mended command can use its name."""
+    found = {path.name for path in run_dir.iterdir()}
+    if found <= _BOOKKEEPING:
+        for name in found:
+            (run_dir / name).unlink()
+        run_dir.rmdir()
 
 
 def _record(run_dir: Path, config: DictConfig, overrides: Iterable[str]) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vseg_nas.checking import check_root
-from vseg_nas.config import command
+from vseg_nas.config import command, python_command, shared_overrides
 from vseg_nas.schema import PretrainConfig
 
 WEIGHTS = "static.safetensors"
@@ -26,13 +26,13 @@ def main(config: PretrainConfig, run_dir: Path) -> None:
         from vseg_nas.assembly.static import run_pretraining
 
         with FitView("pre-training", console) as view:
-            scores = run_pretraining(config, run_dir / WEIGHTS, view.on_epoch)
+            scores = run_pretraining(config, config.seed, run_dir / WEIGHTS, view.on_epoch)
     console.print(
         f"val: mIoU {scores.miou:.4f}  fwIoU {scores.fwiou:.4f}  mAcc {scores.macc:.4f}  score {scores.score:.4f}"
     )
     console.print(f"weights: {run_dir / WEIGHTS}", soft_wrap=True)
     console.print(
-        f"next: python -m vseg_nas.search dataset={config.dataset.name} static.weights={run_dir / WEIGHTS}",
+        f"next: {python_command()} -m vseg_nas.search {shared_overrides()}",
         soft_wrap=True,
     )
 

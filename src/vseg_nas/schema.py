@@ -87,7 +87,7 @@ class SearchPhase:
 
     trials: int = field(metadata=limits(1))
     hours: float | None = field(metadata=limits(above=0))
-    layers: int = field(metadata=limits(1, 20))
+    layers: int = field(metadata=limits(1, 10))
     epochs: int = field(metadata=limits(1))
     batch_size: int = field(metadata=limits(1))
     lr: float = field(metadata=limits(above=0))
@@ -136,7 +136,7 @@ class SpaceConfig:
 
     name: str = field()
     width: int | str = field()
-    layers: int = field(metadata=limits(1, 20))
+    layers: int = field(metadata=limits(1, 10))
 
 
 @dataclass
@@ -222,7 +222,6 @@ class PretrainConfig(CommandConfig):
     phase: PhaseConfig = field()
     gpu: GpuConfig = field()
     static: StaticConfig = field()
-    logger: LoggerConfig = field()
     seed: int = field(metadata=limits(0))
     runs_dir: str = field()
     resume: str | None = field()
@@ -236,6 +235,7 @@ class SearchConfig(PretrainConfig):
     strategy: Any = field()
     stopping: StoppingConfig = field()
     reward: RewardConfig = field()
+    logger: LoggerConfig = field()
     name: str = field()
 
 

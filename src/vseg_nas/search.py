@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vseg_nas.checking import check_root, to_plain
-from vseg_nas.config import command
-from vseg_nas.errors import DataError
+from vseg_nas.checking import check_root, keep_weights_digest, to_plain
+from vseg_nas.config import command, python_command, shared_overrides
+from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.schema import SearchConfig
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from vseg_nas.assembly.search import MetaData
     from vseg_nas.nas.store import TrialStore
 
 
@@ -27,7 +30,7 @@ def _preflight(config: SearchConfig) -> None:
     check_root(config.dataset)
     weights = Path(config.static.weights)
     if not weights.is_file():
-        make = f"python -m vseg_nas.pretrain dataset={config.dataset.name} dataset.root={config.dataset.root}"
+        make = f"{python_command()} -m vseg_nas.pretrain {shared_overrides()}"
         raise DataError(f"static.weights: found no {weights}, expected the static network; make it with: {make}")
 
 
@@ -41,24 +44,25 @@ def main(config: SearchConfig, run_dir: Path) -> None:
     from vseg_nas.reporting.summary import final_summary, write_report
 
     console = Console()
-    with RunLock(run_dir), TrialStore(run_dir / STORE) as store:
-        _ensure_static(config, console)
-        try:
-            _search(config, run_dir, store, console)
-        finally:
-            if trials := store.trials():
-                write_report(run_dir, trials)
-                final_summary(console, trials, run_dir, _next_commands(run_dir))
+    with RunLock(run_dir):
+        if config.dataset.name == "synthetic":
+            _ensure_static(config, console)
+        keep_weights_digest(run_dir, Path(config.static.weights))
+        console.print(f"Searching on {config.dataset.name}; Ctrl-C stops, resume={run_dir} continues.", soft_wrap=True)
+        data = _meta_data(config, console)
+        with TrialStore(run_dir / STORE) as store:
+            try:
+                _search(config, run_dir, data, store, console)
+            finally:
+                if trials := store.trials():
+                    write_report(run_dir, trials)
+                    ended = sum(trial.state.is_final for trial in trials) >= config.phase.search.trials
+                    final_summary(console, trials, run_dir, _next_commands(config, run_dir, ended))
 
 
-def _search(config: SearchConfig, run_dir: Path, store: TrialStore, console: Console) -> None:
-    console.print(f"Searching on {config.dataset.name}; Ctrl-C stops, resume={run_dir} continues.", soft_wrap=True)
-    from contextlib import ExitStack
-
-    from vseg_nas.assembly.search import build_loop, build_meta_data
-    from vseg_nas.reporting.live import LiveView
+def _meta_data(config: SearchConfig, console: Console) -> MetaData:
+    from vseg_nas.assembly.search import build_meta_data
     from vseg_nas.reporting.progress import track
-    from vseg_nas.reporting.wandb_logger import WandbListener, open_wandb
 
     data = build_meta_data(
         config,
@@ -66,6 +70,16 @@ def _search(config: SearchConfig, run_dir: Path, store: TrialStore, console: Con
         lambda clips, total: track(clips, "caching features", total, console),
     )
     console.print(f"meta-train {data.train.clips} clips, meta-val {data.val.clips}; {data.leaks}", soft_wrap=True)
+    return data
+
+
+def _search(config: SearchConfig, run_dir: Path, data: MetaData, store: TrialStore, console: Console) -> None:
+    from contextlib import ExitStack
+
+    from vseg_nas.assembly.search import build_loop
+    from vseg_nas.reporting.live import LiveView
+    from vseg_nas.reporting.wandb_logger import WandbListener, open_wandb
+
     with ExitStack() as stack:
         listeners: list[LiveView | WandbListener] = [stack.enter_context(LiveView(console))]
         if config.logger.name != "none":
@@ -82,23 +96,40 @@ def _search(config: SearchConfig, run_dir: Path, store: TrialStore, console: Con
 
 
 def _ensure_static(config: SearchConfig, console: Console) -> None:
-    """Pre-trains the static network of synthetic clips where there is none yet; `_preflight` asks for others."""
-    weights = Path(config.static.weights)
-    if weights.is_file():
-        return
-    console.print(f"No static network yet: pre-training one into {weights.parent}", soft_wrap=True)
-    from vseg_nas.assembly.static import run_pretraining
+    """Pre-trains the static network of synthetic clips where there is none yet: one for all searches, seed 0.
+
+    Raises:
+        ConfigError: there is one, but of other clips or another training.
+    """
+    from vseg_nas.nas.lock import RunLock
     from vseg_nas.reporting.progress import FitView
 
-    with FitView("pre-training", console) as view:
-        scores = run_pretraining(config, weights, view.on_epoch)
-    console.print(f"static network: val mIoU {scores.miou:.4f}, score {scores.score:.4f}")
+    weights = Path(config.static.weights)
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    made_from = weights.with_name("made_from.json")
+    recipe = json.dumps({"dataset": asdict(config.dataset), "pretrain": asdict(config.phase.pretrain)}, indent=1)
+    with RunLock(weights.parent):
+        if made_from.exists() and made_from.read_text() != recipe:
+            raise ConfigError(
+                f"static.weights: {weights.parent} belongs to other clips or another pre-training (made_from.json); "
+                "choose another static.name"
+            )
+        if weights.is_file():
+            return
+        made_from.write_text(recipe)
+        console.print(f"No static network yet: pre-training one into {weights.parent}", soft_wrap=True)
+        from vseg_nas.assembly.static import run_pretraining
+
+        with FitView("pre-training", console) as view:
+            scores = run_pretraining(config, 0, weights, view.on_epoch)
+        console.print(f"static network: val mIoU {scores.miou:.4f}, score {scores.score:.4f}")
 
 
-def _next_commands(run_dir: Path) -> list[str]:
+def _next_commands(config: SearchConfig, run_dir: Path, ended: bool) -> list[str]:
+    more = f" phase.search.trials={2 * config.phase.search.trials}" if ended else ""
     return [
-        f"python -m vseg_nas.search resume={run_dir} phase.search.trials=N",
-        f"python -m vseg_nas.compare run={run_dir}",
+        f"{python_command()} -m vseg_nas.search resume={run_dir}{more}",
+        f"{python_command()} -m vseg_nas.compare run={run_dir}",
     ]
 
 

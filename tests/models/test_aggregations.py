@@ -116,9 +116,7 @@ def test_affine_bilinear_starts_as_the_first_input() -> None:
         ([0, 0, 0, 0, -2, 0], lambda x: x.flip(-2)),
     ],
 )
-def test_affine_bilinear_moves_the_first_input(
-    deviation: list[float], moved: Callable[[Tensor], Tensor]
-) -> None:
+def test_affine_bilinear_moves_the_first_input(deviation: list[float], moved: Callable[[Tensor], Tensor]) -> None:
     module, (x1, x2) = build("affine_bilinear"), pair()
     only_parameter(module, 6).copy_(torch.tensor(deviation, dtype=torch.float64))
     torch.testing.assert_close(module(x1, x2), moved(x1))

@@ -25,9 +25,7 @@ def inputs(
     batch: int = 2, channels: tuple[int, ...] = INPUT_CHANNELS, planes: tuple[tuple[int, int], ...] = PLANES
 ) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return [
-        torch.randn(batch, c, *plane, generator=generator) for c, plane in zip(channels, planes, strict=True)
-    ]
+    return [torch.randn(batch, c, *plane, generator=generator) for c, plane in zip(channels, planes, strict=True)]
 
 
 def build(
@@ -82,9 +80,7 @@ def identity_reduction(cell: DynamicCell, *blocks: float) -> DynamicCell:
 
 def test_one_layer_of_skips_is_the_sum_at_the_larger_size() -> None:
     channels = (3, 3, 3, 3, 3)
-    cell = identity_reduction(
-        build((LAYER4, PREV_DEC, SKIP, SKIP, SUM), width="native", channels=channels, dec=3), 1
-    )
+    cell = identity_reduction(build((LAYER4, PREV_DEC, SKIP, SKIP, SUM), width="native", channels=channels, dec=3), 1)
     features = inputs(channels=channels)
     up = F.interpolate(features[LAYER4], (13, 17), mode="bilinear", align_corners=False)
     torch.testing.assert_close(cell(*features), (up + features[PREV_DEC]).relu() * BN_SCALE)
@@ -97,9 +93,7 @@ def test_unread_layers_are_concatenated_in_order_at_the_largest_size() -> None:
     features = inputs(channels=channels)
     deep = F.interpolate(4 * features[LAYER4], (7, 9), mode="bilinear", align_corners=False)
     at_16 = (10 * deep.relu() + (2 * features[LAYER3]).relu()) * BN_SCALE
-    torch.testing.assert_close(
-        cell(*features), F.interpolate(at_16, (13, 17), mode="bilinear", align_corners=False)
-    )
+    torch.testing.assert_close(cell(*features), F.interpolate(at_16, (13, 17), mode="bilinear", align_corners=False))
 
 
 def test_the_larger_plane_is_the_one_with_more_pixels() -> None:
@@ -148,9 +142,7 @@ def test_the_order_of_layers_is_a_matter_of_spelling() -> None:
     first, second = (PREV_DEC, LAYER2, 0, SKIP, CONCAT), (LAYER3, PREV_DEC, SKIP, 2, SUM)
     cell, relabelled = build(first, second).eval(), build(second, first).eval()
     state = {
-        name.replace("layers.0", "layers.x")
-        .replace("layers.1", "layers.0")
-        .replace("layers.x", "layers.1"): value
+        name.replace("layers.0", "layers.x").replace("layers.1", "layers.0").replace("layers.x", "layers.1"): value
         for name, value in cell.state_dict().items()
     }
     state["reduce.0.weight"] = torch.cat(state["reduce.0.weight"].split(64, 1)[::-1], 1)

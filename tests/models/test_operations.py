@@ -45,9 +45,7 @@ def test_separable_convolution_is_the_written_out_sum(name: str, kernel: int, ra
         if 0 <= r < 15 and 0 <= c < 9:
             expected[:, :, row, column] += depthwise[:, 0, i, j] * x[:, :, r, c].numpy()
     expected = np.einsum("oc,bchw->bohw", pointwise[:, :, 0, 0], expected)
-    np.testing.assert_allclose(
-        module(x).detach().numpy(), np.maximum(expected * BN_SCALE, 0), rtol=1e-5, atol=1e-6
-    )
+    np.testing.assert_allclose(module(x).detach().numpy(), np.maximum(expected * BN_SCALE, 0), rtol=1e-5, atol=1e-6)
 
 
 def test_global_average_pooling_is_a_constant_plane() -> None:

@@ -74,7 +74,7 @@ def test_round_trip(tmp_path: Path) -> None:
     network = StaticSegmenter(CLASSES)
     randomised(network)
     path = tmp_path / "static.safetensors"
-    network.to(memory_format=torch.channels_last).save(path)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last).save(path)
     loaded = StaticSegmenter.load(path)
     assert loaded.classes == CLASSES
     assert not loaded.training
@@ -136,6 +136,7 @@ class Payload:
         return os.mkdir, (str(self.path),)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
     made = tmp_path / "made"
     pickled = pickle.dumps({"features.0.0.weight": Payload(made)})
@@ -178,6 +179,7 @@ def test_unusable_weights_are_named(reference: nn.Module, tmp_path: Path) -> Non
         assert equal(copied(encoder), before)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_random_bytes_never_escape_as_another_error(tmp_path: Path) -> None:
     rng, path, encoder = torch.Generator().manual_seed(0), tmp_path / "random.pth", MobileNetV2Encoder()
     for _ in range(300):

@@ -1,4 +1,5 @@
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -41,19 +42,21 @@ def test_can_be_taken_again_after_release(tmp_path: Path) -> None:
 
 
 def test_a_forked_worker_does_not_keep_the_lock(tmp_path: Path) -> None:
-    read_end, write_end = os.pipe()
-    lock = RunLock(tmp_path)
-    with lock:
+    here, there = socket.socketpair()
+    with RunLock(tmp_path):
         worker = os.fork()
         if worker == 0:
-            os.close(write_end)
-            os.read(read_end, 1)  # until the parent closes its end
+            here.close()
+            there.send(b"alive")
+            there.recv(1)  # until the parent lets go
             os._exit(0)
+        there.close()
+        assert here.recv(5) == b"alive"
         with pytest.raises(RunError, match="in use"), RunLock(tmp_path):
             pass  # the worker's copy was closed without unlocking
     with RunLock(tmp_path):
         pass  # the worker is still alive
-    os.close(write_end)
+    here.close()
     os.waitpid(worker, 0)
 
 

@@ -55,9 +55,9 @@ def test_halfway_hardly_stops_at_first_and_then_stops_the_poor() -> None:
 
 def test_median_by_hand() -> None:
     rule = Median(warm_up=2)
-    # Medians of those before: -, -, .3, .2, .25, .3
-    scores = [0.4, 0.2, 0.1, 0.3, 0.3, 0.2]
-    assert [rule.keep_going(score) for score in scores] == [True, True, False, True, True, False]
+    # Medians of those before: -, -, .375, .375, .3125, .3
+    scores = [0.5, 0.25, 0.375, 0.125, 0.3, 0.6]
+    assert [rule.keep_going(score) for score in scores] == [True, True, True, False, False, True]
 
 
 def test_median_needs_something_to_compare_with() -> None:

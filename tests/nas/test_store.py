@@ -66,13 +66,6 @@ def test_every_kind_of_trial_survives_unchanged(store: TrialStore, path: Path) -
         }
 
 
-def test_best_are_complete_distinct_and_in_order(store: TrialStore) -> None:
-    scores = [0.2, 0.6, 0.9, 0.6, 0.4]
-    trials = [completed(id_, score, stopped=id_ == 2) for id_, score in enumerate(scores)]
-    fill(store, [*trials, asked(5, CELLS[1]).reusing(trials[1])])
-    assert [trial.id for trial in store.best(3)] == [1, 3, 4]
-
-
 def test_finds_a_cell_by_what_it_computes_and_only_with_an_evaluation(store: TrialStore) -> None:
     one_way, other_way = (Genotype.from_tokens(tokens) for tokens in ([0, 1, 2, 3, 0], [1, 0, 3, 2, 0]))
     fill(store, [asked(0, one_way).failed("error: bang"), asked(1, one_way)])
@@ -93,7 +86,7 @@ def test_a_failed_write_changes_nothing(store: TrialStore) -> None:
 
 
 def test_new_store_is_empty_and_has_no_snapshot(store: TrialStore) -> None:
-    assert (len(store), store.trials(), store.snapshot(), store.best(3)) == (0, [], None, [])
+    assert (len(store), store.trials(), store.snapshot()) == (0, [], None)
 
 
 def test_readers_see_each_commit_and_cannot_write(store: TrialStore, path: Path) -> None:
@@ -103,7 +96,7 @@ def test_readers_see_each_commit_and_cannot_write(store: TrialStore, path: Path)
         with pytest.raises(RunError, match="readonly"):
             reader.add([asked(1)], b"")
         store.finish(completed(0, 0.5), b"")
-        assert [trial.id for trial in reader.best(1)] == [0]
+        assert reader.trials()[0].state is TrialState.COMPLETE
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(store: TrialStore, path: Path) -> None:

@@ -131,8 +131,5 @@ def test_invalid_json_is_refused_with_the_reason(text: str, reason: str) -> None
 
 def test_a_sampled_cell_is_a_function_of_the_generator() -> None:
     space = SearchSpace(5)
-    draws = [
-        [space.sample(rng) for _ in range(3)]
-        for rng in (random.Random(1), random.Random(1), random.Random(2))
-    ]
+    draws = [[space.sample(rng) for _ in range(3)] for rng in (random.Random(1), random.Random(1), random.Random(2))]
     assert draws[0] == draws[1] != draws[2]

@@ -1,5 +1,7 @@
 """Pre-training: schedule, losses, and that an interruption leaves no trace in the weights."""
 
+import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,7 @@ def network() -> StaticSegmenter:
 
 
 def street(workers: int = 0) -> ClipDataModule:
-    """Two batches an epoch, one frame to validate on."""
+    """Two batches an epoch; one frame to validate on."""
     train, val = (SyntheticStreet(clips, 1, SIZE, split=split) for clips, split in ((4, "train"), (1, "val")))  # type: ignore[arg-type]
     return ClipDataModule(
         train, val, training((32, 64), (0.5, 2.0), jitter=0.3), resized(), batch_size=2, num_workers=workers
@@ -118,30 +120,56 @@ def run(weights: Path, workers: int = 0, decay: float | None = None, stop_in: in
     return pretrain(network(), street(workers), RECIPE, 2, 1, 1.0, decay, weights, report, accelerator="cpu")
 
 
-@pytest.mark.parametrize(("workers", "decay"), [(0, None), (2, 0.5)])
-def test_interrupted_and_continued_is_uninterrupted(tmp_path: Path, workers: int, decay: float | None) -> None:
-    whole, parts = tmp_path / "whole" / "static.safetensors", tmp_path / "parts" / "static.safetensors"
-    scores = run(whole, workers, decay)
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[float | None, tuple[Path, SegmentationScores]]:
+    """Weights and scores, without and with averaging."""
+    paths = {decay: tmp_path_factory.mktemp("whole") / "static.safetensors" for decay in (None, 0.5)}
+    return {decay: (path, run(path, decay=decay)) for decay, path in paths.items()}
+
+
+def weights_of(path: Path) -> dict[str, Tensor]:
+    return StaticSegmenter.load(path).state_dict()
+
+
+def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def states_of(path: Path) -> Any:
+    """Everything the checkpoint beside the weights holds."""
+    return torch.load(path.with_name("last.ckpt"), weights_only=True)
+
+
+def test_interrupted_and_continued_is_uninterrupted(tmp_path: Path, uninterrupted: Any) -> None:
+    """With an average and with loader processes, which have state of their own to lose."""
+    whole, scores = uninterrupted[0.5]
+    parts = tmp_path / "static.safetensors"
+    handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        run(parts, workers, decay, stop_in=2)
+        run(parts, workers=2, decay=0.5, stop_in=2)
+    assert signal.getsignal(signal.SIGINT) is handler
     assert not parts.exists()
-    assert run(parts, workers, decay) == scores
-    assert parts.read_bytes() == whole.read_bytes()
-    parts.unlink()  # killed between the last checkpoint and this file
-    assert run(parts, workers, decay) == scores
-    assert parts.read_bytes() == whole.read_bytes()
-    assert StaticSegmenter.load(parts).classes == SyntheticStreet(1).classes
+    assert states_of(parts)["epoch"] == 0
+    assert run(parts, workers=2, decay=0.5) == scores
+    assert equal(weights_of(parts), weights_of(whole))
+    assert equal(states_of(parts)["current_model_state"], states_of(whole)["current_model_state"])
 
 
-def test_an_average_of_weights_is_what_is_written(tmp_path: Path) -> None:
-    run(tmp_path / "a" / "static.safetensors")
-    run(tmp_path / "b" / "static.safetensors", decay=0.5)
-    last, average = (StaticSegmenter.load(tmp_path / d / "static.safetensors").state_dict() for d in "ab")
+def test_killed_after_the_last_epoch(tmp_path: Path, uninterrupted: Any) -> None:
+    whole, scores = uninterrupted[0.5]
+    shutil.copy(whole.with_name("last.ckpt"), tmp_path)
+    weights = tmp_path / "static.safetensors"
+    assert run(weights, decay=0.5) == scores
+    assert equal(weights_of(weights), weights_of(whole))
+
+
+def test_an_average_of_weights_is_what_is_written(uninterrupted: Any) -> None:
+    last, average = (weights_of(path) for path, _ in uninterrupted.values())
     name = "decoder.classifier.weight"
     assert not torch.equal(last[name], average[name])
-    ends = torch.load(tmp_path / "b" / "last.ckpt", weights_only=True)
-    assert torch.equal(ends["current_model_state"][f"network.{name}"], last[name])
-    assert torch.equal(ends["state_dict"][f"network.{name}"], average[name])
+    checkpoint = states_of(uninterrupted[0.5][0])
+    assert torch.equal(checkpoint["current_model_state"][f"network.{name}"], last[name])
+    assert torch.equal(checkpoint["state_dict"][f"network.{name}"], average[name])
 
 
 def test_divergence_stops_the_training(tmp_path: Path) -> None:

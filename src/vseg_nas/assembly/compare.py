@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vseg_nas.assembly.search import MetaData, build_evaluator, build_space, device_of, val_transform
-from vseg_nas.assembly.static import build_sources
+from vseg_nas.assembly.search import MetaData, build_evaluator, build_space, val_transform
+from vseg_nas.assembly.static import build_sources, device_of
 from vseg_nas.data import ClipSource
 from vseg_nas.data.feature_cache import StaticFeatures
 from vseg_nas.metrics import SegmentationScores
@@ -78,7 +78,7 @@ class Comparison:
         yield from self._random_rows()
 
     def _static_rows(self) -> Iterator[Row]:
-        device = device_of(self._search)
+        device = device_of(self._search.gpu)
         transform = val_transform(self._search.phase.search)
         source = self._data.sources.train
         meta_val = score_static(self._data.network, (transform(source[i]) for i in self._data.split.val), device)
@@ -110,14 +110,14 @@ class Comparison:
             self._run_dir,
             **evaluator.trainer_options,
         )
-        val = module.to(device_of(self._search)).score(FeatureBatches(self._val, _VAL_BATCH))
+        val = module.to(device_of(self._search.gpu)).score(FeatureBatches(self._val, _VAL_BATCH))
         return Row(name, seed, genotype.expression(), count_parameters(module.cell), meta_val, val)
 
     def _cache_pairs(self, track: Track) -> StaticFeatures:
         source: ClipSource = self._pairs
         transform = val_transform(self._search.phase.search)
         root = Path(self._search.runs_dir) / "cache"
-        precision, device = self._search.gpu.cache_precision, device_of(self._search)
+        precision, device = self._search.gpu.cache_precision, device_of(self._search.gpu)
         return cached_features(
             root, self._data.network, source, tuple(range(len(source))), transform, precision, device, track
         )

@@ -5,9 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
-from vseg_nas.assembly.static import Sources, build_sources, build_transform, trainer_options
+from vseg_nas.assembly.static import Sources, build_sources, build_transform, device_of, trainer_options
 from vseg_nas.data import ClipTransform, MetaSplit, leak_report, meta_split, resized
 from vseg_nas.data.feature_cache import StaticFeatures
 from vseg_nas.errors import DataError
@@ -47,12 +45,6 @@ class MetaData(NamedTuple):
         return leak_report(self.sources.train, self.split).summary()
 
 
-def device_of(config: SearchConfig) -> torch.device:
-    """Where the static network runs."""
-    wanted = config.gpu.accelerator
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
-
-
 def val_transform(phase: SearchPhase) -> ClipTransform:
     """Frames of meta-val and val at the size that cells are trained at, masks at their own."""
     return resized(None if phase.val_size is None else (phase.val_size[0], phase.val_size[1]))
@@ -79,7 +71,7 @@ def build_meta_data(config: SearchConfig, cache_dir: Path, track: Track) -> Meta
             f"expected the {len(sources.train.classes)} of {config.dataset.name}"
         )
     split = meta_split(sources.train, phase.val_fraction, phase.split, phase.split_seed)  # type: ignore[arg-type]
-    device = device_of(config)
+    device = device_of(config.gpu)
     precision = config.gpu.cache_precision
     train, val = (
         cached_features(cache_dir, network, sources.train, indices, transform, precision, device, track)

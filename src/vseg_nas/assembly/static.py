@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from vseg_nas.data import CamVid, CityScapes, ClipSource, ClipTransform, SyntheticStreet, resized, training
+from vseg_nas.data import CamVid, CityScapes, ClipSource, ClipTransform, InMemory, SyntheticStreet, resized, training
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.errors import ConfigError
 from vseg_nas.metrics import SegmentationScores
@@ -47,8 +47,8 @@ def build_sources(config: DatasetConfig, length: int | None = None) -> Sources:
         case SyntheticConfig():
             size, per_run = (config.size[0], config.size[1]), config.frames_per_run
             return Sources(
-                SyntheticStreet(config.clips, frames, size, config.seed, "train", per_run),
-                SyntheticStreet(config.val_clips, frames, size, config.seed, "val", per_run),
+                InMemory(SyntheticStreet(config.clips, frames, size, config.seed, "train", per_run)),
+                InMemory(SyntheticStreet(config.val_clips, frames, size, config.seed, "val", per_run)),
             )
         case CamVidConfig():
             stride = 1 if length else config.stride
@@ -74,12 +74,19 @@ def trainer_options(config: GpuConfig) -> dict[str, Any]:
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    device = device_of(config)
     if config.accelerator == "cuda" and not torch.cuda.is_available():
         raise ConfigError("gpu.accelerator: found no CUDA device, expected one; use gpu=cpu or gpu=auto")
-    return {"accelerator": config.accelerator, "devices": 1, "precision": config.precision}
+    return {"accelerator": device.type, "devices": 1, "precision": config.precision}
 
 
-def run_pretraining(config: PretrainConfig, weights: Path, report: Progress) -> SegmentationScores:
+def device_of(config: GpuConfig) -> torch.device:
+    """CUDA if it is wanted, or there and not unwanted; else the CPU."""
+    automatic = config.accelerator == "auto" and torch.cuda.is_available()
+    return torch.device("cuda" if automatic or config.accelerator == "cuda" else "cpu")
+
+
+def run_pretraining(config: PretrainConfig, seed: int, weights: Path, report: Progress) -> SegmentationScores:
     """Trains the static network of a data set on single frames and writes ``weights``."""
     phase = config.phase.pretrain
     options = trainer_options(config.gpu)
@@ -91,10 +98,10 @@ def run_pretraining(config: PretrainConfig, weights: Path, report: Progress) -> 
         resized(),
         phase.batch_size,
         num_workers=config.gpu.workers,
-        seed=config.seed,
+        seed=seed,
         drop_last=len(sources.train) > phase.batch_size,
     )
-    torch.manual_seed(config.seed)  # initial weights; the batches have generators of their own
+    torch.manual_seed(seed)  # initial weights; the batches have generators of their own
     network = StaticSegmenter(sources.train.classes)
     load_encoder(network.encoder, config.static.encoder_weights)
     recipe = StaticTraining(

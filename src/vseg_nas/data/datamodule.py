@@ -112,6 +112,7 @@ class ClipDataModule(pl.LightningDataModule):
         self._num_workers = num_workers
         self._seed = seed
         self._drop_last = drop_last
+        self._first_epoch = 0
         least = batch_size if drop_last else 1
         if len(self._train_indices) < least:
             raise DataError(f"training data: found {len(self._train_indices)} clips, expected at least {least}")
@@ -121,12 +122,22 @@ class ClipDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Clip]:
         """Batches in an order that changes with the epoch."""
         sampler = EpochSampler(self._train_indices, self._seed, shuffle=True)
+        sampler.set_epoch(self._first_epoch)
         return self._loader(self._train, sampler, self._batch_size, self._drop_last)
 
     def val_dataloader(self) -> DataLoader[Clip]:
         """Batches in stored order."""
         sampler = EpochSampler(self._val_indices, self._seed, shuffle=False)
         return self._loader(self._val, sampler, self._val_batch_size, drop_last=False)
+
+    def state_dict(self) -> dict[str, int]:
+        """For checkpoints: the epochs done. A resumed fit starts the workers before it tells the sampler its epoch."""
+        assert self.trainer is not None
+        return {"epoch": self.trainer.fit_loop.epoch_progress.current.processed}  # type: ignore[attr-defined]
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Starts the next loader of training clips at the epoch of the checkpoint."""
+        self._first_epoch = state_dict["epoch"]
 
     def _loader(
         self, dataset: ClipDataset, sampler: EpochSampler, batch_size: int, drop_last: bool

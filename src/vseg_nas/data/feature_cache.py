@@ -66,7 +66,7 @@ class CacheKey(NamedTuple):
     Attributes:
         weights: digest of the static network.
         clips: digest of the clips and which of them.
-        transform: parameters and seed of the transform.
+        transform: parameters of the transform; the draw of a clip depends on its index alone.
         precision: ``fp32`` or ``fp16``.
     """
 

@@ -120,11 +120,6 @@ class TrialStore:
         found = self._trials("WHERE key = ? AND score IS NOT NULL ORDER BY id LIMIT 1", (key,))
         return found[0] if found else None
 
-    def best(self, k: int) -> list[Trial]:
-        """The `k` complete trials with the highest scores; each cell once, the earlier of equals first."""
-        where = "WHERE state = ? AND reused_from IS NULL ORDER BY score DESC, id LIMIT ?"
-        return self._trials(where, (TrialState.COMPLETE, k))
-
     def counts(self) -> dict[TrialState, int]:
         """Number of trials in each state."""
         rows = self._select("SELECT state, COUNT(*) AS n FROM trials GROUP BY state")

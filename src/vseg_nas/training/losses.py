@@ -17,7 +17,8 @@ def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
         logits: (B, K, h, w).
         masks: (B, H, W) int64. Logits are resized to it.
     """
-    logits = resize(logits, (masks.shape[-2], masks.shape[-1]))
+    # In float32: autocast would interpolate logits in half precision.
+    logits = resize(logits.float(), (masks.shape[-2], masks.shape[-1]))
     total = F.cross_entropy(logits, masks, ignore_index=IGNORE, reduction="sum")
     return total / (masks != IGNORE).sum().clamp(min=1)
 

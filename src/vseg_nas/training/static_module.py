@@ -86,7 +86,7 @@ class StaticModule(pl.LightningModule):
         """Counts one batch at the size of its masks."""
         frames = batch.frames[:, 0].contiguous(memory_format=torch.channels_last)
         masks = batch.masks[:, 0]
-        logits = resize(self.network(frames).pred, (masks.shape[-2], masks.shape[-1]))
+        logits = resize(self.network(frames).pred.float(), (masks.shape[-2], masks.shape[-1]))
         self.confusion.update(logits.argmax(1), masks)
 
     def on_validation_epoch_end(self) -> None:
