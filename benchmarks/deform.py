@@ -20,7 +20,7 @@ Operator = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 def theirs(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
-    """torchvision's operator with our argument order."""
+    """Torchvision's operator with our argument order."""
     out: Tensor = torchvision_deform_conv2d(x, offset, weight, padding=1, mask=mask)
     return out
 
