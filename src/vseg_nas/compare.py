@@ -56,7 +56,7 @@ def main(config: CompareConfig, run_dir: Path) -> None:
         console.print(f"{row.name}: {scores}", soft_wrap=True)
     table = comparison_markdown(_lines(rows))
     _write(run_dir / "compare.md", table)
-    console.print(table, markup=False, highlight=False)
+    console.print(table, markup=False, highlight=False, soft_wrap=True)
     console.print(f"written: {run_dir / 'compare.md'}, {run_dir / 'compare.json'}", soft_wrap=True)
 
 
