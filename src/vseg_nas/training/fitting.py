@@ -64,12 +64,18 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, checkpoint: Path | None
 
 
 class EpochProgress(Callback):
-    """Reports after every training epoch, validation included."""
+    """Reports after every training epoch; validation scores where there was a validation."""
 
     def __init__(self, report: Progress) -> None:
         self.report = report
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Hands on what was logged."""
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        self.report(trainer.current_epoch + 1, int(trainer.max_epochs or 0), metrics)
+        """Hands on what was logged in this epoch."""
+        epoch = trainer.current_epoch + 1
+        validated = epoch % (trainer.check_val_every_n_epoch or 1) == 0
+        metrics = {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if validated or not name.startswith("val/")  # Lightning keeps the last ones
+        }
+        self.report(epoch, int(trainer.max_epochs or 0), metrics)
