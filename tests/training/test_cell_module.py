@@ -21,14 +21,14 @@ GENOTYPE = SearchSpace(2, 8).genotype([0, 1, 0, 5, 0, 2, 5, 3, 0, 4])  # reads b
 
 
 class StubCell(nn.Module):
-    """dec = w * (previous dec + channel means of layer 2 and of the previous layer 4)."""
+    """dec = w * (previous dec + mean of the channels of layer 2 + sum of the previous layer 4 / 32)."""
 
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.tensor(0.5))
 
     def forward(self, prev_layer4: Tensor, prev_dec: Tensor, layer2: Tensor, layer3: Tensor, layer4: Tensor) -> Tensor:
-        return self.weight * (prev_dec + layer2.mean(1, True) + prev_layer4.mean((1, 2, 3), True))
+        return self.weight * (prev_dec + layer2.mean(1, True) + prev_layer4.sum((1, 2, 3), True) / 32)
 
 
 def stub(classes: int) -> CellModule:
@@ -45,8 +45,8 @@ def logits_of(module: CellModule, features: StaticFeatures) -> list[NDArray[np.f
     dec, layer4 = arrays["key_dec"], arrays["key_layer4"]
     found = []
     for t in range(arrays["layer2"].shape[1]):
-        context = layer4.mean((1, 2, 3))[:, None, None, None]
-        dec = 0.5 * (dec + arrays["layer2"][:, t].mean(1)[:, None] + context)
+        context = layer4.sum((1, 2, 3))[:, None, None, None]
+        dec = 0.5 * (dec + arrays["layer2"][:, t].mean(1)[:, None] + context / 32)
         layer4 = arrays["layer4"][:, t]
         found.append(np.einsum("kc,bchw->bkhw", weight, dec) + bias[:, None, None])
     return found

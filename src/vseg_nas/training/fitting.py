@@ -1,7 +1,6 @@
 """Trainers, and fits whose interruption is an interruption."""
 
 import logging
-import signal
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -53,12 +52,10 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, checkpoint: Path | None
         checkpoint: to go on from, loaded as data only.
         **loaders: ``datamodule`` or ``train_dataloaders`` and ``val_dataloaders``.
     """
-    handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, ckpt_path=checkpoint, weights_only=True if checkpoint else None, **loaders)
     except SystemExit as error:
         if trainer.interrupted:
-            signal.signal(signal.SIGINT, handler)  # Lightning leaves a second Ctrl-C ignored
             raise KeyboardInterrupt from error
         raise
 
