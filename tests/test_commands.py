@@ -98,6 +98,12 @@ def test_a_run_that_failed_before_it_had_anything_frees_its_name(run: Run, tmp_p
         assert not (tmp_path / "runs/pretrain/camvid/arch2").exists()
 
 
+def test_a_group_of_another_command_is_not_suggested(run: Run) -> None:
+    err = run(vseg_nas.pretrain.main, "logger=none")[1]
+    assert err.startswith("error: logger: no such key")
+    assert "did you mean logger" not in err
+
+
 def test_compare_needs_a_run(run: Run, tmp_path: Path) -> None:
     assert run(vseg_nas.compare.main)[1] == "error: run: not set, expected a value: run=...\n"
     assert "holds no run" in run(vseg_nas.compare.main, f"run={tmp_path}")[1]

@@ -177,7 +177,8 @@ def _unknown_key(verb: str, key: str, overrides: Sequence[str]) -> ConfigError:
     """Suggests the nearest keys of the options that the command line picks."""
     groups = {path.name for path in conf_dir().iterdir() if path.is_dir()} - {"hydra"}
     picked = [o for o in overrides if o.partition("=")[0] in groups - {key}]
-    known = set(_leaves(OmegaConf.to_container(_compose(verb, picked), resolve=False))) | groups
+    config = _compose(verb, picked)
+    known = set(_leaves(OmegaConf.to_container(config, resolve=False))) | (groups & {str(name) for name in config})
     by_tail = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
     near = list(dict.fromkeys(difflib.get_close_matches(key, sorted(known), n=3) + sorted(by_tail)))[:3]
     hint = f"did you mean {', '.join(near)}?" if near else "see --help for the keys"
