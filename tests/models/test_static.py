@@ -123,7 +123,21 @@ def test_encoder_takes_over_torchvision(reference: nn.Module, tmp_path: Path, su
     assert isinstance(features, nn.Sequential)
     with torch.no_grad():
         for tap, end in zip(encoder(FRAMES), (4, 7, 14, 18), strict=True):
-            assert torch.equal(tap, features[:end](FRAMES))
+            torch.testing.assert_close(tap, features[:end](FRAMES), rtol=1e-4, atol=1e-5)
+
+
+def test_expansion_starts_as_the_identity_in_training_too(reference: nn.Module) -> None:
+    generator = torch.Generator().manual_seed(2)
+    state = reference.state_dict()
+    state["features.0.1.weight"] = torch.rand(32, generator=generator) * 3
+    state["features.0.1.bias"] = torch.rand(32, generator=generator) * 4 - 1
+    encoder = MobileNetV2Encoder().train()
+    encoder.load_torchvision(state, "reference")
+    stem, expansion = list(encoder.stages[0].children())[:2]
+    with torch.no_grad():
+        x = stem(torch.randn(4, 3, 128, 128, generator=generator))  # what a convolution makes of noise is normal
+        assert (expansion(x) - x).norm() < 0.02 * x.norm()
+        assert (expansion.eval()(x) - x).norm() < 0.02 * x.norm()  # after one step of its running statistics
 
 
 class Payload:

@@ -1,10 +1,12 @@
-"""The encoder: torchvision's MobileNet-v2 without its last 1x1 convolution, tapped at four resolutions.
+"""The encoder: MobileNet-v2 without its last 1x1 convolution, tapped at four resolutions.
 
-torchvision's first inverted residual has no 32 -> 32 expansion at t = 1, so the encoder counts 1,811,712 parameters
-instead of the 1,812,800 of the arch2 authors' own module; the function space is otherwise the same.
+The blocks are torchvision's. The authors of arch2 also expand, 32 -> 32, in the first inverted residual (t = 1), where
+torchvision does not; so do we, which makes their 1,812,800 parameters. Torchvision's weights leave that layer open: it
+starts as the identity.
 """
 
 import pickle
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -13,11 +15,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
+from torchvision.ops import Conv2dNormActivation
 
 from vseg_nas.errors import DataError
 
 TAP_CHANNELS = (24, 32, 96, 320)
 _STAGE_ENDS = (4, 7, 14, 18)  # torchvision's feature blocks up to and including each tap
+_EXPANSION = "stages.0.expansion"
 
 
 class EncoderOutput(NamedTuple):
@@ -44,6 +48,9 @@ class MobileNetV2Encoder(nn.Module):
         features = mobilenet_v2(weights=None).features
         starts = (0, *_STAGE_ENDS[:-1])
         self.stages = nn.ModuleList(features[a:b] for a, b in zip(starts, _STAGE_ENDS, strict=True))
+        stem, *blocks = self.stages[0].named_children()
+        expansion = Conv2dNormActivation(32, 32, kernel_size=1, activation_layer=nn.ReLU6)
+        self.stages[0] = nn.Sequential(OrderedDict([stem, ("expansion", expansion), *blocks]))
 
     def forward(self, frames: Tensor) -> EncoderOutput:
         """Returns the taps at 1/4, 1/8, 1/16 and 1/32."""
@@ -57,12 +64,14 @@ class MobileNetV2Encoder(nn.Module):
     def load_torchvision(self, state: Mapping[str, Tensor], source: str) -> None:
         """Takes over the weights of a torchvision ``mobilenet_v2`` state dict; the classifier is left out.
 
+        The taps are then torchvision's.
+
         Raises:
             DataError: keys or shapes differ from torchvision's; ``source`` names the file.
         """
         own = self.state_dict()
         # A slice of a Sequential keeps the names of its blocks: stages.1.4.conv is torchvision's features.4.conv.
-        names = {ours: "features." + ours.split(".", 2)[2] for ours in own}
+        names = {ours: "features." + ours.split(".", 2)[2] for ours in own if not ours.startswith(_EXPANSION)}
         missing = [theirs for theirs in names.values() if theirs not in state]
         if missing:
             raise DataError(
@@ -75,7 +84,26 @@ class MobileNetV2Encoder(nn.Module):
                 f"{source}: {wrong[0]!r} has shape {tuple(state[wrong[0]].shape)}, "
                 "expected that of torchvision's mobilenet_v2"
             )
-        self.load_state_dict({ours: state[theirs] for ours, theirs in names.items()})
+        taken = {ours: state[theirs] for ours, theirs in names.items()}
+        self.load_state_dict(taken | _identity_expansion(taken["stages.0.0.1.weight"], taken["stages.0.0.1.bias"]))
+
+
+def _identity_expansion(gamma: Tensor, beta: Tensor) -> dict[str, Tensor]:
+    """State of an expansion that returns its input, the output of the stem: ReLU6 of a batch norm (gamma, beta).
+
+    Its batch norm has to be the identity in training too, hence it expects the mean and variance that the stem gives:
+    those of ReLU6(beta + gamma z), z standard normal.
+    """
+    z = torch.special.ndtri((torch.arange(1000) + 0.5) / 1000)
+    variance, mean = torch.var_mean(nn.functional.relu6(beta[:, None] + gamma[:, None] * z), dim=1)
+    return {
+        f"{_EXPANSION}.0.weight": torch.eye(32)[:, :, None, None],
+        f"{_EXPANSION}.1.weight": (variance + nn.BatchNorm2d(1).eps).sqrt(),
+        f"{_EXPANSION}.1.bias": mean,
+        f"{_EXPANSION}.1.running_mean": mean,
+        f"{_EXPANSION}.1.running_var": variance,
+        f"{_EXPANSION}.1.num_batches_tracked": torch.tensor(0),
+    }
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
