@@ -15,9 +15,8 @@ from torch import Tensor
 from vseg_nas.data.clip import Clip, Image, RawClip
 from vseg_nas.errors import ConfigError
 from vseg_nas.labels import IGNORE
+from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 PADDING = tuple(round(255 * mean) for mean in IMAGENET_MEAN)
 """Colour of padding: the mean of ImageNet, so 0 (within 0.01: whole steps of 1/255) once normalised."""
 

@@ -1,5 +1,21 @@
-"""Segmentation scores from one confusion matrix."""
+"""Segmentation scores from one confusion matrix, and temporal consistency along a run."""
 
 from vseg_nas.metrics.confusion import ConfusionMatrix, SegmentationScores, scores_from_confusion
+from vseg_nas.metrics.consistency import (
+    ConsistencyResult,
+    TemporalConsistency,
+    VideoConsistency,
+    tc_refusal,
+    vc_refusal,
+)
 
-__all__ = ["ConfusionMatrix", "SegmentationScores", "scores_from_confusion"]
+__all__ = [
+    "ConfusionMatrix",
+    "ConsistencyResult",
+    "SegmentationScores",
+    "TemporalConsistency",
+    "VideoConsistency",
+    "scores_from_confusion",
+    "tc_refusal",
+    "vc_refusal",
+]
