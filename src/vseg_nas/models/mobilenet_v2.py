@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 from torchvision.ops import Conv2dNormActivation
 
 from vseg_nas.errors import DataError
+from vseg_nas.models.weights import first_line, read_pickled, read_safetensors
 
 TAP_CHANNELS = (24, 32, 96, 320)
 _STAGE_ENDS = (4, 7, 14, 18)  # torchvision's feature blocks up to and including each tap
@@ -114,12 +114,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise DataError(f"{path}: not found, expected a .safetensors or .pth file of weights")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # bytes that are no pickle can make the unpickler raise anything
-        raise DataError(f"{path}: refused, damaged or not of tensors alone ({_first_line(error)})") from error
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)[0]
+    state = read_pickled(path)
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise DataError(f"{path}: expected a flat dictionary of tensors")
     return state
@@ -146,11 +143,7 @@ def load_encoder(encoder: MobileNetV2Encoder, weights: str | None) -> None:
         )
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:  # no network, or a damaged file in the cache
         raise DataError(
-            f"static.encoder_weights: download of imagenet failed ({_first_line(error)}); "
+            f"static.encoder_weights: download of imagenet failed ({first_line(error)}); "
             "give the path of a local .safetensors or .pth file"
         ) from error
     encoder.load_torchvision(state, "imagenet")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:100]

@@ -7,13 +7,12 @@ import json
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from vseg_nas.errors import DataError
 from vseg_nas.models.arch2 import Arch2Decoder
 from vseg_nas.models.mobilenet_v2 import EncoderOutput, MobileNetV2Encoder
+from vseg_nas.models.weights import read_safetensors, write_safetensors
 
 _FORMAT = "vseg_nas.static/1"
 
@@ -65,18 +64,19 @@ class StaticSegmenter(nn.Module):
         self.requires_grad_(False)
         return self.eval()
 
+    def unfreeze(self) -> Self:
+        """Undoes `freeze`: gradients again, and `train` works."""
+        self.frozen = False
+        return self.requires_grad_(True)
+
     def train(self, mode: bool = True) -> Self:
         """As in any module; a frozen network stays in evaluation mode."""
         return super().train(mode and not self.frozen)
 
     def save(self, path: Path) -> None:
         """Writes the weights without auxiliary heads, with the class names, as safetensors; replaces in one step."""
-        state = {
-            k: v.contiguous().cpu() for k, v in self.state_dict().items() if not k.startswith("decoder.auxiliary.")
-        }
-        part = path.with_name(path.name + ".part")
-        part.write_bytes(save(state, {"format": _FORMAT, "classes": json.dumps(self.classes)}))
-        part.replace(path)
+        state = {k: v for k, v in self.state_dict().items() if not k.startswith("decoder.auxiliary.")}
+        write_safetensors(state, {"format": _FORMAT, "classes": json.dumps(self.classes)}, path)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -87,12 +87,7 @@ class StaticSegmenter(nn.Module):
         """
         if not path.is_file():
             raise DataError(f"{path}: not found, expected the static.safetensors that `pretrain` writes")
-        try:
-            with safe_open(path, "pt") as file:
-                metadata = file.metadata() or {}
-                state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
-        except (SafetensorError, OSError) as error:
-            raise DataError(f"{path}: unreadable ({str(error).splitlines()[0][:100]})") from error
+        state, metadata = read_safetensors(path)
         if metadata.get("format") != _FORMAT:
             raise DataError(f"{path}: format {metadata.get('format')!r}, expected {_FORMAT!r} (written by `pretrain`)")
         network = cls(tuple(json.loads(metadata["classes"])), auxiliary=False)

@@ -1,0 +1,167 @@
+"""Files of trained video networks: weights and everything needed to use them, read as data alone.
+
+Two kinds hold the same: ``.safetensors``, small and final, and the Lightning checkpoint ``.ckpt`` of a training.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from vseg_nas.errors import DataError
+from vseg_nas.models.arch2 import DEC_CHANNELS
+from vseg_nas.models.cell import DynamicCell
+from vseg_nas.models.propagation import PASTS, CellPropagation, Past
+from vseg_nas.models.static import StaticSegmenter
+from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.models.weights import read_pickled, read_safetensors, write_safetensors
+from vseg_nas.space import Genotype, strict_json
+
+_FORMAT = "vseg_nas.video/1"
+_MAX_NAME = 100
+_MAX_CLASSES = 254  # ids are stored as uint8, 255 is ignored
+SPEC = "spec"
+"""Name of the metadata, or hyperparameter of a Lightning checkpoint, that holds `SegmenterSpec.to_dict` as JSON."""
+PREFIX = "segmenter."
+"""Where the network lies in the LightningModule."""
+
+
+@dataclass(frozen=True)
+class SegmenterSpec:
+    """What, besides weights, makes a video network of a file usable.
+
+    Attributes:
+        name: of the cell, for people.
+        seed: of the training.
+        classes: names, in the order of their ids.
+        palette: RGB of each class.
+        genotype: of the cell.
+        past: what the cell reads as the previous frame.
+        flow: whether that is warped along optical flow first.
+        mean: of the RGB values in 0..1, taken off each frame.
+        std: that frames are divided by then.
+        size: height and width of the frames it was trained for; None: those of the data set.
+
+    Raises:
+        ValueError: on construction, with what was found and what was expected.
+    """
+
+    name: str
+    seed: int
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    genotype: Genotype
+    past: Past
+    flow: bool
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be used: a spec may come from anybody's file."""
+        if not isinstance(self.name, str) or not 0 < len(self.name) <= _MAX_NAME or not self.name.isprintable():
+            raise ValueError(f"name: expected 1 to {_MAX_NAME} printable characters")
+        if type(self.seed) is not int:
+            raise ValueError(f"seed: found {type(self.seed).__name__}, expected an integer")
+        if not 2 <= len(self.classes) <= _MAX_CLASSES or not all(isinstance(name, str) for name in self.classes):
+            raise ValueError(f"classes: found {len(self.classes)}, expected 2 to {_MAX_CLASSES} names")
+        colours = [value for colour in self.palette for value in colour]
+        if len(colours) != 3 * len(self.classes) or not all(type(v) is int and 0 <= v < 256 for v in colours):
+            raise ValueError("palette: expected three numbers in 0..255 for each class")
+        if self.past not in PASTS:
+            raise ValueError(f"past: found {str(self.past)[:20]!r}, expected one of {', '.join(PASTS)}")
+        if type(self.flow) is not bool:
+            raise ValueError(f"flow: found {type(self.flow).__name__}, expected true or false")
+        if not (len(self.mean) == len(self.std) == 3 and all(isinstance(v, float) for v in self.mean + self.std)):
+            raise ValueError("mean, std: expected three numbers each")
+        if not all(0 < v < 10 for v in self.std):
+            raise ValueError("std: expected positive numbers")
+        if self.size is not None and not (len(self.size) == 2 and all(type(v) is int and v > 0 for v in self.size)):
+            raise ValueError("size: expected height and width, or null")
+
+    @property
+    def group(self) -> str:
+        """What trainings that differ in their seed alone have in common, for tables."""
+        past = {"previous": "", "current": ", current frame for the previous", "zero": ", zeros for the previous frame"}
+        return self.name + past[self.past] + (", warped by flow" if self.flow else "")
+
+    def build(self) -> VideoSegmenter:
+        """The network with initial weights."""
+        static = StaticSegmenter(self.classes, auxiliary=False)
+        classifier = nn.Conv2d(DEC_CHANNELS, len(self.classes), 3, padding=1)
+        return VideoSegmenter(static, CellPropagation(DynamicCell(self.genotype), classifier, self.past, self.flow))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON and for hyperparameters."""
+        plain = json.loads(json.dumps(asdict(self) | {"genotype": self.genotype.to_dict()}))
+        return {"format": _FORMAT, **plain}
+
+    @classmethod
+    def from_dict(cls, data: object) -> Self:
+        """Inverse of `to_dict`.
+
+        Raises:
+            ValueError: another schema, or values that cannot be used.
+        """
+        names = {"format", *cls.__dataclass_fields__}
+        if not isinstance(data, dict) or set(data) != names:
+            raise ValueError(f"expected an object with the keys {', '.join(sorted(names))}")
+        if data["format"] != _FORMAT:
+            raise ValueError(f"format: found {str(data['format'])[:40]!r}, expected {_FORMAT!r}")
+        for name in ("classes", "palette", "mean", "std"):
+            if not isinstance(data[name], list):
+                raise ValueError(f"{name}: found {type(data[name]).__name__}, expected a list")
+        if not all(isinstance(colour, list) for colour in data["palette"]):
+            raise ValueError("palette: expected lists of three numbers")
+        return cls(
+            name=data["name"],
+            seed=data["seed"],
+            classes=tuple(data["classes"]),
+            palette=tuple(tuple(colour) for colour in data["palette"]),
+            genotype=Genotype.from_dict(data["genotype"]),
+            past=data["past"],
+            flow=data["flow"],
+            mean=tuple(data["mean"]),
+            std=tuple(data["std"]),
+            size=None if data["size"] is None else tuple(data["size"]),
+        )
+
+
+def save_segmenter(segmenter: VideoSegmenter, spec: SegmenterSpec, path: Path) -> None:
+    """Writes weights and spec as safetensors; replaces in one step."""
+    write_safetensors(segmenter.state_dict(), {SPEC: json.dumps(spec.to_dict())}, path)
+
+
+def load_segmenter(path: Path) -> tuple[VideoSegmenter, SegmenterSpec]:
+    """Reads a network, ready for evaluation; nothing in the file is executed.
+
+    Args:
+        path: a ``.safetensors`` of `save_segmenter`, or a ``.ckpt`` of `train`.
+
+    Raises:
+        DataError: the file is missing, damaged or of another kind.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: not found, expected a checkpoint that `train` wrote (.safetensors or .ckpt)")
+    state, plain = _read_checkpoint(path) if path.suffix == ".ckpt" else read_safetensors(path)
+    try:
+        spec = SegmenterSpec.from_dict(strict_json.loads(plain.get(SPEC, "null")))
+    except ValueError as error:
+        raise DataError(f"{path}: not a video network of `train` ({error})") from error
+    segmenter = spec.build()
+    try:
+        segmenter.load_state_dict(state)
+    except RuntimeError as error:
+        raise DataError(f"{path}: the weights do not fit the cell and classes it names") from error
+    return segmenter.eval(), spec
+
+
+def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Weights and hyperparameters of a Lightning checkpoint, as `read_safetensors` gives them."""
+    match read_pickled(path):
+        case {"state_dict": dict(state), "hyper_parameters": {"spec": str(spec)}}:
+            own = {n.removeprefix(PREFIX): v for n, v in state.items() if isinstance(n, str) and n.startswith(PREFIX)}
+            return own, {SPEC: spec}
+    raise DataError(f"{path}: expected a Lightning checkpoint of `train`")
