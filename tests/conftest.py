@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +11,22 @@ if TYPE_CHECKING:
     from vseg_nas.data.feature_cache import StaticFeatures
 
 MakeFeatures = Callable[..., "StaticFeatures"]
+
+
+@pytest.fixture
+def after_hydra() -> Iterator[None]:
+    """Undoes what a command leaves behind in this process: Hydra's state, and a log file in the folder of its run."""
+    import logging
+
+    from hydra.core.global_hydra import GlobalHydra
+
+    root = logging.getLogger()
+    before = list(root.handlers)
+    yield
+    GlobalHydra.instance().clear()
+    for handler in [handler for handler in root.handlers if handler not in before]:
+        root.removeHandler(handler)
+        handler.close()
 
 
 @pytest.fixture(scope="session")

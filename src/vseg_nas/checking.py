@@ -9,7 +9,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vseg_nas.errors import ConfigError, DataError
-from vseg_nas.schema import OPTIONS, CommandConfig, DatasetConfig, PretrainConfig, SearchConfig, SyntheticConfig
+from vseg_nas.schema import (
+    OPTIONS,
+    CommandConfig,
+    DatasetConfig,
+    NetworkConfig,
+    SearchConfig,
+    SyntheticConfig,
+    TrainConfig,
+)
 from vseg_nas.space.genotype import check_size
 
 C = TypeVar("C", bound=CommandConfig)
@@ -54,12 +62,23 @@ def _check_ranges(node: Any, prefix: str) -> None:
             _check_ranges(value, key + ".")
         if value is None or not rule:
             continue
+        if rule.get("strings"):
+            _check_strings(node, f.name, key)
+            continue
         if "choices" in rule and value not in rule["choices"]:
             raise ConfigError(f"{key}: found {value!r}, expected one of: {', '.join(rule['choices'])}")
         if rule.get("length") and len(value) != rule["length"]:
             raise ConfigError(f"{key}: found {value}, expected {rule['length']} numbers")
         for element in value if isinstance(value, list) else [value]:
             _check_number(key, element, rule.get("min"), rule.get("max"), rule.get("above"))
+
+
+def _check_strings(node: Any, name: str, key: str) -> None:
+    value = getattr(node, name)
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list) or not values or not all(isinstance(element, str) for element in values):
+        raise ConfigError(f"{key}: found {value!r}, expected a path or a list of paths")
+    setattr(node, name, values)
 
 
 def _check_relations(config: CommandConfig) -> None:
@@ -69,9 +88,16 @@ def _check_relations(config: CommandConfig) -> None:
             check_size(config.space.layers, config.space.width)
         except ValueError as error:
             raise ConfigError(f"space: {error}") from error
-    if isinstance(config, PretrainConfig):
-        for name in ("pretrain", "search"):
-            low, high = getattr(config.phase, name).transform.scale
+    if isinstance(config, TrainConfig) and config.flow and config.past != "previous":
+        raise ConfigError(f"flow: found true with past={config.past}, expected past=previous: only that can be warped")
+    if isinstance(config, NetworkConfig):
+        phase = config.phase
+        stages: dict[str, Any] = {"pretrain": phase.pretrain, "search": phase.search} | {
+            "train.cell": phase.train.cell,
+            "train.video": phase.train.video,
+        }
+        for name, stage in stages.items():
+            low, high = stage.transform.scale
             if low > high:
                 raise ConfigError(f"phase.{name}.transform.scale: found [{low}, {high}], expected low <= high")
         dataset = config.dataset

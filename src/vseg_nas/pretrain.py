@@ -30,6 +30,11 @@ def main(config: PretrainConfig, run_dir: Path) -> None:
     console.print(
         f"val: mIoU {scores.miou:.4f}  fwIoU {scores.fwiou:.4f}  mAcc {scores.macc:.4f}  score {scores.score:.4f}"
     )
+    from vseg_nas.models.static import StaticSegmenter
+
+    classes = StaticSegmenter.load(run_dir / WEIGHTS).classes
+    ious = (f"{name} {iou:.3f}" for name, iou in zip(classes, scores.iou_per_class, strict=True))
+    console.print(f"IoU: {'  '.join(ious)}", soft_wrap=True, highlight=False)
     console.print(f"weights: {run_dir / WEIGHTS}", soft_wrap=True)
     console.print(
         f"next: {python_command()} -m vseg_nas.search {shared_overrides()}",

@@ -20,6 +20,10 @@ def one_of(*choices: str) -> dict[str, Any]:
     return {"choices": choices}
 
 
+STRINGS: dict[str, Any] = {"strings": True}
+"""Metadata of a list of strings that may be given as one string."""
+
+
 @dataclass
 class SyntheticConfig:
     """Rendered street scenes; needs no files."""
@@ -101,12 +105,51 @@ class SearchPhase:
 
 
 @dataclass
+class CellStage:
+    """A found cell alone, on cached features (paper, section 4.2)."""
+
+    epochs: int = field(metadata=limits(1))
+    batch_size: int = field(metadata=limits(1))
+    lr: float = field(metadata=limits(above=0))
+    weight_decay: float = field(metadata=limits(0))
+    gradient_clip: float = field(metadata=limits(above=0))
+    transform: TransformConfig = field()
+
+
+@dataclass
+class VideoStage:
+    """The whole network on frames (paper, section 4.2)."""
+
+    epochs: int = field(metadata=limits(0))
+    batch_size: int = field(metadata=limits(1))
+    cell_lr: float = field(metadata=limits(above=0))
+    static_lr: float = field(metadata=limits(above=0))
+    momentum: float = field(metadata=limits(0, 1))
+    weight_decay: float = field(metadata=limits(0))
+    power: float = field(metadata=limits(0))
+    static_weight: float = field(metadata=limits(0))
+    gradient_clip: float = field(metadata=limits(above=0))
+    val_every: int = field(metadata=limits(1))
+    transform: TransformConfig = field()
+
+
+@dataclass
+class TrainPhase:
+    """The two stages of a found cell's training."""
+
+    val_size: list[int] | None = field(metadata=limits(32, length=2))
+    cell: CellStage = field()
+    video: VideoStage = field()
+
+
+@dataclass
 class PhaseConfig:
     """The numbers of every phase for one data set."""
 
     name: str = field()
     pretrain: PretrainPhase = field()
     search: SearchPhase = field()
+    train: TrainPhase = field()
 
 
 @dataclass
@@ -215,15 +258,21 @@ class CommandConfig:
 
 
 @dataclass
-class PretrainConfig(CommandConfig):
-    """Root of `pretrain`."""
+class NetworkConfig(CommandConfig):
+    """What every command has that runs the static network on a data set."""
 
     dataset: Any = field()
     phase: PhaseConfig = field()
     gpu: GpuConfig = field()
     static: StaticConfig = field()
-    seed: int = field(metadata=limits(0))
     runs_dir: str = field()
+
+
+@dataclass
+class PretrainConfig(NetworkConfig):
+    """Root of `pretrain`."""
+
+    seed: int = field(metadata=limits(0))
     resume: str | None = field()
 
 
@@ -240,6 +289,39 @@ class SearchConfig(PretrainConfig):
 
 
 @dataclass
+class TrainConfig(PretrainConfig):
+    """Root of `train`."""
+
+    cell: str = field()
+    past: str = field(metadata=one_of("previous", "current", "zero"))
+    flow: bool = field()
+    logger: LoggerConfig = field()
+    name: str = field()
+
+
+@dataclass
+class EvaluateConfig(NetworkConfig):
+    """Root of `evaluate`."""
+
+    checkpoint: Any = field(metadata=STRINGS)
+    split: str = field(metadata=one_of("train", "val", "test"))
+    size: list[int] | None = field(metadata=limits(32, length=2))
+    baselines: bool = field()
+    panels: int = field(metadata=limits(0, 20))
+    logger: LoggerConfig = field()
+    name: str = field()
+
+
+@dataclass
+class ReportConfig(CommandConfig):
+    """Root of `report`."""
+
+    run: Any = field(metadata=STRINGS)
+    runs_dir: str = field()
+    name: str = field()
+
+
+@dataclass
 class CompareConfig(CommandConfig):
     """Root of `compare`."""
 
@@ -248,3 +330,19 @@ class CompareConfig(CommandConfig):
     seed: int = field(metadata=limits(0))
     random_cells: int = field(metadata=limits(1))
     repeats: int = field(metadata=limits(1))
+
+
+@dataclass
+class BenchmarkConfig(CommandConfig):
+    """Root of `benchmark`."""
+
+    checkpoint: Any = field(metadata=STRINGS)
+    cell: str | None = field()
+    flow: bool = field()
+    classes: int | None = field(metadata=limits(2, 254))
+    size: list[int] = field(metadata=limits(32, length=2))
+    repeats: int = field(metadata=limits(1))
+    warmup: int = field(metadata=limits(1))
+    gpu: GpuConfig = field()
+    runs_dir: str = field()
+    name: str = field()

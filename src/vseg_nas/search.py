@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vseg_nas.checking import check_root, keep_weights_digest, to_plain
-from vseg_nas.config import command, python_command, shared_overrides
-from vseg_nas.errors import ConfigError, DataError
+from vseg_nas.assembly.static_network import ensure_static, require_static
+from vseg_nas.checking import keep_weights_digest, to_plain
+from vseg_nas.config import command, python_command
 from vseg_nas.schema import SearchConfig
 
 if TYPE_CHECKING:
@@ -19,22 +17,7 @@ if TYPE_CHECKING:
     from vseg_nas.nas.store import TrialStore
 
 
-def _preflight(config: SearchConfig) -> None:
-    """Real data needs a folder and a static network that was trained before; synthetic clips get one on the way.
-
-    Raises:
-        DataError: one of them is missing; the message is the command that makes it.
-    """
-    if config.dataset.name == "synthetic":
-        return
-    check_root(config.dataset)
-    weights = Path(config.static.weights)
-    if not weights.is_file():
-        make = f"{python_command()} -m vseg_nas.pretrain {shared_overrides()}"
-        raise DataError(f"static.weights: found no {weights}, expected the static network; make it with: {make}")
-
-
-@command("search", SearchConfig, _preflight)
+@command("search", SearchConfig, require_static)
 def main(config: SearchConfig, run_dir: Path) -> None:
     """Runs or continues one search; pre-trains first where the data set needs no files."""
     from rich.console import Console
@@ -45,8 +28,7 @@ def main(config: SearchConfig, run_dir: Path) -> None:
 
     console = Console()
     with RunLock(run_dir):
-        if config.dataset.name == "synthetic":
-            _ensure_static(config, console)
+        ensure_static(config, console)
         keep_weights_digest(run_dir, Path(config.static.weights))
         console.print(f"Searching on {config.dataset.name}; Ctrl-C stops, resume={run_dir} continues.", soft_wrap=True)
         data = _meta_data(config, console)
@@ -93,36 +75,6 @@ def _search(config: SearchConfig, run_dir: Path, data: MetaData, store: TrialSto
             )
             listeners.append(stack.enter_context(WandbListener(run)))
         build_loop(config, data, store, run_dir, listeners).run()
-
-
-def _ensure_static(config: SearchConfig, console: Console) -> None:
-    """Pre-trains the static network of synthetic clips where there is none yet: one for all searches, seed 0.
-
-    Raises:
-        ConfigError: there is one, but of other clips or another training.
-    """
-    from vseg_nas.nas.lock import RunLock
-    from vseg_nas.reporting.progress import FitView
-
-    weights = Path(config.static.weights)
-    weights.parent.mkdir(parents=True, exist_ok=True)
-    made_from = weights.with_name("made_from.json")
-    recipe = json.dumps({"dataset": asdict(config.dataset), "pretrain": asdict(config.phase.pretrain)}, indent=1)
-    with RunLock(weights.parent):
-        if made_from.exists() and made_from.read_text() != recipe:
-            raise ConfigError(
-                f"static.weights: {weights.parent} belongs to other clips or another pre-training (made_from.json); "
-                "choose another static.name"
-            )
-        if weights.is_file():
-            return
-        made_from.write_text(recipe)
-        console.print(f"No static network yet: pre-training one into {weights.parent}", soft_wrap=True)
-        from vseg_nas.assembly.static import run_pretraining
-
-        with FitView("pre-training", console) as view:
-            scores = run_pretraining(config, 0, weights, view.on_epoch)
-        console.print(f"static network: val mIoU {scores.miou:.4f}, score {scores.score:.4f}")
 
 
 def _next_commands(config: SearchConfig, run_dir: Path, ended: bool) -> list[str]:

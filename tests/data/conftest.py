@@ -90,6 +90,7 @@ class MadeUp:
         self.length = length
         self.runs = tuple(run for run, _ in places)
         self.frame_ids = tuple(frames for _, frames in places)
+        self.frame_seconds = None
         self.reads = 0
         rng = np.random.default_rng(0)
         self._frame = rng.integers(0, 256, (*size, 3)).astype(np.uint8)

@@ -3,12 +3,14 @@
 import logging
 import os
 from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from vseg_nas.data import feature_cache
 from vseg_nas.data.feature_cache import CacheKey, StaticFeatures, open_cache, write_cache
@@ -20,7 +22,7 @@ HALF = KEY._replace(precision="fp16")
 
 def one_by_one(features: StaticFeatures) -> Iterator[StaticFeatures]:
     for index in range(features.clips):
-        yield StaticFeatures(*(array[index : index + 1] for array in features))
+        yield features.map(itemgetter(slice(index, index + 1)))
 
 
 def opened(root: Path, key: CacheKey = KEY) -> StaticFeatures:
@@ -30,7 +32,8 @@ def opened(root: Path, key: CacheKey = KEY) -> StaticFeatures:
 
 
 def same(one: StaticFeatures, other: StaticFeatures) -> bool:
-    return all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    pairs = zip(one.arrays().items(), other.arrays().items(), strict=True)
+    return all(n == m and a.dtype == b.dtype and torch.equal(a, b) for (n, a), (m, b) in pairs)
 
 
 @pytest.fixture
@@ -53,9 +56,11 @@ def test_round_trip(root: Path, features: StaticFeatures) -> None:
 def test_half_precision_rounds_features_and_no_mask(tmp_path: Path, features: StaticFeatures) -> None:
     write_cache(tmp_path, HALF, one_by_one(features), features.clips)
     found = opened(tmp_path, HALF)
-    assert same(found, StaticFeatures._make([*(array.half() for array in features[:-1]), features.masks]))
+    assert same(found, features.map(Tensor.half)._replace(masks=features.masks))
     taken = found.take(torch.tensor([2, 0]))
-    assert all(array.dtype == torch.float32 for array in taken[:-1])
+    assert {n: a.dtype for n, a in taken.arrays().items()} == dict.fromkeys(KEY.fields, torch.float32) | {
+        "masks": torch.uint8
+    }
     assert torch.equal(taken.layer3, features.layer3.half().float()[[2, 0]])
     assert torch.equal(taken.masks, features.masks[[2, 0]])
 
@@ -82,13 +87,14 @@ def test_memory_mapped_is_the_same(root: Path, features: StaticFeatures, monkeyp
 
 
 def test_another_key_is_another_cache(root: Path) -> None:
-    for field in KEY._fields:
-        assert open_cache(root, KEY._replace(**{field: "other"})) is None
+    for field in ("weights", "clips", "transform", "precision"):
+        assert open_cache(root, KEY._replace(**{field: "other"})) is None  # type: ignore[arg-type]
+    assert open_cache(root, KEY._replace(flow=True)) is None
     assert open_cache(root / "nowhere", KEY) is None
     opened(root)
 
 
-@pytest.mark.parametrize("name", [*StaticFeatures._fields, "manifest"])
+@pytest.mark.parametrize("name", [*KEY.fields, "manifest"])
 @pytest.mark.parametrize("damage", ["changed", "removed"])
 def test_damaged_is_moved_aside(root: Path, caplog: pytest.LogCaptureFixture, name: str, damage: str) -> None:
     path = next((root / KEY.digest).glob(f"{name}.*"))
@@ -146,3 +152,15 @@ def test_clips_of_unequal_size_are_refused(tmp_path: Path, make_features: Any) -
     with pytest.raises(DataError, match="clip 1: features of size"):
         write_cache(tmp_path, KEY, iter(clips), 2)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_optical_flow_is_kept_where_it_was_asked_for(tmp_path: Path, features: StaticFeatures) -> None:
+    key = KEY._replace(flow=True)
+    with_flow = features._replace(flow=torch.randn(3, 2, 2, 6, 8))
+    write_cache(tmp_path, key, one_by_one(with_flow), 3)
+    found = opened(tmp_path, key)
+    assert same(found, with_flow)
+    taken = found.take(torch.tensor([1]))
+    assert taken.flow is not None
+    assert with_flow.flow is not None
+    assert torch.equal(taken.flow, with_flow.flow[1:2])

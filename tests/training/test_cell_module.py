@@ -38,7 +38,7 @@ def stub(classes: int) -> CellModule:
 
 def logits_of(module: CellModule, features: StaticFeatures) -> list[NDArray[np.float64]]:
     """What a module with a stub must give for frames 1, 2, ..., in NumPy."""
-    arrays = {name: value.double().numpy() for name, value in features._asdict().items()}
+    arrays = {name: value.double().numpy() for name, value in features.arrays().items()}
     weight = module.classifier.weight.detach().double().numpy()[:, :, 0, 0]
     assert module.classifier.bias is not None
     bias = module.classifier.bias.detach().double().numpy()

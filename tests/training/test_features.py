@@ -96,7 +96,8 @@ def test_the_network_runs_once(tmp_path: Path, network: StaticSegmenter, source:
     assert frames == 3 * len(INDICES)
     second, frames = cached(tmp_path, copy.deepcopy(network), SyntheticStreet(4, size=(80, 112)), resized((64, 96)))
     assert frames == 0
-    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    pairs = zip(first.arrays().values(), second.arrays().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
     assert first.masks.shape == (3, 3, 80, 112)  # native, while features are of 64 x 96
     assert first.layer2.shape == (3, 2, 32, 8, 12)
 
@@ -164,6 +165,6 @@ def test_batches_hold_whole_clips(make_features: Any) -> None:
     features = make_features(clips=5)
     batches = list(FeatureBatches(features, 2, torch.Generator().manual_seed(0)))
     indices = torch.randperm(5, generator=torch.Generator().manual_seed(0))
-    for name in StaticFeatures._fields:
-        found = torch.cat([getattr(batch, name) for batch in batches])
-        assert torch.equal(found, getattr(features, name)[indices]), name
+    for name, array in features.arrays().items():
+        found = torch.cat([batch.arrays()[name] for batch in batches])
+        assert torch.equal(found, array[indices]), name

@@ -5,10 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-from vseg_nas.assembly.static import Sources, build_sources, build_transform, device_of, trainer_options
+from vseg_nas.assembly.static import Sources, build_sources, build_transform, device_of, load_static, trainer_options
 from vseg_nas.data import ClipTransform, MetaSplit, leak_report, meta_split, resized
 from vseg_nas.data.feature_cache import StaticFeatures
-from vseg_nas.errors import DataError
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.candidate import CandidateEvaluator
 from vseg_nas.nas.executor import SerialExecutor
@@ -64,12 +63,7 @@ def build_meta_data(config: SearchConfig, cache_dir: Path, track: Track) -> Meta
     phase = config.phase.search
     trainer_options(config.gpu)
     sources = build_sources(config.dataset)
-    network = StaticSegmenter.load(Path(config.static.weights)).freeze()
-    if network.classes != sources.train.classes:
-        raise DataError(
-            f"{config.static.weights}: trained for {len(network.classes)} classes ({network.classes[0]}, ...), "
-            f"expected the {len(sources.train.classes)} of {config.dataset.name}"
-        )
+    network = load_static(config, sources.train.classes).freeze()
     split = meta_split(sources.train, phase.val_fraction, phase.split, phase.split_seed)  # type: ignore[arg-type]
     device = device_of(config.gpu)
     precision = config.gpu.cache_precision

@@ -7,7 +7,7 @@ import torch
 
 from vseg_nas.data import CamVid, CityScapes, ClipSource, ClipTransform, InMemory, SyntheticStreet, resized, training
 from vseg_nas.data.datamodule import ClipDataModule
-from vseg_nas.errors import ConfigError
+from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.mobilenet_v2 import load_encoder
 from vseg_nas.models.static import StaticSegmenter
@@ -16,6 +16,7 @@ from vseg_nas.schema import (
     CityScapesConfig,
     DatasetConfig,
     GpuConfig,
+    NetworkConfig,
     PretrainConfig,
     SyntheticConfig,
     TransformConfig,
@@ -33,30 +34,48 @@ class Sources(NamedTuple):
 
 
 def build_sources(config: DatasetConfig, length: int | None = None) -> Sources:
-    """Opens the training and validation splits.
+    """Opens the training and validation splits; see `build_source`."""
+    return Sources(build_source(config, "train", length), build_source(config, "val", length))
+
+
+def build_source(config: DatasetConfig, split: str, length: int | None = None) -> ClipSource:
+    """Opens one split.
 
     Args:
         config: of the data set.
+        split: ``train``, ``val``, or ``test`` where that has labels.
         length: frames a clip, successive clips starting one frame apart; None: as configured.
 
     Raises:
+        ConfigError: the data set has no such split.
         DataError: the data set is not there or not as expected.
     """
     frames = length or config.length
-    match config:
-        case SyntheticConfig():
+    match config, split:
+        case SyntheticConfig(), "train" | "val":
             size, per_run = (config.size[0], config.size[1]), config.frames_per_run
-            return Sources(
-                InMemory(SyntheticStreet(config.clips, frames, size, config.seed, "train", per_run)),
-                InMemory(SyntheticStreet(config.val_clips, frames, size, config.seed, "val", per_run)),
-            )
-        case CamVidConfig():
-            stride = 1 if length else config.stride
-            root = Path(str(config.root))
-            return Sources(CamVid(root, "train", frames, stride), CamVid(root, "val", frames, stride))
-        case CityScapesConfig():
-            root = Path(str(config.root))
-            return Sources(CityScapes(root, "train", frames), CityScapes(root, "val", frames))
+            clips = config.clips if split == "train" else config.val_clips
+            return InMemory(SyntheticStreet(clips, frames, size, config.seed, split, per_run))
+        case CamVidConfig(), "train" | "val" | "test":
+            return CamVid(Path(str(config.root)), split, frames, 1 if length else config.stride)
+        case CityScapesConfig(), "train" | "val":
+            return CityScapes(Path(str(config.root)), split, frames)
+    raise ConfigError(f"split: found {split}, which has no labels in {config.name}, expected train or val")
+
+
+def load_static(config: NetworkConfig, classes: tuple[str, ...]) -> StaticSegmenter:
+    """The static network of a data set with these classes.
+
+    Raises:
+        DataError: the weights cannot be used, or belong to other classes.
+    """
+    network = StaticSegmenter.load(Path(config.static.weights))
+    if network.classes != classes:
+        raise DataError(
+            f"{config.static.weights}: trained for {len(network.classes)} classes ({network.classes[0]}, ...), "
+            f"expected the {len(classes)} of {config.dataset.name}"
+        )
+    return network
 
 
 def build_transform(config: TransformConfig) -> ClipTransform:

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -21,6 +22,9 @@ PALETTE = (
 VOID = 11
 MAX_GAP = 31
 """Largest step between the numbers of neighbours in a run: labels come every 30 frames, give or take one."""
+
+FRAME_RATE = 30.0
+"""Hz, of the videos that frames are numbered by."""
 
 _NAME = re.compile(r"(?P<sequence>\w+)_f?(?P<frame>\d+)")
 
@@ -55,7 +59,8 @@ class CamVid(FileClips):
             raise ConfigError(f"clips: found length {length} and stride {stride}, expected 1 or more")
         root = Path(root)
         clips: list[FileClip] = []
-        for run in split_runs(_listed(root, split)):
+        runs = list(split_runs(_listed(root, split)))
+        for run in runs:
             name = f"{run[0].sequence}_{run[0].number:05}"
             for start in range(0, len(run) - length + 1, stride):
                 window = range(start, start + length)
@@ -70,7 +75,14 @@ class CamVid(FileClips):
         if not clips:
             raise DataError(f"{root / split}.txt: found no run of {length} frames, expected at least one")
         ids = {i: i for i in range(len(CLASSES))} | {VOID: IGNORE, IGNORE: IGNORE}
-        super().__init__(clips, CLASSES, PALETTE, LabelTable(ids, f"0 to {VOID}, or {IGNORE}"))
+        labels = LabelTable(ids, f"0 to {VOID}, or {IGNORE}")
+        super().__init__(clips, CLASSES, PALETTE, labels, _usual_step(runs))
+
+
+def _usual_step(runs: Sequence[Sequence[_Frame]]) -> float | None:
+    """Median time between neighbours in seconds: 1 in train and test, 1/15 in val; None where there are none."""
+    steps = [b.number - a.number for run in runs for a, b in itertools.pairwise(run)]
+    return statistics.median(steps) / FRAME_RATE if steps else None
 
 
 def split_runs(frames: Sequence[_Frame]) -> Iterator[list[_Frame]]:

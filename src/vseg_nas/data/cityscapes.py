@@ -23,6 +23,9 @@ EVALUATED_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 3
 
 Labels = Literal["train_ids", "label_ids"]
 
+FRAME_RATE = 17.0
+"""Hz, of leftImg8bit_sequence."""
+
 _NAME = re.compile(r"(?P<city>[a-z-]+)_(?P<sequence>\d{6})_(?P<frame>\d{6})_leftImg8bit")
 _SUFFIXES = (".png", ".jpg")
 _MASKS = {"train_ids": "labelTrainIds", "label_ids": "labelIds"}
@@ -60,7 +63,7 @@ class CityScapes(FileClips):
         if labels == "auto":
             labels = "train_ids" if _mask(root, split, frames[0], "train_ids").is_file() else "label_ids"
         clips = [_clip(root, split, frame, length, labels) for frame in frames]
-        super().__init__(clips, CLASSES, PALETTE, label_table(labels))
+        super().__init__(clips, CLASSES, PALETTE, label_table(labels), 1 / FRAME_RATE)
 
 
 def label_table(labels: Labels) -> LabelTable:

@@ -69,6 +69,7 @@ class ClipSource(Protocol):
         length: Frames per clip, T.
         runs: Run (unbroken piece of video) that each clip was cut from.
         frame_ids: For each clip the indices of its T frames inside its run.
+        frame_seconds: Time from a frame of a run to the next; None where it is not known.
     """
 
     classes: tuple[str, ...]
@@ -76,6 +77,7 @@ class ClipSource(Protocol):
     length: int
     runs: tuple[str, ...]
     frame_ids: tuple[tuple[int, ...], ...]
+    frame_seconds: float | None
 
     def __len__(self) -> int:
         """Number of clips."""

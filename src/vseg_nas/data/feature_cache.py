@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +39,8 @@ class StaticFeatures(NamedTuple):
         layer3: (N, T-1, 96, h/16, w/16).
         layer4: (N, T-1, 320, h/32, w/32).
         masks: (N, T, H, W) uint8, 255 = ignore.
+        flow: (N, T-1, 2, h/8, w/8), optical flow from each later frame back to the one before, in steps of this plane;
+            None where nobody asked for it.
     """
 
     key_layer4: Tensor
@@ -48,6 +50,7 @@ class StaticFeatures(NamedTuple):
     layer3: Tensor
     layer4: Tensor
     masks: Tensor
+    flow: Tensor | None = None
 
     @property
     def clips(self) -> int:
@@ -56,8 +59,20 @@ class StaticFeatures(NamedTuple):
 
     def take(self, indices: Tensor) -> "StaticFeatures":
         """The clips at ``indices`` (n,), copied, features in float32."""
-        taken = [array[indices] for array in self]
-        return StaticFeatures._make([*(array.float() for array in taken[:-1]), taken[-1]])
+        taken = self.map(lambda array: array[indices])
+        return taken.map(Tensor.float)._replace(masks=taken.masks)
+
+    def to(self, device: torch.device) -> "StaticFeatures":
+        """All arrays on a device."""
+        return self.map(lambda array: array.to(device))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "StaticFeatures":
+        """Every array changed; what is None stays None."""
+        return StaticFeatures._make(None if array is None else change(array) for array in self)
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Those that are there, by name."""
+        return {name: array for name, array in self._asdict().items() if array is not None}
 
 
 class CacheKey(NamedTuple):
@@ -68,12 +83,19 @@ class CacheKey(NamedTuple):
         clips: digest of the clips and which of them.
         transform: parameters of the transform; the draw of a clip depends on its index alone.
         precision: ``fp32`` or ``fp16``.
+        flow: whether optical flow is among them.
     """
 
     weights: str
     clips: str
     transform: str
     precision: str
+    flow: bool = False
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the arrays."""
+        return StaticFeatures._fields if self.flow else StaticFeatures._fields[:-1]
 
     @property
     def digest(self) -> str:
@@ -102,7 +124,7 @@ def open_cache(root: Path, key: CacheKey) -> StaticFeatures | None:
         return None
     size = sum(f.stat().st_size for f in folder.iterdir())
     in_memory = size < _MEMORY_SHARE * psutil.virtual_memory().available
-    return StaticFeatures(*(_open_array(folder / f"{name}.npy", in_memory) for name in StaticFeatures._fields))
+    return StaticFeatures(*(_open_array(folder / f"{name}.npy", in_memory) for name in key.fields))
 
 
 def _open_array(path: Path, in_memory: bool) -> Tensor:
@@ -121,7 +143,7 @@ def write_cache(root: Path, key: CacheKey, clips: Iterable[StaticFeatures], coun
     part.mkdir(parents=True)
     try:
         _write_arrays(part, clips, count, np.dtype(np.float16 if key.precision == "fp16" else np.float32))
-        digests = {name: _sha256(part / f"{name}.npy") for name in StaticFeatures._fields}
+        digests = {name: _sha256(part / f"{name}.npy") for name in key.fields}
         manifest = {"key": key._asdict(), "sha256": digests}
         (part / _MANIFEST).write_text(json.dumps(manifest, indent=1))
         _publish(part, root / key.digest)
@@ -148,9 +170,9 @@ def _write_arrays(folder: Path, clips: Iterable[StaticFeatures], count: int, pre
                     dtype=np.uint8 if name == "masks" else precision,
                     shape=(count, *value.shape[1:]),
                 )
-                for name, value in clip._asdict().items()
+                for name, value in clip.arrays().items()
             ]
-        for array, value in zip(arrays, clip, strict=True):
+        for array, value in zip(arrays, clip.arrays().values(), strict=True):
             if array.shape[1:] != value.shape[1:]:
                 raise DataError(
                     f"clip {index}: features of size {tuple(value.shape[1:])}, those before had {array.shape[1:]}"
@@ -170,7 +192,7 @@ def _verify(folder: Path, key: CacheKey) -> None:
         raise DataError(f"{path}: not readable as the manifest of a feature cache ({type(error).__name__})") from error
     if stored != key:
         raise DataError(f"{path}: holds another key than its folder's name says")
-    for name in StaticFeatures._fields:
+    for name in key.fields:
         file = folder / f"{name}.npy"
         if not file.is_file() or _sha256(file) != digests.get(name):
             raise DataError(f"{file}: missing or damaged (SHA-256 differs from the manifest)")

@@ -67,6 +67,7 @@ class FileClips:
         classes: Names of the classes.
         palette: Their colours.
         labels: Table that maps stored ids to class ids.
+        frame_seconds: Time from a frame of a run to the next; None where it is not known.
 
     Raises:
         DataError: There is no clip, or a file is missing.
@@ -78,12 +79,14 @@ class FileClips:
         classes: tuple[str, ...],
         palette: tuple[Colour, ...],
         labels: LabelTable,
+        frame_seconds: float | None,
     ) -> None:
         self.classes = classes
         self.palette = palette
         self.length = len(clips[0].frames)
         self.runs = tuple(clip.run for clip in clips)
         self.frame_ids = tuple(clip.frame_ids for clip in clips)
+        self.frame_seconds = frame_seconds
         self._clips = tuple(clips)
         self._labels = labels
         self._files = sorted({path for clip in clips for path in (*clip.frames, *clip.masks) if path is not None})

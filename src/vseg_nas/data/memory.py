@@ -12,6 +12,7 @@ class InMemory:
         self.length = source.length
         self.runs = source.runs
         self.frame_ids = source.frame_ids
+        self.frame_seconds = source.frame_seconds
         self._source = source
         self._clips: dict[int, RawClip] = {}
 

@@ -17,6 +17,9 @@ PALETTE: tuple[Colour, ...] = (
     (70, 130, 180), (70, 70, 70), (128, 64, 128), (244, 35, 232),
     (107, 142, 35), (220, 220, 0), (0, 0, 142), (220, 20, 60),
 )  # fmt: skip
+FRAME_SECONDS = 0.1
+"""Nominal: a drive moves about as far a frame as a car in town in a tenth of a second."""
+
 _VERSION = 1
 """To be raised with every change of what is drawn: caches must not outlive it."""
 
@@ -57,6 +60,7 @@ class SyntheticStreet:
         self.length = length
         self.runs = tuple(f"{split}_{clip // per_run:05}" for clip in range(clips))
         self.frame_ids = tuple(tuple(range(clip % per_run, clip % per_run + length)) for clip in range(clips))
+        self.frame_seconds: float | None = FRAME_SECONDS
         self._per_run = per_run
         self._size = size
         self._frames_per_run = frames_per_run

@@ -4,6 +4,7 @@ Legend: B clips, T frames, K classes, h, w at 1/8.
 """
 
 import copy
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from vseg_nas.data.feature_cache import StaticFeatures
 from vseg_nas.errors import NonFiniteError
+from vseg_nas.flow import warp
 from vseg_nas.metrics import ConfusionMatrix, SegmentationScores
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.layers import resize
@@ -47,6 +49,8 @@ class CellModule(pl.LightningModule):
         training: see `CellTraining`.
         sees_previous: False replaces layer 4 and dec of the previous frame by zeros, in training and evaluation: the
             same cell as a trained decoder of single frames, to tell what time contributes.
+
+    Where the features hold optical flow, layer 4 and dec of the previous frame are warped along it first.
     """
 
     def __init__(
@@ -64,9 +68,12 @@ class CellModule(pl.LightningModule):
         previous_layer4, dec = features.key_layer4, features.key_dec
         if not self.sees_previous:
             previous_layer4, dec = torch.zeros_like(previous_layer4), torch.zeros_like(dec)
-        for layer2, layer3, layer4 in zip(
-            features.layer2.unbind(1), features.layer3.unbind(1), features.layer4.unbind(1), strict=True
+        flows = itertools.repeat(None) if features.flow is None else features.flow.unbind(1)
+        for layer2, layer3, layer4, flow in zip(
+            features.layer2.unbind(1), features.layer3.unbind(1), features.layer4.unbind(1), flows, strict=False
         ):
+            if flow is not None:
+                previous_layer4, dec = warp(previous_layer4, flow), warp(dec, flow)
             current = self.cell(previous_layer4, dec, layer2, layer3, layer4)
             yield self.classifier(current)
             if self.sees_previous:
@@ -103,7 +110,7 @@ class CellModule(pl.LightningModule):
         self.eval()
         confusion = ConfusionMatrix(self.classifier.out_channels)
         for batch in batches:
-            batch = StaticFeatures(*(array.to(self.device) for array in batch))
+            batch = batch.to(self.device)
             for t, logits in enumerate(self(batch), start=1):
                 if not logits.isfinite().all():
                     raise NonFiniteError(f"logits are not finite in epoch {self.current_epoch + 1}")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vseg_nas.data import Clip, ClipSource, ClipTransform
 from vseg_nas.data.feature_cache import CacheKey, StaticFeatures, open_cache, write_cache
+from vseg_nas.flow import dis_flow, resize_flow
 from vseg_nas.models.static import StaticSegmenter
 
 Track = Callable[[Iterable[Clip], int], Iterable[Clip]]
@@ -19,13 +20,14 @@ Track = Callable[[Iterable[Clip], int], Iterable[Clip]]
 
 
 @torch.inference_mode()
-def extract(network: StaticSegmenter, clip: Clip, device: torch.device) -> StaticFeatures:
+def extract(network: StaticSegmenter, clip: Clip, device: torch.device, flow: bool = False) -> StaticFeatures:
     """Features of one clip, N = 1: the whole network on frame 0, the encoder alone on the others.
 
     Args:
         network: frozen, on ``device``.
         clip: T frames and masks.
         device: where to compute; the result is on the CPU.
+        flow: compute optical flow, too.
     """
     frames = clip.frames.to(device)
     key = network(frames[:1])
@@ -38,6 +40,7 @@ def extract(network: StaticSegmenter, clip: Clip, device: torch.device) -> Stati
         later.layer3[None].cpu(),
         later.layer4[None].cpu(),
         clip.masks[None].to(torch.uint8),
+        resize_flow(dis_flow(frames[1:], frames[:-1]), later.layer2)[None].cpu() if flow else None,
     )
 
 
@@ -59,6 +62,7 @@ def cached_features(
     precision: str,
     device: torch.device,
     track: Track,
+    flow: bool = False,
 ) -> StaticFeatures:
     """Opens the features of some clips of a source, computing them first where no cache holds them.
 
@@ -73,14 +77,15 @@ def cached_features(
         precision: ``fp32`` or ``fp16``.
         device: where to compute.
         track: shows progress.
+        flow: optical flow, too.
     """
     digest = hashlib.sha256(f"{source.fingerprint()} {indices}".encode()).hexdigest()
-    key = CacheKey(weights_digest(network), digest, transform.fingerprint(), precision)
+    key = CacheKey(weights_digest(network), digest, transform.fingerprint(), precision, flow)
     features = open_cache(root, key)
     if features is None:
         network = network.to(device)
         clips = track(_transformed(source, indices, transform), len(indices))
-        write_cache(root, key, (extract(network, clip, device) for clip in clips), len(indices))
+        write_cache(root, key, (extract(network, clip, device, flow) for clip in clips), len(indices))
         features = open_cache(root, key)
     assert features is not None, "a cache just written is there"
     return features

@@ -16,6 +16,7 @@ Progress = Callable[[int, int, dict[str, float]], None]
 _EXPECTED = (
     r".*isinstance\(treespec, LeafSpec\)",  # Lightning's own use of torch
     "Checkpoint directory .* exists and is not empty",  # a run directory
+    r"Found \d+ module\(s\) in eval mode",  # batch norms of a static network that trains
     "The '.*_dataloader' does not have many workers",  # 0 is a setting; cached tensors need none
 )
 

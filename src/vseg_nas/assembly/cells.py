@@ -1,0 +1,45 @@
+"""Which cell a command line means."""
+
+from pathlib import Path
+
+from vseg_nas.errors import ConfigError
+from vseg_nas.nas.store import STORE, TrialStore
+from vseg_nas.reporting.history import best_cells
+from vseg_nas.space import Genotype
+from vseg_nas.space.hand_written import HAND_WRITTEN
+from vseg_nas.space.strict_json import MAX_CHARACTERS
+
+
+def resolve_cell(text: str) -> Genotype:
+    """The genotype that ``cell=`` names: a hand-written one, ``RUN:RANK`` (1 is the best cell), or a JSON file.
+
+    Raises:
+        ConfigError: there is no such cell.
+        RunError: the trial store of the run cannot be used.
+    """
+    if text in HAND_WRITTEN:
+        return HAND_WRITTEN[text]
+    run, _, rank = text.rpartition(":")
+    if run and (Path(run) / STORE).is_file():
+        return _ranked(Path(run), rank)
+    path = Path(text)
+    if not path.is_file():
+        raise ConfigError(
+            f"cell: found {text!r}, expected a JSON file, the directory of a search and a rank (DIR:1), "
+            f"or one of: {', '.join(HAND_WRITTEN)}"
+        )
+    try:
+        if path.stat().st_size > MAX_CHARACTERS:
+            raise ValueError(f"more than {MAX_CHARACTERS} bytes")
+        return Genotype.from_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"cell: {path}: {error}") from error
+
+
+def _ranked(run: Path, rank: str) -> Genotype:
+    with TrialStore.read(run / STORE) as store:
+        trials = store.trials()
+    cells = best_cells(trials, len(trials))
+    if not (rank.isdecimal() and 1 <= int(rank) <= len(cells)):
+        raise ConfigError(f"cell: found rank {rank!r}, expected 1 to {len(cells)}, as many as {run} has scored")
+    return cells[int(rank) - 1].trial.genotype

@@ -1,0 +1,157 @@
+"""The parts of a final training: cached features, frames, the video network, and its two stages."""
+
+import copy
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import torch
+
+from vseg_nas.assembly.static import build_sources, build_transform, device_of, load_static, trainer_options
+from vseg_nas.data import ClipSource, resized
+from vseg_nas.data.datamodule import ClipDataModule
+from vseg_nas.data.still import StillClips
+from vseg_nas.metrics import SegmentationScores
+from vseg_nas.models.cell import DynamicCell
+from vseg_nas.models.propagation import CellPropagation
+from vseg_nas.models.segmenter_file import SegmenterSpec, save_segmenter
+from vseg_nas.models.static import StaticSegmenter
+from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.nas.trial import derive_seed
+from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
+from vseg_nas.schema import TrainConfig
+from vseg_nas.space import Genotype
+from vseg_nas.training.cell_module import CellModule, CellTraining
+from vseg_nas.training.features import Track, cached_features
+from vseg_nas.training.fitting import Progress
+from vseg_nas.training.video_module import VideoModule, VideoTraining
+from vseg_nas.training.video_training import train_cell_alone, train_end_to_end
+
+CELL_CHECKPOINT = "cell.ckpt"
+VIDEO_CHECKPOINT = "last.ckpt"
+SEGMENTER = "video.safetensors"
+"""Files of a run directory: the two stages, and the finished network."""
+
+_PAIR = 2
+
+
+StageView = Callable[[str], AbstractContextManager[Progress]]
+"""Shows a stage, by its name, while it runs."""
+
+
+def run_training(
+    config: TrainConfig, genotype: Genotype, run_dir: Path, track: Track, view: StageView
+) -> SegmentationScores:
+    """Trains a cell and its static network and writes ``video.safetensors``; goes on from checkpoints beside it.
+
+    Returns:
+        The scores of the frames after the first on pairs of the validation split.
+
+    Raises:
+        ConfigError: the training diverged, or a device is not there.
+        DataError: the data set or the static weights cannot be used.
+    """
+    sources = build_sources(config.dataset)
+    static = load_static(config, sources.train.classes).freeze()
+    propagation = _initial_cell(config, genotype, static)
+    segmenter = VideoSegmenter(static, propagation)
+    with view("cell alone") as report:
+        _train_cell(config, sources.train, segmenter, run_dir / CELL_CHECKPOINT, track, report)
+    spec = _spec(config, genotype, sources.train)
+    with view("end to end") as report:
+        scores = _train_video(config, sources.train, segmenter, spec, run_dir / VIDEO_CHECKPOINT, report)
+    save_segmenter(segmenter, spec, run_dir / SEGMENTER)
+    return scores
+
+
+def _initial_cell(config: TrainConfig, genotype: Genotype, static: StaticSegmenter) -> CellPropagation:
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(config.seed, "cell"))
+        cell = DynamicCell(genotype)
+    classifier = copy.deepcopy(static.decoder.classifier).requires_grad_(True)
+    return CellPropagation(cell, classifier, config.past, config.flow)  # type: ignore[arg-type]  # one of Past
+
+
+def _train_cell(
+    config: TrainConfig,
+    source: ClipSource,
+    segmenter: VideoSegmenter,
+    checkpoint: Path,
+    track: Track,
+    report: Progress,
+) -> None:
+    """The first stage. A cell that reads the current frame as its past learns from clips that stand still."""
+    stage = config.phase.train.cell
+    clips = source
+    if config.past == "current":
+        clips = StillClips(source)
+    features = cached_features(
+        Path(config.runs_dir) / "cache",
+        segmenter.static,
+        clips,
+        tuple(range(len(clips))),
+        build_transform(stage.transform),
+        config.gpu.cache_precision,
+        device_of(config.gpu),
+        track,
+        config.flow,
+    )
+    training = CellTraining(stage.epochs, stage.batch_size, stage.lr, stage.weight_decay, stage.gradient_clip)
+    propagation = segmenter.propagation
+    assert isinstance(propagation, CellPropagation)
+    module = CellModule(propagation.cell, propagation.classifier, training, config.past != "zero")
+    seed = derive_seed(config.seed, "order of cached clips")
+    train_cell_alone(module, features, seed, checkpoint, report, **trainer_options(config.gpu))
+
+
+def _train_video(
+    config: TrainConfig,
+    source: ClipSource,
+    segmenter: VideoSegmenter,
+    spec: SegmenterSpec,
+    checkpoint: Path,
+    report: Progress,
+) -> SegmentationScores:
+    stage, val_size = config.phase.train.video, config.phase.train.val_size
+    data = ClipDataModule(
+        source,
+        build_sources(config.dataset, length=_PAIR).val,
+        build_transform(stage.transform),
+        resized(None if val_size is None else (val_size[0], val_size[1])),
+        stage.batch_size,
+        num_workers=config.gpu.workers,
+        seed=derive_seed(config.seed, "clips"),
+        drop_last=len(source) > stage.batch_size,
+    )
+    training = VideoTraining(
+        stage.cell_lr, stage.static_lr, stage.momentum, stage.weight_decay, stage.power, stage.static_weight
+    )
+    segmenter.static.unfreeze()
+    module = VideoModule(segmenter, training, json.dumps(spec.to_dict()))
+    return train_end_to_end(
+        module,
+        data,
+        stage.epochs,
+        stage.val_every,
+        stage.gradient_clip,
+        checkpoint,
+        report,
+        **trainer_options(config.gpu),
+    )
+
+
+def _spec(config: TrainConfig, genotype: Genotype, source: ClipSource) -> SegmenterSpec:
+    size = config.phase.train.val_size
+    return SegmenterSpec(
+        Path(config.cell).name[:100],
+        config.seed,
+        source.classes,
+        source.palette,
+        genotype,
+        config.past,  # type: ignore[arg-type]  # one of Past
+        config.flow,
+        IMAGENET_MEAN,
+        IMAGENET_STD,
+        None if size is None else (size[0], size[1]),
+    )

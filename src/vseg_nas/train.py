@@ -1,0 +1,120 @@
+"""Trains a found cell: ``python -m vseg_nas.train cell=runs/search/camvid/first:1 dataset=camvid dataset.root=DIR``."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vseg_nas.assembly.cells import resolve_cell
+from vseg_nas.assembly.static_network import ensure_static, require_static
+from vseg_nas.checking import keep_weights_digest, to_plain
+from vseg_nas.config import command, python_command, shared_overrides
+from vseg_nas.schema import TrainConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import Console
+
+    from vseg_nas.metrics import SegmentationScores
+    from vseg_nas.space import Genotype
+    from vseg_nas.training.fitting import Progress
+
+GENOTYPE = "genotype.json"
+RESULT = "train.json"
+
+
+def _preflight(config: TrainConfig) -> None:
+    require_static(config)
+    resolve_cell(config.cell)
+
+
+@command("train", TrainConfig, _preflight)
+def main(config: TrainConfig, run_dir: Path) -> None:
+    """Trains the cell alone and then end to end, and writes ``video.safetensors`` into the run directory."""
+    from rich.console import Console
+
+    from vseg_nas.nas.lock import RunLock
+
+    console = Console()
+    started = time.monotonic()
+    with RunLock(run_dir):
+        ensure_static(config, console)
+        keep_weights_digest(run_dir, Path(config.static.weights))
+        genotype = resolve_cell(config.cell)
+        console.print(f"Training {genotype.expression()}", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"on {config.dataset.name}; Ctrl-C stops, resume={run_dir} continues.", soft_wrap=True)
+        scores = _train(config, genotype, run_dir, console)
+        _write_result(run_dir, genotype, scores, time.monotonic() - started)
+    console.print(
+        f"val, frames after the first of pairs: mIoU {scores.miou:.4f}  fwIoU {scores.fwiou:.4f}  "
+        f"mAcc {scores.macc:.4f}  score {scores.score:.4f}",
+        soft_wrap=True,
+    )
+    from vseg_nas.assembly.train import SEGMENTER
+
+    console.print(f"network: {run_dir / SEGMENTER}", soft_wrap=True)
+    console.print(
+        f"next: {python_command()} -m vseg_nas.evaluate checkpoint={run_dir / SEGMENTER} {shared_overrides()}",
+        soft_wrap=True,
+    )
+
+
+def _train(config: TrainConfig, genotype: Genotype, run_dir: Path, console: Console) -> SegmentationScores:
+    from vseg_nas.assembly.train import run_training
+    from vseg_nas.reporting.progress import FitView, track
+    from vseg_nas.reporting.wandb_logger import FitLogger, open_wandb
+
+    with ExitStack() as stack:
+        logger: FitLogger | None = None
+        if config.logger.name != "none":
+            run = open_wandb(
+                config.logger.name,  # type: ignore[arg-type]  # checked against the schema
+                run_dir,
+                config.logger.project,
+                run_dir.name,
+                to_plain(config) | {"expression": genotype.expression()},
+                config.logger.group or genotype.key,
+            )
+            logger = stack.enter_context(FitLogger(run))
+
+        @contextmanager
+        def view(stage: str) -> Iterator[Progress]:
+            with FitView(stage, console) as shown:
+
+                def report(epoch: int, epochs: int, metrics: dict[str, float]) -> None:
+                    shown.on_epoch(epoch, epochs, metrics)
+                    if logger is not None:
+                        logger.on_epoch(stage, epoch, metrics)
+
+                yield report
+
+        scores = run_training(
+            config,
+            genotype,
+            run_dir,
+            lambda clips, total: track(clips, "caching features", total, console),
+            view,
+        )
+        if logger is not None:
+            logger.on_end(
+                genotype, {f"val/{name}": getattr(scores, name) for name in ("miou", "fwiou", "macc", "score")}
+            )
+    return scores
+
+
+def _write_result(run_dir: Path, genotype: Genotype, scores: SegmentationScores, seconds: float) -> None:
+    from vseg_nas.reporting.files import replacing
+
+    result = {"expression": genotype.expression(), "val": asdict(scores), "seconds": round(seconds, 1)}
+    for name, text in ((GENOTYPE, genotype.to_json()), (RESULT, json.dumps(result, indent=1))):
+        with replacing(run_dir / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""A video network trained end to end on clips (section 4.2).
+
+Legend: B clips, T frames, K classes, H, W.
+"""
+
+from dataclasses import dataclass
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+
+from vseg_nas.data.clip import ClipBatch
+from vseg_nas.errors import NonFiniteError
+from vseg_nas.labels import IGNORE
+from vseg_nas.metrics import ConfusionMatrix, SegmentationScores
+from vseg_nas.models.layers import resize
+from vseg_nas.models.segmenter_file import SPEC
+from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.training.losses import segmentation_loss
+from vseg_nas.training.optimizers import JointOptimizer
+from vseg_nas.training.schedules import poly
+
+
+@dataclass(frozen=True)
+class VideoTraining:
+    """Adam for the cell and its classifier, SGD for the static network.
+
+    Attributes:
+        cell_lr: learning rate of Adam.
+        static_lr: learning rate of SGD.
+        momentum: of SGD.
+        weight_decay: L2 on all weights.
+        power: exponent of the poly schedule of both; 0 keeps the rates constant.
+        static_weight: of the loss of the static network's own labels, without which key frames would drift.
+    """
+
+    cell_lr: float
+    static_lr: float
+    momentum: float = 0.9
+    weight_decay: float = 1e-5
+    power: float = 0.0
+    static_weight: float = 1.0
+
+
+class VideoModule(pl.LightningModule):
+    """Trains a `VideoSegmenter` whose propagation is a cell; batches are `ClipBatch`.
+
+    Batch norms of the static network keep their statistics; those of the cell train.
+
+    Args:
+        segmenter: trained in place.
+        training: see `VideoTraining`.
+        spec: JSON of the `SegmenterSpec`; travels in checkpoints.
+    """
+
+    def __init__(self, segmenter: VideoSegmenter, training: VideoTraining, spec: str) -> None:
+        super().__init__()
+        self.save_hyperparameters({SPEC: spec})
+        self.segmenter = segmenter
+        self.options = training
+        self.confusion = ConfusionMatrix(len(segmenter.static.classes))
+        self.scores: SegmentationScores | None = None
+        self.train()  # a fit takes modules in the mode that they are in
+
+    def train(self, mode: bool = True) -> "VideoModule":
+        """As in any module; the static network stays in evaluation mode, though its weights train."""
+        super().train(mode)
+        self.segmenter.static.eval()
+        return self
+
+    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
+        """Cross-entropy at full size, summed over the frames after the first, and that of the static network.
+
+        The latter is of the first frame where that is labelled, and of the last one where it is not (CityScapes).
+
+        Raises:
+            NonFiniteError: the loss is NaN or infinite.
+        """
+        key, *later = self.segmenter(batch.frames)
+        loss = torch.stack(
+            [segmentation_loss(state.pred, batch.masks[:, t]) for t, state in enumerate(later, start=1)]
+        ).sum()
+        if self.options.static_weight:
+            first_is_labelled = bool((batch.masks[:, 0] != IGNORE).any())
+            pred = key.pred if first_is_labelled else self.segmenter.key(batch.frames[:, -1]).pred
+            target = batch.masks[:, 0 if first_is_labelled else -1]
+            loss = loss + self.options.static_weight * segmentation_loss(pred, target)
+        if not loss.isfinite():
+            raise NonFiniteError(f"loss {loss.item()} in epoch {self.current_epoch + 1}, batch {batch_idx + 1}")
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=batch.frames.shape[0])
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Starts a new confusion matrix."""
+        self.confusion = ConfusionMatrix(self.confusion.num_classes)
+
+    def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
+        """Counts the frames after the first at the size of their masks."""
+        for t, state in enumerate(self.segmenter(batch.frames)[1:], start=1):
+            masks = batch.masks[:, t]
+            logits = resize(state.pred.float(), (masks.shape[-2], masks.shape[-1]))
+            self.confusion.update(logits.argmax(1), masks)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs mIoU and the score; `scores` keeps all of them."""
+        self.scores = self.confusion.scores()
+        self.log_dict({"val/miou": self.scores.miou, "val/score": self.scores.score})
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Adam and SGD side by side, poly per step."""
+        o = self.options
+        optimizer = JointOptimizer(
+            torch.optim.Adam(self.segmenter.propagation.parameters(), o.cell_lr, weight_decay=o.weight_decay),
+            torch.optim.SGD(
+                (p for name, p in self.segmenter.static.named_parameters() if not name.startswith(_UNREAD)),
+                o.static_lr,
+                o.momentum,
+                weight_decay=o.weight_decay,
+            ),
+        )
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, poly(steps, o.power))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+_UNREAD = "decoder.adapters.0."  # of the tap at 1/4, which no block of arch2 reads

@@ -1,0 +1,124 @@
+"""The two stages of section 4.2: the cell alone on cached features, then the whole network on frames.
+
+Each stage writes a Lightning checkpoint after every epoch and goes on from it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+
+from vseg_nas.data.feature_cache import StaticFeatures
+from vseg_nas.errors import ConfigError, NonFiniteError
+from vseg_nas.metrics import SegmentationScores
+from vseg_nas.training.cell_module import CellModule
+from vseg_nas.training.features import FeatureBatches
+from vseg_nas.training.fitting import EpochProgress, Progress, fit, quiet_trainer
+from vseg_nas.training.video_module import VideoModule
+
+
+class _Shuffling(Callback):
+    """Keeps the state of the generator that shuffles cached features, so that a resumed fit sees the same batches."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator = generator
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.generator.set_state(state_dict["generator"])
+
+
+class _Loss(Callback):
+    """Logs the mean loss of an epoch, which a candidate's module leaves out."""
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: StaticFeatures, batch_idx: int
+    ) -> None:
+        pl_module.log("train/loss", outputs["loss"], on_step=False, on_epoch=True, batch_size=batch.clips)
+
+
+def train_cell_alone(
+    module: CellModule, features: StaticFeatures, seed: int, checkpoint: Path, report: Progress, **trainer_options: Any
+) -> None:
+    """The first stage; the static network is where the features come from and does not change.
+
+    Args:
+        module: trained in place.
+        features: of the training clips.
+        seed: of the order of clips.
+        checkpoint: written after every epoch; the fit goes on from it if it is there.
+        report: called after every epoch.
+        **trainer_options: accelerator, precision.
+
+    Raises:
+        ConfigError: the training diverged.
+    """
+    options = module.options
+    shuffling = _Shuffling(torch.Generator().manual_seed(seed))
+    batches = FeatureBatches(features, options.batch_size, shuffling.generator)
+    callbacks = [shuffling, _Loss(), _keep_last(checkpoint), EpochProgress(report)]
+    trainer = quiet_trainer(
+        checkpoint.parent, options.epochs, callbacks, gradient_clip_val=options.gradient_clip, **trainer_options
+    )
+    try:
+        fit(trainer, module, checkpoint if checkpoint.is_file() else None, train_dataloaders=batches)
+    except NonFiniteError as error:
+        raise ConfigError(f"phase.train.cell: {error}, expected finite; lower lr") from error
+
+
+def train_end_to_end(
+    module: VideoModule,
+    data: pl.LightningDataModule,
+    epochs: int,
+    val_every: int,
+    gradient_clip: float,
+    checkpoint: Path,
+    report: Progress,
+    **trainer_options: Any,
+) -> SegmentationScores:
+    """The second stage: all weights.
+
+    Args:
+        module: trained in place.
+        data: clips.
+        epochs: over the training clips.
+        val_every: epochs between validations; the last epoch is always validated.
+        gradient_clip: largest norm of the gradient.
+        checkpoint: written after every epoch; the fit goes on from it if it is there.
+        report: called after every epoch.
+        **trainer_options: accelerator, devices, precision.
+
+    Returns:
+        The scores of the frames after the first of the validation clips, at the size of their masks.
+
+    Raises:
+        ConfigError: the training diverged.
+    """
+    trainer = quiet_trainer(
+        checkpoint.parent,
+        epochs,
+        [_keep_last(checkpoint), EpochProgress(report)],
+        check_val_every_n_epoch=val_every,
+        gradient_clip_val=gradient_clip,
+        **trainer_options,
+    )
+    try:
+        fit(trainer, module, checkpoint if checkpoint.is_file() else None, datamodule=data)
+    except NonFiniteError as error:
+        raise ConfigError(f"phase.train.video: {error}, expected finite; lower cell_lr or static_lr") from error
+    trainer.validate(module, datamodule=data, verbose=False)
+    assert module.scores is not None
+    return module.scores
+
+
+def _keep_last(checkpoint: Path) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        dirpath=checkpoint.parent,
+        filename=checkpoint.stem,
+        enable_version_counter=False,
+        save_on_train_epoch_end=True,
+    )

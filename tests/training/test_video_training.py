@@ -1,0 +1,185 @@
+"""Both stages of a final training: what trains and what stays, the loss, and that a resumed fit is the same fit."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vseg_nas.data import ClipBatch, SyntheticStreet, resized, training
+from vseg_nas.data.datamodule import ClipDataModule
+from vseg_nas.errors import ConfigError
+from vseg_nas.models.cell import DynamicCell
+from vseg_nas.models.layers import resize
+from vseg_nas.models.propagation import CellPropagation
+from vseg_nas.models.segmenter_file import SegmenterSpec, load_segmenter
+from vseg_nas.models.static import StaticSegmenter
+from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.space.hand_written import HAND_WRITTEN
+from vseg_nas.training.cell_module import CellModule, CellTraining
+from vseg_nas.training.optimizers import JointOptimizer
+from vseg_nas.training.video_module import VideoModule, VideoTraining
+from vseg_nas.training.video_training import train_cell_alone, train_end_to_end
+
+SIZE = (32, 48)
+OPTIONS: dict[str, Any] = {"accelerator": "cpu", "devices": 1}
+
+
+def source(clips: int = 5) -> SyntheticStreet:
+    return SyntheticStreet(clips, 3, SIZE)
+
+
+def segmenter(seed: int = 0) -> VideoSegmenter:
+    torch.manual_seed(seed)
+    static = StaticSegmenter(source().classes, auxiliary=False)
+    cell = CellPropagation(DynamicCell(HAND_WRITTEN["local_filters"]), nn.Conv2d(64, len(static.classes), 3, padding=1))
+    return VideoSegmenter(static, cell)
+
+
+def video_module(**options: float) -> VideoModule:
+    return VideoModule(segmenter(), VideoTraining(4e-3, 5e-4, **options), "{}")
+
+
+def data() -> ClipDataModule:
+    return ClipDataModule(source(), source(2), training(SIZE), resized(), batch_size=2, seed=7)
+
+
+def batch() -> ClipBatch:
+    clips = [resized()(source()[index]) for index in range(2)]
+    return ClipBatch(torch.stack([c.frames for c in clips]), torch.stack([c.masks for c in clips]), [])
+
+
+def cross_entropy(pred: Tensor, masks: Tensor) -> Tensor:
+    logits = resize(pred, SIZE).permute(0, 2, 3, 1).flatten(0, 2)
+    labelled = masks.flatten() != 255
+    logits, truth = logits[labelled], masks.flatten()[labelled]
+    return -logits.log_softmax(1)[torch.arange(len(truth)), truth].mean()
+
+
+def test_loss_is_the_sum_over_later_frames_and_the_static_networks_own() -> None:
+    module, clips = video_module(static_weight=0.5).eval(), batch()
+    with torch.no_grad():
+        states = module.segmenter(clips.frames)
+        parts = [cross_entropy(state.pred, clips.masks[:, t]) for t, state in enumerate(states)]
+        module.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
+        loss = module.training_step(clips, 0)
+        torch.testing.assert_close(loss, 0.5 * parts[0] + parts[1] + parts[2])
+        unlabelled = clips._replace(masks=clips.masks.clone())
+        unlabelled.masks[:, 0] = 255
+        last = cross_entropy(module.segmenter.key(clips.frames[:, 2]).pred, clips.masks[:, 2])
+        torch.testing.assert_close(module.training_step(unlabelled, 0), 0.5 * last + parts[1] + parts[2])
+
+
+def test_everything_trains_except_statistics_of_the_static_network(tmp_path: Path) -> None:
+    module = video_module()
+    before = {name: value.clone() for name, value in module.segmenter.state_dict().items()}
+    train_end_to_end(module, data(), 1, 1, 3.0, tmp_path / "last.ckpt", lambda *_: None, **OPTIONS)
+    after = module.segmenter.state_dict()
+    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    assert not {name for name in changed if name.startswith("static.") and name.endswith(statistics)}
+    assert not {name for name in changed if name.startswith("static.decoder.adapters.0.")}  # nothing reads them
+    assert {name for name in before if name.startswith("propagation.") and name.endswith(statistics)} <= changed
+    for part in ("static.encoder.stages.0.", "static.encoder.stages.3.", "static.decoder.blocks.", "propagation.cell."):
+        convolutions = {name for name, value in before.items() if name.startswith(part) and value.ndim == 4}
+        assert convolutions & changed, part
+
+
+@pytest.mark.parametrize("stop_after", [1, 3])
+def test_a_resumed_end_to_end_fit_is_the_uninterrupted_one(tmp_path: Path, stop_after: int) -> None:
+    def run(folder: Path, epochs_of_first: int | None) -> dict[str, Tensor]:
+        folder.mkdir()
+        stages = [4] if epochs_of_first is None else [epochs_of_first, 4]
+        for epochs in stages:
+            module = video_module(power=0.0)
+            train_end_to_end(module, data(), epochs, 5, 3.0, folder / "last.ckpt", lambda *_: None, **OPTIONS)
+        return module.segmenter.state_dict()
+
+    whole, resumed = run(tmp_path / "whole", None), run(tmp_path / "resumed", stop_after)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert not torch.equal(
+        whole["propagation.classifier.weight"], segmenter().state_dict()["propagation.classifier.weight"]
+    )
+
+
+def test_a_resumed_cell_stage_is_the_uninterrupted_one(tmp_path: Path, make_features: Any) -> None:
+    features = make_features(clips=5, size=SIZE)
+
+    def run(folder: Path, *stages: int) -> dict[str, Tensor]:
+        folder.mkdir()
+        for epochs in stages:
+            torch.manual_seed(1)
+            cell = DynamicCell(HAND_WRITTEN["local_filters"])
+            module = CellModule(cell, nn.Conv2d(64, 4, 3, padding=1), CellTraining(epochs, 2))
+            train_cell_alone(module, features, 9, folder / "cell.ckpt", lambda *_: None, **OPTIONS)
+        return cell.state_dict()
+
+    whole, resumed = run(tmp_path / "whole", 4), run(tmp_path / "resumed", 2, 4)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_checkpoint_of_the_fit_loads_as_a_network(tmp_path: Path) -> None:
+    clips = source()
+    spec = SegmenterSpec(
+        "mine",
+        0,
+        clips.classes,
+        clips.palette,
+        HAND_WRITTEN["local_filters"],
+        "previous",
+        False,
+        (0.5,) * 3,
+        (0.2,) * 3,
+    )
+    module = VideoModule(segmenter(), VideoTraining(4e-3, 5e-4), json.dumps(spec.to_dict()))
+    train_end_to_end(module, data(), 1, 1, 3.0, tmp_path / "last.ckpt", lambda *_: None, **OPTIONS)
+    loaded, found = load_segmenter(tmp_path / "last.ckpt")
+    assert found == spec
+    state = module.segmenter.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in loaded.state_dict().items())
+
+
+def test_divergence_is_one_line(tmp_path: Path, make_features: Any) -> None:
+    features = make_features(clips=2, size=SIZE)
+    features.layer2[0, 0, 0, 0, 0] = float("nan")
+    module = CellModule(DynamicCell(HAND_WRITTEN["local_filters"]), nn.Conv2d(64, 4, 3, padding=1), CellTraining(1, 2))
+    with pytest.raises(ConfigError, match=r"phase.train.cell: loss nan in epoch 1, batch 1, expected finite; lower lr"):
+        train_cell_alone(module, features, 0, tmp_path / "cell.ckpt", lambda *_: None, **OPTIONS)
+
+
+def test_joint_optimizer_steps_and_restores_both() -> None:
+    def make() -> tuple[list[nn.Parameter], JointOptimizer]:
+        weights = [nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))]
+        return weights, JointOptimizer(torch.optim.Adam(weights[:1], 0.1), torch.optim.SGD(weights[1:], 0.1, 0.9))
+
+    def steps(weights: list[nn.Parameter], optimizer: JointOptimizer, count: int) -> None:
+        for _ in range(count):
+            for weight in weights:
+                weight.grad = weight.detach().clone()
+            optimizer.step()
+
+    weights, optimizer = make()
+    steps(weights, optimizer, 4)
+    alone = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    for weight, single in (
+        (alone[0], torch.optim.Adam(alone[:1], 0.1)),
+        (alone[1], torch.optim.SGD(alone[1:], 0.1, 0.9)),
+    ):
+        for _ in range(4):
+            weight.grad = weight.detach().clone()
+            single.step()
+    assert all(torch.equal(a, b) for a, b in zip(weights, alone, strict=True))
+
+    first, second = make(), make()
+    steps(*first, 2)
+    second[1].load_state_dict(first[1].state_dict())
+    for a, b in zip(second[0], first[0], strict=True):
+        a.data.copy_(b.data)
+    steps(*second, 2)
+    assert all(torch.equal(a, b) for a, b in zip(second[0], weights, strict=True))
+    second[1].param_groups[1]["lr"] = 0.0  # as a schedule does it
+    kept = second[0][1].clone()
+    steps(*second, 1)
+    assert torch.equal(kept, second[0][1])
