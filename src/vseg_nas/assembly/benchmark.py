@@ -1,0 +1,135 @@
+"""The rows of a latency measurement: arch2, and networks with a cell, from files or with random weights."""
+
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vseg_nas.assembly.cells import resolve_cell
+from vseg_nas.assembly.static import device_of, trainer_options
+from vseg_nas.data.cityscapes import CLASSES
+from vseg_nas.errors import DataError
+from vseg_nas.evaluation.frame_macs import frame_macs
+from vseg_nas.evaluation.latency import Latency, Quartiles, measure, random_frames
+from vseg_nas.evaluation.memory import peak_memory
+from vseg_nas.evaluation.protocols import Tick
+from vseg_nas.models.complexity import count_parameters
+from vseg_nas.models.propagation import CopyPrevious
+from vseg_nas.models.segmenter_file import SegmenterSpec, load_segmenter
+from vseg_nas.models.static import StaticSegmenter
+from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
+from vseg_nas.schema import BenchmarkConfig, GpuConfig
+
+STATIC = "arch2"
+LENGTHS = (2, 5, 10)
+"""Frames from one key frame to the next that averages are given for; Table 5 does not say its own."""
+
+_SEED = 0  # of random weights, which take no less time than trained ones
+_AUTOCAST = {"bf16-mixed": ("bf16 autocast", torch.bfloat16), "16-mixed": ("fp16 autocast", torch.float16)}
+
+
+@dataclass(frozen=True)
+class Network:
+    """One row.
+
+    Attributes:
+        name: for tables.
+        segmenter: ready for evaluation; arch2 has key frames alone.
+        expression: of the cell.
+    """
+
+    name: str
+    segmenter: VideoSegmenter
+    expression: str = ""
+
+
+class Benchmark:
+    """Measures networks on frames of one size.
+
+    Args:
+        config: of the command.
+
+    Raises:
+        ConfigError: the device or the cell is not there.
+        DataError: a checkpoint cannot be used, or has another number of classes than the rest.
+    """
+
+    def __init__(self, config: BenchmarkConfig) -> None:
+        trainer_options(config.gpu)
+        self._config = config
+        self.device = device_of(config.gpu)
+        self.precision, self._autocast = _precision(config.gpu, self.device)
+        found = [(path, *load_segmenter(Path(path))) for path in config.checkpoint or ()]
+        self.classes = config.classes or (len(found[0][2].classes) if found else len(CLASSES))
+        for path, _, spec in found:
+            if len(spec.classes) != self.classes:
+                whose = "classes" if config.classes else found[0][0]
+                raise DataError(f"{path}: trained for {len(spec.classes)} classes, expected {self.classes} as {whose}")
+        self.networks = [
+            _arch2(self.classes),
+            *(Network(spec.group, segmenter, spec.genotype.expression()) for _, segmenter, spec in found),
+        ]
+        if config.cell is not None:
+            self.networks.append(_with_cell(config.cell, self.classes, config.flow))
+
+    @property
+    def ticks_per_network(self) -> int:
+        """How often `row` ticks."""
+        return self._config.warmup + self._config.repeats
+
+    def row(self, network: Network, tick: Tick) -> dict[str, Any]:
+        """Everything measured of one network, as plain data for JSON; only that network is on the device meanwhile."""
+        height, width = self._config.size
+        segmenter, size = network.segmenter.to(self.device), (height, width)
+        frames = random_frames(size, self.device)
+        with self._autocast:  # one for all frames, so that weights are converted once
+            latency = measure(segmenter, frames, self._config.repeats, self._config.warmup, tick)
+            peak_mib = peak_memory(segmenter, frames)
+        segmenter.cpu()
+        macs_static, macs_dynamic = frame_macs(segmenter, size)
+        return {
+            "name": network.name,
+            "expression": network.expression,
+            "parameters": count_parameters(segmenter),
+            "macs_static": macs_static,
+            "macs_dynamic": macs_dynamic,
+            **_plain_times(latency),
+            "peak_mib": peak_mib,
+        }
+
+
+def _arch2(classes: int) -> Network:
+    with torch.random.fork_rng():
+        torch.manual_seed(_SEED)
+        static = StaticSegmenter(tuple(map(str, range(classes))), auxiliary=False)
+    return Network(STATIC, VideoSegmenter(static, CopyPrevious(), key_every=1).eval())
+
+
+def _with_cell(cell: str, classes: int, flow: bool) -> Network:
+    names, palette = tuple(map(str, range(classes))), ((0, 0, 0),) * classes
+    genotype, name = resolve_cell(cell), Path(cell).name[:100]
+    spec = SegmenterSpec(name, _SEED, names, palette, genotype, "previous", flow, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    with torch.random.fork_rng():
+        torch.manual_seed(_SEED)
+        return Network(spec.group, spec.build().eval(), genotype.expression())
+
+
+def _precision(config: GpuConfig, device: torch.device) -> tuple[str, AbstractContextManager[Any]]:
+    """In words and as a context; the CPU always computes in float32."""
+    if device.type == "cuda" and config.precision in _AUTOCAST:
+        words, dtype = _AUTOCAST[config.precision]
+        return words, torch.autocast("cuda", dtype)
+    shortened = device.type == "cuda" and torch.backends.cudnn.allow_tf32
+    return "fp32, convolutions in TF32" if shortened else "fp32", torch.autocast(device.type, enabled=False)
+
+
+def _plain_times(latency: Latency) -> dict[str, Any]:
+    static = asdict(Quartiles.of(latency.static))
+    if latency.dynamic is None:
+        return {"static_ms": static, "dynamic_ms": None, "average_ms": None}
+    averages = {str(frames): asdict(Quartiles.of(latency.average(frames))) for frames in LENGTHS}
+    dynamic = asdict(Quartiles.of(latency.dynamic))
+    return {"static_ms": static, "dynamic_ms": dynamic, "average_ms": averages | {"unlimited": dynamic}}

@@ -1,0 +1,73 @@
+"""Times networks (Table 5): ``python -m vseg_nas.benchmark checkpoint=FILE`` or ``cell=...``, ``size=[1024,2048]``."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from vseg_nas.assembly.cells import resolve_cell
+from vseg_nas.config import command
+from vseg_nas.errors import ConfigError, DataError
+from vseg_nas.schema import BenchmarkConfig
+
+RESULT = "benchmark.json"
+
+
+def _preflight(config: BenchmarkConfig) -> None:
+    for path in config.checkpoint or ():
+        if not Path(path).is_file():
+            raise DataError(f"checkpoint: found no file {path}, expected one that `train` wrote")
+    if config.cell is not None:
+        resolve_cell(config.cell)
+    elif config.flow:
+        raise ConfigError("flow: found true without cell=, expected a cell to warp for; a checkpoint has its own")
+
+
+@command("benchmark", BenchmarkConfig, _preflight)
+def main(config: BenchmarkConfig, run_dir: Path) -> None:
+    """Times arch2, every checkpoint and the cell, and writes ``benchmark.json``."""
+    from rich.console import Console
+
+    from vseg_nas.assembly.benchmark import Benchmark
+    from vseg_nas.machine import describe
+    from vseg_nas.reporting.benchmark_results import read_benchmark
+    from vseg_nas.reporting.benchmark_table import benchmark_table
+    from vseg_nas.reporting.progress import steps
+
+    console, benchmark = Console(), Benchmark(config)
+    height, width = config.size
+    device = describe(benchmark.device)
+    console.print(f"Frames of {height} x {width} pixels, one at a time, on {device}, {benchmark.precision};")
+    console.print(f"median (quartiles) of {config.repeats} repeats after {config.warmup} of warm-up.")
+    rows = []
+    for network in benchmark.networks:
+        with steps(network.name, benchmark.ticks_per_network, console) as tick:
+            rows.append(benchmark.row(network, tick))
+    result = {
+        "format": "vseg_nas.benchmark/1",
+        "device": device,
+        "precision": benchmark.precision,
+        "size": [height, width],
+        "classes": benchmark.classes,
+        "repeats": config.repeats,
+        "command": shlex.join(["python", "-m", "vseg_nas.benchmark", *sys.argv[1:]]),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "rows": rows,
+    }
+    _write(run_dir / RESULT, json.dumps(result, indent=1, allow_nan=False))
+    console.print(benchmark_table(read_benchmark(run_dir / RESULT).rows))
+    console.print(f"written: {run_dir / RESULT}", soft_wrap=True)
+
+
+def _write(path: Path, text: str) -> None:
+    from vseg_nas.reporting.files import replacing
+
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

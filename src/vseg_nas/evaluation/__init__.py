@@ -1,0 +1,1 @@
+"""How good, how steady and how fast a video network is."""

@@ -1,0 +1,278 @@
+"""Two ways to score a video network: pairs of frames, as in the paper, and whole runs with a key frame every K.
+
+Legend: T frames, K frames from one key frame to the next, H, W.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from vseg_nas.data import Clip, ClipSource, ClipTransform
+from vseg_nas.errors import DataError
+from vseg_nas.flow import dis_flow, resize_flow
+from vseg_nas.metrics import (
+    ConfusionMatrix,
+    ConsistencyResult,
+    SegmentationScores,
+    TemporalConsistency,
+    VideoConsistency,
+    scores_from_confusion,
+    tc_refusal,
+    vc_refusal,
+)
+from vseg_nas.metrics.consistency import Form
+from vseg_nas.models.video import VideoSegmenter
+
+Tick = Callable[[], None]
+"""Called after every clip."""
+
+FORMS: tuple[Form, ...] = ("correct", "reference")
+VC_WINDOWS = (8, 16)
+FLOW = "DIS (OpenCV)"
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """Of the pair protocol.
+
+    Attributes:
+        scores: over all second frames together.
+        confusion: (K, K) pixels, rows are truth, columns are labels.
+        miou_per_frame: of each second frame alone, NaN where it has no labelled pixel.
+    """
+
+    scores: SegmentationScores
+    confusion: Tensor
+    miou_per_frame: tuple[float, ...]
+
+
+@torch.inference_mode()
+def score_pairs(
+    segmenter: VideoSegmenter, source: ClipSource, transform: ClipTransform, device: torch.device, tick: Tick
+) -> PairScores:
+    """The pair protocol: frame t-1 is a key frame, frame t is labelled from it and scored.
+
+    Args:
+        segmenter: in evaluation mode, on ``device``.
+        source: clips of T = 2.
+        transform: gives frames at any size and masks at the size that they are scored at.
+        device: where to compute.
+        tick: see `Tick`.
+    """
+    classes = len(source.classes)
+    total, each = ConfusionMatrix(classes), []
+    for index in range(len(source)):
+        clip = transform(source[index])
+        one = ConfusionMatrix(classes)
+        one.update(label_pair(segmenter, clip, device), clip.masks[1].to(device))
+        each.append(scores_from_confusion(one.counts).miou if one.counts.sum() else float("nan"))
+        total.counts = total.counts + one.counts.cpu()
+        tick()
+    return PairScores(total.scores(), total.counts, tuple(each))
+
+
+def label_pair(segmenter: VideoSegmenter, clip: Clip, device: torch.device) -> Tensor:
+    """Labels (H, W) of the second frame of a pair, at the size of its mask."""
+    height, width = clip.masks.shape[-2:]
+    segmenter.reset()
+    segmenter.step(clip.frames[0].to(device), key=True)
+    return segmenter.step(clip.frames[1].to(device), size=(height, width))
+
+
+@dataclass(frozen=True)
+class DistanceScore:
+    """mIoU of the frames that are ``distance`` or a little more frames away from their key frame.
+
+    Distances over 8 are put together: 9 stands for 9 to 16, 17 for 17 to 32 and so on.
+    """
+
+    distance: int
+    frames: int
+    miou: float
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """One metric of temporal consistency in both forms, or why there is none.
+
+    Attributes:
+        correct: as we define it.
+        reference: as the published script computes it.
+        windows: that ``correct`` covers.
+        flow: where optical flow came from, if any was used.
+        refused: one line; the numbers are then None.
+    """
+
+    correct: float | None = None
+    reference: float | None = None
+    windows: int = 0
+    flow: str | None = None
+    refused: str | None = None
+
+
+@dataclass(frozen=True)
+class RollingScores:
+    """Of whole runs.
+
+    Attributes:
+        scores: over all labelled frames, key frames included.
+        by_distance: by distance from the key frame.
+        consistency: by name: vc8, vc16, tc.
+    """
+
+    scores: SegmentationScores
+    by_distance: tuple[DistanceScore, ...]
+    consistency: dict[str, Consistency]
+
+    @property
+    def average(self) -> float:
+        """Mean over distances of their mIoU: every distance counts the same."""
+        return sum(entry.miou for entry in self.by_distance) / len(self.by_distance)
+
+    @property
+    def minimum(self) -> float:
+        """The worst distance."""
+        return min(entry.miou for entry in self.by_distance)
+
+
+def runs_of(source: ClipSource) -> list[list[int]]:
+    """Indices of a source of single frames (T = 1), run by run and in order."""
+    runs: dict[str, list[int]] = {}
+    for index in sorted(range(len(source)), key=lambda i: source.frame_ids[i]):
+        runs.setdefault(source.runs[index], []).append(index)
+    return [runs[name] for name in sorted(runs)]
+
+
+def rolling_refusal(source: ClipSource) -> str | None:
+    """Why whole runs cannot be scored, in one line; None if they can."""
+    if max(map(len, runs_of(source))) < 2:
+        return "no two successive frames are labelled"
+    return None
+
+
+def score_runs(
+    segmenter: VideoSegmenter,
+    source: ClipSource,
+    transform: ClipTransform,
+    key_every: int | None,
+    device: torch.device,
+    tick: Tick,
+) -> RollingScores:
+    """The rolling protocol: the first frame of each run, and every K-th after it, is a key frame.
+
+    Args:
+        segmenter: in evaluation mode, on ``device``.
+        source: single frames (T = 1).
+        transform: see `score_pairs`.
+        key_every: K; None: the first frame alone.
+        device: where to compute.
+        tick: see `Tick`.
+
+    Raises:
+        DataError: no two frames of the source follow each other.
+    """
+    if refused := rolling_refusal(source):
+        raise DataError(f"rolling evaluation: {refused}")
+    runs = runs_of(source)
+    starts = {run[0] for run in runs}
+    meter = _Meter(len(source.classes), runs, source.frame_seconds)
+    for index in itertools.chain(*runs):
+        clip = transform(source[index])
+        if index in starts:
+            segmenter.reset()
+            meter.start_run()
+        height, width = clip.masks.shape[-2:]
+        key = segmenter.distance + 1 == key_every
+        labels = segmenter.step(clip.frames[0].to(device), key=key, size=(height, width))
+        meter.update(segmenter.distance, clip.frames, labels.cpu(), clip.masks[0])
+        tick()
+    return meter.result()
+
+
+@dataclass
+class _Meter:
+    """Everything that is measured along runs."""
+
+    classes: int
+    runs: Sequence[Sequence[int]]
+    frame_seconds: float | None
+    _by_distance: dict[int, ConfusionMatrix] = field(default_factory=dict)
+    _frames: dict[int, int] = field(default_factory=dict)
+    _previous: Tensor | None = None
+    _all_labelled: bool = True
+
+    def __post_init__(self) -> None:
+        self._vc = {n: {form: VideoConsistency(n, form) for form in FORMS} for n in VC_WINDOWS}
+        self._tc = {form: TemporalConsistency(self.classes, form) for form in FORMS}
+        self._tc_refused = tc_refusal(self.frame_seconds)
+
+    def start_run(self) -> None:
+        self._previous = None
+        for vc in itertools.chain(*(forms.values() for forms in self._vc.values())):
+            vc.start_run()
+        for tc in self._tc.values():
+            tc.start_run()
+
+    def update(self, distance: int, frame: Tensor, labels: Tensor, truth: Tensor) -> None:
+        bucket = _bucket(distance)
+        matrix = self._by_distance.setdefault(bucket, ConfusionMatrix(self.classes))
+        before = int(matrix.counts.sum())
+        matrix.update(labels, truth)
+        labelled = int(matrix.counts.sum()) > before
+        self._frames[bucket] = self._frames.get(bucket, 0) + labelled
+        self._all_labelled &= labelled
+        for forms in self._vc.values():
+            for vc in forms.values():
+                vc.update(labels, truth)
+        if self._tc_refused is None:
+            flow = None
+            if self._previous is not None:
+                flow = resize_flow(dis_flow(frame, self._previous), labels)[0]
+            for tc in self._tc.values():
+                tc.update(labels, flow)
+        self._previous = frame
+
+    def result(self) -> RollingScores:
+        total = torch.stack([matrix.counts for matrix in self._by_distance.values()]).sum(0)
+        by_distance = tuple(
+            DistanceScore(distance, self._frames[distance], self._by_distance[distance].scores().miou)
+            for distance in sorted(self._by_distance)
+            if self._frames[distance]
+        )
+        return RollingScores(scores_from_confusion(total), by_distance, self._consistency())
+
+    def _consistency(self) -> dict[str, Consistency]:
+        lengths = [len(run) for run in self.runs]
+        found: dict[str, Consistency] = {}
+        for n, forms in self._vc.items():
+            refused = vc_refusal(n, lengths, self._all_labelled)
+            found[f"vc{n}"] = (
+                Consistency(refused=refused) if refused else _both(forms["correct"], forms["reference"], None)
+            )
+        found["tc"] = (
+            Consistency(refused=self._tc_refused)
+            if self._tc_refused
+            else _both(self._tc["correct"], self._tc["reference"], FLOW)
+        )
+        return found
+
+
+class _Metric(Protocol):
+    def result(self) -> ConsistencyResult: ...
+
+
+def _both(correct: _Metric, reference: _Metric, flow: str | None) -> Consistency:
+    try:
+        found, by_script = correct.result(), reference.result()
+    except ValueError as error:
+        return Consistency(refused=str(error))
+    return Consistency(found.value, by_script.value, found.windows, flow)
+
+
+def _bucket(distance: int) -> int:
+    """0..8 as they are, then 9, 17, 33, ...: the first distance of the power of two."""
+    return distance if distance <= 8 else (1 << ((distance - 1).bit_length() - 1)) + 1

@@ -1,0 +1,117 @@
+"""A found cell as a user trains, scores and reports it, on tiny synthetic clips; and its training interrupted."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import vseg_nas.evaluate
+import vseg_nas.report
+import vseg_nas.train
+from vseg_nas.models.segmenter_file import load_segmenter
+from vseg_nas.space.hand_written import HAND_WRITTEN
+
+Start = Callable[..., str]
+
+TINY = [
+    "gpu=cpu",
+    "dataset.size=[48,64]",
+    "dataset.clips=8",
+    "dataset.val_clips=9",
+    "dataset.frames_per_run=11",
+    "phase.pretrain.epochs=1",
+    "phase.pretrain.batch_size=4",
+    "phase.pretrain.transform.crop=[48,64]",
+]
+TRAIN = [
+    *TINY,
+    "logger=none",
+    "phase.train.cell.epochs=2",
+    "phase.train.cell.batch_size=4",
+    "phase.train.cell.transform.crop=[48,64]",
+    "phase.train.video.epochs=2",
+    "phase.train.video.batch_size=4",
+    "phase.train.video.transform.crop=[48,64]",
+]
+
+
+@pytest.fixture
+def start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], after_hydra: None
+) -> Start:
+    """Runs a command in this process and gives what it printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(main: Callable[[], None], *overrides: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["vseg-nas", *overrides])
+        main()
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_train_evaluate_report(start: Start, tmp_path: Path) -> None:
+    trained = start(vseg_nas.train.main, *TRAIN, "cell=local_filters", "name=a", "seed=3")
+    assert "cell alone: epoch 2/2  train/loss" in trained
+    assert "end to end: epoch 2/2" in trained
+    path = tmp_path / "runs/train/synthetic/a/video.safetensors"
+    assert f"evaluate checkpoint={path} " in trained
+    start(vseg_nas.train.main, *TRAIN, "cell=gated_warp", "flow=true", "name=b")
+    start(vseg_nas.train.main, *TRAIN, "cell=local_filters", "past=current", "name=c")
+
+    checkpoints = ",".join(f"runs/train/synthetic/{name}/video.safetensors" for name in "abc")
+    options = [f"checkpoint=[{checkpoints}]", "name=e", "panels=2"]
+    printed = start(vseg_nas.evaluate.main, *TINY, *options)
+    result = json.loads((tmp_path / "runs/evaluate/synthetic/e/evaluate.json").read_text())
+    assert [row["group"] for row in result["rows"]] == [
+        "static per frame",
+        "previous labels copied",
+        "previous labels warped by flow",
+        "local_filters",
+        "gated_warp, warped by flow",
+        "local_filters, current frame for the previous",
+    ]
+    static, copied, _, ours, *_ = result["rows"]
+    assert static["rolling"]["1"] == static["rolling"]["never"] == copied["rolling"]["1"]
+    assert (ours["name"], ours["seed"], ours["expression"]) == ("a", 3, HAND_WRITTEN["local_filters"].expression())
+    assert ours["consistency"]["vc8"]["windows"] == 2  # of 8 frames, in the one run of 9
+    assert 0 <= ours["consistency"]["tc"]["correct"] <= 1
+    assert "refused" in ours["consistency"]["vc16"]
+    assert all(f"{row['group']}: mIoU of pairs {row['pair']['miou']:.4f}" in printed for row in result["rows"])
+    assert {panel["title"] for panel in result["panels"]} == {"confusion", "hardest", "most improved"}
+    for panel in result["panels"]:
+        assert (tmp_path / "runs/evaluate/synthetic/e" / panel["file"]).stat().st_size > 5000
+
+    start(vseg_nas.report.main, "run=runs/evaluate/synthetic/e", "name=r")
+    page = (tmp_path / "runs/report/r/report.html").read_text()
+    assert "gated_warp, warped by flow" in page
+
+
+def test_an_interrupted_training_continues_as_if_nothing_had_happened(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(vseg_nas.train.main, *TRAIN, "cell=local_filters", "name=whole")
+    from vseg_nas.reporting.progress import FitView
+
+    show, stages = FitView.on_epoch, []
+
+    def stop(self: FitView, epoch: int, *args: object) -> None:
+        stages.append(epoch)
+        show(self, epoch, *args)  # type: ignore[arg-type]
+        if len(stages) in (2, 5):  # the second epoch of either stage, before its checkpoint
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(FitView, "on_epoch", stop)
+    with pytest.raises(SystemExit) as end:
+        start(vseg_nas.train.main, *TRAIN, "cell=local_filters", "name=cut")
+    assert end.value.code == 130
+    with pytest.raises(SystemExit) as end:
+        start(vseg_nas.train.main, "resume=runs/train/synthetic/cut")
+    assert end.value.code == 130
+    start(vseg_nas.train.main, "resume=runs/train/synthetic/cut")
+    assert stages == [1, 2, 2, 1, 2, 2]  # an epoch that was saved is not trained again
+    whole, cut = (load_segmenter(tmp_path / f"runs/train/synthetic/{n}/video.safetensors")[0] for n in ("whole", "cut"))
+    assert all(torch.equal(value, cut.state_dict()[name]) for name, value in whole.state_dict().items())
