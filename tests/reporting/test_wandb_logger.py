@@ -11,7 +11,15 @@ from PIL import Image
 from vseg_nas.nas.loop import Budget, SearchListener
 from vseg_nas.nas.trial import Trial
 from vseg_nas.reporting import wandb_logger
-from vseg_nas.reporting.wandb_logger import WandbListener, has_credentials, open_wandb, without_secrets
+from vseg_nas.reporting.wandb_logger import (
+    EvaluationLogger,
+    FitLogger,
+    WandbListener,
+    has_credentials,
+    open_wandb,
+    without_secrets,
+)
+from vseg_nas.space.hand_written import HAND_WRITTEN
 
 MakeTrials = Callable[[int], list[Trial]]
 
@@ -22,6 +30,7 @@ class FakeRun:
     def __init__(self, breaks_at: int | None = None) -> None:
         self.logged: list[dict[str, Any]] = []
         self.metrics: list[tuple[str, str | None]] = []
+        self.summary: dict[str, Any] = {}
         self.finished = 0
         self._breaks_at = breaks_at
 
@@ -87,7 +96,7 @@ def test_a_lost_connection_costs_one_warning(make_trials: MakeTrials, caplog: py
     with caplog.at_level(logging.WARNING):
         drive(WandbListener(run), make_trials(6))
     assert [payload["candidate"] for payload in run.logged] == [0, 1]
-    assert caplog.messages == ["W&B logging ends here, the search goes on: Connection lost"]
+    assert caplog.messages == ["W&B logging ends here, the work goes on: Connection lost"]
 
 
 def test_the_run_is_finished_when_the_search_breaks() -> None:
@@ -189,3 +198,47 @@ def test_an_offline_run_is_on_disk(make_trials: MakeTrials, tmp_path: Path, capf
         assert name in content
     assert len(list(tmp_path.glob("wandb/offline-run-*/files/media/images/report/*.png"))) == 1
     assert capfd.readouterr() == ("", "")  # no adverts between the lines of the live view
+
+
+def test_a_training_is_logged_on_one_axis_a_stage() -> None:
+    run = FakeRun()
+    with FitLogger(run) as logger:
+        logger.on_epoch("cell alone", 1, {"train/loss": 2.0})
+        logger.on_epoch("cell alone", 2, {"train/loss": 1.0})
+        logger.on_epoch("end to end", 1, {"train/loss": 0.5, "val/miou": 0.25})
+        logger.on_end(HAND_WRITTEN["gated_warp"], {"val/miou": 0.25})
+    assert run.metrics == [
+        ("cell alone/epoch", None),
+        ("cell alone/*", "cell alone/epoch"),
+        ("end to end/epoch", None),
+        ("end to end/*", "end to end/epoch"),
+    ]
+    *epochs, drawing = run.logged
+    assert epochs == [
+        {"cell alone/epoch": 1, "cell alone/train/loss": 2.0},
+        {"cell alone/epoch": 2, "cell alone/train/loss": 1.0},
+        {"end to end/epoch": 1, "end to end/train/loss": 0.5, "end to end/val/miou": 0.25},
+    ]
+    assert isinstance(drawing["report/cell"], wandb.Image)
+    assert run.summary == {"val/miou": 0.25}
+    assert run.finished == 1
+
+
+def test_an_evaluation_is_a_table_with_pictures(tmp_path: Path) -> None:
+    run, picture = FakeRun(), tmp_path / "confusion.png"
+    Image.new("RGB", (8, 4), "white").save(picture)
+    scores = {"miou": 0.5, "fwiou": 0.6, "macc": 0.7, "score": 0.59, "iou_per_class": [0.5]}
+    rows: list[dict[str, Any]] = [
+        {"group": "mine", "name": "a", "seed": 1, "parameters": 10, "pair": scores, "rolling": {"5": {"miou": 0.4}}},
+        {"group": "static", "name": "s", "seed": None, "parameters": 9, "pair": scores, "rolling": {}},
+    ]
+    with EvaluationLogger(run) as logger:
+        logger.log(rows, {"confusion": picture})
+    (logged,) = run.logged
+    assert logged["evaluation/rows"].data == [
+        ["mine", "a", 1, 10, 0.5, 0.6, 0.7, 0.59, 0.4],
+        ["static", "s", None, 9, 0.5, 0.6, 0.7, 0.59, None],
+    ]
+    assert isinstance(logged["evaluation/confusion"], wandb.Image)
+    assert run.summary["a/score"] == 0.59
+    assert run.finished == 1

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from vseg_nas.nas.trial import Trial
-from vseg_nas.reporting.files import replacing
 from vseg_nas.reporting.history import (
     Outcome,
     TokenShares,
@@ -22,15 +21,14 @@ from vseg_nas.reporting.history import (
     window_for,
 )
 from vseg_nas.reporting.palette import BLUE, GREEN, GREY, ORANGE, SERIES, VERMILLION, label
+from vseg_nas.reporting.plotting import DASHES, count_candidates, save_figure, style_axes
 from vseg_nas.space.vocabulary import AGGREGATIONS, INPUTS, OPERATIONS
 
-DPI = 150
 DOTS: dict[Outcome, dict[str, Any]] = {
     Outcome.COMPLETE: {"marker": "o", "s": 22, "facecolor": BLUE, "edgecolor": "none", "alpha": 0.55},
     Outcome.STOPPED: {"marker": "v", "s": 26, "facecolor": "none", "edgecolor": ORANGE, "linewidth": 1.2},
     Outcome.REUSED: {"marker": "D", "s": 20, "facecolor": "none", "edgecolor": GREY, "linewidth": 1.0},
 }
-DASHES = ("-", "--", "-.", (0, (1, 1.2)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
 PANELS = (
     ("Operations", "operations", OPERATIONS),
     ("Aggregations", "aggregations", AGGREGATIONS),
@@ -39,15 +37,16 @@ PANELS = (
 
 
 def save_reward_curve(trials: Iterable[Trial], path: Path, title: str | None = None) -> Path:
+    """Writes `draw_reward_curve` to `path`, replaced whole; its suffix picks the format. Returns `path`."""
+    return save_figure(draw_reward_curve(trials, title), path)
+
+
+def draw_reward_curve(trials: Iterable[Trial], title: str | None = None) -> Figure:
     """Draws each candidate's score, the running mean and the best so far; failures are ticks at the bottom.
 
     Args:
         trials: In any order; those that have not ended are left out.
-        path: The file to write, replaced whole; its suffix picks the format.
         title: A line above the picture.
-
-    Returns:
-        `path`.
     """
     history = ended(trials)
     figure = Figure(figsize=(9, 5), layout="constrained")
@@ -70,9 +69,10 @@ def save_reward_curve(trials: Iterable[Trial], path: Path, title: str | None = N
         }
         axes.plot(failed, [0.025] * len(failed), label=f"failed ({len(failed)})", transform=bottom, **style)
     axes.set(xlabel="candidate", ylabel="score on meta-val", title=title)
-    _finish(axes, len(history))
+    style_axes(axes)
+    count_candidates(axes, len(history))
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    return _save(figure, path)
+    return figure
 
 
 def _draw_trends(axes: Any, history: Sequence[Trial]) -> None:
@@ -98,16 +98,17 @@ def _draw_trends(axes: Any, history: Sequence[Trial]) -> None:
 
 
 def save_token_shares(trials: Iterable[Trial], path: Path) -> Path:
+    """Writes `draw_token_shares` to `path`, replaced whole; its suffix picks the format. Returns `path`."""
+    return save_figure(draw_token_shares(trials), path)
+
+
+def draw_token_shares(trials: Iterable[Trial]) -> Figure:
     """Draws how often the strategy chose each operation, aggregation and input, over a moving window.
 
     Failed and reused candidates count: they were chosen like any other. Dotted: cells drawn uniformly.
 
     Args:
         trials: In any order, at least one of them ended; the others are left out.
-        path: The file to write, replaced whole; its suffix picks the format.
-
-    Returns:
-        `path`.
     """
     history = ended(trials)
     window = window_for(len(history))
@@ -120,12 +121,13 @@ def save_token_shares(trials: Iterable[Trial], path: Path) -> Path:
     for axes, (title, field, names) in zip(figure.subplots(1, 3, sharey=True), PANELS, strict=True):
         _draw_shares(axes, ids, shares, uniform, field, names)
         axes.set(title=title, xlabel="candidate")
-        _finish(axes, len(history))
+        style_axes(axes)
+        count_candidates(axes, len(history))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False, handlelength=3.2)
     figure.axes[0].set_ylim(bottom=0.0)
     figure.axes[0].set_ylabel(f"share of the tokens of the last {window} candidates")
-    return _save(figure, path)
+    return figure
 
 
 def _draw_shares(
@@ -142,17 +144,3 @@ def _draw_shares(
     for i, level in enumerate(sorted(set(getattr(uniform, field)))):
         caption = None if i else "drawn uniformly"
         axes.axhline(level, color=GREY, linewidth=0.9, linestyle=":", zorder=1, label=caption)
-
-
-def _finish(axes: Any, candidates: int) -> None:
-    axes.set_xlim(-0.5, max(candidates, 2) - 0.5)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    axes.grid(True, color="#E4E4E4", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    with replacing(path) as partial:
-        figure.savefig(partial, dpi=DPI)
-    return path

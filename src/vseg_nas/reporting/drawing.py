@@ -10,8 +10,8 @@ from matplotlib.patches import FancyBboxPatch, Patch, PathPatch
 from matplotlib.path import Path as Outline
 
 from vseg_nas.reporting.cell_layout import Box, CellLayout, Wire, cell_layout
-from vseg_nas.reporting.files import replacing
 from vseg_nas.reporting.palette import BLUE, GREEN, GREY, ORANGE, PALE, PURPLE
+from vseg_nas.reporting.plotting import save_figure
 from vseg_nas.space import Genotype
 from vseg_nas.space.vocabulary import INPUTS
 
@@ -38,10 +38,12 @@ def save_cell_drawing(genotype: Genotype, path: Path, title: str | None = None) 
     Returns:
         `path`.
     """
-    figure = draw_cell(cell_layout(genotype), genotype.reads, title)
-    with replacing(path) as partial:
-        figure.savefig(partial, dpi=DPI)
-    return path
+    return save_figure(draw_genotype(genotype, title), path, DPI)
+
+
+def draw_genotype(genotype: Genotype, title: str | None = None) -> Figure:
+    """The drawing of a cell as a figure."""
+    return draw_cell(cell_layout(genotype), genotype.reads, title)
 
 
 def draw_cell(layout: CellLayout, reads: Collection[int], title: str | None = None) -> Figure:

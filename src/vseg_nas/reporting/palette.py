@@ -15,6 +15,7 @@ PURPLE = "#AA3377"
 GREY = "#6B6B6B"
 PALE = "#C4C4C4"
 
+DATASETS = {"camvid": "CamVid", "cityscapes": "CityScapes"}
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, SKY, "#000000")  # as many as the largest vocabulary has entries
 
 

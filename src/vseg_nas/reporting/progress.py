@@ -1,7 +1,8 @@
 """Progress of steps outside the search: epochs of a fit, items of a long loop. Plain lines off a terminal."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -43,6 +44,17 @@ def track(iterable: Iterable[Item], description: str, total: int, console: Conso
     _line(console, f"{description}: {total} items")
     yield from iterable
     _line(console, f"{description}: done in {duration(time.monotonic() - started)}")
+
+
+@contextmanager
+def steps(description: str, total: int, console: Console) -> Iterator[Callable[[], None]]:
+    """Yields a function to be called after each of `total` steps; a bar on a terminal, silent elsewhere."""
+    if not console.is_interactive:
+        yield lambda: None
+        return
+    with _progress(console) as progress:
+        task = progress.add_task(description, total=total, values="")
+        yield lambda: progress.advance(task)
 
 
 class FitView:

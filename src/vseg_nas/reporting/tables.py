@@ -5,11 +5,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rich import box
-from rich.table import Table
+from rich.table import Table as TerminalTable
 
 from vseg_nas.nas.trial import Trial
 from vseg_nas.reporting.files import replacing
 from vseg_nas.reporting.history import Scored, best_cells
+from vseg_nas.reporting.rendering import Code, Column, Table, markdown
 from vseg_nas.reporting.units import quantity
 
 HEADINGS = ("rank", "trial", "score", "mIoU", "params", "MACs", "epochs", "cell")
@@ -18,10 +19,12 @@ EVALUATION_FIELDS = ("score", "miou", "fwiou", "macc", "parameters", "macs", "se
 CSV_FIELDS = (*TRIAL_FIELDS, *EVALUATION_FIELDS, "reason", "expression", "genotype")
 
 
-def best_cells_table(trials: Iterable[Trial], k: int) -> Table:
+def best_cells_table(trials: Iterable[Trial], k: int) -> TerminalTable:
     """The `k` best different cells for the terminal: scores are fractions, MACs those of one frame."""
     cells = best_cells(trials, k)
-    table = Table(box=box.SIMPLE_HEAD, title=f"Best {len(cells)} cells", title_justify="left", padding=(0, 1, 0, 0))
+    table = TerminalTable(
+        box=box.SIMPLE_HEAD, title=f"Best {len(cells)} cells", title_justify="left", padding=(0, 1, 0, 0)
+    )
     for heading in HEADINGS[:-1]:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column(HEADINGS[-1], overflow="fold", ratio=1)
@@ -31,12 +34,16 @@ def best_cells_table(trials: Iterable[Trial], k: int) -> Table:
     return table
 
 
+def best_cells_report(trials: Iterable[Trial], k: int, title: str = "") -> Table:
+    """The same table for a report."""
+    rows = [_row(rank, cell) for rank, cell in enumerate(best_cells(trials, k), 1)]
+    columns = (*map(Column, HEADINGS[:-1]), Column(HEADINGS[-1], left=True))
+    return Table(title, columns, (tuple((*numbers, Code(expression)) for *numbers, expression in rows),))
+
+
 def best_cells_markdown(trials: Iterable[Trial], k: int) -> str:
     """The same table in Markdown."""
-    rows = [_row(rank, cell) for rank, cell in enumerate(best_cells(trials, k), 1)]
-    lines = [HEADINGS, ("---:",) * (len(HEADINGS) - 1) + ("---",)]
-    lines += [(*numbers, f"`{expression}`") for *numbers, expression in rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return markdown(best_cells_report(trials, k))
 
 
 def _row(rank: int, cell: Scored) -> tuple[str, ...]:

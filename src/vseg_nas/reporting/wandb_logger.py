@@ -19,6 +19,7 @@ from vseg_nas.reporting.candidate_metrics import candidate_metrics
 from vseg_nas.reporting.history import best_cells, ended, window_for
 from vseg_nas.reporting.summary import REPORTED_CELLS, write_pictures
 from vseg_nas.reporting.tables import EVALUATION_FIELDS, trial_record
+from vseg_nas.space import Genotype
 
 if TYPE_CHECKING:
     from vseg_nas.nas.loop import Budget  # importing it loads torch
@@ -112,12 +113,8 @@ def without_secrets(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: clean(str(key), value) for key, value in config.items()}
 
 
-class WandbListener:
-    """A search listener that logs to a W&B run, and a context manager: leaving it finishes the run.
-
-    Args:
-        run: From `open_wandb`.
-    """
+class _Copy:
+    """A W&B run that ends quietly if something goes wrong with it, and a context manager that finishes it."""
 
     def __init__(self, run: Any) -> None:
         import wandb
@@ -125,24 +122,52 @@ class WandbListener:
         self._run = run
         self._errors = (wandb.errors.Error, OSError)  # a dead wandb process is a ConnectionResetError
         self._open = True
-        self._window = window_for(0)
-        self._history: list[Trial] = []
 
     def __enter__(self) -> Self:
-        """Returns the listener itself."""
+        """Returns the object itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finishes the run, or the next search of this process would log to it."""
+        """Finishes the run, or the next one of this process would log to it."""
         self.finish()
+
+    def finish(self) -> None:
+        """Closes the run; a second call does nothing."""
+        self._attempt(self._run.finish)
+        self._open = False
+
+    def _attempt(self, action: Callable[[], object]) -> None:
+        if not self._open:
+            return
+        try:
+            action()
+        except self._errors as error:
+            self._open = False
+            log.warning("W&B logging ends here, the work goes on: %s", str(error).partition("\n")[0])
+
+    def _axis(self, axis: str, metrics: str) -> None:
+        self._attempt(lambda: self._run.define_metric(axis))
+        self._attempt(lambda: self._run.define_metric(metrics, step_metric=axis))
+
+
+class WandbListener(_Copy):
+    """A search listener that logs to a W&B run, and a context manager: leaving it finishes the run.
+
+    Args:
+        run: From `open_wandb`.
+    """
+
+    def __init__(self, run: Any) -> None:
+        super().__init__(run)
+        self._window = window_for(0)
+        self._history: list[Trial] = []
 
     def on_start(self, trials: Sequence[Trial], budget: "Budget") -> None:
         """Names the axis, and logs what ended before: a continued search is one whole curve."""
         self._window = window_for(budget.trials)
-        self._attempt(lambda: self._run.define_metric("candidate"))
-        self._attempt(lambda: self._run.define_metric("search/*", step_metric="candidate"))
+        self._axis("candidate", "search/*")
         for trial in ended(trials):
             self._log(trial, {})
 
@@ -162,20 +187,6 @@ class WandbListener:
             self._attempt(lambda: self._log_report(trials))
         self.finish()
 
-    def finish(self) -> None:
-        """Closes the run; a second call does nothing."""
-        self._attempt(self._run.finish)
-        self._open = False
-
-    def _attempt(self, action: Callable[[], object]) -> None:
-        if not self._open:
-            return
-        try:
-            action()
-        except self._errors as error:
-            self._open = False
-            log.warning("W&B logging ends here, the search goes on: %s", str(error).partition("\n")[0])
-
     def _log(self, trial: Trial, diagnostics: Mapping[str, float]) -> None:
         self._history.append(trial)
         metrics = candidate_metrics(self._history, self._window)
@@ -192,3 +203,73 @@ class WandbListener:
             pictures = [path for path in write_pictures(trials, Path(folder)) if path.suffix == ".png"]
             images = {f"report/{path.stem}": wandb.Image(str(path)) for path in pictures}
             self._run.log({"report/best_cells": table, **images})
+
+
+class FitLogger(_Copy):
+    """Logs a final training to a W&B run, epoch by epoch, and a context manager: leaving it finishes the run.
+
+    Args:
+        run: From `open_wandb`.
+    """
+
+    def __init__(self, run: Any) -> None:
+        super().__init__(run)
+        self._stages: set[str] = set()
+
+    def on_epoch(self, stage: str, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Logs what an epoch of a stage gave, on an axis of that stage."""
+        axis = f"{stage}/epoch"
+        if stage not in self._stages:
+            self._stages.add(stage)
+            self._axis(axis, f"{stage}/*")
+        payload = {axis: epoch} | {f"{stage}/{name}": value for name, value in metrics.items()}
+        self._attempt(lambda: self._run.log(payload))
+
+    def on_end(self, genotype: Genotype, scores: Mapping[str, float]) -> None:
+        """Logs the final scores and the drawing of the cell, and finishes the run."""
+        self._attempt(lambda: self._run.summary.update(scores))
+        self._attempt(lambda: self._log_drawing(genotype))
+        self.finish()
+
+    def _log_drawing(self, genotype: Genotype) -> None:
+        import wandb
+
+        from vseg_nas.reporting.drawing import save_cell_drawing  # it loads matplotlib
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = save_cell_drawing(genotype, Path(folder) / "cell.png", genotype.key)
+            self._run.log({"report/cell": wandb.Image(str(path))})
+
+
+class EvaluationLogger(_Copy):
+    """Puts a finished evaluation on a W&B run, and a context manager: leaving it finishes the run.
+
+    Args:
+        run: From `open_wandb`.
+    """
+
+    def log(self, rows: Sequence[Mapping[str, Any]], pictures: Mapping[str, Path]) -> None:
+        """Logs one row a method and the pictures.
+
+        Args:
+            rows: those of evaluate.json.
+            pictures: PNG files by title.
+        """
+        self._attempt(lambda: self._log(rows, pictures))
+
+    def _log(self, rows: Sequence[Mapping[str, Any]], pictures: Mapping[str, Path]) -> None:
+        import wandb
+
+        table = wandb.Table(
+            columns=["group", "name", "seed", "parameters", *_SCORES, "rolling mIoU, key frame every 5"]
+        )
+        for row in rows:
+            rolling = row["rolling"].get("5", {}).get("miou")
+            scores = [row["pair"][name] for name in _SCORES]
+            table.add_data(row["group"], row["name"], row["seed"], row["parameters"], *scores, rolling)
+        images = {f"evaluation/{title}": wandb.Image(str(path)) for title, path in pictures.items()}
+        self._run.log({"evaluation/rows": table, **images})
+        self._run.summary.update({f"{row['name']}/{name}": row["pair"][name] for row in rows for name in _SCORES})
+
+
+_SCORES = ("miou", "fwiou", "macc", "score")

@@ -1,0 +1,29 @@
+"""Pictures, tables and a page from runs: ``python -m vseg_nas.report run=DIR`` or ``run=[DIR,DIR]``."""
+
+from pathlib import Path
+
+from vseg_nas.config import command
+from vseg_nas.errors import RunError
+from vseg_nas.schema import ReportConfig
+
+
+def _preflight(config: ReportConfig) -> None:
+    for run in config.run:
+        if not Path(run).is_dir():
+            raise RunError(f"run: found no directory {run}, expected one of search, evaluate or benchmark")
+
+
+@command("report", ReportConfig, _preflight)
+def main(config: ReportConfig, run_dir: Path) -> None:
+    """Writes ``report.html`` and the single files beside it."""
+    from rich.console import Console
+
+    from vseg_nas.reporting.report import build_report
+
+    console = Console()
+    for path in build_report([Path(run) for run in config.run], run_dir):
+        console.print(str(path), soft_wrap=True, markup=False, highlight=False)
+
+
+if __name__ == "__main__":
+    main()

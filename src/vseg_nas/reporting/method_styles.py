@@ -1,0 +1,31 @@
+"""How each method of an evaluation is drawn, the same in all figures."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from vseg_nas.reporting.methods import Method
+from vseg_nas.reporting.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
+
+COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, SKY, ORANGE)
+MARKERS = ("s", "D", "^", "v", "P", "X", "*", "h")
+DASHES: tuple[Any, ...] = ("--", (0, (1, 1.2)), "-.")
+
+
+class Style(NamedTuple):
+    """Colour, dashes and marker."""
+
+    colour: str
+    dash: Any
+    marker: str
+
+
+def method_styles(found: Sequence[Method]) -> dict[str, Style]:
+    """By label: the static network is black, what has no cell is grey and dashed, cells are coloured and solid."""
+    cells = [method.label for method in found if method.has_cell]
+    others = [method.label for method in found if not method.has_cell and not method.is_static]
+    styles = {method.label: Style("#000000", "-", "o") for method in found if method.is_static}
+    for i, name in enumerate(others):
+        styles[name] = Style(GREY, DASHES[i % len(DASHES)], MARKERS[-1 - i % len(MARKERS)])
+    for i, name in enumerate(cells):
+        styles[name] = Style(COLOURS[i % len(COLOURS)], "-", MARKERS[i % len(MARKERS)])
+    return styles

@@ -1,0 +1,92 @@
+"""A report over any number of runs: every figure and table in files of their own, and one page with them all."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from vseg_nas.reporting.evaluation_section import evaluation_sections
+from vseg_nas.reporting.files import replacing
+from vseg_nas.reporting.history import best_cells, ended
+from vseg_nas.reporting.methods import frame_size, measured_on
+from vseg_nas.reporting.page import Section, page_html
+from vseg_nas.reporting.palette import DATASETS
+from vseg_nas.reporting.rendering import Column, Row, Table
+from vseg_nas.reporting.report_folder import ReportFolder
+from vseg_nas.reporting.runs import Runs, SearchRun, open_runs
+from vseg_nas.reporting.runtime_table import runtime_table
+from vseg_nas.reporting.search_section import reward_section, search_section
+from vseg_nas.reporting.units import duration
+
+PAGE = "report.html"
+INTRODUCTION = (
+    "Tables 3 to 5 and Figures 3 to 7 have the numbers they have in the paper. Scores are fractions where they come "
+    "from searches, otherwise percent. This page was made by:"
+)
+
+
+def build_report(runs: Sequence[Path], out: Path) -> list[Path]:
+    """Reads runs of all kinds and writes what they allow: figures, tables and the page.
+
+    Args:
+        runs: run directories: searches, evaluations, latency measurements, in any mixture.
+        out: folder of the report, made if need be; each file is replaced whole.
+
+    Returns:
+        The files written, the page first.
+
+    Raises:
+        RunError: a directory holds no run, or a damaged search.
+        DataError: a damaged evaluation or latency measurement.
+    """
+    found = open_runs(runs)
+    folder = ReportFolder(out)
+    sections = [_overview(found, folder), *reward_section(found.searches, folder)]
+    evaluated = {row.expression for run in found.evaluations for row in run.results.rows if row.expression}
+    sections += evaluation_sections(found.evaluations, found.benchmarks, folder)
+    if found.benchmarks:
+        commands = [run.results.command for run in found.benchmarks]
+        table = runtime_table(found.benchmarks)
+        sections.append(Section("Size and time", (folder.table("table-5-runtime", table, commands),)))
+    for run in found.searches:
+        sections += search_section(run, folder, evaluated)
+    names = dict.fromkeys(
+        [run.name for run in found.searches]
+        + [run.name for run in found.evaluations]
+        + [run.name for run in found.benchmarks]
+    )
+    command = shlex.join(["python", "-m", "vseg_nas.report", f"run=[{','.join(map(str, runs))}]"])
+    page = out / PAGE
+    with replacing(page) as partial:
+        title = f"vseg_nas report: {', '.join(names)}"
+        partial.write_text(page_html(title, INTRODUCTION, command, sections), encoding="utf-8")
+    return [page, *folder.written]
+
+
+def _overview(found: Runs, folder: ReportFolder) -> Section:
+    columns = ("run", "kind", "data", "what it holds", "machine", "date")
+    rows: list[Row] = [_search_row(run) for run in found.searches]
+    for run in found.evaluations:
+        results = run.results
+        where = measured_on(results.dataset, results.split, results.size)
+        content = f"{len(results.rows)} rows, {duration(results.seconds)}"
+        rows.append((run.name, "evaluation", where, content, results.machine, results.date))
+    for timed in found.benchmarks:
+        measured = timed.results
+        content = f"{len(measured.rows)} rows, {measured.repeats} repeats"
+        size = frame_size(measured.size)
+        rows.append((timed.name, "latency", size, content, measured.device, measured.date))
+    table = Table("Runs of this report", tuple(Column(c, left=True) for c in columns), (tuple(rows),))
+    commands = [run.command for run in found.searches]
+    commands += [run.results.command for run in found.evaluations]
+    commands += [run.results.command for run in found.benchmarks]
+    return Section("Runs", (folder.table("runs", table, commands),))
+
+
+def _search_row(run: SearchRun) -> Row:
+    dataset = str(run.config["dataset.name"])
+    content = f"{run.config['strategy.name']}, seed {run.config.get('seed', '-')}: {len(ended(run.trials))} candidates"
+    for best in best_cells(run.trials, 1):
+        content += f", best score {best.evaluation.score:.4f}"
+    seconds = sum(trial.evaluation.seconds for trial in run.trials if trial.evaluation is not None)
+    content += f", {duration(seconds)} of training"
+    return (run.name, "search", DATASETS.get(dataset, dataset), content, None, None)

@@ -1,0 +1,59 @@
+"""Where the files of a report go."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from vseg_nas.reporting.files import replacing
+from vseg_nas.reporting.page import TableBlock, slug
+from vseg_nas.reporting.plotting import save_png_and_svg
+from vseg_nas.reporting.rendering import Table, write_table
+
+
+class ReportFolder:
+    """Hands out names, no two of them the same, and remembers what was written.
+
+    Args:
+        path: made with the first file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.written: list[Path] = []
+        self._taken: set[str] = set()
+
+    def save(self, name: str, write: Callable[[Path], list[Path]]) -> tuple[Path, ...]:
+        """Calls `write` with a path less its suffix.
+
+        Returns:
+            The files written.
+        """
+        wanted = slug(name)
+        number, stem = 1, wanted
+        while stem in self._taken:
+            number += 1
+            stem = f"{wanted}-{number}"
+        self._taken.add(stem)
+        files = write(self.path / stem)
+        self.written += files
+        return tuple(files)
+
+    def table(self, name: str, table: Table, commands: Sequence[str]) -> TableBlock:
+        """Writes a table in all its formats."""
+        return TableBlock(table, self.save(name, lambda stem: write_table(table, stem)), tuple(commands))
+
+    def figure(self, name: str, figure: Figure) -> tuple[Path, ...]:
+        """Writes a figure as PNG and as SVG."""
+        return self.save(name, lambda stem: save_png_and_svg(figure, stem))
+
+    def copy(self, name: str, suffix: str, content: bytes) -> tuple[Path, ...]:
+        """Writes a file as it is."""
+
+        def write(stem: Path) -> list[Path]:
+            path = stem.with_name(stem.name + suffix)
+            with replacing(path) as partial:
+                partial.write_bytes(content)
+            return [path]
+
+        return self.save(name, write)

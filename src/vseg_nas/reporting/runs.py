@@ -1,0 +1,155 @@
+"""The run directories that a report is made of: searches, evaluations, latency measurements."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from vseg_nas.errors import RunError
+from vseg_nas.nas.store import STORE, TrialStore
+from vseg_nas.nas.trial import Trial
+from vseg_nas.reporting.benchmark_results import BENCHMARK_FILE, BenchmarkResults, read_benchmark
+from vseg_nas.reporting.evaluation_results import EVALUATION_FILE, EvaluationResults, read_evaluation
+
+MAX_CONFIG_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class SearchRun:
+    """A search.
+
+    Attributes:
+        name: short, different for all runs of a report.
+        path: its directory.
+        config: its configuration, by dotted keys.
+        command: that started it.
+        trials: by id, ended or not.
+    """
+
+    name: str
+    path: Path
+    config: dict[str, object]
+    command: str
+    trials: tuple[Trial, ...]
+
+
+@dataclass(frozen=True)
+class EvaluationRun:
+    """An evaluation on labelled frames; the attributes are those of `SearchRun`."""
+
+    name: str
+    path: Path
+    results: EvaluationResults
+
+
+@dataclass(frozen=True)
+class BenchmarkRun:
+    """A latency measurement; the attributes are those of `SearchRun`."""
+
+    name: str
+    path: Path
+    results: BenchmarkResults
+
+
+@dataclass(frozen=True)
+class Runs:
+    """All runs of a report, by kind, in the order given."""
+
+    searches: tuple[SearchRun, ...]
+    evaluations: tuple[EvaluationRun, ...]
+    benchmarks: tuple[BenchmarkRun, ...]
+
+
+def open_runs(paths: Sequence[Path]) -> Runs:
+    """Reads run directories; one named twice counts once.
+
+    Raises:
+        RunError: no directories, or one that holds no run or a damaged search.
+        DataError: a damaged evaluation or measurement.
+    """
+    if not paths:
+        raise RunError("run: found none, expected the directory of at least one run")
+    folders = list(dict.fromkeys(path.resolve() for path in paths))
+    names = dict(zip(folders, short_names(folders), strict=True))
+    kinds = {folder: _kinds(folder) for folder in folders}
+
+    def holding(file: str) -> list[Path]:
+        return [folder for folder in folders if file in kinds[folder]]
+
+    return Runs(
+        tuple(_search(folder, names[folder]) for folder in holding(STORE)),
+        tuple(EvaluationRun(names[f], f, read_evaluation(f / EVALUATION_FILE)) for f in holding(EVALUATION_FILE)),
+        tuple(BenchmarkRun(names[f], f, read_benchmark(f / BENCHMARK_FILE)) for f in holding(BENCHMARK_FILE)),
+    )
+
+
+def _kinds(folder: Path) -> list[str]:
+    expected = (STORE, EVALUATION_FILE, BENCHMARK_FILE)
+    if not folder.is_dir():
+        raise RunError(f"{folder}: found no such directory, expected that of a run")
+    found = [file for file in expected if (folder / file).is_file()]
+    if not found:
+        raise RunError(f"{folder}: found no run, expected one of {', '.join(expected)} in it")
+    return found
+
+
+def short_names(folders: Sequence[Path]) -> list[str]:
+    """The shortest ends of some paths that tell them apart and are more than a number (a job of a sweep)."""
+    for length in range(1, max(len(folder.parts) for folder in folders)):
+        names = ["/".join(folder.parts[-length:]) for folder in folders]
+        if len(set(names)) == len(names) and not any(name.isdecimal() for name in names):
+            return names
+    return [str(folder) for folder in folders]
+
+
+def _search(folder: Path, name: str) -> SearchRun:
+    config = _config(folder / "config.yaml")
+    with TrialStore.read(folder / STORE) as store:
+        trials = tuple(store.trials())
+    return SearchRun(name, folder, config, _command(folder / "overrides.json"), trials)
+
+
+def _config(path: Path) -> dict[str, object]:
+    text = _text(path)
+    try:
+        config = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise RunError(f"{path}: not readable as YAML ({str(error).partition(chr(10))[0]})") from error
+    flat = _flat(config)
+    for key in ("dataset.name", "strategy.name"):
+        if not isinstance(flat.get(key), str):
+            raise RunError(f"{path}: {key}: found {str(flat.get(key))[:40]!r}, expected a name")
+    return flat
+
+
+def _flat(node: object, prefix: str = "") -> dict[str, object]:
+    if not isinstance(node, dict):
+        return {prefix: node}
+    leaves = (_flat(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in node.items())
+    return {key: value for leaf in leaves for key, value in leaf.items()}
+
+
+def _command(path: Path) -> str:
+    try:
+        overrides = json.loads(_text(path))
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path}: not readable as JSON") from error
+    if not isinstance(overrides, list) or not all(isinstance(override, str) for override in overrides):
+        raise RunError(f"{path}: expected a list of strings")
+    return shlex.join(["python", "-m", "vseg_nas.search", *overrides])
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_CONFIG_BYTES + 1)
+        if len(content) > MAX_CONFIG_BYTES:
+            raise RunError(f"{path}: found more than {MAX_CONFIG_BYTES} bytes, expected at most that")
+        return content.decode("utf-8")
+    except OSError as error:
+        raise RunError(f"{path}: not readable ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise RunError(f"{path}: found no text, expected UTF-8") from error

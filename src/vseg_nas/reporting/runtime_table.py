@@ -1,0 +1,60 @@
+"""Table 5: parameters and time a frame, the paper's beside ours. Static, dynamic and average are told apart."""
+
+from collections.abc import Sequence
+
+from vseg_nas.reporting.benchmark_results import UNLIMITED, BenchmarkResults, BenchmarkRow, Timing
+from vseg_nas.reporting.methods import frame_size
+from vseg_nas.reporting.paper import RUNTIMES, PaperRuntime
+from vseg_nas.reporting.rendering import Cell, Column, Number, Row, Table
+from vseg_nas.reporting.runs import BenchmarkRun
+
+LENGTHS = ("2", "5", "10", UNLIMITED)
+PAPER_NOTE = (
+    "Rows of the paper are quoted from it, not measured by us: mean ± spread as it prints them; it does not state the "
+    "length of the clips that it averages over."
+)
+OUR_NOTE = (
+    "Our times: median (quartiles) of repeated runs with one frame a batch. average N: clips of N frames, the first "
+    "by the static network, the others by the cell. MACs: multiply-accumulate operations of one frame."
+)
+
+
+def runtime_table(benchmarks: Sequence[BenchmarkRun]) -> Table:
+    """Table 5; times in milliseconds a frame."""
+    columns = (
+        *(Column(title, left=True) for title in ("method", "source", "device", "input size")),
+        *map(Column, ("parameters, M", "static, ms", "dynamic, ms", "average, N not stated, ms")),
+        *(Column(f"average {length}, ms") for length in LENGTHS),
+        *map(Column, ("MACs static, G", "MACs dynamic, G")),
+    )
+    ours = tuple(_our_row(run.results, row) for run in benchmarks for row in run.results.rows)
+    repeats = sorted({run.results.repeats for run in benchmarks})
+    notes = (PAPER_NOTE, OUR_NOTE, f"Repeats: {', '.join(map(str, repeats))}.")
+    title = "Table 5. Parameters and time of one frame"
+    return Table(title, columns, (tuple(map(_paper_row, RUNTIMES)), ours), notes)
+
+
+def _paper_row(row: PaperRuntime) -> Row:
+    parameters: Cell = f"> {row.parameters:g}" if row.at_least else Number(row.parameters, 2)
+    time = Number(row.milliseconds, 0 if row.std is None else 1, std=row.std)
+    static, average = (time, None) if row.kind == "static" else (None, time)
+    head = (row.method, "paper", row.device or None, frame_size(row.size), parameters)
+    return (*head, static, None, average, *(None for _ in LENGTHS), None, None)
+
+
+def _our_row(results: BenchmarkResults, row: BenchmarkRow) -> Row:
+    head = (row.name, "ours", f"{results.device}, {results.precision}", frame_size(results.size))
+    times = (row.static, row.dynamic, None, *(row.average.get(length) for length in LENGTHS))
+    macs = (_giga(row.macs_static), None if row.macs_dynamic is None else _giga(row.macs_dynamic))
+    return (*head, Number(row.parameters / 1e6, 2), *map(_time, times), *macs)
+
+
+def _time(timing: Timing | None) -> Number | None:
+    if timing is None:
+        return None
+    digits = 2 if timing.median < 9.995 else 1 if timing.median < 99.95 else 0
+    return Number(timing.median, digits, quartiles=(timing.low, timing.high))
+
+
+def _giga(macs: int) -> Number:
+    return Number(macs / 1e9, 2)

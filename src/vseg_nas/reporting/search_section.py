@@ -1,0 +1,91 @@
+"""Searches in a report: Figures 3, 4 and 7, best cells, score against size."""
+
+from collections.abc import Collection, Sequence
+
+from vseg_nas.reporting.curves import draw_reward_curve, draw_token_shares
+from vseg_nas.reporting.drawing import draw_genotype
+from vseg_nas.reporting.history import Outcome, Scored, best_cells, ended, outcome, outcome_counts, scored
+from vseg_nas.reporting.page import Block, Picture, Section
+from vseg_nas.reporting.report_folder import ReportFolder
+from vseg_nas.reporting.reward_bands import draw_reward_bands
+from vseg_nas.reporting.runs import SearchRun
+from vseg_nas.reporting.search_groups import group_searches
+from vseg_nas.reporting.search_trade_off import draw_search_trade_off
+from vseg_nas.reporting.tables import best_cells_report, write_trials_csv
+
+REPORTED_CELLS = 10
+
+
+def reward_section(searches: Sequence[SearchRun], folder: ReportFolder) -> list[Section]:
+    """Figure 3 over all searches in which some candidate has a score; no section without any."""
+    known = [run for run in searches if scored(run.trials)]
+    if not known:
+        return []
+    indices = group_searches([run.config for run in known])
+    groups = {name: [known[i].trials for i in members] for name, members in indices.items()}
+    caption = (
+        "Running mean of the score (geometric mean of mIoU, frequency-weighted IoU and mean accuracy) on meta-val, "
+        "by candidate. Searches that differ in their seed only are one line, the mean over the seeds; its band "
+        "reaches from the least to the greatest seed, and it ends where the shortest of them ends. Failed "
+        "candidates have no score. Scores on different data sets are not comparable."
+    )
+    files = folder.figure("figure-3-rewards", draw_reward_bands(groups))
+    picture = Picture("Figure 3: rewards", caption, files, tuple(run.command for run in known))
+    return [Section("Searches", (picture,))]
+
+
+def search_section(run: SearchRun, folder: ReportFolder, evaluated: Collection[str]) -> list[Section]:
+    """One search by itself; no section before its first candidate has ended.
+
+    Args:
+        run: the search.
+        folder: for its files.
+        evaluated: expressions of cells that an evaluation of this report scored.
+    """
+    if not ended(run.trials):
+        return []
+    blocks: list[Block] = [_reward_curve(run, folder), _shares(run, folder)]
+    if any(outcome(cell.trial) == Outcome.COMPLETE for cell in scored(run.trials)):
+        blocks.append(_trade_off(run, folder, evaluated))
+    for best in best_cells(run.trials, 1):
+        title = f"Best {REPORTED_CELLS} different cells of {run.name}"
+        table = best_cells_report(run.trials, REPORTED_CELLS, title)
+        blocks += [folder.table(f"{run.name} best cells", table, [run.command]), _drawing(run, best, folder)]
+    folder.save(f"{run.name} trials", lambda stem: [write_trials_csv(run.trials, stem.with_name(f"{stem.name}.csv"))])
+    return [Section(f"Search {run.name}", tuple(blocks))]
+
+
+def _reward_curve(run: SearchRun, folder: ReportFolder) -> Picture:
+    counts = ", ".join(f"{count} {kind}" for kind, count in outcome_counts(run.trials).items() if count)
+    caption = (
+        "Each candidate's score on meta-val, the running mean and the best so far; "
+        f"{len(ended(run.trials))} candidates ended: {counts}. "
+        "Candidates stopped early show their score half-way; failed ones have none."
+    )
+    files = folder.figure(f"{run.name} rewards", draw_reward_curve(run.trials))
+    return Picture(f"Rewards of {run.name}", caption, files, (run.command,))
+
+
+def _shares(run: SearchRun, folder: ReportFolder) -> Picture:
+    caption = (
+        "Shares of operations, aggregations and inputs among the tokens of the last candidates. Dotted: what "
+        "cells drawn uniformly would show."
+    )
+    files = folder.figure(f"{run.name} shares", draw_token_shares(run.trials))
+    return Picture(f"Figure 4: what {run.name} sampled", caption, files, (run.command,))
+
+
+def _trade_off(run: SearchRun, folder: ReportFolder, evaluated: Collection[str]) -> Picture:
+    caption = (
+        "Score on meta-val after the short training of the search, against the size of the cell. Joined: complete "
+        "candidates that no other complete one beats in both. Ringed, if any: cells evaluated in this report."
+    )
+    files = folder.figure(f"{run.name} pareto", draw_search_trade_off(run.trials, evaluated))
+    return Picture(f"Score against size in {run.name}", caption, files, (run.command,))
+
+
+def _drawing(run: SearchRun, best: Scored, folder: ReportFolder) -> Picture:
+    scores, genotype = best.evaluation, best.trial.genotype
+    title = f"trial {best.trial.id}: score {scores.score:.4f}, mIoU {scores.miou:.4f}"
+    files = folder.figure(f"{run.name} best cell", draw_genotype(genotype, title))
+    return Picture(f"Figure 7: best cell of {run.name}", f"{genotype.expression()}.", files, (run.command,))

@@ -1,0 +1,186 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from vseg_nas.nas.trial import Trial
+from vseg_nas.reporting.benchmark_results import read_benchmark
+from vseg_nas.reporting.method_styles import method_styles
+from vseg_nas.reporting.methods import Method, methods
+from vseg_nas.reporting.palette import BLUE, ORANGE, PURPLE
+from vseg_nas.reporting.plotting import LONGEST_NAME, plain, save_png_and_svg
+from vseg_nas.reporting.reward_bands import draw_reward_bands
+from vseg_nas.reporting.rolling_curves import distance_labels, draw_rolling_curves, less, rolling_curve
+from vseg_nas.reporting.runs import open_runs
+from vseg_nas.reporting.search_trade_off import draw_search_trade_off
+from vseg_nas.reporting.trade_off import draw_method_trade_off, latency_spots, parameter_spots
+
+Json = dict[str, Any]
+MakeTrials = Callable[[int], list[Trial]]
+WriteRun = Callable[[str, str, Json], Path]
+
+
+def drawn(figure: Figure, folder: Path) -> NDArray[np.uint8]:
+    """The pixels of the PNG; the SVG has to be there too."""
+    png, svg = save_png_and_svg(figure, folder / "figure.1")
+    assert (png.name, svg.name) == ("figure.1.png", "figure.1.svg")
+    assert svg.read_text().count("<path") > 10
+    return np.asarray(Image.open(png).convert("RGB"))
+
+
+def rgb(colour: str) -> NDArray[np.float64]:
+    return np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], float)
+
+
+def share(image: NDArray[np.uint8], colour: str) -> float:
+    return float((image == rgb(colour)).all(axis=-1).mean())
+
+
+def band_share(image: NDArray[np.uint8], colour: str) -> float:
+    """The share of pixels of this colour at 18 % over white, give or take rounding."""
+    return float((abs(image - (255 - 0.18 * (255 - rgb(colour)))) < 2).all(axis=-1).mean())
+
+
+def heights(line: Any) -> list[float]:
+    return [float(y) for y in np.asarray(line.get_ydata())]
+
+
+def found(data: Json, write_run: WriteRun) -> list[Method]:
+    ((_, found),) = methods(open_runs([write_run("first", "evaluate.json", data)]).evaluations).items()
+    return found
+
+
+def test_reward_bands_have_a_band_only_over_several_seeds(make_trials: MakeTrials, tmp_path: Path) -> None:
+    first, second = make_trials(40), make_trials(60)[20:]
+    image = drawn(draw_reward_bands({"ppo": [first, second], "random": [first]}), tmp_path)
+    assert share(image, BLUE) > 0.001
+    assert share(image, ORANGE) > 0.0005
+    assert band_share(image, BLUE) > 0.005
+    assert band_share(image, ORANGE) < 0.0005
+
+
+def test_the_reward_axis_ends_where_the_curves_end(make_trials: MakeTrials) -> None:
+    (axes,) = draw_reward_bands({"ppo": [make_trials(60), make_trials(30)]}).axes
+    assert axes.get_xlim() == (-0.5, 29.5)
+
+
+def test_a_name_is_never_mathematics_nor_hidden_nor_long(make_trials: MakeTrials, tmp_path: Path) -> None:
+    trials = make_trials(12)
+    names = ["$\\frac{$", "_hidden", "x" * 500, "a\nb", "$x$"]
+    figure = draw_reward_bands({name: [trials] for name in names})
+    drawn(figure, tmp_path)
+    (legend,) = figure.legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert len(texts) == len(names)
+    assert max(map(len, texts)) < LONGEST_NAME + 12
+    assert plain("a\nb $x$") == r"a b \$x\$"
+
+
+def test_the_same_figure_is_the_same_file(make_trials: MakeTrials, tmp_path: Path) -> None:
+    trials = make_trials(12)
+    paths = [save_png_and_svg(draw_reward_bands({"ppo": [trials]}), tmp_path / name) for name in ("a", "b")]
+    for one, other in zip(*paths, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_rolling_curve_by_hand(evaluation_data: Json, write_run: WriteRun) -> None:
+    static, _, cell = found(evaluation_data, write_run)
+    curve = rolling_curve(cell, "5")
+    assert [point.distance for point in curve] == [0, 1, 2, 3, 4]
+    assert curve[3] == pytest.approx((3, 49.5, 48.0, 51.0))
+    assert rolling_curve(static, "5") == [pytest.approx((0, 50.0, 50.0, 50.0))]
+    assert less(curve, rolling_curve(static, "5")) == [pytest.approx((0, 2.5, 1.0, 4.0))]
+
+
+def test_a_distance_that_one_training_lacks_is_left_out(evaluation_data: Json, write_run: WriteRun) -> None:
+    evaluation_data["rows"][3]["rolling"]["5"]["by_distance"][2]["miou"] = None
+    *_, cell = found(evaluation_data, write_run)
+    assert [point.distance for point in rolling_curve(cell, "5")] == [0, 1, 3, 4]
+    assert rolling_curve(cell, "2") == []
+
+
+def test_distances_that_stand_for_several_say_so() -> None:
+    assert distance_labels([0, 1, 2]) == ["0", "1", "2"]
+    assert distance_labels([7, 8, 9, 17]) == ["7", "8", "9\N{EN DASH}16", "17+"]
+    assert distance_labels([]) == []
+
+
+def test_rolling_curves_draw_every_method(evaluation_data: Json, write_run: WriteRun, tmp_path: Path) -> None:
+    shown = found(evaluation_data, write_run)
+    figure = draw_rolling_curves(shown)
+    assert len(figure.axes) == 2
+    image = drawn(figure, tmp_path)
+    assert all(share(image, style.colour) > 0.0005 for style in method_styles(shown).values())
+    assert band_share(image, BLUE) > 0.005
+    level = [line for line in figure.axes[0].lines if line.get_label() == "static per frame"]
+    assert [heights(line) for line in level] == [[50.0, 50.0]]
+
+
+def test_a_static_network_scored_by_distance_adds_differences(evaluation_data: Json, write_run: WriteRun) -> None:
+    evaluation_data["rows"][0]["rolling"] = evaluation_data["rows"][1]["rolling"]
+    shown = found(evaluation_data, write_run)
+    figure = draw_rolling_curves(shown)
+    assert len(figure.axes) == 4
+    (line,) = (line for line in figure.axes[2].lines if line.get_label() == "best cell")
+    assert heights(line) == pytest.approx([12.5] * 5)
+
+
+def test_spots_are_matched_by_expression(evaluation_data: Json, benchmark_data: Json, write_run: WriteRun) -> None:
+    shown = found(evaluation_data, write_run)
+    benchmark = read_benchmark(write_run("cpu", "benchmark.json", benchmark_data) / "benchmark.json")
+    static, cell = latency_spots(shown, benchmark)
+    assert (static.name, static.cost, static.score.rounded) == ("static per frame", 92.0, "50.0")
+    assert (cell.name, cell.cost, cell.cost_range) == ("best cell", 42.4, (41.4, 44.4))  # the average of 5
+    assert [spot.cost for spot in parameter_spots(shown)] == [2_847_371, 3_147_371]
+
+
+def test_of_equal_expressions_the_name_decides(
+    evaluation_data: Json, benchmark_data: Json, write_run: WriteRun
+) -> None:
+    other = benchmark_data["rows"][1] | {"name": "best cell, warped", "average_ms": {"5": dict.fromkeys(TIMES, 7.0)}}
+    benchmark_data["rows"].insert(1, other)
+    benchmark = read_benchmark(write_run("cpu", "benchmark.json", benchmark_data) / "benchmark.json")
+    assert latency_spots(found(evaluation_data, write_run), benchmark)[1].cost == 42.4
+
+
+TIMES = ("median", "low", "high")
+
+
+def test_without_rolling_pairs_are_compared(evaluation_data: Json, benchmark_data: Json, write_run: WriteRun) -> None:
+    for row in evaluation_data["rows"]:
+        row |= {"rolling": {}, "consistency": {}}
+    benchmark = read_benchmark(write_run("cpu", "benchmark.json", benchmark_data) / "benchmark.json")
+    _, cell = latency_spots(found(evaluation_data, write_run), benchmark)
+    assert (cell.cost, cell.score.rounded) == (30.0, "52.5")  # the time of the second frame
+
+
+def test_method_trade_off_has_a_panel_a_device(
+    evaluation_data: Json, benchmark_data: Json, write_run: WriteRun, tmp_path: Path
+) -> None:
+    shown = found(evaluation_data, write_run)
+    known = read_benchmark(write_run("cpu", "benchmark.json", benchmark_data) / "benchmark.json")
+    benchmark_data["rows"] = []
+    other = read_benchmark(write_run("other", "benchmark.json", benchmark_data) / "benchmark.json")
+    figure = draw_method_trade_off(shown, [known, other, known])
+    assert len(figure.axes) == 3
+    image = drawn(figure, tmp_path)
+    assert share(image, BLUE) > 0.0005
+    assert share(image, "#000000") > 0.001
+
+
+def test_search_trade_off_joins_the_front_and_rings_what_was_evaluated(make_trials: MakeTrials, tmp_path: Path) -> None:
+    trials = make_trials(40)
+    figure = draw_search_trade_off(trials, {trials[0].genotype.expression()})
+    (front,) = (line for line in figure.axes[0].lines if line.get_label() == "Pareto front")
+    scores = heights(front)
+    complete = [t.evaluation for t in trials if t.evaluation and not t.evaluation.stopped and t.reused_from is None]
+    assert scores == sorted(scores)
+    assert scores[-1] == max(e.score for e in complete)
+    assert np.asarray(front.get_xdata())[0] == min(e.parameters for e in complete)
+    assert share(drawn(figure, tmp_path), PURPLE) > 0.0002
+    assert share(drawn(draw_search_trade_off(trials), tmp_path), PURPLE) == 0

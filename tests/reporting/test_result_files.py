@@ -1,0 +1,144 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vseg_nas.errors import DataError
+from vseg_nas.reporting import json_object
+from vseg_nas.reporting.benchmark_results import Timing, read_benchmark
+from vseg_nas.reporting.evaluation_results import Consistency, Distance, Refused, read_evaluation
+from vseg_nas.space import Genotype
+
+Json = dict[str, Any]
+Change = Callable[[Json], object]
+
+
+def written(path: Path, data: Json) -> Path:
+    path.write_text(json.dumps(data))
+    return path
+
+
+def one_line(path: Path, read: Callable[[Path], object]) -> str:
+    with pytest.raises(DataError) as error:
+        read(path)
+    message = str(error.value)
+    assert len(message.splitlines()) == 1
+    assert message.startswith(f"{path}: ")
+    assert len(message) < len(str(path)) + 250
+    return message.removeprefix(f"{path}: ")
+
+
+def test_an_evaluation_is_read_back(evaluation_data: Json, tmp_path: Path) -> None:
+    results = read_evaluation(written(tmp_path / "evaluate.json", evaluation_data))
+    assert (results.dataset, results.split, results.size) == ("camvid", "val", (360, 480))
+    static, _, one, _ = results.rows
+    assert (static.genotype, static.seed, static.past) == (None, None, None)
+    assert isinstance(one.genotype, Genotype)
+    assert one.genotype.expression() == one.expression
+    assert (one.seed, one.parameters, one.cell_parameters) == (1, 3_147_371, 300_000)
+    assert one.pair.iou_per_class == (0.51, 0.255, None)
+    assert one.rolling["5"].by_distance[2] == Distance(2, 4, 0.51 - 0.02)
+    assert one.rolling["never"].minimum == pytest.approx(0.51 - 0.17)
+    assert one.consistency == {"vc8": Consistency(0.51, 0.51, 7, None), "tc": Refused("frames are 1 s apart")}
+
+
+def test_a_benchmark_is_read_back(benchmark_data: Json, tmp_path: Path) -> None:
+    results = read_benchmark(written(tmp_path / "benchmark.json", benchmark_data))
+    arch2, cell = results.rows
+    assert (arch2.dynamic, arch2.average, arch2.macs_dynamic) == (None, {}, None)
+    assert cell.average["5"] == Timing(42.4, 41.4, 44.4)
+    assert (results.size, results.repeats, cell.peak_mib) == ((1024, 2048), 20, 700.5)
+
+
+def test_frames_without_labels_have_no_score(evaluation_data: Json, tmp_path: Path) -> None:
+    rolling = evaluation_data["rows"][0]["rolling"]["5"]
+    rolling |= {"by_distance": [{"distance": 0, "frames": 0, "miou": None}], "average": None, "minimum": None}
+    results = read_evaluation(written(tmp_path / "evaluate.json", evaluation_data))
+    assert results.rows[0].rolling["5"].by_distance == (Distance(0, 0, None),)
+
+
+BROKEN: list[tuple[Change, str]] = [
+    (lambda d: d.pop("rows"), "rows: found no such key"),
+    (lambda d: d.update(format="vseg_nas.evaluation/2"), "format: found 'vseg_nas.evaluation/2', expected 'vseg"),
+    (lambda d: d.update(format=None), "format: found None"),
+    (lambda d: d.update(size=[360]), "size: found [360], expected 2 whole numbers"),
+    (lambda d: d.update(size=[360, 0]), "size: found [360, 0]"),
+    (lambda d: d.update(classes=["sky", 3]), "classes: found ['sky', 3], expected a list of strings"),
+    (lambda d: d.update(rows={}), "rows: found {}, expected a list"),
+    (lambda d: d.update(seconds=True), "seconds: found True, expected a number"),
+    (lambda d: d.update(dataset="x" * 20_000), "dataset: found 'xxx"),
+    (lambda d: d["rows"].append("x" * 5000), "rows[4]: found 'xxx"),
+    (lambda d: d["rows"][1].update(seed=-1), "rows[1].seed: found -1, expected a whole number"),
+    (lambda d: d["rows"][1].update(parameters=1.5), "rows[1].parameters: found 1.5"),
+    (lambda d: d["rows"][1].update(parameters=10**30), "rows[1].parameters: found 1000"),
+    (lambda d: d["rows"][2]["pair"].update(miou=51.0), "rows[2].pair.miou: found 51.0, expected a fraction"),
+    (lambda d: d["rows"][2]["pair"].update(miou=None), "rows[2].pair.miou: found None"),
+    (lambda d: d["rows"][2]["pair"].update(iou_per_class=[0.5]), "rows[2].pair.iou_per_class: found 1 values"),
+    (lambda d: d["rows"][2]["genotype"].update(layers=[]), "rows[2].genotype: layers: found 0"),
+    (lambda d: d["rows"][2]["rolling"].update(soon={}), "rows[2].rolling: found the key 'soon', expected a number"),
+    (lambda d: d["rows"][2]["rolling"].update({"2": 3}), "rows[2].rolling.2: found 3, expected an object"),
+    (lambda d: d["rows"][2]["rolling"]["5"].update(average="0.5"), "rows[2].rolling.5.average: found '0.5'"),
+    (lambda d: d["rows"][2]["consistency"].update(vc8=3), "rows[2].consistency.vc8: found 3, expected an object"),
+    (lambda d: d["panels"].append({"file": 1}), "panels[0].file: found 1, expected a string"),
+]
+
+
+@pytest.mark.parametrize(("change", "expected"), BROKEN)
+def test_a_broken_evaluation_is_refused_in_one_line(
+    change: Change, expected: str, evaluation_data: Json, tmp_path: Path
+) -> None:
+    change(evaluation_data)
+    assert expected in one_line(written(tmp_path / "evaluate.json", evaluation_data), read_evaluation)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda d: d.update(format="vseg_nas.evaluation/1"), "expected 'vseg_nas.benchmark/1'"),
+        (lambda d: d["rows"][1]["static_ms"].update(median=-1), "rows[1].static_ms.median: found -1"),
+        (lambda d: d["rows"][1]["average_ms"].update({"5": 40}), "rows[1].average_ms.5: found 40, expected an object"),
+        (lambda d: d["rows"][0].pop("static_ms"), "rows[0].static_ms: found no such key"),
+    ],
+)
+def test_a_broken_benchmark_is_refused_in_one_line(
+    change: Change, expected: str, benchmark_data: Json, tmp_path: Path
+) -> None:
+    change(benchmark_data)
+    assert expected in one_line(written(tmp_path / "benchmark.json", benchmark_data), read_benchmark)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[1]",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"format": NaN}',
+        b'{"format": "a", "format": "a"}',
+        b'{"seconds": ' + b"9" * 5000 + b"}",
+    ],
+)
+def test_what_is_no_result_file_is_refused_in_one_line(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "evaluate.json"
+    path.write_bytes(content)
+    assert "found" in one_line(path, read_evaluation)
+
+
+@pytest.mark.parametrize("infinite", ["1e999", "-1e999"])
+def test_numbers_beyond_floats_are_refused(infinite: str, evaluation_data: Json, tmp_path: Path) -> None:
+    path = tmp_path / "evaluate.json"
+    path.write_text(json.dumps(evaluation_data).replace('"seconds": 12.5', f'"seconds": {infinite}'))
+    assert "seconds: found" in one_line(path, read_evaluation)
+
+
+def test_a_missing_file_and_a_huge_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluation_data: Json) -> None:
+    assert "not readable" in one_line(tmp_path / "evaluate.json", read_evaluation)
+    path = written(tmp_path / "evaluate.json", evaluation_data)
+    monkeypatch.setattr(json_object, "MAX_BYTES", path.stat().st_size)
+    read_evaluation(path)
+    monkeypatch.setattr(json_object, "MAX_BYTES", path.stat().st_size - 1)
+    assert "expected at most that" in one_line(path, read_evaluation)
