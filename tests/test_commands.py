@@ -2,20 +2,27 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 
 import vseg_nas.compare
+import vseg_nas.evaluate
 import vseg_nas.pretrain
+import vseg_nas.report
 import vseg_nas.search
+import vseg_nas.train
+from vseg_nas.assembly.cells import resolve_cell
 from vseg_nas.checking import check
 from vseg_nas.config import conf_dir
-from vseg_nas.schema import PretrainConfig, SearchConfig
+from vseg_nas.nas.store import STORE, TrialStore
+from vseg_nas.nas.trial import Evaluation, Trial, TrialState
+from vseg_nas.schema import EvaluateConfig, NetworkConfig, PretrainConfig, SearchConfig, TrainConfig
+from vseg_nas.space import SearchSpace
+from vseg_nas.space.hand_written import HAND_WRITTEN
 
 Run = Callable[..., tuple[int, str]]
 
@@ -44,7 +51,7 @@ MISTAKES = {
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], after_hydra: None) -> Run:
     """Runs a command in this process, in an empty folder; gives the exit status and stderr."""
     monkeypatch.chdir(tmp_path)
 
@@ -54,8 +61,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureF
             main()
         return int(end.value.code or 0), capsys.readouterr().err
 
-    yield call
-    GlobalHydra.instance().clear()
+    return call
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -124,11 +130,19 @@ def test_resuming_with_a_changed_meaning_is_refused_and_a_larger_budget_is_not(r
     assert "trials" not in err
 
 
-@pytest.mark.parametrize(("verb", "schema"), [("pretrain", PretrainConfig), ("search", SearchConfig)])
+@pytest.mark.parametrize(
+    ("verb", "schema", "needed"),
+    [
+        ("pretrain", PretrainConfig, []),
+        ("search", SearchConfig, []),
+        ("train", TrainConfig, ["cell=local_filters"]),
+        ("evaluate", EvaluateConfig, ["checkpoint=a.ckpt"]),
+    ],
+)
 @pytest.mark.parametrize("experiment", sorted(p.stem for p in (conf_dir() / "experiment").glob("*.yaml")))
-def test_experiments_add_no_key(verb: str, schema: type[PretrainConfig], experiment: str) -> None:
+def test_experiments_add_no_key(verb: str, schema: type[NetworkConfig], needed: list[str], experiment: str) -> None:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        check(compose(verb, ["dataset=camvid", f"experiment={experiment}"]), schema)
+        check(compose(verb, ["dataset=camvid", f"experiment={experiment}", *needed]), schema)
 
 
 @pytest.mark.parametrize("group", ["dataset", "gpu", "space", "strategy", "stopping", "reward", "logger"])
@@ -149,6 +163,63 @@ def test_the_numbers_of_the_paper_are_the_defaults() -> None:
         assert config.strategy.learning_rate == 1e-4
         assert (config.phase.pretrain.encoder_lr, config.phase.pretrain.decoder_lr) == (5e-2, 1e-2)
 
+    assert camvid.phase.train.cell.epochs == 10
+    assert camvid.phase.train.video.epochs == 100
+    assert cityscapes.phase.train.cell.epochs == cityscapes.phase.train.video.epochs == 200
+    for config in (camvid, cityscapes):
+        cell, video = config.phase.train.cell, config.phase.train.video
+        assert (cell.lr, video.cell_lr, video.static_lr, video.momentum) == (8e-3, 4e-3, 5e-4, 0.9)
+        assert cell.batch_size == video.batch_size == 16
+
+
+CELL_MISTAKES = {
+    "cell=nowhere": ["cell: found 'nowhere'", "DIR:1", "local_filters, gated_warp"],
+    "cell=local_filters past=future": ["past: found 'future'", "previous, current, zero"],
+    "cell=gated_warp past=zero flow=true": ["flow: found true with past=zero"],
+    "cell=run:3": ["cell: found rank '3', expected 1 to 1"],
+    "cell=run:first": ["cell: found rank 'first', expected 1 to 1"],
+    "cell=broken.json": ["cell: broken.json: not JSON"],
+    "cell=local_filters phase.train.video.epochs=-1": ["phase.train.video.epochs: found -1"],
+    "": ["cell: not set"],
+}
+
+
+@pytest.mark.parametrize("mistake", CELL_MISTAKES)
+def test_a_mistake_about_a_cell_is_one_line(run: Run, tmp_path: Path, mistake: str) -> None:
+    (tmp_path / "run").mkdir()
+    genotype = SearchSpace(1).genotype([0, 1, 0, 0, 0])
+    with TrialStore(tmp_path / "run" / STORE) as store:
+        trial = Trial(1, genotype, 0, TrialState.COMPLETE, Evaluation(0.5, 0.5, 0.5, 0.5, 1, 1, 1.0, 1, False))
+        store.add([trial], b"")
+    (tmp_path / "broken.json").write_text("{")
+    there = sorted(tmp_path.rglob("*"))
+    status, err = run(vseg_nas.train.main, *mistake.split())
+    assert status == 2
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    for part in CELL_MISTAKES[mistake]:
+        assert part in err
+    assert sorted(tmp_path.rglob("*")) == there
+
+
+def test_cells_can_be_named_in_three_ways(tmp_path: Path) -> None:
+    genotype = SearchSpace(1).genotype([0, 1, 0, 0, 0])
+    (tmp_path / "cell.json").write_text(genotype.to_json())
+    (tmp_path / "run").mkdir()
+    with TrialStore(tmp_path / "run" / STORE) as store:
+        trial = Trial(1, genotype, 0, TrialState.COMPLETE, Evaluation(0.5, 0.5, 0.5, 0.5, 1, 1, 1.0, 1, False))
+        store.add([trial], b"")
+    assert resolve_cell(str(tmp_path / "cell.json")) == resolve_cell(f"{tmp_path / 'run'}:1") == genotype
+    assert resolve_cell("gated_warp") == HAND_WRITTEN["gated_warp"]
+
+
+def test_evaluate_and_report_name_what_is_missing(run: Run, tmp_path: Path) -> None:
+    assert "checkpoint: not set" in run(vseg_nas.evaluate.main)[1]
+    assert "checkpoint: found no file a.ckpt" in run(vseg_nas.evaluate.main, "checkpoint=a.ckpt")[1]
+    assert "checkpoint: found []" in run(vseg_nas.evaluate.main, "checkpoint=[]")[1]
+    assert "run: found no directory nowhere" in run(vseg_nas.report.main, f"run=[{tmp_path},nowhere]")[1]
+    assert list(tmp_path.iterdir()) == []
+
 
 def test_broken_yaml_in_the_tree_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def broken(*args: object, **kwargs: object) -> None:
@@ -160,9 +231,10 @@ def test_broken_yaml_in_the_tree_is_one_line(run: Run, monkeypatch: pytest.Monke
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("verb", ["search", "train", "evaluate"])
 @pytest.mark.parametrize("arguments", [["--help"], ["phase.search.epoch=3"]])
-def test_help_and_mistakes_do_not_pay_for_torch(tmp_path: Path, arguments: list[str]) -> None:
-    code = "import sys; from vseg_nas.search import main\ntry: main()\nfinally: assert 'torch' not in sys.modules"
+def test_help_and_mistakes_do_not_pay_for_torch(tmp_path: Path, verb: str, arguments: list[str]) -> None:
+    code = f"import sys; from vseg_nas.{verb} import main\ntry: main()\nfinally: assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert "AssertionError" not in done.stderr
     assert done.returncode == (0 if arguments == ["--help"] else 2)
