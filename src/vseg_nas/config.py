@@ -41,7 +41,7 @@ _HARMLESS_ON_RESUME = (
     "phase.search.hours",
 )
 _BOOKKEEPING = {"config.yaml", "overrides.json", "lock", "log", WEIGHTS_NOTE}
-_SHARED_KEYS = ("dataset", "experiment", "runs_dir", "static", "gpu", "phase.pretrain")
+_SHARED_KEYS = ("dataset", "experiment", "runs_dir", "static", "gpu", "phase.pretrain", "phase.train")
 _SHOWS_ONLY = ("help", "hydra_help", "info", "cfg", "shell_completion")
 
 
@@ -202,7 +202,7 @@ def python_command() -> str:
 
 
 def shared_overrides() -> str:
-    """The part of this command line that `pretrain` and `search` both understand, to print the other's command."""
+    """The part of this command line that every command on a data set understands, to print another one's command."""
     keys = tuple(f"{key}{sign}" for key in _SHARED_KEYS for sign in "=.")
     return " ".join(argument for argument in sys.argv[1:] if argument.startswith(keys))
 

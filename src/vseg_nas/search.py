@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from vseg_nas.assembly.static_network import ensure_static, require_static
 from vseg_nas.checking import keep_weights_digest, to_plain
-from vseg_nas.config import command, python_command
+from vseg_nas.config import command, python_command, shared_overrides
 from vseg_nas.schema import SearchConfig
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def _next_commands(config: SearchConfig, run_dir: Path, ended: bool) -> list[str
     return [
         f"{python_command()} -m vseg_nas.search resume={run_dir}{more}",
         f"{python_command()} -m vseg_nas.compare run={run_dir}",
+        f"{python_command()} -m vseg_nas.train cell={run_dir}:1 {shared_overrides()}".rstrip(),
     ]
 
 

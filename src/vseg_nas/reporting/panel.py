@@ -91,7 +91,7 @@ def save_panel(
     strips = [_text_strip([title], 4 * (across + GAP), font)] if title else []
     strips.append(_text_strip(["frame", "static network per frame", method, "truth"], across + GAP, font))
     for row in rows:
-        strips += [_picture_strip(row, size, table), _text_strip(_captions(row), across + GAP, font)]
+        strips += [_picture_strip(row, size, table), _text_strip(captions(row), across + GAP, font)]
     strips.append(_legend(classes, palette, 4 * (across + GAP), font))
     with replacing(path) as partial:
         _stacked(strips).save(partial, format="PNG", optimize=True)
@@ -102,7 +102,8 @@ def _colour_table(palette: Sequence[Colour]) -> dict[int, Colour]:
     return {**dict(enumerate(palette)), IGNORE: VOID}
 
 
-def _captions(row: PanelRow) -> list[str | None]:
+def captions(row: PanelRow) -> list[str | None]:
+    """What stands below the pictures of a row: the frame's name and both mIoUs, with what the cell gains."""
     scores = [None if miou is None else f"mIoU {100 * miou:.1f} %" for miou in (row.static_miou, row.ours_miou)]
     if row.static_miou is not None and row.ours_miou is not None:
         scores[1] = f"{scores[1]} ({100 * (row.ours_miou - row.static_miou):+.1f})"

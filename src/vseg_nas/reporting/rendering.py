@@ -24,6 +24,7 @@ LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    **{mark: f"{{{mark}}}" for mark in "[*"},  # after the end of a row they would be its options
     "±": r"$\pm$",
     "\N{MULTIPLICATION SIGN}": r"$\times$",
     EN_DASH: "--",

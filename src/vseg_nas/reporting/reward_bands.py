@@ -26,8 +26,7 @@ def draw_reward_bands(groups: Mapping[str, Sequence[Sequence[Trial]]]) -> Figure
     for i, (name, band) in enumerate(bands.items()):
         colour, dash = SERIES[i % len(SERIES)], DASHES[i % len(DASHES)]
         text = f"{plain(name)} ({band.searches} seed{'s' if band.searches > 1 else ''})"
-        if band.searches > 1:
-            axes.fill_between(band.candidates, band.low, band.high, color=colour, alpha=0.18, linewidth=0)
+        axes.fill_between(band.candidates, band.low, band.high, color=colour, alpha=0.18, linewidth=0)
         axes.plot(band.candidates, band.mean, color=colour, linestyle=dash, linewidth=2.1, label=text)
     if any(band.searches > 1 for band in bands.values()):
         axes.fill_between([], [], [], color=GREY, alpha=0.25, linewidth=0, label="least to greatest seed")

@@ -27,7 +27,7 @@ def draw_search_trade_off(trials: Sequence[Trial], evaluated: Collection[str] = 
         trials: in any order, at least one of them complete.
         evaluated: expressions of cells to ring.
     """
-    cells = [cell for cell in scored(trials) if outcome(cell.trial) != Outcome.REUSED]
+    cells = scored(trials)
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     for axes, (cost, text) in zip(figure.subplots(1, 2, sharey=True), COSTS, strict=True):
         _draw_candidates(axes, cells, cost)
