@@ -107,6 +107,11 @@ def test_latex_text_has_no_raw_character_beyond_letters() -> None:
     assert latex_text("5\N{MULTIPLICATION SIGN}5 ± 1\N{EN DASH}2…") == r"5$\times$5 $\pm$ 1--2\ldots{}"
 
 
+@pytest.mark.parametrize("text", ["[1cm]", "*a"])
+def test_the_end_of_a_latex_row_takes_no_option_from_the_next(text: str) -> None:
+    assert latex_text(text).startswith("{")
+
+
 def test_a_row_of_another_width_is_refused() -> None:
     with pytest.raises(ValueError, match="row of 1 cells, expected 3"):
         Table("", COLUMNS, ((("alone",),),))

@@ -16,6 +16,7 @@ from vseg_nas.nas.trial import Trial
 from vseg_nas.reporting.page import Picture, Section, TableBlock, page_html, slug
 from vseg_nas.reporting.rendering import Code, Column, Number, Table
 from vseg_nas.reporting.report import build_report
+from vseg_nas.reporting.report_folder import ReportFolder
 from vseg_nas.reporting.runs import open_runs, short_names
 
 Json = dict[str, Any]
@@ -236,6 +237,15 @@ def test_short_names_tell_runs_apart_and_are_no_numbers() -> None:
     assert short_names([Path("/a/x/one"), Path("/a/y/one")]) == ["x/one", "y/one"]
     assert short_names([Path("/a/sweep/0"), Path("/a/sweep/1")]) == ["sweep/0", "sweep/1"]
     assert short_names([Path("/0")]) == ["/0"]
+
+
+def test_no_file_of_a_report_takes_the_place_of_another(tmp_path: Path) -> None:
+    folder = ReportFolder(tmp_path)
+    for content in (b"one", b"two", b"three"):
+        folder.copy("A b", ".png", content)
+    folder.copy("a-b-2", ".png", b"four")
+    assert [path.name for path in folder.written] == ["a-b.png", "a-b-2.png", "a-b-3.png", "a-b-2-2.png"]
+    assert [path.read_bytes() for path in folder.written] == [b"one", b"two", b"three", b"four"]
 
 
 def test_slugs_are_safe_file_names() -> None:

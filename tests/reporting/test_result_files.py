@@ -128,6 +128,12 @@ def test_what_is_no_result_file_is_refused_in_one_line(content: bytes, tmp_path:
     assert "found" in one_line(path, read_evaluation)
 
 
+def test_a_repeated_key_is_refused(evaluation_data: Json, tmp_path: Path) -> None:
+    path = written(tmp_path / "evaluate.json", evaluation_data)
+    path.write_text(path.read_text().replace('"seconds": 12.5', '"seconds": 1, "seconds": 12.5'))
+    assert "an object repeats a key" in one_line(path, read_evaluation)
+
+
 @pytest.mark.parametrize("infinite", ["1e999", "-1e999"])
 def test_numbers_beyond_floats_are_refused(infinite: str, evaluation_data: Json, tmp_path: Path) -> None:
     path = tmp_path / "evaluate.json"
