@@ -156,5 +156,5 @@ def test_a_mistake_is_one_line_and_makes_nothing(
 
 def test_a_checkpoint_of_other_classes_is_refused(refuse: Refuse, done: Run, tmp_path: Path) -> None:
     err = refuse(f"checkpoint={done.checkpoint}", "classes=4", "name=other")
-    assert err == f"error: {done.checkpoint}: trained for 3 classes, expected 4 as classes\n"
+    assert err == f"error: {done.checkpoint}: trained for 3 classes, expected 4, as classes= says\n"
     assert not (tmp_path / "runs/benchmark/other").exists()

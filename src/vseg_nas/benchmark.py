@@ -40,8 +40,8 @@ def main(config: BenchmarkConfig, run_dir: Path) -> None:
     console, benchmark = Console(), Benchmark(config)
     height, width = config.size
     device = describe(benchmark.device)
-    console.print(f"Frames of {height} x {width} pixels, one at a time, on {device}, {benchmark.precision};")
-    console.print(f"median (quartiles) of {config.repeats} repeats after {config.warmup} of warm-up.")
+    console.print(f"Frames of {height} x {width}, one at a time, on {device}, {benchmark.precision};", soft_wrap=True)
+    console.print(f"median (quartiles) of {config.repeats} repeats after {config.warmup} of warm-up.", soft_wrap=True)
     rows = []
     for network in benchmark.networks:
         with steps(network.name, benchmark.ticks_per_network, console) as tick:

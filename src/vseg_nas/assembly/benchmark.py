@@ -66,8 +66,8 @@ class Benchmark:
         self.classes = config.classes or (len(found[0][2].classes) if found else len(CLASSES))
         for path, _, spec in found:
             if len(spec.classes) != self.classes:
-                whose = "classes" if config.classes else found[0][0]
-                raise DataError(f"{path}: trained for {len(spec.classes)} classes, expected {self.classes} as {whose}")
+                why = "classes= says" if config.classes else f"{found[0][0]} has"
+                raise DataError(f"{path}: trained for {len(spec.classes)} classes, expected {self.classes}, as {why}")
         self.networks = [
             _arch2(self.classes),
             *(Network(spec.group, segmenter, spec.genotype.expression()) for _, segmenter, spec in found),
