@@ -113,12 +113,15 @@ def test_distances_that_stand_for_several_say_so() -> None:
 def test_rolling_curves_draw_every_method(evaluation_data: Json, write_run: WriteRun, tmp_path: Path) -> None:
     shown = found(evaluation_data, write_run)
     figure = draw_rolling_curves(shown)
-    assert len(figure.axes) == 2
+    assert len(figure.axes) == 4
     image = drawn(figure, tmp_path)
     assert all(share(image, style.colour) > 0.0005 for style in method_styles(shown).values())
     assert band_share(image, BLUE) > 0.005
-    level = [line for line in figure.axes[0].lines if line.get_label() == "static per frame"]
-    assert [heights(line) for line in level] == [[50.0, 50.0]]
+
+
+def test_without_the_static_network_there_are_no_differences(evaluation_data: Json, write_run: WriteRun) -> None:
+    del evaluation_data["rows"][0]
+    assert len(draw_rolling_curves(found(evaluation_data, write_run)).axes) == 2
 
 
 def test_a_static_network_scored_by_distance_adds_differences(evaluation_data: Json, write_run: WriteRun) -> None:

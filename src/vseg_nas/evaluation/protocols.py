@@ -85,7 +85,7 @@ def label_pair(segmenter: VideoSegmenter, clip: Clip, device: torch.device) -> T
 
 @dataclass(frozen=True)
 class DistanceScore:
-    """mIoU of the frames that are ``distance`` or a little more frames away from their key frame.
+    """mIoU of the frames that are ``distance`` or a little more frames away from where the protocol sets a key frame.
 
     Distances over 8 are put together: 9 stands for 9 to 16, 17 for 17 to 32 and so on.
     """
@@ -120,7 +120,7 @@ class RollingScores:
 
     Attributes:
         scores: over all labelled frames, key frames included.
-        by_distance: by distance from the key frame.
+        by_distance: by distance from the key frame that the protocol sets, so that methods compare frame by frame.
         consistency: by name: vc8, vc16, tc.
     """
 
@@ -178,18 +178,17 @@ def score_runs(
     if refused := rolling_refusal(source):
         raise DataError(f"rolling evaluation: {refused}")
     runs = runs_of(source)
-    starts = {run[0] for run in runs}
     meter = _Meter(len(source.classes), runs, source.frame_seconds)
-    for index in itertools.chain(*runs):
-        clip = transform(source[index])
-        if index in starts:
-            segmenter.reset()
-            meter.start_run()
-        height, width = clip.masks.shape[-2:]
-        key = segmenter.distance + 1 == key_every
-        labels = segmenter.step(clip.frames[0].to(device), key=key, size=(height, width))
-        meter.update(segmenter.distance, clip.frames, labels.cpu(), clip.masks[0])
-        tick()
+    for run in runs:
+        segmenter.reset()
+        meter.start_run()
+        for position, index in enumerate(run):
+            clip = transform(source[index])
+            distance = position if key_every is None else position % key_every
+            height, width = clip.masks.shape[-2:]
+            labels = segmenter.step(clip.frames[0].to(device), key=distance == 0, size=(height, width))
+            meter.update(distance, clip.frames, labels.cpu(), clip.masks[0])
+            tick()
     return meter.result()
 
 

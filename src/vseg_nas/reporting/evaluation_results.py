@@ -38,7 +38,7 @@ class Scores:
 class Distance:
     """mIoU of the frames that lie `distance` or a little more frames after their key frame; None without any.
 
-    Every frame of the static network is a key frame, so all of them have distance 0.
+    The static network labels the same frames, each of them as a key frame of its own.
     """
 
     distance: int

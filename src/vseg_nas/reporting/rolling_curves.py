@@ -48,8 +48,8 @@ def less(curve: Sequence[Point], baseline: Sequence[Point]) -> list[Point]:
 def draw_rolling_curves(found: Sequence[Method]) -> Figure:
     """Draws mIoU by distance from the key frame, and below it by how much each cell differs from the static network.
 
-    A method whose frames are all key frames is a level line. The lower row is there if the static network was
-    scored by distance too. Bands reach from the least to the greatest of the trainings of a method.
+    The lower row is there if the static network was scored, too. Bands reach from the least to the greatest of the
+    trainings of a method.
 
     Args:
         found: the methods of one setting.
@@ -57,7 +57,7 @@ def draw_rolling_curves(found: Sequence[Method]) -> Figure:
     static = next((method for method in found if method.is_static), None)
     cells = [method for method in found if method.has_cell]
     baselines = {every: rolling_curve(static, every) if static else [] for every, _ in PROTOCOLS}
-    rows = 2 if cells and any(len(base) > 1 for base in baselines.values()) else 1
+    rows = 2 if cells and any(baselines.values()) else 1
     figure = Figure(figsize=(11, 3.4 * rows + 1.2), layout="constrained")
     grid = figure.subplots(rows, len(PROTOCOLS), squeeze=False, width_ratios=(1, 2))
     styles = method_styles(found)
@@ -82,9 +82,6 @@ def _draw(axes: Any, curves: Mapping[str, Sequence[Point]], styles: Mapping[str,
     for name, curve in curves.items():
         colour, dash, marker = styles[name]
         line = {"color": colour, "linestyle": dash, "linewidth": 1.7, "label": plain(name)}
-        if len(curve) == 1 and len(distances) > 1:
-            axes.axhline(curve[0].mean, **line)
-            continue
         xs = [distances.index(point.distance) for point in curve]
         low, high = [point.low for point in curve], [point.high for point in curve]
         axes.fill_between(xs, low, high, color=colour, alpha=0.18, linewidth=0)
