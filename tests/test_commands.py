@@ -175,6 +175,7 @@ def test_the_numbers_of_the_paper_are_the_defaults() -> None:
 CELL_MISTAKES = {
     "cell=nowhere": ["cell: found 'nowhere'", "DIR:1", "local_filters, gated_warp"],
     "cell=local_filters past=future": ["past: found 'future'", "previous, current, zero"],
+    "cell=gated_warp": ["cell: found gated_warp with flow=false", "flow=true"],
     "cell=gated_warp past=zero flow=true": ["flow: found true with past=zero"],
     "cell=run:3": ["cell: found rank '3', expected 1 to 1"],
     "cell=run:first": ["cell: found rank 'first', expected 1 to 1"],
@@ -209,8 +210,8 @@ def test_cells_can_be_named_in_three_ways(tmp_path: Path) -> None:
     with TrialStore(tmp_path / "run" / STORE) as store:
         trial = Trial(1, genotype, 0, TrialState.COMPLETE, Evaluation(0.5, 0.5, 0.5, 0.5, 1, 1, 1.0, 1, False))
         store.add([trial], b"")
-    assert resolve_cell(str(tmp_path / "cell.json")) == resolve_cell(f"{tmp_path / 'run'}:1") == genotype
-    assert resolve_cell("gated_warp") == HAND_WRITTEN["gated_warp"]
+    assert resolve_cell(str(tmp_path / "cell.json"), False) == resolve_cell(f"{tmp_path / 'run'}:1", True) == genotype
+    assert resolve_cell("gated_warp", True) == HAND_WRITTEN["gated_warp"]
 
 
 def test_evaluate_and_report_name_what_is_missing(run: Run, tmp_path: Path) -> None:

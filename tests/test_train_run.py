@@ -107,12 +107,15 @@ def test_an_interrupted_training_continues_as_if_nothing_had_happened(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(FitView, "on_epoch", stop)
+    (tmp_path / "other.json").write_text(HAND_WRITTEN["gated_warp"].to_json())  # refused: the run has another cell
     with pytest.raises(SystemExit) as end:
         start(vseg_nas.train.main, *TRAIN, "cell=local_filters", "name=cut")
     assert end.value.code == 130
     with pytest.raises(SystemExit) as end:
         start(vseg_nas.train.main, "resume=runs/train/synthetic/cut")
     assert end.value.code == 130
+    with pytest.raises(SystemExit):
+        start(vseg_nas.train.main, "resume=runs/train/synthetic/cut", f"cell={tmp_path / 'other.json'}")
     start(vseg_nas.train.main, "resume=runs/train/synthetic/cut")
     assert stages == [1, 2, 2, 1, 2, 2]  # an epoch that was saved is not trained again
     whole, cut = (load_segmenter(tmp_path / f"runs/train/synthetic/{n}/video.safetensors")[0] for n in ("whole", "cut"))

@@ -21,7 +21,7 @@ def _preflight(config: BenchmarkConfig) -> None:
         if not Path(path).is_file():
             raise DataError(f"checkpoint: found no file {path}, expected one that `train` wrote")
     if config.cell is not None:
-        resolve_cell(config.cell)
+        resolve_cell(config.cell, config.flow)
     elif config.flow:
         raise ConfigError("flow: found true without cell=, expected a cell to warp for; a checkpoint has its own")
 

@@ -22,6 +22,8 @@ from vseg_nas.space.genotype import check_size
 
 C = TypeVar("C", bound=CommandConfig)
 
+GENOTYPE_NOTE = "genotype.json"
+"""File of a run directory: the cell that it trains."""
 WEIGHTS_NOTE = "static.sha256"
 """File of a run directory: SHA-256 of the static network that its trials were measured with."""
 
@@ -153,4 +155,4 @@ def keep_weights_digest(run_dir: Path, weights: Path) -> None:
     if not note.is_file():
         note.write_text(digest)
     elif note.read_text() != digest:
-        raise DataError(f"{weights}: changed since {run_dir} began; put the old file back or start a new search")
+        raise DataError(f"{weights}: changed since {run_dir} began; put the old file back or start a new run")

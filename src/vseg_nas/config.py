@@ -25,7 +25,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vseg_nas.checking import WEIGHTS_NOTE, C, check
+from vseg_nas.checking import GENOTYPE_NOTE, WEIGHTS_NOTE, C, check
 from vseg_nas.errors import ConfigError, RunError, UserError
 
 _HARMLESS_ON_RESUME = (
@@ -39,8 +39,9 @@ _HARMLESS_ON_RESUME = (
     "logger",
     "phase.search.trials",
     "phase.search.hours",
+    "cell",
 )
-_BOOKKEEPING = {"config.yaml", "overrides.json", "lock", "log", WEIGHTS_NOTE}
+_BOOKKEEPING = {"config.yaml", "overrides.json", "lock", "log", GENOTYPE_NOTE, WEIGHTS_NOTE}
 _SHARED_KEYS = ("dataset", "experiment", "runs_dir", "static", "gpu", "phase.pretrain", "phase.train")
 _SHOWS_ONLY = ("help", "hydra_help", "info", "cfg", "shell_completion")
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from vseg_nas.assembly.cells import resolve_cell
 from vseg_nas.assembly.static_network import ensure_static, require_static
-from vseg_nas.checking import keep_weights_digest, to_plain
+from vseg_nas.checking import GENOTYPE_NOTE, keep_weights_digest, to_plain
 from vseg_nas.config import command, python_command, shared_overrides
+from vseg_nas.errors import ConfigError
 from vseg_nas.schema import TrainConfig
 
 if TYPE_CHECKING:
@@ -24,13 +25,12 @@ if TYPE_CHECKING:
     from vseg_nas.space import Genotype
     from vseg_nas.training.fitting import Progress
 
-GENOTYPE = "genotype.json"
 RESULT = "train.json"
 
 
 def _preflight(config: TrainConfig) -> None:
     require_static(config)
-    resolve_cell(config.cell)
+    resolve_cell(config.cell, config.flow)
 
 
 @command("train", TrainConfig, _preflight)
@@ -45,11 +45,12 @@ def main(config: TrainConfig, run_dir: Path) -> None:
     with RunLock(run_dir):
         ensure_static(config, console)
         keep_weights_digest(run_dir, Path(config.static.weights))
-        genotype = resolve_cell(config.cell)
+        genotype = _keep_genotype(run_dir, resolve_cell(config.cell, config.flow))
         console.print(f"Training {genotype.expression()}", soft_wrap=True, markup=False, highlight=False)
         console.print(f"on {config.dataset.name}; Ctrl-C stops, resume={run_dir} continues.", soft_wrap=True)
         scores = _train(config, genotype, run_dir, console)
-        _write_result(run_dir, genotype, scores, time.monotonic() - started)
+        result = {"expression": genotype.expression(), "val": asdict(scores), "seconds": time.monotonic() - started}
+        _write(run_dir / RESULT, json.dumps(result, indent=1))
     console.print(
         f"val, frames after the first of pairs: mIoU {scores.miou:.4f}  fwIoU {scores.fwiou:.4f}  "
         f"mAcc {scores.macc:.4f}  score {scores.score:.4f}",
@@ -107,13 +108,25 @@ def _train(config: TrainConfig, genotype: Genotype, run_dir: Path, console: Cons
     return scores
 
 
-def _write_result(run_dir: Path, genotype: Genotype, scores: SegmentationScores, seconds: float) -> None:
+def _keep_genotype(run_dir: Path, genotype: Genotype) -> Genotype:
+    """Notes the cell in the run, or checks it against the note of an earlier start: a rank may change hands.
+
+    Raises:
+        ConfigError: the run began with another cell.
+    """
+    path = run_dir / GENOTYPE_NOTE
+    if not path.is_file():
+        _write(path, genotype.to_json())
+    elif path.read_text(encoding="utf-8") != genotype.to_json():
+        raise ConfigError(f"cell: it is another one now than when {run_dir} began; go on with cell={path}")
+    return genotype
+
+
+def _write(path: Path, text: str) -> None:
     from vseg_nas.reporting.files import replacing
 
-    result = {"expression": genotype.expression(), "val": asdict(scores), "seconds": round(seconds, 1)}
-    for name, text in ((GENOTYPE, genotype.to_json()), (RESULT, json.dumps(result, indent=1))):
-        with replacing(run_dir / name) as partial:
-            partial.write_text(text, encoding="utf-8")
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -154,13 +154,25 @@ def test_consistency_of_constant_labels() -> None:
 
 def test_consistency_is_refused_with_a_reason() -> None:
     source = Runs((12,), 1, unlabelled=[(0, 3)])
-    source.frame_seconds = 1.0
     found = score_runs(Counting(), source, resized(), 5, CPU, nothing)
-    assert found.consistency["vc8"].refused is not None
-    assert "only some frames are labelled" in found.consistency["vc8"].refused
-    assert found.consistency["tc"].refused is not None
-    assert "they are 1 s apart" in found.consistency["tc"].refused
+    assert "only some frames are labelled" in str(found.consistency["vc8"].refused)
+    assert found.consistency["tc"].refused is None
     assert sum(entry.frames for entry in found.by_distance) == 11  # the unlabelled frame does not count
+
+
+def test_frames_far_apart_have_no_consistency() -> None:
+    source = Runs((12,), 1)
+    source.frame_seconds = 1.0
+    found = score_runs(Counting(), source, resized(), 5, CPU, nothing).consistency
+    assert all("they are 1 s apart" in str(found[name].refused) for name in ("vc8", "vc16", "tc"))
+
+
+def test_a_missing_frame_ends_a_run() -> None:
+    source = Runs((4,), 1)
+    source.frame_ids = ((19,), (20,), (294,), (576,))  # as numbered in one long drive of CityScapes
+    assert runs_of(source) == [[0, 1], [2], [3]]
+    source.frame_ids = ((19,), (119,), (294,), (576,))
+    assert rolling_refusal(source) == "no two successive frames are labelled"
 
 
 def test_single_frames_cannot_be_rolled() -> None:

@@ -250,7 +250,7 @@ def test_tc_needs_flow_between_frames_only() -> None:
     ],
 )
 def test_vc_refusal(lengths: list[int], labelled: bool, reason: str | None) -> None:
-    line = vc_refusal(8, lengths, labelled)
+    line = vc_refusal(8, lengths, labelled, 0.1)
     if reason is None:
         assert line is None
     else:

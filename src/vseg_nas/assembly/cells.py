@@ -10,13 +10,19 @@ from vseg_nas.space.hand_written import HAND_WRITTEN
 from vseg_nas.space.strict_json import MAX_CHARACTERS
 
 
-def resolve_cell(text: str) -> Genotype:
+def resolve_cell(text: str, flow: bool) -> Genotype:
     """The genotype that ``cell=`` names: a hand-written one, ``RUN:RANK`` (1 is the best cell), or a JSON file.
+
+    Args:
+        text: of the command line.
+        flow: whether the previous frame is warped along optical flow, without which ``gated_warp`` is not itself.
 
     Raises:
         ConfigError: there is no such cell.
         RunError: the trial store of the run cannot be used.
     """
+    if text == "gated_warp" and not flow:
+        raise ConfigError("cell: found gated_warp with flow=false, expected flow=true: it is made for warped features")
     if text in HAND_WRITTEN:
         return HAND_WRITTEN[text]
     run, _, rank = text.rpartition(":")

@@ -83,9 +83,10 @@ def _train_cell(
 ) -> None:
     """The first stage. A cell that reads the current frame as its past learns from clips that stand still."""
     stage = config.phase.train.cell
-    clips = source
+    clips, batch_size = source, stage.batch_size
     if config.past == "current":
         clips = StillClips(source)
+        batch_size *= source.length - 1  # as many frames a step, and steps an epoch, as for clips that move
     features = cached_features(
         Path(config.runs_dir) / "cache",
         segmenter.static,
@@ -97,7 +98,7 @@ def _train_cell(
         track,
         config.flow,
     )
-    training = CellTraining(stage.epochs, stage.batch_size, stage.lr, stage.weight_decay, stage.gradient_clip)
+    training = CellTraining(stage.epochs, batch_size, stage.lr, stage.weight_decay, stage.gradient_clip)
     propagation = segmenter.propagation
     assert isinstance(propagation, CellPropagation)
     module = CellModule(propagation.cell, propagation.classifier, training, config.past != "zero")

@@ -140,11 +140,18 @@ class RollingScores:
 
 
 def runs_of(source: ClipSource) -> list[list[int]]:
-    """Indices of a source of single frames (T = 1), run by run and in order."""
-    runs: dict[str, list[int]] = {}
-    for index in sorted(range(len(source)), key=lambda i: source.frame_ids[i]):
-        runs.setdefault(source.runs[index], []).append(index)
-    return [runs[name] for name in sorted(runs)]
+    """Indices of a source of single frames (T = 1), run by run and in order; a missing frame ends a run.
+
+    Frames of CityScapes that share a name may be parts of one long drive, hundreds of frames apart.
+    """
+    places = sorted((source.runs[index], source.frame_ids[index][0], index) for index in range(len(source)))
+    runs: list[list[int]] = []
+    for position, (name, frame, index) in enumerate(places):
+        if position and places[position - 1][:2] == (name, frame - 1):
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    return runs
 
 
 def rolling_refusal(source: ClipSource) -> str | None:
@@ -248,7 +255,7 @@ class _Meter:
         lengths = [len(run) for run in self.runs]
         found: dict[str, Consistency] = {}
         for n, forms in self._vc.items():
-            refused = vc_refusal(n, lengths, self._all_labelled)
+            refused = vc_refusal(n, lengths, self._all_labelled, self.frame_seconds)
             found[f"vc{n}"] = (
                 Consistency(refused=refused) if refused else _both(forms["correct"], forms["reference"], None)
             )

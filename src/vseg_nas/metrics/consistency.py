@@ -176,14 +176,20 @@ class TemporalConsistency:
         return ConsistencyResult(iou[now > 0].mean().item(), self._pairs)
 
 
-def vc_refusal(n: int, run_lengths: Sequence[int], all_labelled: bool) -> str | None:
+def vc_refusal(
+    n: int, run_lengths: Sequence[int], all_labelled: bool, seconds_between_frames: float | None
+) -> str | None:
     """Says in one line why VC_n cannot be computed in both forms, or None if it can.
 
     Args:
         n: frames of a window.
         run_lengths: successive frames in each run.
         all_labelled: whether every frame of the runs has a truth.
+        seconds_between_frames: time from a frame to the next; None if it is not known.
     """
+    if seconds_between_frames is not None and seconds_between_frames > LONGEST_STEP:
+        limit = f"VC{n} needs successive frames at most {LONGEST_STEP:g} s apart"
+        return f"{limit}, and they are {seconds_between_frames:g} s apart"
     if not all_labelled:
         return f"VC{n} needs the truth of every frame of a run, and only some frames are labelled"
     longest = max(run_lengths, default=0)

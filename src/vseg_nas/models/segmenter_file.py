@@ -61,12 +61,12 @@ class SegmenterSpec:
 
     def __post_init__(self) -> None:
         """Refuses what cannot be used: a spec may come from anybody's file."""
-        if not isinstance(self.name, str) or not 0 < len(self.name) <= _MAX_NAME or not self.name.isprintable():
+        if not _is_name(self.name):
             raise ValueError(f"name: expected 1 to {_MAX_NAME} printable characters")
         if type(self.seed) is not int:
             raise ValueError(f"seed: found {type(self.seed).__name__}, expected an integer")
-        if not 2 <= len(self.classes) <= _MAX_CLASSES or not all(isinstance(name, str) for name in self.classes):
-            raise ValueError(f"classes: found {len(self.classes)}, expected 2 to {_MAX_CLASSES} names")
+        if not 2 <= len(self.classes) <= _MAX_CLASSES or not all(map(_is_name, self.classes)):
+            raise ValueError(f"classes: found {len(self.classes)}, expected 2 to {_MAX_CLASSES} printable names")
         colours = [value for colour in self.palette for value in colour]
         if len(colours) != 3 * len(self.classes) or not all(type(v) is int and 0 <= v < 256 for v in colours):
             raise ValueError("palette: expected three numbers in 0..255 for each class")
@@ -113,6 +113,8 @@ class SegmenterSpec:
         for name in ("classes", "palette", "mean", "std"):
             if not isinstance(data[name], list):
                 raise ValueError(f"{name}: found {type(data[name]).__name__}, expected a list")
+        if not isinstance(data["size"], list | None):
+            raise ValueError(f"size: found {type(data['size']).__name__}, expected a list or null")
         if not all(isinstance(colour, list) for colour in data["palette"]):
             raise ValueError("palette: expected lists of three numbers")
         return cls(
@@ -127,6 +129,10 @@ class SegmenterSpec:
             std=tuple(data["std"]),
             size=None if data["size"] is None else tuple(data["size"]),
         )
+
+
+def _is_name(text: object) -> bool:
+    return isinstance(text, str) and 0 < len(text) <= _MAX_NAME and text.isprintable()
 
 
 def save_segmenter(segmenter: VideoSegmenter, spec: SegmenterSpec, path: Path) -> None:

@@ -113,7 +113,7 @@ class VideoModule(pl.LightningModule):
         optimizer = JointOptimizer(
             torch.optim.Adam(self.segmenter.propagation.parameters(), o.cell_lr, weight_decay=o.weight_decay),
             torch.optim.SGD(
-                (p for name, p in self.segmenter.static.named_parameters() if not name.startswith(_UNREAD)),
+                self.segmenter.static.parameters(),
                 o.static_lr,
                 o.momentum,
                 weight_decay=o.weight_decay,
@@ -122,6 +122,3 @@ class VideoModule(pl.LightningModule):
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, poly(steps, o.power))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-_UNREAD = "decoder.adapters.0."  # of the tap at 1/4, which no block of arch2 reads
