@@ -92,6 +92,7 @@ def test_train_evaluate_report(start: Start, tmp_path: Path) -> None:
     assert "gated_warp, warped by flow" in page
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_continues_as_if_nothing_had_happened(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
