@@ -232,7 +232,7 @@ def test_broken_yaml_in_the_tree_is_one_line(run: Run, monkeypatch: pytest.Monke
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("verb", ["search", "train", "evaluate"])
+@pytest.mark.parametrize("verb", ["search", "train", "evaluate", "benchmark", "report"])
 @pytest.mark.parametrize("arguments", [["--help"], ["phase.search.epoch=3"]])
 def test_help_and_mistakes_do_not_pay_for_torch(tmp_path: Path, verb: str, arguments: list[str]) -> None:
     code = f"import sys; from vseg_nas.{verb} import main\ntry: main()\nfinally: assert 'torch' not in sys.modules"

@@ -13,8 +13,6 @@ from vseg_nas.config import command
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.schema import BenchmarkConfig
 
-RESULT = "benchmark.json"
-
 
 def _preflight(config: BenchmarkConfig) -> None:
     for path in config.checkpoint or ():
@@ -33,8 +31,9 @@ def main(config: BenchmarkConfig, run_dir: Path) -> None:
 
     from vseg_nas.assembly.benchmark import Benchmark
     from vseg_nas.machine import describe
-    from vseg_nas.reporting.benchmark_results import read_benchmark
+    from vseg_nas.reporting.benchmark_results import BENCHMARK_FILE, BENCHMARK_FORMAT, read_benchmark
     from vseg_nas.reporting.benchmark_table import benchmark_table
+    from vseg_nas.reporting.files import write_text
     from vseg_nas.reporting.progress import steps
 
     console, benchmark = Console(), Benchmark(config)
@@ -47,7 +46,7 @@ def main(config: BenchmarkConfig, run_dir: Path) -> None:
         with steps(network.name, benchmark.ticks_per_network, console) as tick:
             rows.append(benchmark.row(network, tick))
     result = {
-        "format": "vseg_nas.benchmark/1",
+        "format": BENCHMARK_FORMAT,
         "device": device,
         "precision": benchmark.precision,
         "size": [height, width],
@@ -57,16 +56,9 @@ def main(config: BenchmarkConfig, run_dir: Path) -> None:
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "rows": rows,
     }
-    _write(run_dir / RESULT, json.dumps(result, indent=1, allow_nan=False))
-    console.print(benchmark_table(read_benchmark(run_dir / RESULT).rows))
-    console.print(f"written: {run_dir / RESULT}", soft_wrap=True)
-
-
-def _write(path: Path, text: str) -> None:
-    from vseg_nas.reporting.files import replacing
-
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_text(run_dir / BENCHMARK_FILE, json.dumps(result, indent=1, allow_nan=False))
+    console.print(benchmark_table(read_benchmark(run_dir / BENCHMARK_FILE).rows))
+    console.print(f"written: {run_dir / BENCHMARK_FILE}", soft_wrap=True)
 
 
 if __name__ == "__main__":

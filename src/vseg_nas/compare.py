@@ -42,6 +42,7 @@ def main(config: CompareConfig, run_dir: Path) -> None:
     from vseg_nas.assembly.compare import Comparison
     from vseg_nas.assembly.search import build_meta_data
     from vseg_nas.reporting.comparison import comparison_markdown
+    from vseg_nas.reporting.files import write_text
     from vseg_nas.reporting.progress import track
 
     def show(clips: Iterable[Clip], total: int) -> Iterable[Clip]:
@@ -51,20 +52,13 @@ def main(config: CompareConfig, run_dir: Path) -> None:
     rows: list[Row] = []
     for row in Comparison(search, config, data, search_dir, show).rows(best[0].trial.genotype):
         rows.append(row)
-        _write(run_dir / "compare.json", json.dumps([row.to_plain() for row in rows], indent=1))
+        write_text(run_dir / "compare.json", json.dumps([row.to_plain() for row in rows], indent=1))
         scores = f"meta-val {row.meta_val.score:.4f}, val {row.val.score:.4f}, val mIoU {row.val.miou:.4f}"
         console.print(f"{row.name}: {scores}", soft_wrap=True)
     table = comparison_markdown(_lines(rows))
-    _write(run_dir / "compare.md", table)
+    write_text(run_dir / "compare.md", table)
     console.print(table, markup=False, highlight=False, soft_wrap=True)
     console.print(f"written: {run_dir / 'compare.md'}, {run_dir / 'compare.json'}", soft_wrap=True)
-
-
-def _write(path: Path, text: str) -> None:
-    from vseg_nas.reporting.files import replacing
-
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
 
 
 def _lines(rows: list[Row]) -> list[Line]:

@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vseg_nas.assembly.static_network import require_static
-from vseg_nas.checking import check_root, to_plain
+from vseg_nas.checking import check_root
 from vseg_nas.config import command, python_command
 from vseg_nas.errors import DataError
 from vseg_nas.schema import EvaluateConfig
 
 if TYPE_CHECKING:
     from vseg_nas.assembly.evaluate import Evaluation, Method
-
-RESULT = "evaluate.json"
 
 
 def _preflight(config: EvaluateConfig) -> None:
@@ -38,6 +36,8 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
 
     from vseg_nas.assembly.evaluate import Evaluation
     from vseg_nas.machine import describe
+    from vseg_nas.reporting.evaluation_results import EVALUATION_FILE, EVALUATION_FORMAT
+    from vseg_nas.reporting.files import write_text
     from vseg_nas.reporting.progress import steps
 
     console, started = Console(), time.monotonic()
@@ -55,7 +55,7 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
             panels = _save_pictures(evaluation, static, method, rows[-1]["name"], run_dir, config.panels)
     height, width = config.size or evaluation.pairs[0].masks[0].shape
     result = {
-        "format": "vseg_nas.evaluation/1",
+        "format": EVALUATION_FORMAT,
         "dataset": config.dataset.name,
         "split": config.split,
         "size": [height, width],
@@ -67,10 +67,10 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
         "rows": rows,
         "panels": panels,
     }
-    _write(run_dir / RESULT, json.dumps(result, indent=1, allow_nan=False))
+    write_text(run_dir / EVALUATION_FILE, json.dumps(result, indent=1, allow_nan=False))
     if config.logger.name != "none":
         _log(config, run_dir, rows, {panel["title"]: run_dir / panel["file"] for panel in panels})
-    console.print(f"written: {run_dir / RESULT}", soft_wrap=True)
+    console.print(f"written: {run_dir / EVALUATION_FILE}", soft_wrap=True)
     console.print(f"next: {python_command()} -m vseg_nas.report run={run_dir}", soft_wrap=True)
 
 
@@ -80,25 +80,11 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def _log(config: EvaluateConfig, run_dir: Path, rows: list[dict[str, Any]], pictures: dict[str, Path]) -> None:
-    from vseg_nas.reporting.wandb_logger import EvaluationLogger, open_wandb
+    from vseg_nas.assembly.logging import open_run
+    from vseg_nas.reporting.wandb_logger import EvaluationLogger
 
-    run = open_wandb(
-        config.logger.name,  # type: ignore[arg-type]  # checked against the schema
-        run_dir,
-        config.logger.project,
-        run_dir.name,
-        to_plain(config),
-        config.logger.group or "evaluate",
-    )
-    with EvaluationLogger(run) as logger:
+    with EvaluationLogger(open_run(config, run_dir, group="evaluate")) as logger:
         logger.log(rows, pictures)
-
-
-def _write(path: Path, text: str) -> None:
-    from vseg_nas.reporting.files import replacing
-
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
 
 
 def _save_pictures(

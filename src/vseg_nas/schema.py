@@ -86,34 +86,28 @@ class PretrainPhase:
 
 
 @dataclass
-class SearchPhase:
-    """The budget, the meta split and the training of candidates on cached features (paper, section 4.1)."""
+class CellStage:
+    """A cell alone, on cached features (paper, sections 4.1 and 4.2)."""
 
-    trials: int = field(metadata=limits(1))
-    hours: float | None = field(metadata=limits(above=0))
-    layers: int = field(metadata=limits(1, 10))
     epochs: int = field(metadata=limits(1))
     batch_size: int = field(metadata=limits(1))
     lr: float = field(metadata=limits(above=0))
     weight_decay: float = field(metadata=limits(0))
     gradient_clip: float = field(metadata=limits(above=0))
-    split: str = field(metadata=one_of("random", "by_run"))
-    split_seed: int = field(metadata=limits(0))
-    val_fraction: float = field(metadata=limits(above=0, high=0.5))
-    val_size: list[int] | None = field(metadata=limits(32, length=2))
     transform: TransformConfig = field()
 
 
 @dataclass
-class CellStage:
-    """A found cell alone, on cached features (paper, section 4.2)."""
+class SearchPhase(CellStage):
+    """The budget, the meta split and the training of candidates (paper, section 4.1)."""
 
-    epochs: int = field(metadata=limits(1))
-    batch_size: int = field(metadata=limits(1))
-    lr: float = field(metadata=limits(above=0))
-    weight_decay: float = field(metadata=limits(0))
-    gradient_clip: float = field(metadata=limits(above=0))
-    transform: TransformConfig = field()
+    trials: int = field(metadata=limits(1))
+    hours: float | None = field(metadata=limits(above=0))
+    layers: int = field(metadata=limits(1, 10))
+    split: str = field(metadata=one_of("random", "by_run"))
+    split_seed: int = field(metadata=limits(0))
+    val_fraction: float = field(metadata=limits(above=0, high=0.5))
+    val_size: list[int] | None = field(metadata=limits(32, length=2))
 
 
 @dataclass

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vseg_nas.assembly.static_network import ensure_static, require_static
-from vseg_nas.checking import keep_weights_digest, to_plain
+from vseg_nas.checking import keep_weights_digest
 from vseg_nas.config import command, python_command, shared_overrides
 from vseg_nas.schema import SearchConfig
 
@@ -58,22 +58,15 @@ def _meta_data(config: SearchConfig, console: Console) -> MetaData:
 def _search(config: SearchConfig, run_dir: Path, data: MetaData, store: TrialStore, console: Console) -> None:
     from contextlib import ExitStack
 
+    from vseg_nas.assembly.logging import open_run
     from vseg_nas.assembly.search import build_loop
     from vseg_nas.reporting.live import LiveView
-    from vseg_nas.reporting.wandb_logger import WandbListener, open_wandb
+    from vseg_nas.reporting.wandb_logger import WandbListener
 
     with ExitStack() as stack:
         listeners: list[LiveView | WandbListener] = [stack.enter_context(LiveView(console))]
         if config.logger.name != "none":
-            run = open_wandb(
-                config.logger.name,  # type: ignore[arg-type]  # checked against the schema
-                run_dir,
-                config.logger.project,
-                run_dir.name,
-                to_plain(config),
-                config.logger.group,
-            )
-            listeners.append(stack.enter_context(WandbListener(run)))
+            listeners.append(stack.enter_context(WandbListener(open_run(config, run_dir))))
         build_loop(config, data, store, run_dir, listeners).run()
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from vseg_nas.assembly.cells import resolve_cell
 from vseg_nas.assembly.static_network import ensure_static, require_static
-from vseg_nas.checking import GENOTYPE_NOTE, keep_weights_digest, to_plain
+from vseg_nas.checking import GENOTYPE_NOTE, keep_weights_digest
 from vseg_nas.config import command, python_command, shared_overrides
 from vseg_nas.errors import ConfigError
 from vseg_nas.schema import TrainConfig
@@ -39,6 +39,7 @@ def main(config: TrainConfig, run_dir: Path) -> None:
     from rich.console import Console
 
     from vseg_nas.nas.lock import RunLock
+    from vseg_nas.reporting.files import write_text
 
     console = Console()
     started = time.monotonic()
@@ -50,7 +51,7 @@ def main(config: TrainConfig, run_dir: Path) -> None:
         console.print(f"on {config.dataset.name}; Ctrl-C stops, resume={run_dir} continues.", soft_wrap=True)
         scores = _train(config, genotype, run_dir, console)
         result = {"expression": genotype.expression(), "val": asdict(scores), "seconds": time.monotonic() - started}
-        _write(run_dir / RESULT, json.dumps(result, indent=1))
+        write_text(run_dir / RESULT, json.dumps(result, indent=1))
     console.print(
         f"val, frames after the first of pairs: mIoU {scores.miou:.4f}  fwIoU {scores.fwiou:.4f}  "
         f"mAcc {scores.macc:.4f}  score {scores.score:.4f}",
@@ -66,22 +67,15 @@ def main(config: TrainConfig, run_dir: Path) -> None:
 
 
 def _train(config: TrainConfig, genotype: Genotype, run_dir: Path, console: Console) -> SegmentationScores:
+    from vseg_nas.assembly.logging import open_run
     from vseg_nas.assembly.train import run_training
     from vseg_nas.reporting.progress import FitView, track
-    from vseg_nas.reporting.wandb_logger import FitLogger, open_wandb
+    from vseg_nas.reporting.wandb_logger import FitLogger
 
     with ExitStack() as stack:
         logger: FitLogger | None = None
         if config.logger.name != "none":
-            run = open_wandb(
-                config.logger.name,  # type: ignore[arg-type]  # checked against the schema
-                run_dir,
-                config.logger.project,
-                run_dir.name,
-                to_plain(config) | {"expression": genotype.expression()},
-                config.logger.group or genotype.key,
-            )
-            logger = stack.enter_context(FitLogger(run))
+            logger = stack.enter_context(FitLogger(open_run(config, run_dir, group=genotype.key)))
 
         @contextmanager
         def view(stage: str) -> Iterator[Progress]:
@@ -114,19 +108,14 @@ def _keep_genotype(run_dir: Path, genotype: Genotype) -> Genotype:
     Raises:
         ConfigError: the run began with another cell.
     """
+    from vseg_nas.reporting.files import write_text
+
     path = run_dir / GENOTYPE_NOTE
     if not path.is_file():
-        _write(path, genotype.to_json())
+        write_text(path, genotype.to_json())
     elif path.read_text(encoding="utf-8") != genotype.to_json():
         raise ConfigError(f"cell: it is another one now than when {run_dir} began; go on with cell={path}")
     return genotype
-
-
-def _write(path: Path, text: str) -> None:
-    from vseg_nas.reporting.files import replacing
-
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

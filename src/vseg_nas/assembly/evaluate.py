@@ -27,13 +27,13 @@ from vseg_nas.models.complexity import count_parameters
 from vseg_nas.models.propagation import CellPropagation, CopyPrevious, WarpPrevious
 from vseg_nas.models.segmenter_file import SegmenterSpec, load_segmenter
 from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.reporting.methods import STATIC
 from vseg_nas.reporting.panel import PanelRow
 from vseg_nas.schema import EvaluateConfig
 
 KEY_EVERY: tuple[int | None, ...] = (1, 2, 5, None)
 CONSISTENCY_KEY = 5
 """The K whose labels temporal consistency is measured on: key frames now and then, as in use."""
-STATIC = "static per frame"
 
 _PAIR = 2
 
@@ -154,7 +154,8 @@ class Evaluation:
         return PanelRow(raw.names[1], raw.frames[1], before, after, raw.masks[1], frame.static, frame.ours)
 
     def _roll(self, method: Method, key_every: int | None, tick: Tick) -> RollingScores:
-        return score_runs(method.segmenter, self._frames, self._transform, key_every, self.device, tick)
+        steady = key_every == CONSISTENCY_KEY
+        return score_runs(method.segmenter, self._frames, self._transform, key_every, self.device, tick, steady)
 
 
 def _plain_scores(scores: SegmentationScores) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from vseg_nas.assembly.static import build_sources, build_transform, device_of, load_static, trainer_options
+from vseg_nas.assembly.static import build_source, build_transform, device_of, load_static, trainer_options
 from vseg_nas.data import ClipSource, resized
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.data.still import StillClips
@@ -52,15 +52,15 @@ def run_training(
         ConfigError: the training diverged, or a device is not there.
         DataError: the data set or the static weights cannot be used.
     """
-    sources = build_sources(config.dataset)
-    static = load_static(config, sources.train.classes).freeze()
+    source = build_source(config.dataset, "train")
+    static = load_static(config, source.classes).freeze()
     propagation = _initial_cell(config, genotype, static)
     segmenter = VideoSegmenter(static, propagation)
     with view("cell alone") as report:
-        _train_cell(config, sources.train, segmenter, run_dir / CELL_CHECKPOINT, track, report)
-    spec = _spec(config, genotype, sources.train)
+        _train_cell(config, source, segmenter, run_dir / CELL_CHECKPOINT, track, report)
+    spec = _spec(config, genotype, source)
     with view("end to end") as report:
-        scores = _train_video(config, sources.train, segmenter, spec, run_dir / VIDEO_CHECKPOINT, report)
+        scores = _train_video(config, source, segmenter, spec, run_dir / VIDEO_CHECKPOINT, report)
     save_segmenter(segmenter, spec, run_dir / SEGMENTER)
     return scores
 
@@ -117,7 +117,7 @@ def _train_video(
     stage, val_size = config.phase.train.video, config.phase.train.val_size
     data = ClipDataModule(
         source,
-        build_sources(config.dataset, length=_PAIR).val,
+        build_source(config.dataset, "val", _PAIR),
         build_transform(stage.transform),
         resized(None if val_size is None else (val_size[0], val_size[1])),
         stage.batch_size,

@@ -4,8 +4,9 @@ Legend: T frames, K frames from one key frame to the next, H, W.
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from vseg_nas.data import Clip, ClipSource, ClipTransform
 from vseg_nas.errors import DataError
 from vseg_nas.flow import dis_flow, resize_flow
+from vseg_nas.labels import IGNORE
 from vseg_nas.metrics import (
     ConfusionMatrix,
     ConsistencyResult,
@@ -121,7 +123,7 @@ class RollingScores:
     Attributes:
         scores: over all labelled frames, key frames included.
         by_distance: by distance from the key frame that the protocol sets, so that methods compare frame by frame.
-        consistency: by name: vc8, vc16, tc.
+        consistency: by name: vc8, vc16, tc; empty where it was not measured.
     """
 
     scores: SegmentationScores
@@ -168,6 +170,7 @@ def score_runs(
     key_every: int | None,
     device: torch.device,
     tick: Tick,
+    consistency: bool = True,
 ) -> RollingScores:
     """The rolling protocol: the first frame of each run, and every K-th after it, is a key frame.
 
@@ -178,6 +181,7 @@ def score_runs(
         key_every: K; None: the first frame alone.
         device: where to compute.
         tick: see `Tick`.
+        consistency: measure temporal consistency, too, which costs more than the scores.
 
     Raises:
         DataError: no two frames of the source follow each other.
@@ -185,36 +189,61 @@ def score_runs(
     if refused := rolling_refusal(source):
         raise DataError(f"rolling evaluation: {refused}")
     runs = runs_of(source)
-    meter = _Meter(len(source.classes), runs, source.frame_seconds)
+    scores = _DistanceMeter(len(source.classes))
+    steadiness = _ConsistencyMeter(len(source.classes), runs, source.frame_seconds) if consistency else None
     for run in runs:
         segmenter.reset()
-        meter.start_run()
+        if steadiness:
+            steadiness.start_run()
         for position, index in enumerate(run):
             clip = transform(source[index])
             distance = position if key_every is None else position % key_every
             height, width = clip.masks.shape[-2:]
             labels = segmenter.step(clip.frames[0].to(device), key=distance == 0, size=(height, width))
-            meter.update(distance, clip.frames, labels.cpu(), clip.masks[0])
+            labels, truth = labels.cpu(), clip.masks[0]
+            scores.update(distance, labels, truth)
+            if steadiness:
+                steadiness.update(clip.frames, labels, truth)
             tick()
-    return meter.result()
+    return RollingScores(scores.total(), scores.by_distance(), steadiness.result() if steadiness else {})
 
 
-@dataclass
-class _Meter:
-    """Everything that is measured along runs."""
+class _DistanceMeter:
+    """One confusion matrix for each distance from the key frame."""
 
-    classes: int
-    runs: Sequence[Sequence[int]]
-    frame_seconds: float | None
-    _by_distance: dict[int, ConfusionMatrix] = field(default_factory=dict)
-    _frames: dict[int, int] = field(default_factory=dict)
-    _previous: Tensor | None = None
-    _all_labelled: bool = True
+    def __init__(self, classes: int) -> None:
+        self._classes = classes
+        self._matrices: dict[int, ConfusionMatrix] = {}
+        self._frames: Counter[int] = Counter()
 
-    def __post_init__(self) -> None:
+    def update(self, distance: int, labels: Tensor, truth: Tensor) -> None:
+        if bool((truth == IGNORE).all()):
+            return
+        bucket = _bucket(distance)
+        self._matrices.setdefault(bucket, ConfusionMatrix(self._classes)).update(labels, truth)
+        self._frames[bucket] += 1
+
+    def total(self) -> SegmentationScores:
+        return scores_from_confusion(torch.stack([matrix.counts for matrix in self._matrices.values()]).sum(0))
+
+    def by_distance(self) -> tuple[DistanceScore, ...]:
+        return tuple(
+            DistanceScore(distance, self._frames[distance], matrix.scores().miou)
+            for distance, matrix in sorted(self._matrices.items())
+        )
+
+
+class _ConsistencyMeter:
+    """VC and TC in both forms."""
+
+    def __init__(self, classes: int, runs: Sequence[Sequence[int]], frame_seconds: float | None) -> None:
+        self._lengths = [len(run) for run in runs]
+        self._frame_seconds = frame_seconds
         self._vc = {n: {form: VideoConsistency(n, form) for form in FORMS} for n in VC_WINDOWS}
-        self._tc = {form: TemporalConsistency(self.classes, form) for form in FORMS}
-        self._tc_refused = tc_refusal(self.frame_seconds)
+        self._tc = {form: TemporalConsistency(classes, form) for form in FORMS}
+        self._tc_refused = tc_refusal(frame_seconds)
+        self._previous: Tensor | None = None
+        self._all_labelled = True
 
     def start_run(self) -> None:
         self._previous = None
@@ -223,17 +252,10 @@ class _Meter:
         for tc in self._tc.values():
             tc.start_run()
 
-    def update(self, distance: int, frame: Tensor, labels: Tensor, truth: Tensor) -> None:
-        bucket = _bucket(distance)
-        matrix = self._by_distance.setdefault(bucket, ConfusionMatrix(self.classes))
-        before = int(matrix.counts.sum())
-        matrix.update(labels, truth)
-        labelled = int(matrix.counts.sum()) > before
-        self._frames[bucket] = self._frames.get(bucket, 0) + labelled
-        self._all_labelled &= labelled
-        for forms in self._vc.values():
-            for vc in forms.values():
-                vc.update(labels, truth)
+    def update(self, frame: Tensor, labels: Tensor, truth: Tensor) -> None:
+        self._all_labelled &= bool((truth != IGNORE).any())
+        for vc in itertools.chain(*(forms.values() for forms in self._vc.values())):
+            vc.update(labels, truth)
         if self._tc_refused is None:
             flow = None
             if self._previous is not None:
@@ -242,28 +264,12 @@ class _Meter:
                 tc.update(labels, flow)
         self._previous = frame
 
-    def result(self) -> RollingScores:
-        total = torch.stack([matrix.counts for matrix in self._by_distance.values()]).sum(0)
-        by_distance = tuple(
-            DistanceScore(distance, self._frames[distance], self._by_distance[distance].scores().miou)
-            for distance in sorted(self._by_distance)
-            if self._frames[distance]
-        )
-        return RollingScores(scores_from_confusion(total), by_distance, self._consistency())
-
-    def _consistency(self) -> dict[str, Consistency]:
-        lengths = [len(run) for run in self.runs]
+    def result(self) -> dict[str, Consistency]:
         found: dict[str, Consistency] = {}
         for n, forms in self._vc.items():
-            refused = vc_refusal(n, lengths, self._all_labelled, self.frame_seconds)
-            found[f"vc{n}"] = (
-                Consistency(refused=refused) if refused else _both(forms["correct"], forms["reference"], None)
-            )
-        found["tc"] = (
-            Consistency(refused=self._tc_refused)
-            if self._tc_refused
-            else _both(self._tc["correct"], self._tc["reference"], FLOW)
-        )
+            refused = vc_refusal(n, self._lengths, self._all_labelled, self._frame_seconds)
+            found[f"vc{n}"] = _both(forms["correct"], forms["reference"], None, refused)
+        found["tc"] = _both(self._tc["correct"], self._tc["reference"], FLOW, self._tc_refused)
         return found
 
 
@@ -271,7 +277,9 @@ class _Metric(Protocol):
     def result(self) -> ConsistencyResult: ...
 
 
-def _both(correct: _Metric, reference: _Metric, flow: str | None) -> Consistency:
+def _both(correct: _Metric, reference: _Metric, flow: str | None, refused: str | None) -> Consistency:
+    if refused:
+        return Consistency(refused=refused)
     try:
         found, by_script = correct.result(), reference.result()
     except ValueError as error:

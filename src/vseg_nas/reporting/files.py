@@ -6,6 +6,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def write_text(path: Path, text: str) -> Path:
+    """Writes a text in UTF-8, whole or not at all.
+
+    Returns:
+        `path`.
+    """
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return path
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a hidden path of the same suffix beside `path` and renames it over `path` on success.

@@ -1,11 +1,11 @@
 """Strict reading of a JSON file that anybody may have written: every failure is one line with the file and the key."""
 
-import json
 from pathlib import Path
 from reprlib import repr as brief  # bounded: what was found may be anything
 from typing import NoReturn
 
 from vseg_nas.errors import DataError
+from vseg_nas.space import strict_json
 
 MAX_BYTES = 16 * 2**20
 LARGEST = 10**15  # of a whole number: a float still holds it exactly
@@ -148,20 +148,8 @@ def _parsed(path: Path) -> object:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise DataError(f"{path}: found more than {MAX_BYTES} bytes, expected at most that")
-        data: object = json.loads(content.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+        return strict_json.loads(content.decode("utf-8"), MAX_BYTES)
     except OSError as error:
         raise DataError(f"{path}: not readable ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:  # also: not UTF-8, not JSON
+    except ValueError as error:  # also: not UTF-8, not JSON
         raise DataError(f"{path}: found no readable JSON ({brief(str(error))}), expected a result file") from error
-    return data
-
-
-def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    data = dict(pairs)
-    if len(data) < len(pairs):
-        raise ValueError("an object repeats a key")
-    return data
-
-
-def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no finite number")

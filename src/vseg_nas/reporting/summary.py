@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from vseg_nas.nas.trial import Trial
-from vseg_nas.reporting.files import replacing
+from vseg_nas.reporting.files import write_text
 from vseg_nas.reporting.history import best_cells, ended, outcome_counts
 from vseg_nas.reporting.tables import best_cells_markdown, best_cells_table, write_trials_csv
 
@@ -51,9 +51,7 @@ def write_report(run_dir: Path, trials: Sequence[Trial]) -> list[Path]:
     folder = run_dir / "report"
     paths = [*write_pictures(trials, folder), write_trials_csv(trials, folder / "trials.csv")]
     table = folder / "best_cells.md"
-    with replacing(table) as partial:
-        partial.write_text(best_cells_markdown(trials, REPORTED_CELLS), encoding="utf-8")
-    return [*paths, table]
+    return [*paths, write_text(table, best_cells_markdown(trials, REPORTED_CELLS))]
 
 
 def final_summary(console: Console, trials: Sequence[Trial], run_dir: Path, next_commands: Sequence[str]) -> None:

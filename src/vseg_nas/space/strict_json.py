@@ -5,14 +5,18 @@ import json
 MAX_CHARACTERS = 64 * 1024
 
 
-def loads(text: str) -> object:
+def loads(text: str, most: int = MAX_CHARACTERS) -> object:
     """Parses ``text``.
 
+    Args:
+        text: of the file.
+        most: characters that it may have.
+
     Raises:
-        ValueError: it is over 64 kB, not JSON, nested too deeply, repeats a key, or holds NaN or infinity.
+        ValueError: it is longer, not JSON, nested too deeply, repeats a key, or holds NaN or infinity.
     """
-    if len(text) > MAX_CHARACTERS:
-        raise ValueError(f"JSON: found {len(text)} characters, expected at most {MAX_CHARACTERS}")
+    if len(text) > most:
+        raise ValueError(f"JSON: found {len(text)} characters, expected at most {most}")
     try:
         data: object = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:

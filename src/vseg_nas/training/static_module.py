@@ -5,18 +5,14 @@ Legend: B frames, K classes, H, W.
 
 from dataclasses import dataclass
 
-import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from vseg_nas.data.clip import ClipBatch
-from vseg_nas.errors import NonFiniteError
-from vseg_nas.metrics import ConfusionMatrix, SegmentationScores
-from vseg_nas.models.layers import resize
 from vseg_nas.models.static import StaticOutput, StaticSegmenter
 from vseg_nas.training.losses import segmentation_loss, shrink_masks
-from vseg_nas.training.schedules import poly
+from vseg_nas.training.segmentation_module import SegmentationModule
 
 
 @dataclass(frozen=True)
@@ -55,15 +51,13 @@ def static_loss(output: StaticOutput, masks: Tensor, auxiliary_weight: float) ->
     return loss
 
 
-class StaticModule(pl.LightningModule):
+class StaticModule(SegmentationModule):
     """Trains and validates a `StaticSegmenter`; batches are `ClipBatch` of one frame each."""
 
     def __init__(self, network: StaticSegmenter, training: StaticTraining) -> None:
-        super().__init__()
+        super().__init__(len(network.classes))
         self.network = network.to(memory_format=torch.channels_last)
         self.options = training
-        self.confusion = ConfusionMatrix(len(network.classes))
-        self.scores: SegmentationScores | None = None
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Loss of one batch.
@@ -73,26 +67,12 @@ class StaticModule(pl.LightningModule):
         """
         frames = batch.frames[:, 0].contiguous(memory_format=torch.channels_last)
         loss = static_loss(self.network(frames), batch.masks[:, 0], self.options.auxiliary_weight)
-        if not loss.isfinite():
-            raise NonFiniteError(f"loss {loss.item()} in epoch {self.current_epoch + 1}, batch {batch_idx + 1}")
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=frames.shape[0])
-        return loss
-
-    def on_validation_epoch_start(self) -> None:
-        """Starts a new confusion matrix."""
-        self.confusion = ConfusionMatrix(len(self.network.classes))
+        return self.log_loss(loss, frames.shape[0], batch_idx)
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
         """Counts one batch at the size of its masks."""
         frames = batch.frames[:, 0].contiguous(memory_format=torch.channels_last)
-        masks = batch.masks[:, 0]
-        logits = resize(self.network(frames).pred.float(), (masks.shape[-2], masks.shape[-1]))
-        self.confusion.update(logits.argmax(1), masks)
-
-    def on_validation_epoch_end(self) -> None:
-        """Logs mIoU and the score; `scores` keeps all of them."""
-        self.scores = self.confusion.scores()
-        self.log_dict({"val/miou": self.scores.miou, "val/score": self.scores.score})
+        self.count(self.network(frames).pred, batch.masks[:, 0])
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """SGD, poly per step, the encoder and the decoder at their own rates."""
@@ -102,6 +82,4 @@ class StaticModule(pl.LightningModule):
             {"params": self.network.decoder.parameters(), "lr": o.decoder_lr},
         ]
         optimizer = torch.optim.SGD(groups, momentum=o.momentum, weight_decay=o.weight_decay)
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, poly(steps, o.power))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return self.with_poly(optimizer, o.power)

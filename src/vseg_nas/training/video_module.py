@@ -5,21 +5,17 @@ Legend: B clips, T frames, K classes, H, W.
 
 from dataclasses import dataclass
 
-import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from vseg_nas.data.clip import ClipBatch
-from vseg_nas.errors import NonFiniteError
 from vseg_nas.labels import IGNORE
-from vseg_nas.metrics import ConfusionMatrix, SegmentationScores
-from vseg_nas.models.layers import resize
 from vseg_nas.models.segmenter_file import SPEC
 from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.training.losses import segmentation_loss
 from vseg_nas.training.optimizers import JointOptimizer
-from vseg_nas.training.schedules import poly
+from vseg_nas.training.segmentation_module import SegmentationModule
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,7 @@ class VideoTraining:
     static_weight: float = 1.0
 
 
-class VideoModule(pl.LightningModule):
+class VideoModule(SegmentationModule):
     """Trains a `VideoSegmenter` whose propagation is a cell; batches are `ClipBatch`.
 
     Batch norms of the static network keep their statistics; those of the cell train.
@@ -55,12 +51,10 @@ class VideoModule(pl.LightningModule):
     """
 
     def __init__(self, segmenter: VideoSegmenter, training: VideoTraining, spec: str) -> None:
-        super().__init__()
+        super().__init__(len(segmenter.static.classes))
         self.save_hyperparameters({SPEC: spec})
         self.segmenter = segmenter
         self.options = training
-        self.confusion = ConfusionMatrix(len(segmenter.static.classes))
-        self.scores: SegmentationScores | None = None
         self.train()  # a fit takes modules in the mode that they are in
 
     def train(self, mode: bool = True) -> "VideoModule":
@@ -86,26 +80,12 @@ class VideoModule(pl.LightningModule):
             pred = key.pred if first_is_labelled else self.segmenter.key(batch.frames[:, -1]).pred
             target = batch.masks[:, 0 if first_is_labelled else -1]
             loss = loss + self.options.static_weight * segmentation_loss(pred, target)
-        if not loss.isfinite():
-            raise NonFiniteError(f"loss {loss.item()} in epoch {self.current_epoch + 1}, batch {batch_idx + 1}")
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=batch.frames.shape[0])
-        return loss
-
-    def on_validation_epoch_start(self) -> None:
-        """Starts a new confusion matrix."""
-        self.confusion = ConfusionMatrix(self.confusion.num_classes)
+        return self.log_loss(loss, batch.frames.shape[0], batch_idx)
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
         """Counts the frames after the first at the size of their masks."""
         for t, state in enumerate(self.segmenter(batch.frames)[1:], start=1):
-            masks = batch.masks[:, t]
-            logits = resize(state.pred.float(), (masks.shape[-2], masks.shape[-1]))
-            self.confusion.update(logits.argmax(1), masks)
-
-    def on_validation_epoch_end(self) -> None:
-        """Logs mIoU and the score; `scores` keeps all of them."""
-        self.scores = self.confusion.scores()
-        self.log_dict({"val/miou": self.scores.miou, "val/score": self.scores.score})
+            self.count(state.pred, batch.masks[:, t])
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Adam and SGD side by side, poly per step."""
@@ -119,6 +99,4 @@ class VideoModule(pl.LightningModule):
                 weight_decay=o.weight_decay,
             ),
         )
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, poly(steps, o.power))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return self.with_poly(optimizer, o.power)

@@ -1,0 +1,27 @@
+"""The W&B run of a command."""
+
+from pathlib import Path
+from typing import Any
+
+from vseg_nas.checking import to_plain
+from vseg_nas.reporting.wandb_logger import open_wandb
+from vseg_nas.schema import EvaluateConfig, SearchConfig, TrainConfig
+
+
+def open_run(config: SearchConfig | TrainConfig | EvaluateConfig, run_dir: Path, group: str | None = None) -> Any:
+    """Opens a W&B run named after the run directory, with the configuration; see `open_wandb`.
+
+    Args:
+        config: of the command; its logger is not ``none``.
+        run_dir: takes W&B's folder.
+        group: where the configuration names none.
+    """
+    logger = config.logger
+    return open_wandb(
+        logger.name,  # type: ignore[arg-type]  # checked against the schema
+        run_dir,
+        logger.project,
+        run_dir.name,
+        to_plain(config),
+        logger.group or group,
+    )
