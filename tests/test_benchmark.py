@@ -33,7 +33,7 @@ def save_checkpoint(path: Path) -> None:
 
     palette = ((1, 2, 3), (4, 5, 6), (7, 8, 9))
     genotype = HAND_WRITTEN["local_filters"]
-    spec = SegmenterSpec("mine", 3, CLASSES, palette, genotype, "zero", False, (0.5,) * 3, (0.2,) * 3)
+    spec = SegmenterSpec("mine", 3, "recipe", CLASSES, palette, genotype, "zero", False, (0.5,) * 3, (0.2,) * 3)
     save_segmenter(spec.build(), spec, path)
 
 

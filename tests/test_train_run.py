@@ -59,8 +59,11 @@ def test_train_evaluate_report(start: Start, tmp_path: Path) -> None:
     assert "end to end: epoch 2/2" in trained
     path = tmp_path / "runs/train/synthetic/a/video.safetensors"
     assert f"evaluate checkpoint={path} " in trained
-    start(vseg_nas.train.main, *TRAIN, "cell=gated_warp", "flow=true", "name=b")
+    start(vseg_nas.train.main, *TRAIN, "cell=gated_warp", "flow=true", "name=b", "phase.train.video.cell_lr=1e-3")
     start(vseg_nas.train.main, *TRAIN, "cell=local_filters", "past=current", "name=c")
+
+    a, b, c = (load_segmenter(tmp_path / f"runs/train/synthetic/{name}/video.safetensors")[1].recipe for name in "abc")
+    assert a == c != b  # the rate differs, and neither seed nor what the cell reads
 
     checkpoints = ",".join(f"runs/train/synthetic/{name}/video.safetensors" for name in "abc")
     options = [f"checkpoint=[{checkpoints}]", "name=e", "panels=2"]

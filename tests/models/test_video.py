@@ -22,6 +22,7 @@ CLASSES = ("road", "sky", "car")
 SPECIFICATION = SegmenterSpec(
     "mine",
     3,
+    "recipe",
     CLASSES,
     ((1, 2, 3), (4, 5, 6), (7, 8, 9)),
     HAND_WRITTEN["local_filters"],

@@ -125,6 +125,7 @@ def test_a_checkpoint_of_the_fit_loads_as_a_network(tmp_path: Path) -> None:
     spec = SegmenterSpec(
         "mine",
         0,
+        "recipe",
         clips.classes,
         clips.palette,
         HAND_WRITTEN["local_filters"],

@@ -111,7 +111,9 @@ def _arch2(classes: int) -> Network:
 def _with_cell(cell: str, classes: int, flow: bool) -> Network:
     names, palette = tuple(map(str, range(classes))), ((0, 0, 0),) * classes
     genotype, name = resolve_cell(cell, flow), Path(cell).name[:100]
-    spec = SegmenterSpec(name, _SEED, names, palette, genotype, "previous", flow, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    spec = SegmenterSpec(
+        name, _SEED, "untrained", names, palette, genotype, "previous", flow, mean=IMAGENET_MEAN, std=IMAGENET_STD
+    )
     with torch.random.fork_rng():
         torch.manual_seed(_SEED)
         return Network(spec.group, spec.build().eval(), genotype.expression())

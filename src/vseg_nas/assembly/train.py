@@ -1,9 +1,11 @@
 """The parts of a final training: cached features, frames, the video network, and its two stages."""
 
 import copy
+import hashlib
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -147,6 +149,7 @@ def _spec(config: TrainConfig, genotype: Genotype, source: ClipSource) -> Segmen
     return SegmenterSpec(
         Path(config.cell).name[:100],
         config.seed,
+        _recipe(config),
         source.classes,
         source.palette,
         genotype,
@@ -156,3 +159,11 @@ def _spec(config: TrainConfig, genotype: Genotype, source: ClipSource) -> Segmen
         IMAGENET_STD,
         None if size is None else (size[0], size[1]),
     )
+
+
+def _recipe(config: TrainConfig) -> str:
+    """A digest of all that a training depends on besides the cell, what it reads and the seed."""
+    dataset = {key: value for key, value in asdict(config.dataset).items() if key != "root"}
+    static = hashlib.sha256(Path(config.static.weights).read_bytes()).hexdigest()
+    parts = [dataset, asdict(config.phase.train), config.gpu.precision, config.gpu.cache_precision, static]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

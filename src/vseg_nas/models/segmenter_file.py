@@ -35,6 +35,7 @@ class SegmenterSpec:
     Attributes:
         name: of the cell, for people.
         seed: of the training.
+        recipe: equal for trainings that differ in cell, past, flow and seed alone.
         classes: names, in the order of their ids.
         palette: RGB of each class.
         genotype: of the cell.
@@ -50,6 +51,7 @@ class SegmenterSpec:
 
     name: str
     seed: int
+    recipe: str
     classes: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
     genotype: Genotype
@@ -63,6 +65,8 @@ class SegmenterSpec:
         """Refuses what cannot be used: a spec may come from anybody's file."""
         if not _is_name(self.name):
             raise ValueError(f"name: expected 1 to {_MAX_NAME} printable characters")
+        if not _is_name(self.recipe):
+            raise ValueError(f"recipe: expected 1 to {_MAX_NAME} printable characters")
         if type(self.seed) is not int:
             raise ValueError(f"seed: found {type(self.seed).__name__}, expected an integer")
         if not 2 <= len(self.classes) <= _MAX_CLASSES or not all(map(_is_name, self.classes)):
@@ -120,6 +124,7 @@ class SegmenterSpec:
         return cls(
             name=data["name"],
             seed=data["seed"],
+            recipe=data["recipe"],
             classes=tuple(data["classes"]),
             palette=tuple(tuple(colour) for colour in data["palette"]),
             genotype=Genotype.from_dict(data["genotype"]),
