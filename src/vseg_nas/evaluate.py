@@ -17,7 +17,9 @@ from vseg_nas.errors import DataError
 from vseg_nas.schema import EvaluateConfig
 
 if TYPE_CHECKING:
-    from vseg_nas.assembly.evaluate import Evaluation, Method
+    from rich.console import Console
+
+    from vseg_nas.assembly.evaluate import Evaluation, Measured, Method
 
 
 def _preflight(config: EvaluateConfig) -> None:
@@ -34,49 +36,65 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
     """Scores the baselines and every checkpoint under both protocols and writes ``evaluate.json``."""
     from rich.console import Console
 
-    from vseg_nas.assembly.evaluate import Evaluation
+    from vseg_nas.assembly.evaluate import CONSISTENCY_KEY, Evaluation
     from vseg_nas.machine import describe
+    from vseg_nas.nas.lock import RunLock
     from vseg_nas.reporting.evaluation_results import EVALUATION_FILE, EVALUATION_FORMAT
     from vseg_nas.reporting.files import write_text
-    from vseg_nas.reporting.progress import steps
 
     console, started = Console(), time.monotonic()
-    evaluation = Evaluation(config)
-    rows: list[dict[str, Any]] = []
-    panels: list[dict[str, str]] = []
-    static: Method | None = None
-    for method in evaluation.methods():
-        with steps(method.name, evaluation.clips_per_method, console) as tick:
-            rows.append(evaluation.row(method, tick))
-        console.print(_line(rows[-1]), soft_wrap=True, markup=False, highlight=False)
-        if method.checkpoint is None:
-            static = static or method
-        elif not panels:
-            panels = _save_pictures(evaluation, static, method, rows[-1]["name"], run_dir, config.panels)
-    height, width = config.size or evaluation.pairs[0].masks[0].shape
-    result = {
-        "format": EVALUATION_FORMAT,
-        "dataset": config.dataset.name,
-        "split": config.split,
-        "size": [height, width],
-        "classes": list(evaluation.pairs.classes),
-        "command": shlex.join(["python", "-m", "vseg_nas.evaluate", *sys.argv[1:]]),
-        "machine": describe(evaluation.device),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "seconds": round(time.monotonic() - started, 1),
-        "rows": rows,
-        "panels": panels,
-    }
-    write_text(run_dir / EVALUATION_FILE, json.dumps(result, indent=1, allow_nan=False))
-    if config.logger.name != "none":
-        _log(config, run_dir, rows, {panel["title"]: run_dir / panel["file"] for panel in panels})
+    with RunLock(run_dir):
+        evaluation = Evaluation(config)
+        if evaluation.rolling_refused:
+            console.print(f"no rolling: {evaluation.rolling_refused}", soft_wrap=True, markup=False, highlight=False)
+        measured = _measure(evaluation, run_dir, console)
+        panels = _save_pictures(evaluation, measured, run_dir, config.panels)
+        height, width = evaluation.size or evaluation.pairs[0].masks[0].shape
+        rows = [found.row for _, found in measured]
+        result = {
+            "format": EVALUATION_FORMAT,
+            "dataset": config.dataset.name,
+            "split": config.split,
+            "size": [height, width],
+            "classes": list(evaluation.pairs.classes),
+            "consistency_key_every": CONSISTENCY_KEY,
+            "rolling_refused": evaluation.rolling_refused,
+            "command": shlex.join(["python", "-m", "vseg_nas.evaluate", *sys.argv[1:]]),
+            "machine": describe(evaluation.device),
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "seconds": round(time.monotonic() - started, 1),
+            "rows": rows,
+            "panels": panels,
+        }
+        write_text(run_dir / EVALUATION_FILE, json.dumps(result, indent=1, allow_nan=False))
+        if config.logger.name != "none":
+            _log(config, run_dir, rows, {panel["title"]: run_dir / panel["file"] for panel in panels})
     console.print(f"written: {run_dir / EVALUATION_FILE}", soft_wrap=True)
     console.print(f"next: {python_command()} -m vseg_nas.report run={run_dir}", soft_wrap=True)
 
 
+def _measure(evaluation: Evaluation, run_dir: Path, console: Console) -> list[tuple[Method, Measured]]:
+    """All rows; each is kept as soon as it is there."""
+    from vseg_nas.assembly.measured import keep_measured, kept_measured
+    from vseg_nas.reporting.progress import steps
+
+    classes, pairs = len(evaluation.pairs.classes), len(evaluation.pairs)
+    measured = []
+    for method in evaluation.methods:
+        found = kept_measured(run_dir, method, classes, pairs)
+        if found is None:
+            with steps(method.group, evaluation.ticks(method), console) as tick:
+                found = evaluation.measure(method, tick)
+            keep_measured(run_dir, method, found)
+        measured.append((method, found))
+        console.print(_line(found.row), soft_wrap=True, markup=False, highlight=False)
+    return measured
+
+
 def _line(row: dict[str, Any]) -> str:
     rolled = "".join(f", every {key}: {scores['miou']:.4f}" for key, scores in row["rolling"].items())
-    return f"{row['group']}: mIoU of pairs {row['pair']['miou']:.4f}{rolled}"
+    seed = "" if row["seed"] is None else f", seed {row['seed']}"
+    return f"{row['group']}{seed}: mIoU of pairs {row['pair']['miou']:.4f}{rolled}"
 
 
 def _log(config: EvaluateConfig, run_dir: Path, rows: list[dict[str, Any]], pictures: dict[str, Path]) -> None:
@@ -88,30 +106,32 @@ def _log(config: EvaluateConfig, run_dir: Path, rows: list[dict[str, Any]], pict
 
 
 def _save_pictures(
-    evaluation: Evaluation, static: Method | None, ours: Method, row: str, run_dir: Path, count: int
+    evaluation: Evaluation, measured: list[tuple[Method, Measured]], run_dir: Path, count: int
 ) -> list[dict[str, str]]:
-    """The confusion matrix; pairs that are hardest for the static network, and those that improved most."""
+    """Of the first checkpoint: its confusion matrix, the pairs hardest for the static network, the most improved."""
     from vseg_nas.reporting.confusion_picture import save_confusion
+    from vseg_nas.reporting.methods import STATIC
     from vseg_nas.reporting.panel import save_panel
 
-    title = f"{ours.name}: percent of the pixels of each class, pair protocol"
-    path = save_confusion(
-        evaluation.confusion(ours), evaluation.pairs.classes, run_dir / "panels" / "confusion.png", title
-    )
-    panels = [{"file": str(path.relative_to(run_dir)), "title": "confusion", "row": row}]
+    ours = next(pair for pair in measured if pair[0].has_cell)
+    static = next((pair for pair in measured if pair[0].group == STATIC), None)
+    source, folder, name = evaluation.pairs, run_dir / "panels", ours[0].group
+    title = f"{name}: percent of the pixels of each class, pair protocol"
+    path = save_confusion(ours[1].confusion, source.classes, folder / "confusion.png", title)
+    panels = [{"file": str(path.relative_to(run_dir)), "title": "confusion", "row": name}]
     if static is None or not count:
         return panels
-    frames = evaluation.frames(static, ours)
+    scores = zip(static[1].miou_per_frame, ours[1].miou_per_frame, strict=True)
+    frames = [(i, a, b) for i, (a, b) in enumerate(scores) if a is not None and b is not None]
     chosen = {
-        "hardest": sorted(frames, key=lambda frame: frame.static)[:count],
-        "most improved": sorted(frames, key=lambda frame: frame.static - frame.ours)[:count],
+        "hardest": sorted(frames, key=lambda frame: frame[1])[:count],
+        "most improved": sorted(frames, key=lambda frame: frame[1] - frame[2])[:count],
     }
     for title, picked in chosen.items():
-        path = run_dir / "panels" / f"{title.replace(' ', '-')}.png"
-        rows = [evaluation.panel_row(static, ours, frame) for frame in picked]
-        source = evaluation.pairs
-        save_panel(rows, path, source.classes, source.palette, ours.name, f"{title} frames, pair protocol")
-        panels.append({"file": str(path.relative_to(run_dir)), "title": title, "row": row})
+        path = folder / f"{title.replace(' ', '-')}.png"
+        rows = evaluation.panel_rows(static, ours, [index for index, _, _ in picked])
+        save_panel(rows, path, source.classes, source.palette, name, f"{title} frames, pair protocol")
+        panels.append({"file": str(path.relative_to(run_dir)), "title": title, "row": name})
     return panels
 
 

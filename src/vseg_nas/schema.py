@@ -301,6 +301,7 @@ class EvaluateConfig(NetworkConfig):
     split: str = field(metadata=one_of("train", "val", "test"))
     size: list[int] | None = field(metadata=limits(32, length=2))
     baselines: bool = field()
+    resume: str | None = field()
     panels: int = field(metadata=limits(0, 20))
     logger: LoggerConfig = field()
     name: str = field()

@@ -78,6 +78,19 @@ def test_single_frames_need_no_sequence(tmp_path: Path) -> None:
     assert clip.masks[0].ravel()[7] == 0
 
 
+def test_longer_clips_end_with_the_annotated_frame(tmp_path: Path) -> None:
+    root = build(tmp_path)
+    for path in (root / "leftImg8bit/val").rglob("*.png"):
+        run, number = path.name.removesuffix("_leftImg8bit.png").rsplit("_", 1)
+        before = root / "leftImg8bit_sequence/val" / path.parent.name / f"{run}_{int(number) - 2:06}_leftImg8bit.png"
+        save(before, np.full((8, 16, 3), 7))
+    source = CityScapes(root, "val", length=3)
+    assert source.frame_ids[0] == (292, 293, 294)
+    clip = source[0]
+    assert (clip.frames[0] == 7).all()
+    assert [bool((mask == 255).all()) for mask in clip.masks] == [True, True, False]
+
+
 def test_missing_predecessor_is_named(tmp_path: Path) -> None:
     root = build(tmp_path)
     missing = root / "leftImg8bit_sequence/val/frankfurt/frankfurt_000000_000575_leftImg8bit.png"
@@ -89,8 +102,8 @@ def test_missing_predecessor_is_named(tmp_path: Path) -> None:
 
 def test_mistakes(tmp_path: Path) -> None:
     root = build(tmp_path)
-    with pytest.raises(ConfigError, match="found 3, expected 1 or 2"):
-        CityScapes(root, "val", length=3)
+    with pytest.raises(ConfigError, match="found 21, expected 1 to 20"):
+        CityScapes(root, "val", length=21)
     with pytest.raises(DataError, match="leftImg8bit/train: found no frame"):
         CityScapes(root, "train")
     with pytest.raises(DataError, match=r"labelTrainIds\.png: file not found"):

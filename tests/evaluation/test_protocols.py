@@ -10,8 +10,10 @@ from torch import Tensor
 
 from vseg_nas.data import RawClip, resized
 from vseg_nas.data.clip import Colour
-from vseg_nas.errors import DataError
-from vseg_nas.evaluation.protocols import rolling_refusal, runs_of, score_pairs, score_runs
+from vseg_nas.evaluation.consistency import Consistency, ConsistencyMeter, FlowStore
+from vseg_nas.evaluation.protocols import RollingScores, at_every_distance, roll, score_pairs
+from vseg_nas.evaluation.runs import Place, footage_of
+from vseg_nas.metrics import TemporalConsistency
 from vseg_nas.models.video import VideoSegmenter
 
 CPU = torch.device("cpu")
@@ -54,24 +56,24 @@ class Runs:
 class Counting(VideoSegmenter):
     """Labels everything 1 on key frames and 0 on others, and remembers what it was asked."""
 
+    num_classes = 2
+
     def __init__(self) -> None:
         torch.nn.Module.__init__(self)
         self.asked: list[int] = []
         self._since = -1
 
-    @property
-    def distance(self) -> int:
-        return self._since
-
     def reset(self) -> "Counting":
         self._since = -1
         return self
 
-    def step(self, frame: Tensor, key: bool = False, size: tuple[int, int] | None = None) -> Tensor:
+    def advance(self, frame: Tensor, key: bool = False) -> None:
         self._since = 0 if key or self._since < 0 else self._since + 1
         self.asked.append(self._since)
-        assert size in (None, (HEIGHT, WIDTH))
-        return torch.full(size or frame.shape[-2:], int(self._since == 0))
+
+    def labels(self, size: tuple[int, int]) -> Tensor:
+        assert size == (HEIGHT, WIDTH)
+        return torch.full(size, int(self._since == 0))
 
 
 def iou(truths: list[NDArray[np.uint8]], prediction: int) -> float:
@@ -84,10 +86,23 @@ def nothing() -> None:
     pass
 
 
+def rolled(labeller: Counting, source: Runs, key_every: int | None) -> RollingScores:
+    runs = footage_of(source).to_score(key_every)
+    return RollingScores.of(roll(labeller, runs, resized(), key_every, CPU, nothing), key_every)
+
+
+def consistency(labeller: Counting, source: Runs, key_every: int | None) -> dict[str, Consistency]:
+    footage = footage_of(source)
+    meter = ConsistencyMeter(footage, FlowStore())
+    roll(labeller, footage.runs, resized(), key_every, CPU, nothing, meter)
+    return meter.result()
+
+
 def test_runs_are_put_in_order() -> None:
     source = Runs((3, 1, 2), 1)
-    assert [[source.frame_ids[i][0] for i in run] for run in runs_of(source)] == [[0, 1, 2], [0], [0, 1]]
-    assert [{source.runs[i] for i in run} for run in runs_of(source)] == [{"run0"}, {"run1"}, {"run2"}]
+    runs = footage_of(source).runs
+    assert [[source.frame_ids[place.clip][0] for place in run.places] for run in runs] == [[0, 1, 2], [0], [0, 1]]
+    assert [{source.runs[place.clip] for place in run.places} for run in runs] == [{"run0"}, {"run1"}, {"run2"}]
 
 
 def test_pairs_score_the_frame_after_a_key_frame() -> None:
@@ -101,6 +116,12 @@ def test_pairs_score_the_frame_after_a_key_frame() -> None:
     assert len(ticks) == len(source)
 
 
+def test_a_pair_without_truth_has_no_score() -> None:
+    found = score_pairs(Counting(), Runs((3,), 2, unlabelled=[(0, 2)]), resized(), CPU, nothing)
+    assert found.miou_per_frame[0] is not None
+    assert found.miou_per_frame[1] is None
+
+
 @pytest.mark.parametrize(
     ("key_every", "asked"),
     [
@@ -112,7 +133,7 @@ def test_pairs_score_the_frame_after_a_key_frame() -> None:
 )
 def test_runs_get_a_key_frame_every_so_often(key_every: int | None, asked: list[int]) -> None:
     source, labeller = Runs((5, 2), 1), Counting()
-    found = score_runs(labeller, source, resized(), key_every, CPU, nothing)
+    found = rolled(labeller, source, key_every)
     assert labeller.asked == asked
     places = [(0, t) for t in range(5)] + [(1, 0), (1, 1)]
     for entry in found.by_distance:
@@ -129,15 +150,53 @@ def test_runs_get_a_key_frame_every_so_often(key_every: int | None, asked: list[
     assert found.scores.miou == pytest.approx(np.mean(ious))
 
 
+@pytest.mark.parametrize("length", [1, 4])
+def test_a_network_that_labels_each_frame_by_itself_is_rolled_once(length: int) -> None:
+    """At any K its frames count as they do alone, at the distance that the protocol sets."""
+    unlabelled = [(0, 0), (0, 1), (0, 2)] if length > 1 else []
+    footage = footage_of(Runs((4,), length, unlabelled))
+    alone = roll(Counting(), footage.runs, resized(), 1, CPU, nothing)
+    for key_every in (1, 2, None):
+        runs = footage.to_score(key_every)
+        by_k = roll(Counting(), runs, resized(), key_every, CPU, nothing)
+        found = at_every_distance(alone, runs)
+        assert [frame[:2] for frame in found] == [frame[:2] for frame in by_k]
+        counts = {frame.place: frame.counts for frame in alone}
+        assert all(torch.equal(frame.counts, counts[frame.place]) for frame in found)
+
+
+def test_where_the_last_frame_alone_is_labelled_it_is_scored_at_every_distance() -> None:
+    source, labeller = Runs((4,), 4, unlabelled=[(0, 0), (0, 1), (0, 2)]), Counting()
+    footage = footage_of(source)
+    assert footage.last_alone
+    assert [run.places for run in footage.to_score(3)] == [tuple(Place(0, t) for t in range(s, 4)) for s in (3, 2, 1)]
+    found = rolled(labeller, source, 3)
+    assert labeller.asked == [0, 0, 1, 0, 1, 2]
+    assert [(entry.distance, entry.frames) for entry in found.by_distance] == [(0, 1), (1, 1), (2, 1)]
+    truths = [source.truth(0, 3)]
+    assert [entry.miou for entry in found.by_distance] == pytest.approx(
+        [iou(truths, 1), iou(truths, 0), iou(truths, 0)]
+    )
+    never = rolled(Counting(), source, None)
+    assert [(entry.distance, entry.frames) for entry in never.by_distance] == [(3, 1)]
+
+
 def test_long_distances_are_put_together() -> None:
-    found = score_runs(Counting(), Runs((20,), 1), resized(), None, CPU, nothing)
+    found = rolled(Counting(), Runs((20,), 1), None)
     assert {entry.distance: entry.frames for entry in found.by_distance} == dict.fromkeys(range(9), 1) | {9: 8, 17: 3}
+
+
+def test_frames_without_truth_do_not_count() -> None:
+    found = rolled(Counting(), Runs((12,), 1, unlabelled=[(0, 3)]), 5)
+    assert sum(entry.frames for entry in found.by_distance) == 11
+    with pytest.raises(ValueError, match="no frame with a truth"):
+        RollingScores.of([], 5)
 
 
 def test_consistency_of_constant_labels() -> None:
     """Pixels whose truth is 0 over a window are labelled right all the time, once the key frame is over."""
     source = Runs((12,), 1)
-    found = score_runs(Counting(), source, resized(), None, CPU, nothing).consistency
+    found = consistency(Counting(), source, None)
     truth = np.stack([source.truth(0, t) for t in range(12)])
     shares = []
     for start in range(5):
@@ -152,31 +211,66 @@ def test_consistency_of_constant_labels() -> None:
     assert found["tc"].windows == 11
 
 
+def test_the_scripts_tc_is_that_of_the_run_fed_backwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels at random, and a flow that tells which way it was computed."""
+    rng = torch.Generator().manual_seed(0)
+    labels = [torch.randint(0, 2, (HEIGHT, WIDTH), generator=rng) for _ in range(3)]
+    frames = [torch.full((1, 3, HEIGHT, WIDTH), float(t)) for t in range(3)]
+
+    def flow(current: Tensor, previous: Tensor) -> Tensor:
+        step = float(current.mean() - previous.mean())
+        return torch.full((1, 2, HEIGHT, WIDTH), 1.5 * step)
+
+    monkeypatch.setattr("vseg_nas.evaluation.consistency.dis_flow", flow)
+    meter = ConsistencyMeter(footage_of(Runs((3,), 1)), FlowStore())
+    for t, (frame, ids) in enumerate(zip(frames, labels, strict=True)):
+        meter.update(str(t), frame, ids, ids)
+    backwards = TemporalConsistency(2, "reference")
+    for t in (2, 1, 0):
+        backwards.update(labels[t], None if t == 2 else flow(frames[t], frames[t + 1])[0])
+    assert meter.result()["tc"].reference == pytest.approx(backwards.result().value, abs=1e-12)
+    forwards = TemporalConsistency(2, "correct")
+    for t in range(3):
+        forwards.update(labels[t], None if t == 0 else flow(frames[t], frames[t - 1])[0])
+    assert meter.result()["tc"].correct == pytest.approx(forwards.result().value, abs=1e-12)
+
+
+def test_flow_is_computed_once_for_all_methods_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def flow(current: Tensor, previous: Tensor) -> Tensor:
+        calls.append(1)
+        return torch.zeros(1, 2, HEIGHT, WIDTH)
+
+    monkeypatch.setattr("vseg_nas.evaluation.consistency.dis_flow", flow)
+    frame, one = torch.zeros(1, 3, HEIGHT, WIDTH), 2 * 2 * 4 * HEIGHT * WIDTH
+    store = FlowStore(most_bytes=one)
+    for _ in range(3):
+        store.between(("a", "b"), frame, frame)
+    assert len(calls) == 2  # to and fro
+    for _ in range(3):
+        store.between(("b", "c"), frame, frame)
+    assert len(calls) == 2 + 6
+
+
 def test_consistency_is_refused_with_a_reason() -> None:
-    source = Runs((12,), 1, unlabelled=[(0, 3)])
-    found = score_runs(Counting(), source, resized(), 5, CPU, nothing)
-    assert "only some frames are labelled" in str(found.consistency["vc8"].refused)
-    assert found.consistency["tc"].refused is None
-    assert sum(entry.frames for entry in found.by_distance) == 11  # the unlabelled frame does not count
+    found = consistency(Counting(), Runs((12,), 1, unlabelled=[(0, 3)]), 5)
+    assert "only some frames are labelled" in str(found["vc8"].refused)
+    assert found["tc"].refused is None
 
 
 def test_frames_far_apart_have_no_consistency() -> None:
     source = Runs((12,), 1)
     source.frame_seconds = 1.0
-    found = score_runs(Counting(), source, resized(), 5, CPU, nothing).consistency
+    found = consistency(Counting(), source, 5)
     assert all("they are 1 s apart" in str(found[name].refused) for name in ("vc8", "vc16", "tc"))
 
 
 def test_a_missing_frame_ends_a_run() -> None:
     source = Runs((4,), 1)
     source.frame_ids = ((19,), (20,), (294,), (576,))  # as numbered in one long drive of CityScapes
-    assert runs_of(source) == [[0, 1], [2], [3]]
+    footage = footage_of(source)
+    assert [[place.clip for place in run.places] for run in footage.runs] == [[0, 1], [2], [3]]
+    assert footage.refusal is None
     source.frame_ids = ((19,), (119,), (294,), (576,))
-    assert rolling_refusal(source) == "no two successive frames are labelled"
-
-
-def test_single_frames_cannot_be_rolled() -> None:
-    source = Runs((1, 1), 1)
-    assert rolling_refusal(source) == "no two successive frames are labelled"
-    with pytest.raises(DataError, match="no two successive frames"):
-        score_runs(Counting(), source, resized(), 2, CPU, nothing)
+    assert footage_of(source).refusal == "no two successive frames are labelled"

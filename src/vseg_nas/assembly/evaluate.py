@@ -1,8 +1,9 @@
 """The rows of an evaluation: trained networks, and what they have to beat, under both protocols."""
 
-import math
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +13,28 @@ from torch import nn
 
 from vseg_nas.assembly.static import build_source, device_of, load_static, trainer_options
 from vseg_nas.data import ClipSource, resized
-from vseg_nas.errors import DataError
+from vseg_nas.data.cityscapes import SNIPPET
+from vseg_nas.errors import ConfigError, DataError
+from vseg_nas.evaluation.consistency import ConsistencyMeter, FlowStore
 from vseg_nas.evaluation.protocols import (
     PairScores,
     RollingScores,
     Tick,
+    at_every_distance,
     label_pair,
-    rolling_refusal,
+    roll,
     score_pairs,
-    score_runs,
 )
+from vseg_nas.evaluation.runs import Footage, footage_of
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.complexity import count_parameters
 from vseg_nas.models.propagation import CellPropagation, CopyPrevious, WarpPrevious
 from vseg_nas.models.segmenter_file import SegmenterSpec, load_segmenter
 from vseg_nas.models.video import VideoSegmenter
-from vseg_nas.reporting.methods import STATIC
+from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
+from vseg_nas.reporting.methods import COPIED, STATIC, TUNED, WARPED
 from vseg_nas.reporting.panel import PanelRow
-from vseg_nas.schema import EvaluateConfig
+from vseg_nas.schema import CityScapesConfig, EvaluateConfig
 
 KEY_EVERY: tuple[int | None, ...] = (1, 2, 5, None)
 CONSISTENCY_KEY = 5
@@ -43,39 +48,48 @@ class Method:
     """Something that labels video.
 
     Attributes:
-        name: for tables; trainings that differ in their seed alone share it.
-        segmenter: ready for evaluation.
-        checkpoint: where it came from; None for baselines without training.
-        spec: of the checkpoint.
+        group: its name in tables; trainings that differ in their seed alone share it.
+        weights: file that it is made of.
+        load: reads it, ready for evaluation.
+        spec: of the checkpoint that it came from; None without training.
+        has_cell: whether a cell labels the frames that are no key frames.
     """
 
-    name: str
-    segmenter: VideoSegmenter
-    checkpoint: Path | None = None
+    group: str
+    weights: Path
+    load: Callable[[], VideoSegmenter]
     spec: SegmenterSpec | None = None
+    has_cell: bool = False
 
-    @property
-    def key(self) -> str:
-        """Tells methods of one evaluation apart."""
-        return self.name if self.checkpoint is None else str(self.checkpoint)
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the weights and the name: rows of equal digests are equal."""
+        return hashlib.sha256(self.weights.read_bytes() + self.group.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
-class FrameScores:
-    """mIoU of one frame alone, by the static network and by a method."""
+class Measured:
+    """A row, and what pictures need besides it.
 
-    index: int
-    static: float
-    ours: float
+    Attributes:
+        row: plain data for JSON.
+        confusion: (C, C) pixels of pairs, rows are truth, columns are labels.
+        miou_per_frame: of each second frame of a pair alone, None where it has no labelled pixel.
+    """
+
+    row: dict[str, Any]
+    confusion: NDArray[np.int64]
+    miou_per_frame: tuple[float | None, ...]
 
 
 class Evaluation:
-    """Scores methods on one split.
+    """Scores methods on one split. All checkpoints are read and checked before anything is computed.
 
     Args:
         config: of the command.
 
     Raises:
+        ConfigError: the checkpoints were trained for frames of different sizes, and none is configured.
         DataError: the data set or a checkpoint cannot be used, or they do not belong together.
     """
 
@@ -84,83 +98,163 @@ class Evaluation:
         self._config = config
         self.device = device_of(config.gpu)
         self.pairs: ClipSource = build_source(config.dataset, config.split, _PAIR)
-        self._frames = build_source(config.dataset, config.split, 1)
-        self._rolls = rolling_refusal(self._frames) is None
-        self._transform = resized(None if config.size is None else (config.size[0], config.size[1]))
-        self._pairs: dict[str, PairScores] = {}
+        specs = {path: self._checked(path) for path in map(Path, config.checkpoint)}
+        self.methods = [*self._baselines(specs), *(_network(path, spec) for path, spec in specs.items())]
+        self.size = _size(specs, config)
+        self._transform = resized(self.size)
+        self._footage, self.rolling_refused = self._find_footage()
+        self._flows = FlowStore()
 
-    @property
-    def clips_per_method(self) -> int:
-        """How often `row` ticks."""
-        return len(self.pairs) + len(KEY_EVERY) * len(self._frames) * self._rolls
+    def _checked(self, path: Path) -> SegmenterSpec:
+        _, spec = load_segmenter(path)
+        if spec.classes != self.pairs.classes:
+            raise DataError(
+                f"{path}: trained for {len(spec.classes)} classes ({spec.classes[0]}, ...), "
+                f"expected the {len(self.pairs.classes)} of {self._config.dataset.name}"
+            )
+        if (spec.mean, spec.std) != (IMAGENET_MEAN, IMAGENET_STD):
+            raise DataError(f"{path}: found mean {spec.mean} and std {spec.std}, expected those of ImageNet")
+        return spec
 
-    def methods(self) -> Iterator[Method]:
-        """Baselines of the static network first, then every checkpoint, one at a time in memory."""
-        if self._config.baselines:
-            static = load_static(self._config, self.pairs.classes).to(self.device)
-            yield Method(STATIC, VideoSegmenter(static, CopyPrevious(), key_every=1).eval())
-            yield Method("previous labels copied", VideoSegmenter(static, CopyPrevious()).eval())
-            yield Method("previous labels warped by flow", VideoSegmenter(static, WarpPrevious()).eval())
-        for path in map(Path, self._config.checkpoint):
-            segmenter, spec = load_segmenter(path)
-            if spec.classes != self.pairs.classes:
-                raise DataError(
-                    f"{path}: trained for {len(spec.classes)} classes ({spec.classes[0]}, ...), "
-                    f"expected the {len(self.pairs.classes)} of {self._config.dataset.name}"
-                )
-            yield Method(spec.group, segmenter.to(self.device), path, spec)
+    def _baselines(self, specs: dict[Path, SegmenterSpec]) -> list[Method]:
+        """The static network as it was pre-trained, and as it is after training with the cell of the first file."""
+        if not self._config.baselines:
+            return []
+        load_static(self._config, self.pairs.classes)
+        weights = Path(self._config.static.weights)
+        found = [
+            Method(STATIC, weights, lambda: self._static(CopyPrevious(), key_every=1)),
+            Method(COPIED, weights, lambda: self._static(CopyPrevious())),
+            Method(WARPED, weights, lambda: self._static(WarpPrevious())),
+        ]
+        first = next(iter(specs.values()))
+        tuned = [(path, spec) for path, spec in specs.items() if spec.method == first.method]
+        for group, propagation, key_every in (
+            (STATIC, CopyPrevious, 1),
+            (COPIED, CopyPrevious, None),
+            (WARPED, WarpPrevious, None),
+        ):
+            found += [_tuned(group + TUNED, path, spec, propagation, key_every) for path, spec in tuned]
+        return found
 
-    def row(self, method: Method, tick: Tick) -> dict[str, Any]:
-        """Everything measured of one method, as plain data for JSON."""
-        pair = score_pairs(method.segmenter, self.pairs, self._transform, self.device, tick)
-        self._pairs[method.key] = pair
-        rolling = {key or "never": self._roll(method, key, tick) for key in KEY_EVERY} if self._rolls else {}
-        propagation, spec = method.segmenter.propagation, method.spec
+    def _static(self, propagation: nn.Module, key_every: int | None = None) -> VideoSegmenter:
+        return VideoSegmenter(load_static(self._config, self.pairs.classes), propagation, key_every).eval()
+
+    def _find_footage(self) -> tuple[Footage | None, str | None]:
+        """What is rolled over, or why nothing is."""
+        dataset = self._config.dataset
+        length = SNIPPET if isinstance(dataset, CityScapesConfig) else 1
+        try:
+            footage = footage_of(build_source(dataset, self._config.split, length))
+        except DataError as error:
+            if length == 1:
+                raise
+            return None, f"the {SNIPPET} frames up to each annotated one are needed ({error})"
+        return (None, footage.refusal) if footage.refusal else (footage, None)
+
+    def ticks(self, method: Method) -> int:
+        """How often `measure` ticks."""
+        ticks, footage = len(self.pairs), self._footage
+        if footage is None:
+            return ticks
+        whole = sum(map(len, footage.runs))
+        if method.group.startswith(STATIC):
+            return ticks + whole
+        rolled = sum(len(run) for key_every in KEY_EVERY for run in footage.to_score(key_every))
+        return ticks + rolled + whole * footage.last_alone
+
+    def measure(self, method: Method, tick: Tick) -> Measured:
+        """Everything measured of one method."""
+        segmenter = method.load().to(self.device)
+        pair = score_pairs(segmenter, self.pairs, self._transform, self.device, tick)
+        propagation, spec = segmenter.propagation, method.spec
         cell = propagation.cell if isinstance(propagation, CellPropagation) else nn.Identity()
-        return {
-            "name": method.name if method.checkpoint is None else method.checkpoint.parent.name,
-            "group": method.name,
+        row = {
+            "name": method.group if spec is None else method.weights.parent.name,
+            "group": method.group,
             "seed": None if spec is None else spec.seed,
-            "checkpoint": None if method.checkpoint is None else str(method.checkpoint),
-            "genotype": None if spec is None else spec.genotype.to_dict(),
-            "expression": "" if spec is None else spec.genotype.expression(),
-            "past": None if spec is None else spec.past,
-            "parameters": count_parameters(method.segmenter),
+            "recipe": None if spec is None else spec.recipe,
+            "checkpoint": None if spec is None else str(method.weights),
+            "genotype": spec.genotype.to_dict() if spec and method.has_cell else None,
+            "expression": spec.genotype.expression() if spec and method.has_cell else "",
+            "past": spec.past if spec and method.has_cell else None,
+            "flow": spec.flow if spec and method.has_cell else None,
+            "parameters": count_parameters(segmenter),
             "cell_parameters": count_parameters(cell),
             "pair": _plain_scores(pair.scores),
-            "rolling": {str(key): _plain_rolling(scores) for key, scores in rolling.items()},
-            "consistency": {
-                name: {"refused": c.refused} if c.refused else {k: v for k, v in asdict(c).items() if k != "refused"}
-                for name, c in (rolling[CONSISTENCY_KEY].consistency.items() if rolling else ())
-            },
+            **self._rolled(segmenter, tick),
         }
+        return Measured(row, pair.confusion.numpy(), pair.miou_per_frame)
 
-    def frames(self, static: Method, ours: Method) -> list[FrameScores]:
-        """The labelled second frames of pairs; both methods have to be scored before."""
-        scores = zip(*(self._pairs[method.key].miou_per_frame for method in (static, ours)), strict=True)
-        return [FrameScores(index, *both) for index, both in enumerate(scores) if not math.isnan(both[0])]
-
-    def confusion(self, method: Method) -> NDArray[np.int64]:
-        """(K, K) pixels of pairs, rows are truth, columns are labels; the method has to be scored before."""
-        return self._pairs[method.key].confusion.numpy()
-
-    def panel_row(self, static: Method, ours: Method, frame: FrameScores) -> PanelRow:
-        """What a picture of the second frame of a pair shows."""
-        raw = self.pairs[frame.index]
-        clip = self._transform(raw)
-        before, after = (
-            label_pair(method.segmenter, clip, self.device).cpu().byte().numpy() for method in (static, ours)
+    def _rolled(self, segmenter: VideoSegmenter, tick: Tick) -> dict[str, Any]:
+        """The keys ``rolling`` and ``consistency``."""
+        footage = self._footage
+        if footage is None:
+            return {"rolling": {}, "consistency": {}}
+        meter = ConsistencyMeter(footage, self._flows)
+        one_by_one = segmenter.key_every == 1
+        whole = (
+            roll(segmenter, footage.runs, self._transform, CONSISTENCY_KEY, self.device, tick, meter)
+            if one_by_one or footage.last_alone
+            else []
         )
-        return PanelRow(raw.names[1], raw.frames[1], before, after, raw.masks[1], frame.static, frame.ours)
+        rolling = {}
+        for key_every in KEY_EVERY:
+            runs = footage.to_score(key_every)
+            if one_by_one:
+                found = at_every_distance(whole, runs)
+            else:
+                steady = meter if key_every == CONSISTENCY_KEY and not footage.last_alone else None
+                found = roll(segmenter, runs, self._transform, key_every, self.device, tick, steady)
+            rolling[str(key_every or "never")] = _plain_rolling(RollingScores.of(found, key_every))
+        consistency = {
+            name: {"refused": c.refused} if c.refused else {k: v for k, v in asdict(c).items() if k != "refused"}
+            for name, c in meter.result().items()
+        }
+        return {"rolling": rolling, "consistency": consistency}
 
-    def _roll(self, method: Method, key_every: int | None, tick: Tick) -> RollingScores:
-        steady = key_every == CONSISTENCY_KEY
-        return score_runs(method.segmenter, self._frames, self._transform, key_every, self.device, tick, steady)
+    def panel_rows(
+        self, static: tuple[Method, Measured], ours: tuple[Method, Measured], picked: Sequence[int]
+    ) -> list[PanelRow]:
+        """What pictures of the second frames of some pairs show."""
+        networks = [method.load().to(self.device) for method, _ in (static, ours)]
+        rows = []
+        for index in picked:
+            raw = self.pairs[index]
+            clip = self._transform(raw)
+            before, after = (label_pair(network, clip, self.device).cpu().byte().numpy() for network in networks)
+            scores = [measured.miou_per_frame[index] or 0.0 for _, measured in (static, ours)]
+            rows.append(PanelRow(raw.names[1], raw.frames[1], before, after, raw.masks[1], scores[0], scores[1]))
+        return rows
+
+
+def _size(specs: dict[Path, SegmenterSpec], config: EvaluateConfig) -> tuple[int, int] | None:
+    """Of the frames: as configured, or as the checkpoints say; None: as they are in the data set."""
+    if config.size is not None:
+        return config.size[0], config.size[1]
+    sizes = {spec.size for spec in specs.values()}
+    if len(sizes) > 1:
+        found = " and ".join(sorted("data set's" if size is None else f"{size[0]}x{size[1]}" for size in sizes))
+        raise ConfigError(f"size: not set, and the checkpoints were trained for frames of {found}; set size=[H,W]")
+    return sizes.pop()
+
+
+def _network(path: Path, spec: SegmenterSpec) -> Method:
+    return Method(spec.group, path, lambda: load_segmenter(path)[0], spec, has_cell=True)
+
+
+def _tuned(
+    group: str, path: Path, spec: SegmenterSpec, propagation: Callable[[], nn.Module], key_every: int | None
+) -> Method:
+    def load() -> VideoSegmenter:
+        return VideoSegmenter(load_segmenter(path)[0].static, propagation(), key_every).eval()
+
+    return Method(group, path, load, spec)
 
 
 def _plain_scores(scores: SegmentationScores) -> dict[str, Any]:
     plain = asdict(scores)
-    return plain | {"iou_per_class": [None if math.isnan(iou) else iou for iou in scores.iou_per_class]}
+    return plain | {"iou_per_class": [None if iou != iou else iou for iou in scores.iou_per_class]}
 
 
 def _plain_rolling(rolling: RollingScores) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""CityScapes with its 19 evaluation classes: annotated frames, each with the one before it."""
+"""CityScapes with its 19 evaluation classes: annotated frames, each with those before it."""
 
 import re
 from collections.abc import Iterator
@@ -23,6 +23,9 @@ EVALUATED_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 3
 
 Labels = Literal["train_ids", "label_ids"]
 
+SNIPPET = 20
+"""Frames of a snippet of leftImg8bit_sequence up to the annotated one; ten more follow."""
+
 FRAME_RATE = 17.0
 """Hz, of leftImg8bit_sequence."""
 
@@ -32,20 +35,20 @@ _MASKS = {"train_ids": "labelTrainIds", "label_ids": "labelIds"}
 
 
 class CityScapes(FileClips):
-    """Clips of an annotated frame and, for length 2, its predecessor, whose mask is all ignored.
+    """Clips of an annotated frame and its predecessors, whose masks are all ignored.
 
-    Files: `leftImg8bit/{split}/{city}/{city}_{seq}_{frame}_leftImg8bit.png` (or .jpg), the frame before it in
+    Files: `leftImg8bit/{split}/{city}/{city}_{seq}_{frame}_leftImg8bit.png` (or .jpg), the frames before it in
     `leftImg8bit_sequence`, and `gtFine/{split}/{city}/{city}_{seq}_{frame}_gtFine_label{TrainIds,Ids}.png`.
-    Frame numbers of some cities run through the whole drive: the predecessor is the frame numbered one less.
+    Frame numbers of some cities run through the whole drive: a predecessor is the frame numbered one less.
 
     Args:
         root: Folder that holds the packages.
         split: Which part.
-        length: Frames per clip, 1 or 2.
+        length: Frames per clip, 1 to 20.
         labels: Which masks to read; "auto" takes train ids where there are any.
 
     Raises:
-        ConfigError: The length is neither 1 nor 2.
+        ConfigError: A snippet has no so many frames up to the annotated one.
         DataError: There is no frame, or a predecessor or mask is missing.
     """
 
@@ -56,8 +59,8 @@ class CityScapes(FileClips):
         length: int = 2,
         labels: Labels | Literal["auto"] = "auto",
     ) -> None:
-        if length not in (1, 2):
-            raise ConfigError(f"length: found {length}, expected 1 or 2 (one frame a sequence is annotated)")
+        if not 1 <= length <= SNIPPET:
+            raise ConfigError(f"length: found {length}, expected 1 to {SNIPPET}: the frames up to the annotated one")
         root = Path(root)
         frames = sorted(_annotated(root / "leftImg8bit" / split))
         if labels == "auto":
@@ -94,11 +97,10 @@ def _clip(root: Path, split: str, frame: Path, length: int, labels: Labels) -> F
     city, sequence, number = match["city"], match["sequence"], int(match["frame"])
     mask = _mask(root, split, frame, labels)
     run = f"{city}_{sequence}"
-    if length == 1:
-        return FileClip((frame,), (mask,), run, (number,))
     folder = root / "leftImg8bit_sequence" / split / city
-    previous = _existing(folder / f"{run}_{number - 1:06}_leftImg8bit")
-    return FileClip((previous, frame), (None, mask), run, (number - 1, number))
+    numbers = range(number - length + 1, number)
+    before = tuple(_existing(folder / f"{run}_{earlier:06}_leftImg8bit") for earlier in numbers)
+    return FileClip((*before, frame), (*(None for _ in before), mask), run, (*numbers, number))
 
 
 def _mask(root: Path, split: str, frame: Path, labels: Labels) -> Path:

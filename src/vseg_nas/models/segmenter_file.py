@@ -87,9 +87,14 @@ class SegmenterSpec:
 
     @property
     def group(self) -> str:
-        """What trainings that differ in their seed alone have in common, for tables."""
+        """Its name in tables: of the cell, and what is special about the training."""
         past = {"previous": "", "current": ", current frame for the previous", "zero": ", zeros for the previous frame"}
         return self.name + past[self.past] + (", warped by flow" if self.flow else "")
+
+    @property
+    def method(self) -> tuple[str, Past, bool, str]:
+        """Equal for trainings that differ in their seed alone."""
+        return self.genotype.key, self.past, self.flow, self.recipe
 
     def build(self) -> VideoSegmenter:
         """The network with initial weights."""
@@ -166,6 +171,9 @@ def load_segmenter(path: Path) -> tuple[VideoSegmenter, SegmenterSpec]:
         segmenter.load_state_dict(state)
     except RuntimeError as error:
         raise DataError(f"{path}: the weights do not fit the cell and classes it names") from error
+    for name, value in segmenter.state_dict().items():
+        if not value.isfinite().all():
+            raise DataError(f"{path}: {name}: found values that are not finite, expected a network that can be used")
     return segmenter.eval(), spec
 
 

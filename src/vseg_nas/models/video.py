@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from vseg_nas.models.layers import resize
+from vseg_nas.models.layers import label_map
 from vseg_nas.models.propagation import FrameState
 from vseg_nas.models.static import StaticSegmenter
 
@@ -36,6 +36,11 @@ class VideoSegmenter(nn.Module):
         self.key_every = key_every
         self._state: FrameState | None = None
         self._distance = 0
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.static.classes)
 
     def key(self, frame: Tensor) -> FrameState:
         """Labels frames (B, 3, H, W) by the static network alone."""
@@ -65,7 +70,6 @@ class VideoSegmenter(nn.Module):
         """Frames between the last frame and its key frame; 0 if it was one."""
         return self._distance
 
-    @torch.inference_mode()
     def step(self, frame: Tensor, key: bool = False, size: tuple[int, int] | None = None) -> Tensor:
         """Labels the next frame of a video.
 
@@ -80,6 +84,12 @@ class VideoSegmenter(nn.Module):
         Raises:
             ValueError: the frame has another size than the one before; call `reset` between videos.
         """
+        self.advance(frame, key)
+        return self.labels(size or (frame.shape[-2], frame.shape[-1]))
+
+    @torch.inference_mode()
+    def advance(self, frame: Tensor, key: bool = False) -> None:
+        """Takes the next frame of a video without labelling it; see `step`."""
         frame = frame[None]
         state, distance = self._state, self._distance + 1
         if state is None or key or distance == self.key_every:
@@ -90,4 +100,14 @@ class VideoSegmenter(nn.Module):
         else:
             state = self.follow(state, frame)
         self._state, self._distance = state, distance
-        return resize(state.pred, size or (frame.shape[-2], frame.shape[-1])).argmax(1)[0]
+
+    @torch.inference_mode()
+    def labels(self, size: tuple[int, int]) -> Tensor:
+        """Class ids (height, width) of the last frame.
+
+        Raises:
+            ValueError: there was none since `reset`.
+        """
+        if self._state is None:
+            raise ValueError("labels: found no frame, expected one since reset()")
+        return label_map(self._state.pred, size)[0]

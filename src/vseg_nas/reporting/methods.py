@@ -10,6 +10,10 @@ from vseg_nas.reporting.runs import EvaluationRun
 
 STATIC = "static per frame"
 """The name of the row of the static network."""
+COPIED = "previous labels copied"
+WARPED = "previous labels warped by flow"
+TUNED = ", fine-tuned"
+"""Ends the names of rows of the static network that was trained along with a cell."""
 
 
 @dataclass(frozen=True)

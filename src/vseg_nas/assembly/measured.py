@@ -1,0 +1,54 @@
+"""Rows of an evaluation on disk, one file each, so that one that was interrupted measures none twice."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from vseg_nas.assembly.evaluate import Measured, Method
+from vseg_nas.errors import DataError
+from vseg_nas.reporting.files import write_text
+from vseg_nas.space import strict_json
+
+FOLDER = "rows"
+MAX_CHARACTERS = 2**26
+
+
+def keep_measured(run_dir: Path, method: Method, measured: Measured) -> None:
+    """Writes a row, whole or not at all."""
+    content = {
+        "row": measured.row,
+        "confusion": measured.confusion.tolist(),
+        "miou_per_frame": measured.miou_per_frame,
+    }
+    write_text(_path(run_dir, method), json.dumps(content, allow_nan=False))
+
+
+def kept_measured(run_dir: Path, method: Method, classes: int, pairs: int) -> Measured | None:
+    """A row that is there already; None if there is none of these weights.
+
+    Args:
+        run_dir: of the evaluation.
+        method: whose row.
+        classes: C, of the confusion matrix.
+        pairs: number of pairs.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    path = _path(run_dir, method)
+    try:
+        content = strict_json.loads(path.read_text(encoding="utf-8"), MAX_CHARACTERS)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise DataError(f"{path}: damaged ({str(error)[:80]}); remove it to measure that row anew") from error
+    match content:
+        case {"row": dict(row), "confusion": list(confusion), "miou_per_frame": list(frames)} if len(frames) == pairs:
+            if len(confusion) == classes and all(isinstance(line, list) and len(line) == classes for line in confusion):
+                return Measured(row, np.array(confusion, dtype=np.int64), tuple(frames))
+    raise DataError(f"{path}: found another schema, expected a row of this evaluation; remove it to measure it anew")
+
+
+def _path(run_dir: Path, method: Method) -> Path:
+    return run_dir / FOLDER / f"{method.digest[:16]}.json"

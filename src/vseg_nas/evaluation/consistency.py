@@ -1,0 +1,150 @@
+"""Temporal consistency of the labels of whole runs, in both forms, or the reason why it means nothing.
+
+Legend: H, W.
+"""
+
+import itertools
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from vseg_nas.evaluation.runs import Footage
+from vseg_nas.flow import dis_flow, resize_flow
+from vseg_nas.labels import IGNORE
+from vseg_nas.metrics import ConsistencyResult, TemporalConsistency, VideoConsistency, tc_refusal, vc_refusal
+from vseg_nas.metrics.consistency import Form
+
+FORMS: tuple[Form, ...] = ("correct", "reference")
+VC_WINDOWS = (8, 16)
+FLOW = "DIS (OpenCV)"
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """One metric of temporal consistency in both forms, or why there is none.
+
+    Attributes:
+        correct: as we define it.
+        reference: as the published script computes it.
+        windows: that ``correct`` covers.
+        flow: where optical flow came from, if any was used.
+        refused: one line; the numbers are then None.
+    """
+
+    correct: float | None = None
+    reference: float | None = None
+    windows: int = 0
+    flow: str | None = None
+    refused: str | None = None
+
+
+class BothFlows(NamedTuple):
+    """Flow (1, 2, H, W) between two successive frames."""
+
+    to_previous: Tensor
+    to_next: Tensor
+
+
+class FlowStore:
+    """DIS flow between successive frames, computed once for all the methods that label them.
+
+    Args:
+        most_bytes: kept in memory; what comes on top is computed each time.
+    """
+
+    def __init__(self, most_bytes: int = 2 * 2**30) -> None:
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._flows: dict[tuple[str, str], BothFlows] = {}
+
+    def between(self, names: tuple[str, str], previous: Tensor, current: Tensor) -> BothFlows:
+        """Flow between two frames, (1, 3, H, W) each, known by their names."""
+        if names in self._flows:
+            return self._flows[names]
+        flows = BothFlows(dis_flow(current, previous), dis_flow(previous, current))
+        size = sum(flow.nbytes for flow in flows)
+        if self._bytes + size <= self._most_bytes:
+            self._flows[names] = flows
+            self._bytes += size
+        return flows
+
+
+class ConsistencyMeter:
+    """VC and TC in both forms.
+
+    Args:
+        footage: whose runs are fed, frame by frame.
+        flows: between its frames.
+    """
+
+    def __init__(self, footage: Footage, flows: FlowStore) -> None:
+        self._lengths = [len(run) for run in footage.runs]
+        self._frame_seconds = footage.frame_seconds
+        self._flows = flows
+        self._vc = {n: {form: VideoConsistency(n, form) for form in FORMS} for n in VC_WINDOWS}
+        self._tc = {form: TemporalConsistency(len(footage.classes), form) for form in FORMS}
+        self._tc_refused = tc_refusal(footage.frame_seconds)
+        self._previous: tuple[str, Tensor, Tensor] | None = None
+        self._all_labelled = True
+
+    def start_run(self) -> None:
+        """The next frame does not follow the last one."""
+        self._previous = None
+        for vc in itertools.chain(*(forms.values() for forms in self._vc.values())):
+            vc.start_run()
+
+    def update(self, name: str, frame: Tensor, labels: Tensor, truth: Tensor) -> None:
+        """Adds the next frame of the run.
+
+        Args:
+            name: of the frame.
+            frame: (1, 3, H', W'), normalised.
+            labels: (H, W) class ids.
+            truth: (H, W) class ids or 255.
+        """
+        self._all_labelled &= bool((truth != IGNORE).any())
+        if self._all_labelled:
+            for vc in itertools.chain(*(forms.values() for forms in self._vc.values())):
+                vc.update(labels, truth)
+        if self._tc_refused is None:
+            if self._previous is not None:
+                self._compare(self._previous, (name, frame, labels))
+            self._previous = name, frame, labels
+
+    def _compare(self, before: tuple[str, Tensor, Tensor], now: tuple[str, Tensor, Tensor]) -> None:
+        """TC of two frames: in the view of the later one, or, as the script does it, of the earlier one."""
+        (old_name, old_frame, old_labels), (name, frame, labels) = before, now
+        flows = self._flows.between((old_name, name), old_frame, frame)
+        views: dict[Form, tuple[Tensor, Tensor, Tensor]] = {
+            "correct": (old_labels, labels, flows.to_previous),
+            "reference": (labels, old_labels, flows.to_next),
+        }
+        for form, (first, second, flow) in views.items():
+            tc = self._tc[form]
+            tc.start_run()
+            tc.update(first, None)
+            tc.update(second, resize_flow(flow, labels)[0])
+
+    def result(self) -> dict[str, Consistency]:
+        """By name: vc8, vc16, tc."""
+        found: dict[str, Consistency] = {}
+        for n, forms in self._vc.items():
+            refused = vc_refusal(n, self._lengths, self._all_labelled, self._frame_seconds)
+            found[f"vc{n}"] = _both(forms["correct"], forms["reference"], None, refused)
+        found["tc"] = _both(self._tc["correct"], self._tc["reference"], FLOW, self._tc_refused)
+        return found
+
+
+class _Metric(Protocol):
+    def result(self) -> ConsistencyResult: ...
+
+
+def _both(correct: _Metric, reference: _Metric, flow: str | None, refused: str | None) -> Consistency:
+    if refused:
+        return Consistency(refused=refused)
+    try:
+        found, by_script = correct.result(), reference.result()
+    except ValueError as error:
+        return Consistency(refused=str(error))
+    return Consistency(found.value, by_script.value, found.windows, flow)

@@ -1,0 +1,167 @@
+"""An evaluation as a user starts it, of networks with random weights on tiny synthetic clips."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import vseg_nas.evaluate
+from vseg_nas.assembly.evaluate import Evaluation, Measured, Method
+from vseg_nas.data.synthetic import CLASSES, PALETTE
+from vseg_nas.models.segmenter_file import SegmenterSpec, save_segmenter
+from vseg_nas.models.static import StaticSegmenter
+from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
+from vseg_nas.space.hand_written import HAND_WRITTEN
+
+TINY = [
+    "gpu=cpu",
+    "dataset.size=[48,64]",
+    "dataset.val_clips=5",
+    "dataset.frames_per_run=7",
+    "static.weights=static.safetensors",
+    "panels=1",
+    "name=e",
+]
+Start = Callable[..., tuple[int, str, str]]
+
+
+def make(path: Path, seed: int = 0, cell: str = "local_filters", size: tuple[int, int] | None = None) -> Path:
+    """A network with random weights, whose key frames are all of the class of its seed."""
+    torch.manual_seed(seed)
+    spec = SegmenterSpec(
+        "mine", seed, "r", CLASSES, PALETTE, HAND_WRITTEN[cell], "previous", False, IMAGENET_MEAN, IMAGENET_STD, size
+    )
+    path.parent.mkdir(parents=True)
+    segmenter = spec.build()
+    with torch.no_grad():
+        segmenter.static.decoder.classifier.bias.view(-1)[seed] += 9  # type: ignore[union-attr]
+    save_segmenter(segmenter, spec, path)
+    return path
+
+
+@pytest.fixture
+def start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], after_hydra: None
+) -> Start:
+    """Runs `evaluate` in this process and gives its status and what it printed."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    StaticSegmenter(CLASSES).save(tmp_path / "static.safetensors")
+
+    def call(*overrides: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["vseg-nas-evaluate", *overrides])
+        try:
+            vseg_nas.evaluate.main()
+            status = 0
+        except SystemExit as end:
+            status = int(end.code or 0)
+        return status, *capsys.readouterr()
+
+    return call
+
+
+def test_the_static_network_is_scored_before_and_after_training(start: Start, tmp_path: Path) -> None:
+    names = ("a", "b", "c")
+    make(tmp_path / "a/v.safetensors", 1)
+    make(tmp_path / "b/v.safetensors", 2)
+    make(tmp_path / "c/v.safetensors", 3, "gated_warp")
+    status, out, _ = start(*TINY, f"checkpoint=[{','.join(f'{name}/v.safetensors' for name in names)}]")
+    assert status == 0
+    result = json.loads((tmp_path / "runs/evaluate/synthetic/e/evaluate.json").read_text())
+    rows = result["rows"]
+    assert [(row["group"], row["name"]) for row in rows] == [
+        ("static per frame", "static per frame"),
+        ("previous labels copied", "previous labels copied"),
+        ("previous labels warped by flow", "previous labels warped by flow"),
+        ("static per frame, fine-tuned", "a"),
+        ("static per frame, fine-tuned", "b"),
+        ("previous labels copied, fine-tuned", "a"),
+        ("previous labels copied, fine-tuned", "b"),
+        ("previous labels warped by flow, fine-tuned", "a"),
+        ("previous labels warped by flow, fine-tuned", "b"),
+        ("mine", "a"),
+        ("mine", "b"),
+        ("mine", "c"),
+    ]
+    tuned, cell = rows[3], rows[9]
+    assert tuned["rolling"]["1"]["iou_per_class"] == cell["rolling"]["1"]["iou_per_class"]  # key frames alone
+    assert tuned["rolling"]["never"]["iou_per_class"] == tuned["rolling"]["1"]["iou_per_class"]
+    assert tuned["rolling"]["never"]["iou_per_class"] != rows[0]["rolling"]["never"]["iou_per_class"]
+    assert (tuned["genotype"], tuned["expression"], tuned["cell_parameters"], tuned["recipe"]) == (None, "", 0, "r")
+    assert cell["parameters"] == tuned["parameters"] + cell["cell_parameters"] + 64 * 9 * len(result["classes"]) + len(
+        result["classes"]
+    )
+    assert "mine, seed 2: mIoU of pairs" in out
+
+
+def test_an_interrupted_evaluation_measures_no_row_twice(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "a/v.safetensors", 1)
+    arguments = [*TINY, "checkpoint=a/v.safetensors"]
+    assert start(*arguments, "name=whole")[0] == 0
+    measure, measured = Evaluation.measure, list[str]()
+
+    def stop(self: Evaluation, method: Method, tick: Callable[[], None]) -> Measured:
+        if len(measured) == 2:
+            measured.append("interrupted")
+            raise KeyboardInterrupt
+        measured.append(method.group)
+        return measure(self, method, tick)
+
+    monkeypatch.setattr(Evaluation, "measure", stop)
+    assert start(*arguments)[0] == 130
+    run = tmp_path / "runs/evaluate/synthetic/e"
+    assert not (run / "evaluate.json").exists()
+    status, _, err = start("resume=runs/evaluate/synthetic/e", "size=[64,64]")
+    assert (status, err) == (2, "error: resume: the configuration changed its meaning: size was None, is [64, 64]\n")
+    assert start("resume=runs/evaluate/synthetic/e")[0] == 0
+    assert len(measured) == len(set(measured)) == 8  # seven rows, and where it was interrupted
+    whole, resumed = (
+        json.loads((tmp_path / f"runs/evaluate/synthetic/{n}/evaluate.json").read_text()) for n in ("whole", "e")
+    )
+    assert whole["rows"] == resumed["rows"]
+    next((run / "rows").iterdir()).write_text("{")
+    status, _, err = start("resume=runs/evaluate/synthetic/e")
+    assert status == 2
+    assert "rows/" in err
+    assert "damaged" in err
+
+
+def test_frames_have_the_size_that_the_checkpoint_was_trained_for(start: Start, tmp_path: Path) -> None:
+    make(tmp_path / "a/v.safetensors", size=(32, 48))
+    make(tmp_path / "b/v.safetensors")
+    assert start(*TINY, "baselines=false", "checkpoint=a/v.safetensors")[0] == 0
+    result = json.loads((tmp_path / "runs/evaluate/synthetic/e/evaluate.json").read_text())
+    assert result["size"] == [32, 48]
+    status, _, err = start(*TINY, "checkpoint=[a/v.safetensors,b/v.safetensors]", "name=f")
+    assert status == 2
+    assert "were trained for frames of 32x48 and data set's; set size=[H,W]" in err
+    assert not (tmp_path / "runs/evaluate/synthetic/f").exists()
+
+
+def test_all_checkpoints_are_read_before_anything_is_measured(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "a/v.safetensors")
+    (tmp_path / "bad.safetensors").write_bytes(b"no weights")
+    monkeypatch.setattr(Evaluation, "measure", lambda *_: pytest.fail("measured"))
+    status, _, err = start(*TINY, "checkpoint=[a/v.safetensors,bad.safetensors]")
+    assert status == 2
+    assert err.startswith("error: bad.safetensors: ")
+    assert err.count("\n") == 1
+
+
+def test_weights_that_are_not_finite_are_refused(start: Start, tmp_path: Path) -> None:
+    genotype = HAND_WRITTEN["local_filters"]
+    spec = SegmenterSpec("m", 0, "r", CLASSES, PALETTE, genotype, "previous", False, IMAGENET_MEAN, IMAGENET_STD)
+    segmenter = spec.build()
+    with torch.no_grad():
+        next(segmenter.static.parameters()).view(-1)[0] = float("nan")
+    save_segmenter(segmenter, spec, tmp_path / "nan.safetensors")
+    status, _, err = start(*TINY, "checkpoint=nan.safetensors")
+    assert status == 2
+    assert "not finite" in err
