@@ -1,5 +1,6 @@
 """Command lines: mistakes end in one line and status 2 before anything is made; the Hydra tree composes."""
 
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -173,6 +174,7 @@ def test_the_numbers_of_the_paper_are_the_defaults() -> None:
 
 
 CELL_MISTAKES = {
+    "cell=random:0:1": ["cell: layers: found 0"],
     "cell=nowhere": ["cell: found 'nowhere'", "DIR:1", "local_filters, gated_warp"],
     "cell=local_filters past=future": ["past: found 'future'", "previous, current, zero"],
     "cell=gated_warp": ["cell: found gated_warp with flow=false", "flow=true"],
@@ -203,7 +205,7 @@ def test_a_mistake_about_a_cell_is_one_line(run: Run, tmp_path: Path, mistake: s
     assert sorted(tmp_path.rglob("*")) == there
 
 
-def test_cells_can_be_named_in_three_ways(tmp_path: Path) -> None:
+def test_cells_can_be_named_in_four_ways(tmp_path: Path) -> None:
     genotype = SearchSpace(1).genotype([0, 1, 0, 0, 0])
     (tmp_path / "cell.json").write_text(genotype.to_json())
     (tmp_path / "run").mkdir()
@@ -212,6 +214,7 @@ def test_cells_can_be_named_in_three_ways(tmp_path: Path) -> None:
         store.add([trial], b"")
     assert resolve_cell(str(tmp_path / "cell.json"), False) == resolve_cell(f"{tmp_path / 'run'}:1", True) == genotype
     assert resolve_cell("gated_warp", True) == HAND_WRITTEN["gated_warp"]
+    assert resolve_cell("random:4:7", False) == SearchSpace(4).sample(random.Random(7))
 
 
 def test_evaluate_and_report_name_what_is_missing(run: Run, tmp_path: Path) -> None:

@@ -1,17 +1,22 @@
 """Which cell a command line means."""
 
+import random
+import re
 from pathlib import Path
 
 from vseg_nas.errors import ConfigError
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.reporting.history import best_cells
-from vseg_nas.space import Genotype
+from vseg_nas.space import Genotype, SearchSpace
 from vseg_nas.space.hand_written import HAND_WRITTEN
 from vseg_nas.space.strict_json import MAX_CHARACTERS
 
 
 def resolve_cell(text: str, flow: bool) -> Genotype:
-    """The genotype that ``cell=`` names: a hand-written one, ``RUN:RANK`` (1 is the best cell), or a JSON file.
+    """The genotype that ``cell=`` names.
+
+    That is a hand-written one, ``RUN:RANK`` (1 is the best cell), ``random:LAYERS:SEED`` (uniform, of width 64), or a
+    JSON file.
 
     Args:
         text: of the command line.
@@ -25,6 +30,8 @@ def resolve_cell(text: str, flow: bool) -> Genotype:
         raise ConfigError("cell: found gated_warp with flow=false, expected flow=true: it is made for warped features")
     if text in HAND_WRITTEN:
         return HAND_WRITTEN[text]
+    if drawn := re.fullmatch(r"random:([0-9]{1,3}):([0-9]{1,9})", text):
+        return _drawn(int(drawn[1]), int(drawn[2]))
     run, _, rank = text.rpartition(":")
     if run and (Path(run) / STORE).is_file():
         return _ranked(Path(run), rank)
@@ -32,7 +39,7 @@ def resolve_cell(text: str, flow: bool) -> Genotype:
     if not path.is_file():
         raise ConfigError(
             f"cell: found {text!r}, expected a JSON file, the directory of a search and a rank (DIR:1), "
-            f"or one of: {', '.join(HAND_WRITTEN)}"
+            f"random:LAYERS:SEED, or one of: {', '.join(HAND_WRITTEN)}"
         )
     try:
         if path.stat().st_size > MAX_CHARACTERS:
@@ -40,6 +47,13 @@ def resolve_cell(text: str, flow: bool) -> Genotype:
         return Genotype.from_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"cell: {path}: {error}") from error
+
+
+def _drawn(layers: int, seed: int) -> Genotype:
+    try:
+        return SearchSpace(layers).sample(random.Random(seed))
+    except ValueError as error:
+        raise ConfigError(f"cell: {error}") from error
 
 
 def _ranked(run: Path, rank: str) -> Genotype:

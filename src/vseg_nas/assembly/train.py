@@ -147,7 +147,7 @@ def _train_video(
 def _spec(config: TrainConfig, genotype: Genotype, source: ClipSource) -> SegmenterSpec:
     size = config.phase.train.val_size
     return SegmenterSpec(
-        Path(config.cell).name[:100],
+        Path(config.cell).name.removesuffix(".json")[:100],
         config.seed,
         _recipe(config),
         source.classes,
