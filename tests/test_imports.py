@@ -10,7 +10,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src"
 RANKS = {
-    **dict.fromkeys(("pretrain", "search", "train", "evaluate", "benchmark", "report", "compare"), 5),
+    **dict.fromkeys(("pretrain", "search", "train", "evaluate", "benchmark", "report", "compare", "check"), 5),
     **dict.fromkeys(("config", "checking", "assembly"), 5),
     "reporting": 4,
     "nas": 3,
@@ -18,7 +18,7 @@ RANKS = {
     **dict.fromkeys(("models", "data", "metrics"), 1),
     **dict.fromkeys(("space", "flow"), 0),
 }
-FREE = {"errors", "labels", "machine", "normalisation"}
+FREE = {"errors", "files", "labels", "machine", "normalisation"}
 VERBS = {name for name, rank in RANKS.items() if rank == 5}
 
 

@@ -317,6 +317,16 @@ class ReportConfig(CommandConfig):
 
 
 @dataclass
+class CheckConfig(CommandConfig):
+    """Root of `check`."""
+
+    dataset: Any = field()
+    threads: int | None = field(metadata=limits(1, 256))
+    runs_dir: str = field()
+    name: str = field()
+
+
+@dataclass
 class CompareConfig(CommandConfig):
     """Root of `compare`."""
 

@@ -17,7 +17,6 @@ from vseg_nas.data.cityscapes import SNIPPET
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.evaluation.consistency import ConsistencyMeter, FlowStore
 from vseg_nas.evaluation.protocols import (
-    PairScores,
     RollingScores,
     Tick,
     at_every_distance,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from vseg_nas.data.image_files import FileClip, FileClips, LabelTable
+from vseg_nas.data.image_files import FileClip, FileClips, LabelTable, Layout
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.labels import IGNORE
 
@@ -22,6 +22,9 @@ PALETTE = (
 VOID = 11
 MAX_GAP = 31
 """Largest step between the numbers of neighbours in a run: labels come every 30 frames, give or take one."""
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 FRAME_RATE = 30.0
 """Hz, of the videos that frames are numbered by."""
@@ -54,29 +57,38 @@ class CamVid(FileClips):
         DataError: A list or file is missing or unusable, or no run is as long as a clip.
     """
 
-    def __init__(self, root: Path, split: Literal["train", "val", "test"], length: int = 3, stride: int = 1) -> None:
-        if length < 1 or stride < 1:
-            raise ConfigError(f"clips: found length {length} and stride {stride}, expected 1 or more")
-        root = Path(root)
-        clips: list[FileClip] = []
-        runs = list(split_runs(_listed(root, split)))
-        for run in runs:
-            name = f"{run[0].sequence}_{run[0].number:05}"
-            for start in range(0, len(run) - length + 1, stride):
-                window = range(start, start + length)
-                clips.append(
-                    FileClip(
-                        frames=tuple(root / split / run[i].image for i in window),
-                        masks=tuple(root / f"{split}annot" / run[i].mask for i in window),
-                        run=name,
-                        frame_ids=tuple(window),
-                    )
+    def __init__(self, root: Path, split: Split, length: int = 3, stride: int = 1) -> None:
+        super().__init__(camvid_layout(Path(root), split, length, stride))
+
+
+def camvid_layout(root: Path, split: Split, length: int, stride: int) -> Layout:
+    """Where the clips of a split lie; see `CamVid`.
+
+    Raises:
+        ConfigError: Length or stride is below 1.
+        DataError: A list is missing or unusable, or no run is as long as a clip.
+    """
+    if length < 1 or stride < 1:
+        raise ConfigError(f"clips: found length {length} and stride {stride}, expected 1 or more")
+    clips: list[FileClip] = []
+    runs = list(split_runs(_listed(root, split)))
+    for run in runs:
+        name = f"{run[0].sequence}_{run[0].number:05}"
+        for start in range(0, len(run) - length + 1, stride):
+            window = range(start, start + length)
+            clips.append(
+                FileClip(
+                    frames=tuple(root / split / run[i].image for i in window),
+                    masks=tuple(root / f"{split}annot" / run[i].mask for i in window),
+                    run=name,
+                    frame_ids=tuple(window),
                 )
-        if not clips:
-            raise DataError(f"{root / split}.txt: found no run of {length} frames, expected at least one")
-        ids = {i: i for i in range(len(CLASSES))} | {VOID: IGNORE, IGNORE: IGNORE}
-        labels = LabelTable(ids, f"0 to {VOID}, or {IGNORE}")
-        super().__init__(clips, CLASSES, PALETTE, labels, _usual_step(runs))
+            )
+    if not clips:
+        raise DataError(f"{root / split}.txt: found no run of {length} frames, expected at least one")
+    ids = {i: i for i in range(len(CLASSES))} | {VOID: IGNORE, IGNORE: IGNORE}
+    labels = LabelTable(ids, f"0 to {VOID}, or {IGNORE}")
+    return Layout(tuple(clips), CLASSES, PALETTE, labels, _usual_step(runs))
 
 
 def _usual_step(runs: Sequence[Sequence[_Frame]]) -> float | None:

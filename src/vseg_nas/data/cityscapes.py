@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from vseg_nas.data.image_files import FileClip, FileClips, LabelTable
+from vseg_nas.data.image_files import FileClip, FileClips, LabelTable, Layout
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.labels import IGNORE
 
@@ -22,6 +22,8 @@ EVALUATED_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 3
 """Label ids of the 19 classes, in order; all other label ids are ignored."""
 
 Labels = Literal["train_ids", "label_ids"]
+Split = Literal["train", "val"]
+SPLITS: tuple[Split, ...] = ("train", "val")
 
 SNIPPET = 20
 """Frames of a snippet of leftImg8bit_sequence up to the annotated one; ten more follow."""
@@ -52,21 +54,24 @@ class CityScapes(FileClips):
         DataError: There is no frame, or a predecessor or mask is missing.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        split: Literal["train", "val"],
-        length: int = 2,
-        labels: Labels | Literal["auto"] = "auto",
-    ) -> None:
-        if not 1 <= length <= SNIPPET:
-            raise ConfigError(f"length: found {length}, expected 1 to {SNIPPET}: the frames up to the annotated one")
-        root = Path(root)
-        frames = sorted(_annotated(root / "leftImg8bit" / split))
-        if labels == "auto":
-            labels = "train_ids" if _mask(root, split, frames[0], "train_ids").is_file() else "label_ids"
-        clips = [_clip(root, split, frame, length, labels) for frame in frames]
-        super().__init__(clips, CLASSES, PALETTE, label_table(labels), 1 / FRAME_RATE)
+    def __init__(self, root: Path, split: Split, length: int = 2, labels: Labels | Literal["auto"] = "auto") -> None:
+        super().__init__(cityscapes_layout(Path(root), split, length, labels))
+
+
+def cityscapes_layout(root: Path, split: Split, length: int, labels: Labels | Literal["auto"] = "auto") -> Layout:
+    """Where the clips of a split lie; see `CityScapes`.
+
+    Raises:
+        ConfigError: A snippet has no so many frames up to the annotated one.
+        DataError: There is no frame.
+    """
+    if not 1 <= length <= SNIPPET:
+        raise ConfigError(f"length: found {length}, expected 1 to {SNIPPET}: the frames up to the annotated one")
+    frames = sorted(_annotated(root / "leftImg8bit" / split))
+    if labels == "auto":
+        labels = "train_ids" if _mask(root, split, frames[0], "train_ids").is_file() else "label_ids"
+    clips = tuple(_clip(root, split, frame, length, labels) for frame in frames)
+    return Layout(clips, CLASSES, PALETTE, label_table(labels), 1 / FRAME_RATE)
 
 
 def label_table(labels: Labels) -> LabelTable:

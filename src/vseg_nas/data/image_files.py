@@ -57,41 +57,60 @@ class LabelTable:
         return labels.astype(np.uint8)
 
 
+@dataclass(frozen=True)
+class Layout:
+    """Where a split lies on disk, before any file of it is looked at.
+
+    Attributes:
+        clips: Where the clips lie, in order; at least one.
+        classes: Names of the classes.
+        palette: Their colours.
+        labels: Table that maps stored ids to class ids.
+        frame_seconds: Time from a frame of a run to the next; None where it is not known.
+    """
+
+    clips: tuple[FileClip, ...]
+    classes: tuple[str, ...]
+    palette: tuple[Colour, ...]
+    labels: LabelTable
+    frame_seconds: float | None
+
+    @property
+    def frames(self) -> list[Path]:
+        """Every frame once, sorted."""
+        return sorted({path for clip in self.clips for path in clip.frames})
+
+    @property
+    def masks(self) -> list[Path]:
+        """Every mask once, sorted."""
+        return sorted({path for clip in self.clips for path in clip.masks if path is not None})
+
+
 class FileClips:
     """A `ClipSource` over image files of one size.
 
     The existence of every file is checked here, once; its content when it is read.
 
     Args:
-        clips: Where the clips lie, in order.
-        classes: Names of the classes.
-        palette: Their colours.
-        labels: Table that maps stored ids to class ids.
-        frame_seconds: Time from a frame of a run to the next; None where it is not known.
+        layout: Where they lie.
 
     Raises:
-        DataError: There is no clip, or a file is missing.
+        DataError: A file is missing.
     """
 
-    def __init__(
-        self,
-        clips: Sequence[FileClip],
-        classes: tuple[str, ...],
-        palette: tuple[Colour, ...],
-        labels: LabelTable,
-        frame_seconds: float | None,
-    ) -> None:
-        self.classes = classes
-        self.palette = palette
+    def __init__(self, layout: Layout) -> None:
+        clips = layout.clips
+        self.classes = layout.classes
+        self.palette = layout.palette
         self.length = len(clips[0].frames)
         self.runs = tuple(clip.run for clip in clips)
         self.frame_ids = tuple(clip.frame_ids for clip in clips)
-        self.frame_seconds = frame_seconds
-        self._clips = tuple(clips)
-        self._labels = labels
-        self._files = sorted({path for clip in clips for path in (*clip.frames, *clip.masks) if path is not None})
+        self.frame_seconds = layout.frame_seconds
+        self._clips = clips
+        self._labels = layout.labels
+        self._files = sorted([*layout.frames, *layout.masks])
         _check_presence(self._files)
-        self._size = _size(clips[0].frames[0])
+        self._size = image_size(clips[0].frames[0])
 
     def __len__(self) -> int:
         return len(self._clips)
@@ -99,7 +118,7 @@ class FileClips:
     def __getitem__(self, index: int) -> RawClip:
         clip = self._clips[index]
         return RawClip(
-            tuple(_read(path, self._size, ("RGB",)) for path in clip.frames),
+            tuple(read_frame(path, self._size) for path in clip.frames),
             tuple(self._mask(path) for path in clip.masks),
             tuple(path.stem for path in clip.frames),
         )
@@ -118,7 +137,12 @@ class FileClips:
         if path is None:
             width, height = self._size
             return np.full((height, width), IGNORE, np.uint8)
-        return self._labels.apply(_read(path, self._size, ("L", "P")), path)
+        return read_mask(path, self._size, self._labels)
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """Every frame and mask once, sorted."""
+        return self._files
 
 
 def _check_presence(files: Sequence[Path]) -> None:
@@ -129,9 +153,35 @@ def _check_presence(files: Sequence[Path]) -> None:
             raise DataError(f"{path}: file not found, expected a frame or mask of the data set")
 
 
-def _read(path: Path, size: tuple[int, int], modes: tuple[str, ...]) -> Image:
-    """Decode one file whose (width, height) and mode are known beforehand."""
-    data = _bytes(path)
+def read_frame(path: Path, size: tuple[int, int]) -> Image:
+    """Decode a frame, (H, W, 3), whose (width, height) is known beforehand.
+
+    Raises:
+        DataError: It is unreadable, or of another size or mode.
+    """
+    return decode_frame(path, read_bytes(path), size)
+
+
+def decode_frame(path: Path, data: bytes, size: tuple[int, int]) -> Image:
+    """As `read_frame`, of bytes that were read."""
+    return _decode(path, data, size, ("RGB",))
+
+
+def read_mask(path: Path, size: tuple[int, int], labels: LabelTable) -> Image:
+    """Decode a mask, (H, W), whose (width, height) is known beforehand, to class ids.
+
+    Raises:
+        DataError: It is unreadable, of another size or mode, or holds an id that the table does not list.
+    """
+    return decode_mask(path, read_bytes(path), size, labels)
+
+
+def decode_mask(path: Path, data: bytes, size: tuple[int, int], labels: LabelTable) -> Image:
+    """As `read_mask`, of bytes that were read."""
+    return labels.apply(_decode(path, data, size, ("L", "P")), path)
+
+
+def _decode(path: Path, data: bytes, size: tuple[int, int], modes: tuple[str, ...]) -> Image:
     try:
         PillowImage.open(BytesIO(data)).verify()  # decoding alone ignores the checksums of PNG files
         image = PillowImage.open(BytesIO(data))
@@ -145,15 +195,24 @@ def _read(path: Path, size: tuple[int, int], modes: tuple[str, ...]) -> Image:
     return pixels
 
 
-def _size(path: Path) -> tuple[int, int]:
-    """Width and height from the header of a file."""
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height from the header of a file.
+
+    Raises:
+        DataError: It is unreadable.
+    """
     try:
-        return PillowImage.open(BytesIO(_bytes(path))).size
+        return PillowImage.open(BytesIO(read_bytes(path))).size
     except _BROKEN_IMAGE as error:
         raise DataError(f"{path}: found a damaged image ({_brief(error)}), expected PNG or JPEG") from error
 
 
-def _bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        DataError: There is none.
+    """
     try:
         return path.read_bytes()
     except OSError as error:

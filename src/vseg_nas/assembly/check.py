@@ -1,0 +1,93 @@
+"""What `check` reads of a data set, and how later runs use the manifest that it leaves."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vseg_nas.data import camvid, cityscapes
+from vseg_nas.data.camvid import camvid_layout
+from vseg_nas.data.cityscapes import cityscapes_layout
+from vseg_nas.data.image_files import FileClips, Layout
+from vseg_nas.data.inspection import FileReport, RunReport, run_reports
+from vseg_nas.data.manifest import Manifest
+from vseg_nas.errors import DataError
+from vseg_nas.labels import IGNORE
+from vseg_nas.schema import CamVidConfig, CityScapesConfig, DatasetConfig
+
+
+@dataclass
+class SplitReport:
+    """What was found in a split.
+
+    Attributes:
+        layout: of it.
+        problems: one line for each file that cannot be used.
+        digests: SHA-256 of each file that can.
+        pixels: (256,) of each class id over all masks, 255 = ignored.
+    """
+
+    layout: Layout
+    problems: list[str] = field(default_factory=list)
+    digests: dict[Path, str] = field(default_factory=dict)
+    pixels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
+
+    def add(self, files: Iterable[FileReport]) -> None:
+        """Takes the reports of files in."""
+        for file in files:
+            if file.problem is not None:
+                self.problems.append(file.problem)
+                continue
+            self.digests[file.path] = file.sha256
+            if file.pixels is not None:
+                self.pixels += file.pixels
+
+    @property
+    def runs(self) -> list[RunReport]:
+        """Of successive frames."""
+        return run_reports(self.layout)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Of each class among the labelled pixels, and of ``ignored`` among all; none without masks."""
+        labelled, ignored = self.pixels[:IGNORE].sum(), self.pixels[IGNORE]
+        if not labelled:
+            return {}
+        shares = {name: float(self.pixels[i] / labelled) for i, name in enumerate(self.layout.classes)}
+        return shares | {"ignored": float(ignored / (labelled + ignored))}
+
+
+def layouts(config: DatasetConfig) -> dict[str, Layout]:
+    """Where the splits lie: single frames of CamVid, annotated frames of CityScapes with those that clips need.
+
+    Raises:
+        DataError: the data set has no files, or a list or folder is missing.
+    """
+    match config:
+        case CamVidConfig():
+            return {split: camvid_layout(Path(str(config.root)), split, 1, 1) for split in camvid.SPLITS}
+        case CityScapesConfig():
+            root, length = Path(str(config.root)), config.length
+            return {split: cityscapes_layout(root, split, length) for split in cityscapes.SPLITS}
+    raise DataError(f"dataset: found {config.name}, which has no files, expected camvid or cityscapes")
+
+
+def manifest_path(runs_dir: Path, dataset: str) -> Path:
+    """Where `check` leaves the manifest of a data set."""
+    return runs_dir / "check" / dataset / "manifest.json"
+
+
+def verify_files(runs_dir: Path, dataset: str, root: Path, source: FileClips) -> None:
+    """Compares the files of a source with the manifest of their folder, if `check` has left one.
+
+    Raises:
+        DataError: the manifest is damaged, or a file is not what it was.
+    """
+    path = manifest_path(runs_dir, dataset)
+    if not path.is_file():
+        return
+    manifest = Manifest.from_json(path.read_text(encoding="utf-8"), path)
+    if manifest.root == root.resolve():
+        manifest.verify(root, source.files)

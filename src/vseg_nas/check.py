@@ -1,0 +1,74 @@
+"""Reads every file of a data set: ``python -m vseg_nas.check dataset=camvid dataset.root=DIR``."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vseg_nas.checking import check_root
+from vseg_nas.config import command
+from vseg_nas.errors import DataError
+from vseg_nas.schema import CheckConfig
+
+if TYPE_CHECKING:
+    from vseg_nas.assembly.check import SplitReport
+
+RESULT = "check.json"
+MOST_SHOWN = 20
+"""Runs of a split that are listed one by one."""
+
+
+def _preflight(config: CheckConfig) -> None:
+    if config.dataset.name == "synthetic":
+        raise DataError("dataset: found synthetic, which has no files, expected camvid or cityscapes")
+    check_root(config.dataset)
+
+
+@command("check", CheckConfig, _preflight)
+def main(config: CheckConfig, run_dir: Path) -> None:
+    """Names every file that cannot be used; if there is none, leaves a manifest that later runs compare with."""
+    from rich.console import Console
+
+    from vseg_nas.assembly.check import SplitReport, layouts, manifest_path
+    from vseg_nas.data.inspection import inspect
+    from vseg_nas.data.manifest import Manifest
+    from vseg_nas.reporting.check_tables import runs_table, shares_table
+    from vseg_nas.reporting.files import write_text
+    from vseg_nas.reporting.progress import track
+
+    console = Console()
+    reports = {split: SplitReport(layout) for split, layout in layouts(config.dataset).items()}
+    for split, report in reports.items():
+        total = len(report.layout.frames) + len(report.layout.masks)
+        files = inspect(report.layout, config.threads or os.cpu_count() or 1)
+        report.add(track(files, f"reading {split}", total, console))
+    write_text(run_dir / RESULT, json.dumps({name: _plain(report) for name, report in reports.items()}, indent=1))
+    console.print(shares_table({split: report.shares for split, report in reports.items()}))
+    console.print(runs_table({split: report.runs for split, report in reports.items()}, MOST_SHOWN))
+    problems = [problem for report in reports.values() for problem in report.problems]
+    for problem in problems:
+        console.print(problem, soft_wrap=True, markup=False, highlight=False)
+    if problems:
+        files_in_all = sum(len(r.problems) + len(r.digests) for r in reports.values())
+        raise DataError(f"{config.dataset.root}: found {len(problems)} of {files_in_all} files that cannot be used")
+    root = Path(str(config.dataset.root))
+    manifest = Manifest.of(root, {path: d for report in reports.values() for path, d in report.digests.items()})
+    path = write_text(manifest_path(Path(config.runs_dir), config.dataset.name), manifest.to_json())
+    console.print(f"{len(manifest.notes)} files can be used; manifest: {path}", soft_wrap=True)
+
+
+def _plain(report: SplitReport) -> dict[str, Any]:
+    return {
+        "frames": len(report.layout.frames),
+        "masks": len(report.layout.masks),
+        "seconds_between_frames": report.layout.frame_seconds,
+        "shares": report.shares,
+        "runs": [{"first": run.first, "last": run.last, "frames": run.frames} for run in report.runs],
+        "problems": report.problems,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Reads every frame and mask of a split and says what is wrong with which.
+
+Legend: H, W.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vseg_nas.data.clip import Image
+from vseg_nas.data.image_files import Layout, decode_frame, decode_mask, image_size, read_bytes
+from vseg_nas.errors import DataError
+
+_SAMPLE = 25  # headers that say what size the others should have
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """One file that was looked at.
+
+    Attributes:
+        path: of it.
+        problem: one line that names the file; None if it can be used.
+        sha256: of its bytes, if it can be used.
+        pixels: (256,) of each class id, 255 = ignored, of masks that can be used.
+    """
+
+    path: Path
+    problem: str | None = None
+    sha256: str = ""
+    pixels: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """A run of successive frames, with the names of its ends."""
+
+    first: str
+    last: str
+    frames: int
+
+
+def inspect(layout: Layout, threads: int) -> Iterator[FileReport]:
+    """Reads every frame and mask, several at a time.
+
+    Problems are files that are missing or unreadable, of another size than most frames or of another mode, and masks
+    with label ids out of range.
+
+    Args:
+        layout: of the split.
+        threads: that read; decoding does not hold the interpreter's lock.
+    """
+    size = _usual_size(layout.frames)
+
+    def frame(path: Path) -> FileReport:
+        return _report(path, lambda data: decode_frame(path, data, size), counted=False)
+
+    def mask(path: Path) -> FileReport:
+        return _report(path, lambda data: decode_mask(path, data, size, layout.labels), counted=True)
+
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(frame, layout.frames)
+        yield from pool.map(mask, layout.masks)
+
+
+def run_reports(layout: Layout) -> list[RunReport]:
+    """The runs of a split, in order of appearance."""
+    names: dict[str, dict[int, str]] = {}
+    for clip in layout.clips:
+        names.setdefault(clip.run, {}).update(zip(clip.frame_ids, (path.stem for path in clip.frames), strict=True))
+    return [RunReport(run[min(run)], run[max(run)], len(run)) for run in names.values()]
+
+
+def _report(path: Path, decode: Callable[[bytes], Image], counted: bool) -> FileReport:
+    try:
+        data = read_bytes(path)
+        image = decode(data)
+    except DataError as error:
+        return FileReport(path, str(error))
+    pixels = np.bincount(image.ravel(), minlength=256) if counted else None
+    return FileReport(path, None, hashlib.sha256(data).hexdigest(), pixels)
+
+
+def _usual_size(frames: Sequence[Path]) -> tuple[int, int]:
+    """Width and height of most frames of a sample spread over all: the first of them may be the odd one out."""
+    sizes: Counter[tuple[int, int]] = Counter()
+    for path in frames[:: max(1, len(frames) // _SAMPLE)]:
+        try:
+            sizes[image_size(path)] += 1
+        except DataError:
+            continue  # `inspect` reports it
+    return sizes.most_common(1)[0][0] if sizes else (0, 0)

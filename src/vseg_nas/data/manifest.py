@@ -1,0 +1,91 @@
+"""Hashes of all files of a data set, which later runs compare without reading the files.
+
+A flipped bit of a JPEG file decodes without complaint, so only a hash can tell.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from vseg_nas.errors import DataError
+from vseg_nas.space import strict_json
+
+FORMAT = "vseg_nas.manifest/1"
+MAX_CHARACTERS = 2**28
+
+
+class FileNote(NamedTuple):
+    """What is known of a file: as long as size and modification time stay, its hash is taken as unchanged."""
+
+    bytes: int
+    mtime_ns: int
+    sha256: str
+
+
+class Manifest:
+    """What `check` saw of a data set.
+
+    Args:
+        root: folder of the data set.
+        notes: by path below it.
+    """
+
+    def __init__(self, root: Path, notes: Mapping[str, FileNote]) -> None:
+        self.root = root.resolve()
+        self.notes = dict(notes)
+
+    @classmethod
+    def of(cls, root: Path, digests: Mapping[Path, str]) -> "Manifest":
+        """From the SHA-256 of every file."""
+        found = {}
+        for path, sha256 in digests.items():
+            status = path.stat()
+            found[path.relative_to(root).as_posix()] = FileNote(status.st_size, status.st_mtime_ns, sha256)
+        return cls(root, found)
+
+    @classmethod
+    def from_json(cls, text: str, path: Path) -> "Manifest":
+        """Inverse of `to_json`; ``path`` is for complaints.
+
+        Raises:
+            DataError: it is damaged.
+        """
+        try:
+            match strict_json.loads(text, MAX_CHARACTERS):
+                case {"format": format, "root": str(root), "files": dict(files)} if format == FORMAT:
+                    return cls(Path(root), {str(name): _note(value) for name, value in files.items()})
+        except ValueError as error:
+            raise DataError(f"{path}: damaged ({str(error)[:80]}); make it anew with `check`") from error
+        raise DataError(f"{path}: found another schema, expected {FORMAT}; make it anew with `check`")
+
+    def to_json(self) -> str:
+        """For the file."""
+        return json.dumps({"format": FORMAT, "root": str(self.root), "files": self.notes}, indent=0)
+
+    def verify(self, root: Path, files: Sequence[Path]) -> None:
+        """Compares files below a root with what was seen; those with a new time are read again.
+
+        Raises:
+            DataError: a file is not what it was, or was not there.
+        """
+        for path in files:
+            note = self.notes.get(path.relative_to(root).as_posix())
+            if note is None:
+                raise DataError(f"{path}: found no note of it from `check`, expected one; run `check` again")
+            status = path.stat()
+            if (status.st_size, status.st_mtime_ns) != note[:2] and _sha256(path) != note.sha256:
+                raise DataError(f"{path}: changed since `check` read it; restore the file or run `check` again")
+
+
+def _note(value: object) -> FileNote:
+    match value:
+        case [int(size), int(mtime_ns), str(sha256)]:
+            return FileNote(size, mtime_ns, sha256)
+    raise ValueError("found a file without size, time and hash")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
