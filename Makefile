@@ -6,7 +6,11 @@ READY := $(VENV)/.ready
 OVERRIDES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types wheel clean
+# The whole way on synthetic clips; README, "Train, score and report", has the commands one by one.
+NAME ?= tour
+TRAINED := runs/train/synthetic/$(NAME)-best/video.safetensors,runs/train/synthetic/$(NAME)-random/video.safetensors
+
+.PHONY: help setup demo tour test lint format types wheel clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -23,6 +27,14 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY) ## set up, then search on synthetic street clips (minutes on two cores)
 	$(BIN)/python -m vseg_nas.search $(OVERRIDES)
+
+tour: $(READY) ## search, train a found and a random cell, evaluate, benchmark, report (under ten minutes on two cores)
+	$(BIN)/python -m vseg_nas.search name=$(NAME)
+	$(BIN)/python -m vseg_nas.train cell=runs/search/synthetic/$(NAME):1 name=$(NAME)-best
+	$(BIN)/python -m vseg_nas.train cell=random:5:1 name=$(NAME)-random
+	$(BIN)/python -m vseg_nas.evaluate checkpoint=[$(TRAINED)] name=$(NAME)
+	$(BIN)/python -m vseg_nas.benchmark checkpoint=[$(TRAINED)] size=[192,256] name=$(NAME)
+	$(BIN)/python -m vseg_nas.report run=[runs/search/synthetic/$(NAME),runs/evaluate/synthetic/$(NAME),runs/benchmark/$(NAME)] name=$(NAME)
 
 test: $(READY) ## set up, then run the tests
 	$(BIN)/python -m pytest
