@@ -152,10 +152,10 @@ def test_interrupted_and_continued_is_uninterrupted(tmp_path: Path, uninterrupte
     assert equal(states_of(parts)["current_model_state"], states_of(whole)["current_model_state"])
 
 
-@pytest.mark.filterwarnings("ignore:The dirpath has changed")
 def test_killed_after_the_last_epoch(tmp_path: Path, uninterrupted: Any) -> None:
     whole, scores = uninterrupted[0.5]
-    shutil.copy(whole.with_name("last.ckpt"), tmp_path)
+    for name in ("last.ckpt", "last.ckpt.sha256"):
+        shutil.copy(whole.with_name(name), tmp_path)
     weights = tmp_path / "static.safetensors"
     assert run(weights, decay=0.5) == scores
     assert equal(weights_of(weights), weights_of(whole))

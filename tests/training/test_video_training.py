@@ -1,5 +1,6 @@
 """Both stages of a final training: what trains and what stays, the loss, and that a resumed fit is the same fit."""
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from vseg_nas.data import ClipBatch, SyntheticStreet, resized, training
 from vseg_nas.data.datamodule import ClipDataModule
-from vseg_nas.errors import ConfigError
+from vseg_nas.errors import ConfigError, RunError
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.layers import resize
 from vseg_nas.models.propagation import CellPropagation
@@ -19,9 +20,10 @@ from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.space.hand_written import HAND_WRITTEN
 from vseg_nas.training.cell_module import CellModule, CellTraining
+from vseg_nas.training.fitting import Progress
 from vseg_nas.training.optimizers import JointOptimizer
 from vseg_nas.training.video_module import VideoModule, VideoTraining
-from vseg_nas.training.video_training import train_cell_alone, train_end_to_end
+from vseg_nas.training.video_training import restore_trained_cell, train_cell_alone, train_end_to_end
 
 SIZE = (32, 48)
 OPTIONS: dict[str, Any] = {"accelerator": "cpu", "devices": 1}
@@ -87,21 +89,64 @@ def test_everything_trains_except_statistics_of_the_static_network(tmp_path: Pat
         assert convolutions & changed, part
 
 
-@pytest.mark.parametrize("stop_after", [1, 3])
-def test_a_resumed_end_to_end_fit_is_the_uninterrupted_one(tmp_path: Path, stop_after: int) -> None:
-    def run(folder: Path, epochs_of_first: int | None) -> dict[str, Tensor]:
-        folder.mkdir()
-        stages = [4] if epochs_of_first is None else [epochs_of_first, 4]
-        for epochs in stages:
-            module = video_module(power=0.0)
-            train_end_to_end(module, data(), epochs, 5, 3.0, folder / "last.ckpt", lambda *_: None, **OPTIONS)
-        return module.segmenter.state_dict()
+def fit_video(folder: Path, epochs: int, report: Progress = lambda *_: None) -> dict[str, Tensor]:
+    """Weights after so many epochs of a fit that goes on from what the folder holds."""
+    module = video_module(power=0.0)
+    train_end_to_end(module, data(), epochs, 5, 3.0, folder / "last.ckpt", report, **OPTIONS)
+    return module.segmenter.state_dict()
 
-    whole, resumed = run(tmp_path / "whole", None), run(tmp_path / "resumed", stop_after)
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-    assert not torch.equal(
-        whole["propagation.classifier.weight"], segmenter().state_dict()["propagation.classifier.weight"]
-    )
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    """Weights after four epochs in one go."""
+    return fit_video(tmp_path_factory.mktemp("whole"), 4)
+
+
+def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+@pytest.mark.parametrize("stop_after", [1, 3])
+def test_a_resumed_end_to_end_fit_is_the_uninterrupted_one(
+    tmp_path: Path, stop_after: int, uninterrupted: dict[str, Tensor]
+) -> None:
+    fit_video(tmp_path, stop_after)
+    assert equal(fit_video(tmp_path, 4), uninterrupted)
+    initial = segmenter().state_dict()["propagation.classifier.weight"]
+    assert not torch.equal(uninterrupted["propagation.classifier.weight"], initial)
+
+
+def test_a_fit_whose_newest_checkpoint_is_damaged_is_the_uninterrupted_one(
+    tmp_path: Path, uninterrupted: dict[str, Tensor], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit_video(tmp_path, 3)
+    newest = tmp_path / "last.ckpt"
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    epochs: list[int] = []
+    assert equal(fit_video(tmp_path, 4, lambda epoch, *_: epochs.append(epoch)), uninterrupted)
+    assert epochs == [3, 4]  # what the damaged one held is trained again
+    assert capsys.readouterr().err.startswith(f"warning: {newest}: damaged")
+
+
+def test_a_full_disk_stops_a_fit_in_one_line_and_it_goes_on(
+    tmp_path: Path, uninterrupted: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> int:
+        path.write_text("a part")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def fill(epoch: int, *_: object) -> None:
+        if epoch == 3:
+            monkeypatch.setattr(Path, "write_bytes", full)
+
+    with pytest.raises(RunError, match=rf"^{tmp_path}/last.ckpt: cannot be written \(No space left on device\)$"):
+        fit_video(tmp_path, 4, fill)
+    monkeypatch.undo()
+    epochs: list[int] = []
+    assert equal(fit_video(tmp_path, 4, lambda epoch, *_: epochs.append(epoch)), uninterrupted)
+    assert epochs == [3, 4]
 
 
 def test_a_resumed_cell_stage_is_the_uninterrupted_one(tmp_path: Path, make_features: Any) -> None:
@@ -117,7 +162,14 @@ def test_a_resumed_cell_stage_is_the_uninterrupted_one(tmp_path: Path, make_feat
         return cell.state_dict()
 
     whole, resumed = run(tmp_path / "whole", 4), run(tmp_path / "resumed", 2, 4)
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert equal(whole, resumed)
+
+    module = CellModule(DynamicCell(HAND_WRITTEN["local_filters"]), nn.Conv2d(64, 4, 3, padding=1), CellTraining(5, 2))
+    assert not restore_trained_cell(module, tmp_path / "none" / "cell.ckpt")
+    assert not restore_trained_cell(module, tmp_path / "whole" / "cell.ckpt")  # of 4 epochs, 5 are wanted
+    module.options = CellTraining(4, 2)
+    assert restore_trained_cell(module, tmp_path / "whole" / "cell.ckpt")
+    assert equal(module.cell.state_dict(), whole)
 
 
 def test_a_checkpoint_of_the_fit_loads_as_a_network(tmp_path: Path) -> None:

@@ -25,10 +25,11 @@ from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from vseg_nas.schema import TrainConfig
 from vseg_nas.space import Genotype
 from vseg_nas.training.cell_module import CellModule, CellTraining
+from vseg_nas.training.checkpoints import newest_checkpoint
 from vseg_nas.training.features import Track, cached_features
 from vseg_nas.training.fitting import Progress
 from vseg_nas.training.video_module import VideoModule, VideoTraining
-from vseg_nas.training.video_training import train_cell_alone, train_end_to_end
+from vseg_nas.training.video_training import restore_trained_cell, train_cell_alone, train_end_to_end
 
 CELL_CHECKPOINT = "cell.ckpt"
 VIDEO_CHECKPOINT = "last.ckpt"
@@ -52,14 +53,16 @@ def run_training(
 
     Raises:
         ConfigError: the training diverged, or a device is not there.
-        DataError: the data set or the static weights cannot be used.
+        DataError: the data set, the static weights or a stored checkpoint cannot be used.
+        RunError: a file cannot be written.
     """
     source = build_source(config.dataset, "train")
     static = load_static(config, source.classes).freeze()
     propagation = _initial_cell(config, genotype, static)
     segmenter = VideoSegmenter(static, propagation)
-    with view("cell alone") as report:
-        _train_cell(config, source, segmenter, run_dir / CELL_CHECKPOINT, track, report)
+    if newest_checkpoint(run_dir / VIDEO_CHECKPOINT) is None:
+        with view("cell alone") as report:
+            _train_cell(config, source, segmenter, run_dir / CELL_CHECKPOINT, track, report)
     spec = _spec(config, genotype, source)
     with view("end to end") as report:
         scores = _train_video(config, source, segmenter, spec, run_dir / VIDEO_CHECKPOINT, report)
@@ -89,6 +92,12 @@ def _train_cell(
     if config.past == "current":
         clips = StillClips(source)
         batch_size *= source.length - 1  # as many frames a step, and steps an epoch, as for clips that move
+    training = CellTraining(stage.epochs, batch_size, stage.lr, stage.weight_decay, stage.gradient_clip)
+    propagation = segmenter.propagation
+    assert isinstance(propagation, CellPropagation)
+    module = CellModule(propagation.cell, propagation.classifier, training, config.past != "zero")
+    if restore_trained_cell(module, checkpoint):
+        return
     features = cached_features(
         Path(config.runs_dir) / "cache",
         segmenter.static,
@@ -100,10 +109,6 @@ def _train_cell(
         track,
         config.flow,
     )
-    training = CellTraining(stage.epochs, batch_size, stage.lr, stage.weight_decay, stage.gradient_clip)
-    propagation = segmenter.propagation
-    assert isinstance(propagation, CellPropagation)
-    module = CellModule(propagation.cell, propagation.classifier, training, config.past != "zero")
     seed = derive_seed(config.seed, "order of cached clips")
     train_cell_alone(module, features, seed, checkpoint, report, **trainer_options(config.gpu))
 

@@ -9,6 +9,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from vseg_nas.errors import DataError
+from vseg_nas.files import write_bytes
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -39,10 +40,12 @@ def read_pickled(path: Path) -> object:
 
 
 def write_safetensors(state: Mapping[str, Tensor], metadata: dict[str, str], path: Path) -> None:
-    """Writes a .safetensors file; replaces in one step."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(save({name: value.contiguous().cpu() for name, value in state.items()}, metadata))
-    part.replace(path)
+    """Writes a .safetensors file; replaces in one step.
+
+    Raises:
+        RunError: the disk is full, or the folder cannot be written to.
+    """
+    write_bytes(path, save({name: value.contiguous().cpu() for name, value in state.items()}, metadata))
 
 
 def first_line(error: BaseException) -> str:

@@ -9,13 +9,14 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
+from vseg_nas.training.checkpoints import NotedCheckpoints, newest_checkpoint
+
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called after an epoch with (epochs done, epochs in all, logged metrics)."""
 
 
 _EXPECTED = (
     r".*isinstance\(treespec, LeafSpec\)",  # Lightning's own use of torch
-    "Checkpoint directory .* exists and is not empty",  # a run directory
     r"Found \d+ module\(s\) in eval mode",  # batch norms of a static network that trains
     "The '.*_dataloader' does not have many workers",  # 0 is a setting; cached tensors need none
 )
@@ -30,7 +31,14 @@ def quiet_lightning() -> None:
 
 
 def quiet_trainer(root_dir: Path, epochs: int, callbacks: Sequence[Callback], **options: Any) -> pl.Trainer:
-    """A Trainer without logger, bar, summary and sanity check; files only where a callback writes them."""
+    """A Trainer without logger, bar, summary and sanity check; checkpoints only where `SaveEveryEpoch` is among these.
+
+    Args:
+        root_dir: nothing is written there.
+        epochs: to fit.
+        callbacks: of the fit.
+        **options: further arguments of the Trainer.
+    """
     quiet_lightning()
     return pl.Trainer(
         max_epochs=epochs,
@@ -40,6 +48,7 @@ def quiet_trainer(root_dir: Path, epochs: int, callbacks: Sequence[Callback], **
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        plugins=[NotedCheckpoints()],
         **options,
     )
 
@@ -50,11 +59,16 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, checkpoint: Path | None
     Args:
         trainer: runs the fit.
         module: is fitted.
-        checkpoint: to go on from, loaded as data only.
+        checkpoint: to go on from if it, or the one before it, was stored; see `newest_checkpoint`.
         **loaders: ``datamodule`` or ``train_dataloaders`` and ``val_dataloaders``.
+
+    Raises:
+        DataError: there was a checkpoint, and none can be used.
+        RunError: a checkpoint cannot be written.
     """
+    newest = None if checkpoint is None else newest_checkpoint(checkpoint)
     try:
-        trainer.fit(module, ckpt_path=checkpoint, weights_only=True if checkpoint else None, **loaders)
+        trainer.fit(module, ckpt_path=newest, weights_only=True if newest else None, **loaders)
     except SystemExit as error:
         if trainer.interrupted:
             raise KeyboardInterrupt from error

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
 
 from vseg_nas.errors import ConfigError, NonFiniteError
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.static import StaticSegmenter
+from vseg_nas.training.checkpoints import SaveEveryEpoch
 from vseg_nas.training.fitting import EpochProgress, Progress, fit, quiet_trainer
 from vseg_nas.training.static_module import StaticModule, StaticTraining
 
@@ -46,18 +47,14 @@ def pretrain(
 
     Raises:
         ConfigError: the training diverged.
+        DataError: a stored checkpoint cannot be used.
+        RunError: a file cannot be written.
     """
     folder = weights.parent
-    folder.mkdir(parents=True, exist_ok=True)
     average = None if average_decay is None else EMAWeightAveraging(decay=average_decay)
     callbacks: list[Callback] = [
         *([] if average is None else [average]),
-        ModelCheckpoint(
-            dirpath=folder,
-            filename=LAST.removesuffix(".ckpt"),
-            enable_version_counter=False,
-            save_on_train_epoch_end=True,
-        ),
+        SaveEveryEpoch(folder / LAST),
         EpochProgress(report),
     ]
     module = StaticModule(network, training)
@@ -69,9 +66,8 @@ def pretrain(
         gradient_clip_val=gradient_clip,
         **trainer_options,
     )
-    checkpoint = folder / LAST
     try:
-        fit(trainer, module, checkpoint if checkpoint.is_file() else None, datamodule=data)
+        fit(trainer, module, folder / LAST, datamodule=data)
     except NonFiniteError as error:
         raise ConfigError(f"phase.pretrain: {error}, expected finite; lower encoder_lr or decoder_lr") from error
     if average is not None:

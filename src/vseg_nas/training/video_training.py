@@ -8,12 +8,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback
 
 from vseg_nas.data.feature_cache import StaticFeatures
 from vseg_nas.errors import ConfigError, NonFiniteError
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.training.cell_module import CellModule
+from vseg_nas.training.checkpoints import SaveEveryEpoch, newest_checkpoint, read_checkpoint
 from vseg_nas.training.features import FeatureBatches
 from vseg_nas.training.fitting import EpochProgress, Progress, fit, quiet_trainer
 from vseg_nas.training.video_module import VideoModule
@@ -56,18 +57,34 @@ def train_cell_alone(
 
     Raises:
         ConfigError: the training diverged.
+        DataError: a stored checkpoint cannot be used.
+        RunError: a checkpoint cannot be written.
     """
     options = module.options
     shuffling = _Shuffling(torch.Generator().manual_seed(seed))
     batches = FeatureBatches(features, options.batch_size, shuffling.generator)
-    callbacks = [shuffling, _Loss(), _keep_last(checkpoint), EpochProgress(report)]
+    callbacks = [shuffling, _Loss(), SaveEveryEpoch(checkpoint), EpochProgress(report)]
     trainer = quiet_trainer(
         checkpoint.parent, options.epochs, callbacks, gradient_clip_val=options.gradient_clip, **trainer_options
     )
     try:
-        fit(trainer, module, checkpoint if checkpoint.is_file() else None, train_dataloaders=batches)
+        fit(trainer, module, checkpoint, train_dataloaders=batches)
     except NonFiniteError as error:
         raise ConfigError(f"phase.train.cell: {error}, expected finite; lower lr") from error
+
+
+def restore_trained_cell(module: CellModule, checkpoint: Path) -> bool:
+    """Whether the first stage has ended, as its checkpoint says; then its weights are loaded, without any features.
+
+    Raises:
+        DataError: a stored checkpoint cannot be used.
+    """
+    newest = newest_checkpoint(checkpoint)
+    content = None if newest is None else read_checkpoint(newest)
+    if content is None or content["epoch"] + 1 < module.options.epochs:
+        return False
+    module.load_state_dict(content["state_dict"])
+    return True
 
 
 def train_end_to_end(
@@ -97,28 +114,21 @@ def train_end_to_end(
 
     Raises:
         ConfigError: the training diverged.
+        DataError: a stored checkpoint cannot be used.
+        RunError: a checkpoint cannot be written.
     """
     trainer = quiet_trainer(
         checkpoint.parent,
         epochs,
-        [_keep_last(checkpoint), EpochProgress(report)],
+        [SaveEveryEpoch(checkpoint), EpochProgress(report)],
         check_val_every_n_epoch=val_every,
         gradient_clip_val=gradient_clip,
         **trainer_options,
     )
     try:
-        fit(trainer, module, checkpoint if checkpoint.is_file() else None, datamodule=data)
+        fit(trainer, module, checkpoint, datamodule=data)
     except NonFiniteError as error:
         raise ConfigError(f"phase.train.video: {error}, expected finite; lower cell_lr or static_lr") from error
     trainer.validate(module, datamodule=data, verbose=False)
     assert module.scores is not None
     return module.scores
-
-
-def _keep_last(checkpoint: Path) -> ModelCheckpoint:
-    return ModelCheckpoint(
-        dirpath=checkpoint.parent,
-        filename=checkpoint.stem,
-        enable_version_counter=False,
-        save_on_train_epoch_end=True,
-    )

@@ -1,0 +1,65 @@
+"""Files appear whole or not at all: written beside their place, flushed to disk, then renamed."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from vseg_nas.errors import RunError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields `partial_of` a path and renames what was written there over the path.
+
+    Args:
+        path: where the finished file belongs; missing folders are made.
+
+    Yields:
+        The path to write to. After an error nothing of it is left and an older ``path`` is untouched.
+
+    Raises:
+        RunError: the disk is full, or the folder cannot be written to.
+    """
+    partial = partial_of(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        flush(partial)
+        os.replace(partial, path)
+        flush(path.parent)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def partial_of(path: Path) -> Path:
+    """Where a file lies until it is whole: hidden, in the same folder, of the same suffix."""
+    return path.with_name(f".{path.stem}.partial{path.suffix}")
+
+
+def flush(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Writes a file, whole or not at all; see `replacing`."""
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Writes a text in UTF-8, whole or not at all; see `replacing`.
+
+    Returns:
+        `path`.
+    """
+    write_bytes(path, text.encode())
+    return path
