@@ -31,7 +31,7 @@ demo: $(READY) ## set up, then search on synthetic street clips (minutes on two 
 tour: $(READY) ## search, train a found and a random cell, evaluate, benchmark, report (under ten minutes on two cores)
 	$(BIN)/python -m vseg_nas.search name=$(NAME)
 	$(BIN)/python -m vseg_nas.train cell=runs/search/synthetic/$(NAME):1 name=$(NAME)-best
-	$(BIN)/python -m vseg_nas.train cell=random:5:1 name=$(NAME)-random
+	$(BIN)/python -m vseg_nas.train cell=random:4:1 name=$(NAME)-random
 	$(BIN)/python -m vseg_nas.evaluate checkpoint=[$(TRAINED)] name=$(NAME)
 	$(BIN)/python -m vseg_nas.benchmark checkpoint=[$(TRAINED)] size=[192,256] name=$(NAME)
 	$(BIN)/python -m vseg_nas.report run=[runs/search/synthetic/$(NAME),runs/evaluate/synthetic/$(NAME),runs/benchmark/$(NAME)] name=$(NAME)

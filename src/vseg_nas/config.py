@@ -11,7 +11,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import hydra
 import yaml
@@ -41,8 +41,12 @@ _HARMLESS_ON_RESUME = (
     "phase.search.hours",
     "cell",
 )
+_MAX_YAML = 2**20
 _BOOKKEEPING = {"config.yaml", "overrides.json", "lock", "log", GENOTYPE_NOTE, WEIGHTS_NOTE}
 _SHARED_KEYS = ("dataset", "experiment", "runs_dir", "static", "gpu", "phase.pretrain", "phase.train")
+_STORABLE = re.compile(r"(?!-|[+~]*hydra\b)[^$]*", re.DOTALL)
+"""Overrides that a run directory, which may be anybody's, may bring along: none of Hydra's own, no interpolation."""
+_LAUNCHERS = ("hydra._internal.core_plugins.", "hydra_plugins.")
 _SHOWS_ONLY = ("help", "hydra_help", "info", "cfg", "shell_completion")
 
 
@@ -123,9 +127,12 @@ def _check_command_line(
     Raises:
         ConfigError: in one line, what is wrong.
     """
+    if reading := [override for override in overrides if "${oc.env" in override]:
+        raise ConfigError(f"{reading[0][:80]}: found oc.env, expected the value: the environment is not read")
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         for job in _jobs(verb, overrides, multirun):
             composed = _compose(verb, job, with_hydra=True)
+            _nothing_foreign_runs(composed.hydra)
             config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
             typed = check(config, schema)
             preflight(typed)
@@ -138,6 +145,20 @@ def _check_command_line(
                 go_on = f"continue it with resume={run_dir}, or " if hasattr(typed, "resume") else ""
                 raise RunError(f"{run_dir}: holds a run already; {go_on}choose another name")
     GlobalHydra.instance().clear()
+
+
+def _nothing_foreign_runs(hydra_config: DictConfig) -> None:
+    """Hydra imports and calls what its configuration names.
+
+    Raises:
+        ConfigError: that is more than a launcher and a sweeper that are installed as such.
+    """
+    if hydra_config.get("callbacks"):
+        raise ConfigError("hydra.callbacks: found some, expected none")
+    for name in ("launcher", "sweeper"):
+        target = str(hydra_config[name].get("_target_"))
+        if not target.startswith(_LAUNCHERS):
+            raise ConfigError(f"hydra.{name}: found {target[:80]!r}, expected an installed plugin of Hydra")
 
 
 def _jobs(verb: str, overrides: list[str], multirun: bool) -> Iterable[list[str]]:
@@ -218,13 +239,27 @@ def stored_config(run_dir: Path, schema: type[C]) -> C:
     path = run_dir / "config.yaml"
     if not path.is_file():
         raise RunError(f"{run_dir}: holds no run, expected config.yaml in it")
+    return check(OmegaConf.create(read_mapping(path)), schema)
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """A YAML file that anybody may have written: bounded, of plain data, without aliases, which can stand for billions.
+
+    Raises:
+        RunError: it is not that.
+    """
     try:
-        config = OmegaConf.create(yaml.safe_load(path.read_text()))
-    except yaml.YAMLError as error:
-        raise RunError(f"{path}: not readable as YAML ({str(error).splitlines()[0]})") from error
-    if not isinstance(config, DictConfig):
-        raise RunError(f"{path}: expected a mapping")
-    return check(config, schema)
+        text = path.read_bytes().decode("utf-8")
+        if len(text) > _MAX_YAML:
+            raise RunError(f"{path}: found {len(text)} characters, expected at most {_MAX_YAML}")
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise RunError(f"{path}: found an alias, expected YAML without")
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise RunError(f"{path}: not readable as YAML ({' '.join(str(error).split())[:80]})") from error
+    if not isinstance(data, dict):
+        raise RunError(f"{path}: found {type(data).__name__}, expected a mapping")
+    return data
 
 
 def _forget_empty(run_dir: Path) -> None:
@@ -252,10 +287,12 @@ def _stored_overrides(overrides: Sequence[str]) -> list[str]:
         stored = json.loads(path.read_text())
     except FileNotFoundError:
         raise RunError(f"resume: no run in {named[-1]}, expected a directory with overrides.json") from None
-    except ValueError as error:
-        raise RunError(f"{path}: not readable as JSON ({error})") from error
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path}: not readable as JSON ({str(error)[:80]})") from error
     if not isinstance(stored, list) or not all(isinstance(o, str) for o in stored):
         raise RunError(f"{path}: expected a list of strings")
+    if odd := [o for o in stored if not _STORABLE.fullmatch(o)]:
+        raise RunError(f"{path}: found {odd[0][:80]!r}, expected overrides of our own keys, without references")
     given = {o.partition("=")[0] for o in overrides}
     return [o for o in stored if o.partition("=")[0] not in given]
 
@@ -269,7 +306,7 @@ def _same_meaning(run_dir: Path, config: DictConfig) -> None:
     path = run_dir / "config.yaml"
     if not path.is_file():
         raise RunError(f"resume: no config.yaml in {run_dir}")
-    stored = _flat(yaml.safe_load(path.read_text()))
+    stored = _flat(read_mapping(path))
     now = _flat(OmegaConf.to_container(config, resolve=True))
     differing = [k for k in sorted(stored.keys() | now.keys()) if stored.get(k) != now.get(k) and not _harmless(k)]
     if differing:

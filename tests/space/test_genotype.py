@@ -133,3 +133,27 @@ def test_a_sampled_cell_is_a_function_of_the_generator() -> None:
     space = SearchSpace(5)
     draws = [[space.sample(rng) for _ in range(3)] for rng in (random.Random(1), random.Random(1), random.Random(2))]
     assert draws[0] == draws[1] != draws[2]
+
+
+def test_a_flipped_digit_of_a_written_file_is_noticed() -> None:
+    """Each digit of the layers and of the width, changed into every other one."""
+    text = CELL.to_json()
+    end = text.index('"key"')
+    changed = [
+        text[:at] + digit + text[at + 1 :]
+        for at, old in enumerate(text[:end])
+        if old.isdigit()
+        for digit in "0123456789"
+        if digit != old
+    ]
+    assert len(changed) > 100
+    for line in changed:
+        try:
+            found = Genotype.from_json(line)
+        except ValueError:
+            continue
+        assert found.key == CELL.key  # 064 is no number of JSON; what is left are equal networks
+
+
+def test_the_key_may_be_left_out() -> None:
+    assert Genotype.from_json(json.dumps(CELL.to_dict())) == CELL

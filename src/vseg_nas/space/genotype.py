@@ -158,14 +158,20 @@ class Genotype:
         return cls(tuple(Layer(*layer) for layer in data["layers"]), data["width"])
 
     def to_json(self) -> str:
-        """`to_dict` as one line of JSON."""
-        return json.dumps(self.to_dict())
+        """`to_dict` as one line of JSON, with the canonical key, which shows damage."""
+        return json.dumps({**self.to_dict(), "key": self.key})
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Inverse of `to_json`, for text from anywhere: at most 64 kB, strict schema.
+        """Inverse of `to_json`, for text from anywhere: at most 64 kB, strict schema; the key may be left out.
 
         Raises:
-            ValueError: the text is too long, not JSON, of another schema, or an invalid cell.
+            ValueError: the text is too long, not JSON, of another schema, or an invalid cell; or the key is another's.
         """
-        return cls.from_dict(strict_json.loads(text))
+        data = strict_json.loads(text)
+        if not isinstance(data, dict) or "key" not in data:
+            return cls.from_dict(data)
+        genotype = cls.from_dict({name: value for name, value in data.items() if name != "key"})
+        if data["key"] != genotype.key:
+            raise ValueError(f"key: found {brief(data['key'])}, expected {genotype.key}; leave it out after a change")
+        return genotype

@@ -1,0 +1,260 @@
+"""Files that somebody made to harm: refused in one line, quickly, in little memory, and nothing of them is run."""
+
+import builtins
+import io
+import json
+import os
+import pickle
+import resource
+import struct
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from safetensors.torch import save_file
+
+import vseg_nas.evaluate
+import vseg_nas.pretrain
+import vseg_nas.report
+import vseg_nas.search
+import vseg_nas.train
+from vseg_nas.config import conf_dir
+from vseg_nas.data.synthetic import CLASSES
+from vseg_nas.errors import DataError
+from vseg_nas.models.static import StaticSegmenter
+
+Attack = Callable[[Path], object]
+SECONDS, MEBIBYTES = 5.0, 200
+CANARY = "canary"
+
+
+class Calls:
+    """Unpickled, it calls a function."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: object) -> None:
+        self._call = function, arguments
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[object, ...]]:
+        return self._call
+
+
+def bomb(path: Path, levels: int = 10) -> None:
+    """YAML whose aliases stand for ten to the power of so many values."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, levels)]
+    path.write_text("\n".join(lines))
+
+
+def zip_bomb(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02" + b"(" * 10**8)
+
+
+def huge_header(path: Path) -> None:
+    path.write_bytes(struct.pack("<Q", 10**12) + b'{"a": {}}')
+
+
+def huge_shape(path: Path) -> None:
+    header = json.dumps({"a": {"dtype": "F32", "shape": [10**9, 10**9], "data_offsets": [0, 4]}}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+
+
+def huge_spec(path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, path, {"spec": "[" * 10**6})
+
+
+def legacy_tar(path: Path) -> None:
+    import tarfile
+
+    with tarfile.open(path, "w") as archive:
+        data = pickle.dumps(Calls(os.mkdir, CANARY))
+        for name in ("pickle", "storages", "tensors"):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+
+
+PICKLES: dict[str, Attack] = {
+    "system.ckpt": lambda path: torch.save(Calls(os.system, f"touch {CANARY}"), path),
+    "mkdir.ckpt": lambda path: torch.save({"state_dict": Calls(os.mkdir, CANARY)}, path),
+    "exec.ckpt": lambda path: torch.save([Calls(builtins.exec, f"open('{CANARY}', 'w')")], path),
+    "eval.ckpt": lambda path: torch.save({"hyper_parameters": Calls(builtins.eval, f"open('{CANARY}', 'w')")}, path),
+    "getattr.ckpt": lambda path: torch.save(Calls(getattr, {}, "clear"), path),
+    "load.ckpt": lambda path: torch.save(Calls(torch.load, CANARY, None, None, False), path),
+    "hub.ckpt": lambda path: torch.save(Calls(torch.hub.load, ".", "model", "local"), path),
+    "import.ckpt": lambda path: torch.save(Calls(builtins.__import__, "antigravity"), path),
+    "plain_pickle.ckpt": lambda path: path.write_bytes(pickle.dumps(Calls(os.mkdir, CANARY))),
+    "old_protocol.ckpt": lambda path: path.write_bytes(pickle.dumps(Calls(os.mkdir, CANARY), protocol=0)),
+    "tar.ckpt": legacy_tar,
+    "zip_bomb.ckpt": zip_bomb,
+    "pickle_named.safetensors": lambda path: path.write_bytes(pickle.dumps(Calls(os.mkdir, CANARY))),
+    "huge_header.safetensors": huge_header,
+    "huge_shape.safetensors": huge_shape,
+    "huge_spec.safetensors": huge_spec,
+}
+
+
+@pytest.fixture
+def attacked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], after_hydra: None
+) -> Callable[..., str]:
+    """Runs a command in this process and sees to it that the attack failed; gives the line."""
+    monkeypatch.chdir(tmp_path)
+    torch.zeros(1)
+
+    def call(main: Callable[[], None], *arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["vseg-nas", *arguments])
+        started, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with pytest.raises(SystemExit) as end:
+            main()
+        err = capsys.readouterr().err
+        assert end.value.code == 2
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        assert len(err) <= 220
+        assert not (tmp_path / CANARY).exists()
+        assert time.process_time() - started < SECONDS
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MEBIBYTES * 1024
+        return err
+
+    return call
+
+
+TINY = ["gpu=cpu", "dataset.size=[48,64]", "dataset.val_clips=2", "dataset.frames_per_run=4", "baselines=false"]
+
+
+@pytest.mark.parametrize("name", PICKLES)
+def test_checkpoints(attacked: Callable[..., str], tmp_path: Path, name: str) -> None:
+    PICKLES[name](tmp_path / name)
+    assert name in attacked(vseg_nas.evaluate.main, *TINY, f"checkpoint={name}", "name=e")
+
+
+@pytest.mark.parametrize("name", ["system.ckpt", "plain_pickle.ckpt", "huge_header.safetensors"])
+def test_weights_of_the_encoder_and_of_the_static_network(
+    attacked: Callable[..., str], tmp_path: Path, name: str
+) -> None:
+    path = name.replace(".ckpt", ".pth")
+    PICKLES[name](tmp_path / path)
+    tiny = ["gpu=cpu", "dataset.size=[48,64]", "dataset.clips=8", "dataset.val_clips=2"]
+    assert path in attacked(vseg_nas.pretrain.main, *tiny, f"phase.pretrain.encoder_weights={path}")
+    with pytest.raises(DataError, match=path):
+        StaticSegmenter.load(tmp_path / path)
+    assert not (tmp_path / CANARY).exists()
+
+
+COMMAND_LINES = {  # of `search`
+    "+phase.search._target_=os.system": "_target_",
+    "+dataset._target_=builtins.exec": "_target_",
+    "+_target_=torch.hub.load": "_target_",
+    "+hydra.callbacks.x._target_=os.system": "hydra.callbacks",
+    "hydra.launcher._target_=os.system": "hydra.launcher",
+    "hydra.sweeper._target_=subprocess.run": "hydra.sweeper",
+    "name=${oc.env:HOME}": "oc.env",
+    "runs_dir=${oc.env:PATH,x}": "oc.env",
+    "strategy.name=os.system": "strategy.name",
+    "space.width=10000000": "space",
+    "space.layers=1000000": "space.layers",
+}
+
+
+@pytest.mark.parametrize("line", COMMAND_LINES)
+def test_command_lines(attacked: Callable[..., str], line: str, tmp_path: Path) -> None:
+    assert COMMAND_LINES[line] in attacked(vseg_nas.search.main, line)
+    assert list(tmp_path.iterdir()) == []
+
+
+def stored(*overrides: str) -> Attack:
+    return lambda run: (run / "overrides.json").write_text(json.dumps(list(overrides)))
+
+
+RUNS: dict[str, tuple[Attack, str]] = {  # what somebody put into a run directory that a user resumes
+    "callbacks": (stored("+hydra.callbacks.x._target_=os.system"), "overrides.json"),
+    "launcher": (stored("hydra.launcher._target_=os.system"), "overrides.json"),
+    "output folder": (stored("hydra.run.dir=/tmp"), "overrides.json"),
+    "configuration folder": (stored("--config-dir=/tmp"), "overrides.json"),
+    "environment": (stored("name=${oc.env:HOME}"), "overrides.json"),
+    "environment in disguise": (stored("runs_dir=x${oc.decode:${oc.env:PATH}}"), "overrides.json"),
+    "deep list": (lambda run: (run / "overrides.json").write_text("[" * 10**6), "overrides.json"),
+    "alias bomb": (lambda run: bomb(run / "config.yaml"), "config.yaml"),
+    "objects": (
+        lambda run: (run / "config.yaml").write_text(f"a: !!python/object/apply:os.mkdir [{CANARY}]"),
+        "config.yaml",
+    ),
+    "deep YAML": (lambda run: (run / "config.yaml").write_text("[" * 5000), "config.yaml"),
+    "large YAML": (lambda run: (run / "config.yaml").write_text("a: b\n" * 10**6), "config.yaml"),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_run_directories(attacked: Callable[..., str], tmp_path: Path, name: str) -> None:
+    from hydra import compose, initialize_config_dir
+
+    run = tmp_path / "r"
+    run.mkdir()
+    StaticSegmenter(CLASSES).save(tmp_path / "static.safetensors")
+    overrides = ["static.weights=static.safetensors", "name=r"]
+    (run / "overrides.json").write_text(json.dumps(overrides))
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        OmegaConf.save(compose("search", overrides), run / "config.yaml", resolve=True)
+    attack, named = RUNS[name]
+    attack(run)
+    there = sorted(tmp_path.rglob("*"))
+    assert named in attacked(vseg_nas.search.main, "resume=r")
+    assert sorted(tmp_path.rglob("*")) == there
+
+
+SCORES = {"miou": 0.5, "fwiou": 0.5, "macc": 0.5, "score": 0.5, "iou_per_class": [0.5, 0.5]}
+ROW = {
+    "name": "static per frame", "group": "static per frame", "seed": None, "recipe": None, "checkpoint": None,
+    "genotype": None, "expression": "", "past": None, "flow": None, "parameters": 1, "cell_parameters": 0,
+    "pair": SCORES, "rolling": {}, "consistency": {},
+}  # fmt: skip
+
+
+def evaluation(**changes: object) -> Attack:
+    """A result file of an evaluation."""
+    content: dict[str, object] = {
+        "format": "vseg_nas.evaluation/1", "dataset": "camvid", "split": "val", "size": [4, 4], "classes": ["a", "b"],
+        "consistency_key_every": 5, "rolling_refused": None, "command": "c", "machine": "m", "date": "d",
+        "seconds": 1.0, "rows": [ROW], "panels": [],
+    }  # fmt: skip
+    return lambda run: (run / "evaluate.json").write_text(json.dumps(content | changes))
+
+
+def panel(file: str) -> Attack:
+    return evaluation(panels=[{"file": file, "title": "t", "row": "r"}])
+
+
+RESULTS: dict[str, Attack] = {  # what `report` is given
+    "path traversal": panel("../secret.png"),
+    "absolute path": panel("/etc/hostname"),
+    "no picture": lambda run: ((run / "p.png").write_text("<script>"), panel("p.png")(run)),
+    "link out of the folder": lambda run: ((run / "p.png").symlink_to("/etc/hostname"), panel("p.png")(run)),
+    "deep": lambda run: (run / "evaluate.json").write_text("[" * 10**6),
+    "large": lambda run: (run / "evaluate.json").write_bytes(b" " * (17 * 2**20)),
+    "not a number": evaluation(seconds="1e9999"),
+}
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_results_in_a_report(attacked: Callable[..., str], tmp_path: Path, name: str) -> None:
+    run = tmp_path / "e"
+    run.mkdir()
+    RESULTS[name](run)
+    assert "e" in attacked(vseg_nas.report.main, "run=e", "name=r")
+
+
+def test_a_genotype_of_a_million_layers(attacked: Callable[..., str], tmp_path: Path) -> None:
+    layers = [[2, 2, 4, 0, 0]] * 10**6
+    (tmp_path / "c.json").write_text(json.dumps({"format": 1, "width": 64, "layers": layers}))
+    assert "c.json" in attacked(vseg_nas.train.main, "cell=c.json")
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(PICKLES) + 3 + len(COMMAND_LINES) + len(RUNS) + len(RESULTS) + 1 >= 30
