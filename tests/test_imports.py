@@ -18,7 +18,7 @@ RANKS = {
     **dict.fromkeys(("models", "data", "metrics"), 1),
     **dict.fromkeys(("space", "flow"), 0),
 }
-FREE = {"errors", "files", "labels", "machine", "normalisation"}
+FREE = {"errors", "files", "labels", "machine", "normalisation", "signals"}
 VERBS = {name for name, rank in RANKS.items() if rank == 5}
 
 

@@ -27,6 +27,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vseg_nas.checking import GENOTYPE_NOTE, WEIGHTS_NOTE, C, check
 from vseg_nas.errors import ConfigError, RunError, UserError
+from vseg_nas.schema import CommandConfig
+from vseg_nas.signals import INTERRUPTED, TERMINATED, Terminated, stopping
 
 _HARMLESS_ON_RESUME = (
     "resume",
@@ -35,6 +37,7 @@ _HARMLESS_ON_RESUME = (
     "name",
     "gpu.name",
     "gpu.accelerator",
+    "gpu.devices",
     "gpu.workers",
     "logger",
     "phase.search.trials",
@@ -46,6 +49,7 @@ _BOOKKEEPING = {"config.yaml", "overrides.json", "lock", "log", GENOTYPE_NOTE, W
 _SHARED_KEYS = ("dataset", "experiment", "runs_dir", "static", "gpu", "phase.pretrain", "phase.train")
 _STORABLE = re.compile(r"(?!-|[+~]*hydra\b)[^$]*", re.DOTALL)
 """Overrides that a run directory, which may be anybody's, may bring along: none of Hydra's own, no interpolation."""
+_ON_MANY_DEVICES = ("pretrain", "train")
 _LAUNCHERS = ("hydra._internal.core_plugins.", "hydra_plugins.")
 _SHOWS_ONLY = ("help", "hydra_help", "info", "cfg", "shell_completion")
 
@@ -61,7 +65,7 @@ def command(
 ) -> Callable[[Callable[[C, Path], None]], Callable[[], None]]:
     """Makes a console entry point of ``run(config, run_dir)``.
 
-    The user's mistakes end in one line on stderr and status 2, Ctrl-C in status 130.
+    The user's mistakes end in one line on stderr and status 2, Ctrl-C in status 130, SIGTERM and SIGUSR1 in 143.
 
     Args:
         verb: the root file in ``conf/``.
@@ -74,7 +78,7 @@ def command(
         def job(config: DictConfig) -> None:
             typed = check(config, schema)
             run_dir = Path(HydraConfig.get().runtime.output_dir)
-            with _one_line_errors(typed.debug):
+            with stopping(), _one_line_errors(typed.debug):
                 if getattr(typed, "resume", None) is None:
                     _record(run_dir, config, HydraConfig.get().overrides.task)
                 try:
@@ -111,7 +115,9 @@ class _one_line_errors:
         if isinstance(error, UserError) and not self.debug:
             _exit(" ".join(str(error).split()), 2)
         if isinstance(error, KeyboardInterrupt):
-            _exit("interrupted", 130)
+            _exit("interrupted", INTERRUPTED)
+        if isinstance(error, Terminated):
+            _exit(f"terminated by {error}", TERMINATED)
 
 
 def _exit(message: str, status: int) -> NoReturn:
@@ -135,6 +141,7 @@ def _check_command_line(
             _nothing_foreign_runs(composed.hydra)
             config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
             typed = check(config, schema)
+            _check_devices(verb, typed)
             preflight(typed)
             resume = getattr(typed, "resume", None)
             if resume is not None:
@@ -145,6 +152,13 @@ def _check_command_line(
                 go_on = f"continue it with resume={run_dir}, or " if hasattr(typed, "resume") else ""
                 raise RunError(f"{run_dir}: holds a run already; {go_on}choose another name")
     GlobalHydra.instance().clear()
+
+
+def _check_devices(verb: str, config: CommandConfig) -> None:
+    gpu = getattr(config, "gpu", None)
+    if gpu is not None and gpu.devices != 1 and verb not in _ON_MANY_DEVICES:
+        found = "null (all)" if gpu.devices is None else gpu.devices
+        raise ConfigError(f"gpu.devices: found {found}, expected 1: {verb} computes on one device; use gpu=one")
 
 
 def _nothing_foreign_runs(hydra_config: DictConfig) -> None:

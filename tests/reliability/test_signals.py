@@ -1,0 +1,71 @@
+"""Ctrl-C and the signals of schedulers end a search with the right status, soon, and it goes on as if never stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vseg_nas.signals import Terminated, stopping
+
+
+@stopping()
+def send(number: int) -> None:
+    os.kill(os.getpid(), number)
+    time.sleep(1)
+
+
+def run(folder: Path, signals: int, environment: dict[str, str]) -> dict[str, Any]:
+    script = Path(__file__).with_name("signalled_search.py")
+    command = [sys.executable, str(script), str(folder), str(signals)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize(
+    "signals", [4, pytest.param(80, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])], ids=["some", "all"]
+)
+def test_signals(tmp_path: Path, signals: int) -> None:
+    """Under Slurm's variables, with a checkpoint lying about that Lightning would resume from."""
+    slurm = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "1", "SLURM_JOB_NAME": "search", "SLURM_LOCALID": "0"}
+    slurm |= {"SLURM_PROCID": "0", "SLURM_NODEID": "0", "SLURM_JOB_NODELIST": "localhost"}
+    found = run(tmp_path, signals, slurm)
+    assert found["delivered"] == signals
+    assert found["wrong"] == [], found["output"]
+    assert found["differing"] == 0
+    assert found["left"] == 0
+    assert found["slowest_s"] <= 5
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"),
+    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated), (signal.SIGUSR1, Terminated)],
+)
+def test_the_first_signal_raises_and_handlers_are_put_back(number: int, raised: type[BaseException]) -> None:
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
+    with pytest.raises(raised):
+        send(number)
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)] == before
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_second_signal_ends_the_process_whatever_it_is_doing(number: int, status: int) -> None:
+    child = os.fork()
+    if child == 0:
+        with stopping():
+            try:
+                os.kill(os.getpid(), number)
+                time.sleep(1)
+            except (KeyboardInterrupt, Terminated):
+                os.kill(os.getpid(), number)
+                time.sleep(1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == status
