@@ -1,6 +1,6 @@
-"""Run by test_resume.py: searches that are killed again and again, and their histories as JSON.
+"""Run by test_resume.py and test_kills.py: searches that are killed again and again, and their histories as JSON.
 
-Forks a child for each attempt, so that torch is imported once. Nothing is computed before a fork.
+Forks a child for each session of a search, so that torch is imported once. Nothing is computed before a fork.
 """
 
 import gc
@@ -12,54 +12,82 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
+from vseg_nas.errors import RunError
 from vseg_nas.nas.executor import SerialExecutor
 from vseg_nas.nas.fake import FakeEvaluator
-from vseg_nas.nas.loop import Budget, SearchLoop
+from vseg_nas.nas.loop import MAX_ATTEMPTS, Budget, SearchLoop
 from vseg_nas.nas.stopping import Halfway
-from vseg_nas.nas.store import TrialStore
+from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.strategy import build_strategy
 from vseg_nas.nas.trial import Evaluation, Progress, Trial
 from vseg_nas.space import Genotype, SearchSpace
 
 SPACE = SearchSpace(2)
 TARGET = SPACE.genotype([0, 1, 2, 3, 4, 5, 4, 3, 2, 1])
-TRIALS = 6
-POINTS = (
+USES_NO_ATTEMPT_UP = (
     *("ask: before write", "ask: inside write", "ask: after write"),
-    *("evaluate: start", "evaluate: end"),
-    *("tell: before write", "tell: inside write", "tell: after write"),
+    *("attempt: before write", "attempt: inside write"),
 )
+USES_ONE_UP = (
+    *("attempt: after write", "evaluate: start", "evaluate: end"),
+    *("tell: before write", "tell: inside write"),
+)
+POINTS = (*USES_NO_ATTEMPT_UP, *USES_ONE_UP, "tell: after write")
+History = dict[str, object]
 At = Callable[[str, int], None]
+
+
+class Setting(NamedTuple):
+    """What a search is a function of."""
+
+    seed: int = 3
+    trials: int = 6
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """The first, a middle and the last trial."""
+        return 0, self.trials // 2, self.trials - 1
 
 
 class MortalStore(TrialStore):
     """Announces the moments before, in the middle of and after each write."""
 
     at: At
-    moment: tuple[str, int]
+    moment: tuple[str, int] | None = None
 
     def add(self, trials: Iterable[Trial], snapshot: bytes) -> None:
-        self._announced("ask", len(self), lambda: super(MortalStore, self).add(trials, snapshot))
+        with self._announced("ask", len(self)):
+            super().add(trials, snapshot)
+
+    def count_attempts(self, trial: Trial, attempts: int) -> None:
+        with self._announced("attempt", trial.id):
+            super().count_attempts(trial, attempts)
 
     def finish(self, trial: Trial, snapshot: bytes) -> None:
-        self._announced("tell", trial.id, lambda: super(MortalStore, self).finish(trial, snapshot))
+        with self._announced("tell", trial.id):
+            super().finish(trial, snapshot)
 
-    def _announced(self, verb: str, trial: int, write: Callable[[], None]) -> None:
+    @contextmanager
+    def _announced(self, verb: str, trial: int) -> Iterator[None]:
         self.moment = verb, trial
         self.at(f"{verb}: before write", trial)
-        write()
+        yield
         self.at(f"{verb}: after write", trial)
 
-    def _write_snapshot(self, state: bytes) -> None:
-        super()._write_snapshot(state)
-        verb, trial = self.moment
-        self.at(f"{verb}: inside write", trial)
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with super()._transaction():
+            yield
+            if self.moment is not None:
+                verb, trial = self.moment
+                self.at(f"{verb}: inside write", trial)
 
 
 class MortalEvaluator(FakeEvaluator):
@@ -78,25 +106,26 @@ class MortalEvaluator(FakeEvaluator):
         return evaluation
 
 
-def build(folder: Path, at: At) -> SearchLoop:
-    stopping = Halfway(0, initial_average=0.5, decay=0.9)
-    strategy = build_strategy("ppo", SPACE, 0, learning_rate=1e-3)
-    store = MortalStore(folder / "search.sqlite")
+def build(folder: Path, setting: Setting, at: At) -> SearchLoop:
+    stopping = Halfway(setting.seed, initial_average=0.5, decay=0.9)
+    strategy = build_strategy("ppo", SPACE, setting.seed, learning_rate=1e-3, minibatch_size=4)
+    store = MortalStore(folder / STORE)
     evaluator = MortalEvaluator(TARGET, stopping)
     store.at = evaluator.at = at
     evaluator.store = store
-    return SearchLoop(strategy, SerialExecutor(evaluator), stopping, store, seed=3, budget=Budget(TRIALS))
+    budget = Budget(setting.trials)
+    return SearchLoop(strategy, SerialExecutor(evaluator), stopping, store, seed=setting.seed, budget=budget)
 
 
-def in_child(act: Callable[[], None], kill_after_s: float | None = None) -> bool:
-    """Runs `act` in a fork; whether that lived to the end."""
+def in_child(act: Callable[[], None], kill_after: Callable[[], object] | None = None) -> bool:
+    """Runs `act` in a fork, which is killed once `kill_after` returns; whether it lived to the end."""
     child = os.fork()
     if child == 0:
         torch.set_num_threads(1)
         act()
         os._exit(0)
-    if kill_after_s is not None:
-        time.sleep(kill_after_s)
+    if kill_after is not None:
+        kill_after()
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     if not os.WIFSIGNALED(status) and status != 0:
@@ -104,23 +133,31 @@ def in_child(act: Callable[[], None], kill_after_s: float | None = None) -> bool
     return status == 0
 
 
-def search(folder: Path, kill_at: tuple[str, int] | None = None, kill_after_s: float | None = None) -> bool:
+def search(
+    folder: Path,
+    setting: Setting,
+    kill_at: tuple[str, int] | None = None,
+    kill_after: Callable[[], object] | None = None,
+) -> bool:
+    """One session of a search; whether it lived to the end."""
+
     def at(point: str, trial: int) -> None:
         if (point, trial) == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def run() -> None:
-        build(folder, at).run()
+        build(folder, setting, at).run()
 
-    return in_child(run, kill_after_s)
+    folder.mkdir(parents=True, exist_ok=True)
+    return in_child(run, kill_after)
 
 
-def history(folder: Path) -> dict[str, object]:
+def history(folder: Path) -> History:
     """Every trial, and a hash of the state the search ended in."""
     report = folder / "history.json"
 
     def write() -> None:
-        with TrialStore.read(folder / "search.sqlite") as store:
+        with TrialStore.read(folder / STORE) as store:
             snapshot = store.snapshot()
             assert snapshot is not None
             state = torch.load(io.BytesIO(snapshot), weights_only=True)
@@ -129,7 +166,7 @@ def history(folder: Path) -> dict[str, object]:
         report.write_text(json.dumps({"trials": trials, "state": digest(state)}))
 
     in_child(write)
-    found: dict[str, object] = json.loads(report.read_text())
+    found: History = json.loads(report.read_text())
     return found
 
 
@@ -145,45 +182,94 @@ def plain(value: Any) -> Any:
     return list(map(plain, value)) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
-def run_uninterrupted(folder: Path) -> dict[str, object]:
+def uninterrupted(folder: Path, setting: Setting) -> History:
     started = time.monotonic()
-    lived = search(folder)
+    lived = search(folder, setting)
     return history(folder) | {"kills": int(not lived), "seconds": time.monotonic() - started}
 
 
-def run_killed_at_every_point(folder: Path) -> dict[str, object]:
-    kills = 0
-    for trial in (0, 3, TRIALS - 1):
-        for point in POINTS:
-            kills += not search(folder, kill_at=(point, trial))
-    search(folder)
+def killed_at(folder: Path, setting: Setting, points: Iterable[tuple[str, int]]) -> History:
+    """A search killed at one point after the other, then left to its end."""
+    kills = sum(not search(folder, setting, kill_at=point) for point in points)
+    search(folder, setting)
     return history(folder) | {"kills": kills}
 
 
-def run_killed_at_random(folder: Path, longest_s: float, attempts: int) -> dict[str, object]:
-    rng = random.Random(0)
-    kills = 0
-    for _ in range(attempts):
-        kills += not search(folder, kill_after_s=rng.uniform(0, longest_s))
-    search(folder)
-    return history(folder) | {"kills": kills}
+def killed_at_every_point(folder: Path, setting: Setting) -> list[History]:
+    """In three searches, because three kills of one attempt after the other would abandon the trial."""
+    groups = [(*USES_NO_ATTEMPT_UP, *USES_ONE_UP[:2]), USES_ONE_UP[2:4], (*USES_ONE_UP[4:], POINTS[-1])]
+    return [
+        killed_at(folder / str(i), setting, [(point, trial) for trial in setting.places for point in points])
+        for i, points in enumerate(groups)
+    ]
 
 
-def main(folder: Path) -> None:
+def killed_at_random(folder: Path, setting: Setting, longest_s: float, kills: int) -> list[History]:
+    """Searches whose every session is killed after up to `longest_s`, one after the other until `kills` are done."""
+    rng = random.Random(setting.seed)
+    histories: list[History] = []
+    done = 0
+    while done < kills:
+        run = folder / str(len(histories))
+        run.mkdir(parents=True)
+        before = done
+        while not search(run, setting, kill_after=RandomMoment(run, rng.uniform(0, longest_s))):
+            done += 1
+        histories.append(history(run) | {"kills": done - before})
+    return histories
+
+
+class RandomMoment:
+    """Waits for some seconds; before them, for the end of a trial that one more kill would abandon."""
+
+    def __init__(self, folder: Path, seconds: float) -> None:
+        self.store = folder / STORE
+        self.seconds = seconds
+        self.spared = self._at_risk()
+
+    def __call__(self) -> None:
+        while self.spared and self.spared & self._at_risk():
+            time.sleep(0.01)
+        time.sleep(self.seconds)
+
+    def _at_risk(self) -> set[int]:
+        with suppress(RunError), TrialStore.read(self.store) as store:  # there is none yet: nothing is at risk
+            return {trial.id for trial in store.unfinished() if store.attempts(trial) >= MAX_ATTEMPTS - 1}
+        return set()
+
+
+def default_form(folder: Path) -> dict[str, object]:
+    setting = Setting()
+    whole = uninterrupted(folder / "uninterrupted", setting)
+    longest_s = float(str(whole["seconds"])) / 3
+    return {
+        "uninterrupted": [whole],
+        "points": killed_at_every_point(folder / "points", setting),
+        "random": killed_at_random(folder / "random", setting, longest_s, kills=6),
+        "abandoned": [killed_at(folder / "abandoned", setting, [("evaluate: start", 2)] * MAX_ATTEMPTS)],
+    }
+
+
+def full_form(folder: Path) -> dict[str, object]:
+    result: dict[str, object] = {}
+    for setting in (Setting(seed, trials=12) for seed in range(5)):
+        whole = uninterrupted(folder / f"{setting.seed}", setting)
+        longest_s = float(str(whole["seconds"])) / 3
+        killed = killed_at_random(folder / f"{setting.seed}-random", setting, longest_s, kills=40)
+        result[f"seed {setting.seed}"] = [whole, *killed]
+    setting = Setting()
+    points = [(point, trial) for trial in setting.places for point in POINTS]
+    killed = [killed_at(folder / f"point {i}", setting, [point]) for i, point in enumerate(points)]
+    return result | {"points": [uninterrupted(folder / "whole", setting), *killed]}
+
+
+def main(form: str, folder: Path) -> None:
     torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])  # seconds of imports, once for all children
     gc.freeze()  # or every child's collector would copy all the memory it shares with this process
-    for name in ("uninterrupted", "points", "random"):
-        (folder / name).mkdir()
-    uninterrupted = run_uninterrupted(folder / "uninterrupted")
-    longest_s = float(str(uninterrupted["seconds"])) / 6  # shorter than what is left, for most attempts
-    histories = {
-        "uninterrupted": uninterrupted,
-        "points": run_killed_at_every_point(folder / "points"),
-        "random": run_killed_at_random(folder / "random", longest_s, attempts=8),
-    }
+    histories = {"default": default_form, "full": full_form}[form](folder)
     sys.stdout.write(json.dumps(histories))
     gc.unfreeze()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(sys.argv[1], Path(sys.argv[2]))

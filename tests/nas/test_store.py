@@ -7,10 +7,10 @@ import pytest
 
 from vseg_nas.errors import RunError
 from vseg_nas.nas.store import TrialStore
-from vseg_nas.nas.trial import Evaluation, Trial, TrialState
+from vseg_nas.nas.trial import Evaluation, FailureKind, Trial, TrialState
 from vseg_nas.space import Genotype, SearchSpace
 
-CELLS = [SearchSpace(2).sample(random.Random(seed)) for seed in range(6)]
+CELLS = [SearchSpace(2).sample(random.Random(seed)) for seed in range(7)]
 THIRD = Evaluation(1 / 3, 0.1, 0.2, 0.3, parameters=10, macs=10**12, seconds=0.1, epochs=4)
 
 
@@ -45,17 +45,18 @@ def test_every_kind_of_trial_survives_unchanged(store: TrialStore, path: Path) -
         completed(0, 1 / 3),
         completed(1, 0.25, stopped=True),
         asked(2).failed('error: "bang"', reward=0.0),
-        asked(3).failed("oom: no room"),
+        asked(3).failed("oom: no room", kind=FailureKind.OOM),
         asked(4, CELLS[0]).reusing(completed(0, 1 / 3)),
-        asked(5),
+        asked(5).abandoned("three kills"),
+        asked(6),
     ]
     fill(store, trials)
     store.close()
     with TrialStore(path) as again, TrialStore.read(path) as reader:
         assert again.trials() == reader.trials() == trials
         assert again.trials(TrialState.FAILED, TrialState.STOPPED) == trials[1:4]
-        assert again.unfinished() == [trials[5]]
-        assert len(again) == 6
+        assert again.unfinished() == [trials[6]]
+        assert len(again) == 7
         assert again.snapshot() == b"asked"
         assert again.counts() == {
             TrialState.QUEUED: 0,
@@ -63,7 +64,25 @@ def test_every_kind_of_trial_survives_unchanged(store: TrialStore, path: Path) -
             TrialState.COMPLETE: 2,
             TrialState.STOPPED: 1,
             TrialState.FAILED: 2,
+            TrialState.ABANDONED: 1,
         }
+
+
+def test_the_kind_of_a_failure_is_a_column_that_others_can_query(store: TrialStore, path: Path) -> None:
+    fill(store, [asked(i).failed("bang", kind=kind) for i, kind in enumerate(FailureKind)] + [completed(5, 0.5)])
+    with sqlite3.connect(path) as connection:
+        kinds = [kind for (kind,) in connection.execute("SELECT failure FROM trials ORDER BY id")]
+    assert kinds == ["error", "nonfinite", "oom", "killed", "timeout", None]
+
+
+def test_attempts_are_counted_beside_the_trial(store: TrialStore, path: Path) -> None:
+    fill(store, [asked(0), asked(1)])
+    assert store.attempts(asked(1)) == 0
+    store.count_attempts(asked(1), 2)
+    store.finish(completed(1, 0.5), b"told")
+    with TrialStore(path) as again:
+        assert [again.attempts(trial) for trial in again.trials()] == [0, 2]
+        assert again.trials() == [asked(0), completed(1, 0.5)]
 
 
 def test_finds_a_cell_by_what_it_computes_and_only_with_an_evaluation(store: TrialStore) -> None:
@@ -130,10 +149,11 @@ class TestUnusableFiles:
         with pytest.raises(RunError, match="not a trial store"):
             open_store(path)
 
+    @pytest.mark.parametrize("version", [1, 7])
     @pytest.mark.parametrize("open_store", [TrialStore, TrialStore.read])
-    def test_another_version(self, store: TrialStore, path: Path, open_store: type[TrialStore]) -> None:
-        store._connection.execute("UPDATE meta SET schema_version = 7")
-        with pytest.raises(RunError, match="found schema version 7, expected 1"):
+    def test_another_version(self, store: TrialStore, path: Path, open_store: type[TrialStore], version: int) -> None:
+        store._connection.execute("UPDATE meta SET schema_version = ?", (version,))
+        with pytest.raises(RunError, match=f"found schema version {version}, expected 2"):
             open_store(path)
 
     def test_damaged_page(self, store: TrialStore, path: Path) -> None:

@@ -87,6 +87,19 @@ class TestEveryStrategy:
 
 
 @pytest.mark.parametrize("name", ["ppo", "reinforce"])
+def test_an_abandoned_trial_is_forgotten(name: str) -> None:
+    """As if it had never been asked for, but for the random numbers its cell was drawn with."""
+    strategy = build_strategy(name, SPACE, 0)
+    live(strategy)
+    before = strategy.state_dict()
+    (cell,) = strategy.ask(1)
+    strategy.tell([Trial(0, cell, 0, TrialState.RUNNING).abandoned("three kills")])
+    after = strategy.state_dict()
+    assert after.pop("generator").tolist() != before.pop("generator").tolist()
+    assert repr(after) == repr(before)
+
+
+@pytest.mark.parametrize("name", ["ppo", "reinforce"])
 def test_a_cell_never_asked_for_or_told_twice_is_an_error(name: str) -> None:
     strategy = build_strategy(name, SPACE, 0)
     (cell,) = strategy.ask(1)

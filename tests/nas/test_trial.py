@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from vseg_nas.nas.trial import Evaluation, Trial, TrialState, derive_seed
+from vseg_nas.nas.trial import Evaluation, FailureKind, Trial, TrialState, derive_seed
 from vseg_nas.space import Genotype
 
 CELL = Genotype.from_tokens([0, 1, 2, 3, 4])
@@ -25,6 +25,19 @@ def test_a_failure_has_a_reward_only_if_it_is_given_one() -> None:
     assert ASKED.reward is None
     assert ASKED.failed("oom: no room").reward is None
     assert ASKED.failed("oom: no room", reward=0.0).reward == 0.0
+
+
+def test_a_failure_has_a_kind_and_nothing_else_has() -> None:
+    assert ASKED.failed("bang").failure is FailureKind.ERROR
+    assert ASKED.failed("no room", kind=FailureKind.OOM).failure is FailureKind.OOM
+    others = (ASKED, ASKED.completed(GOOD), ASKED.abandoned("three kills"))
+    assert [trial.failure for trial in others] == [None] * 3
+
+
+def test_an_abandoned_trial_has_ended_and_says_nothing_about_its_cell() -> None:
+    abandoned = ASKED.abandoned("three kills")
+    assert abandoned.state.is_final
+    assert (abandoned.evaluation, abandoned.reward, abandoned.reason) == (None, None, "three kills")
 
 
 def test_nothing_can_be_reused_from_a_failure() -> None:

@@ -9,12 +9,12 @@ import gc
 import traceback
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 
 from vseg_nas.errors import NonFiniteError, UserError
-from vseg_nas.nas.trial import Evaluation, Evaluator, Trial
+from vseg_nas.nas.trial import Evaluation, Evaluator, FailureKind, Trial
 
 LONGEST_REASON = 400
 
@@ -23,7 +23,7 @@ LONGEST_REASON = 400
 class Failure:
     """Why a candidate has no evaluation. Text only: an exception object would keep the whole model alive."""
 
-    kind: Literal["error", "nonfinite", "oom"]
+    kind: FailureKind
     reason: str
 
     def __str__(self) -> str:
@@ -84,7 +84,7 @@ class SerialExecutor:
                 raise
             return _failure(error)
         if not evaluation.is_finite:
-            return Failure("nonfinite", f"score {evaluation.score}, mIoU {evaluation.miou}")
+            return Failure(FailureKind.NONFINITE, f"score {evaluation.score}, mIoU {evaluation.miou}")
         return evaluation
 
 
@@ -111,13 +111,13 @@ def _failure(error: Exception) -> Failure:
     return Failure(_kind(error), f"{message} at {place}")
 
 
-def _kind(error: Exception) -> Literal["error", "nonfinite", "oom"]:
+def _kind(error: Exception) -> FailureKind:
     if isinstance(error, NonFiniteError):
-        return "nonfinite"
+        return FailureKind.NONFINITE
     # The allocator of the CPU raises a plain RuntimeError.
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error):
-        return "oom"
-    return "error"
+        return FailureKind.OOM
+    return FailureKind.ERROR
 
 
 def _free_memory() -> None:

@@ -2,20 +2,25 @@
 
 import io
 import itertools
+import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
-from vseg_nas.errors import RunError
+from vseg_nas.errors import RunError, UserError
 from vseg_nas.nas.executor import Executor, Failure
 from vseg_nas.nas.stopping import StoppingRule
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategy import Strategy
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState, derive_seed
+
+MAX_ATTEMPTS = 3
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,10 @@ class SearchListener(Protocol):
         """Epoch `epoch` of `epochs` (1-based) has ended; `score` where the cell was scored at its end."""
 
     def on_trial_end(self, trial: Trial, trials: Sequence[Trial], diagnostics: dict[str, float]) -> None:
-        """`trial`, the last of the ended `trials`, is in the store; `diagnostics` are the strategy's."""
+        """`trial`, the last of the ended `trials`, is in the store; `diagnostics` are the strategy's.
+
+        Not called for a trial that was abandoned: nothing came of it.
+        """
 
     def on_end(self, trials: Sequence[Trial]) -> None:
         """The search is over or, just as well, interrupted."""
@@ -50,7 +58,8 @@ class SearchLoop:
 
     One transaction holds a trial asked for and the state after asking; another, its end and the state after
     learning from it. So a search killed at any moment and continued is the search that was never killed, if
-    evaluations are deterministic.
+    evaluations are deterministic. A third transaction counts an attempt at a trial before it starts: one that has
+    ended with the whole process three times is abandoned, or it could end every session of the search.
 
     Args:
         strategy: proposes cells.
@@ -87,12 +96,14 @@ class SearchLoop:
         self._failed_reward = failed_reward
         self._max_failures = max_failures_in_a_row
         self._ended: list[Trial] = []
+        self._attempts_before: dict[int, tuple[Trial, int]] = {}
         self._failures_in_a_row = 0
 
     def run(self) -> list[Trial]:
         """Searches until the budget is spent and returns all ended trials.
 
-        An exception or a Ctrl-C passes through; a trial it interrupts stays `running` in the store.
+        An exception or a Ctrl-C passes through; a trial it interrupts stays `running` in the store, and the attempt
+        at it does not count.
 
         Raises:
             RunError: too many failures in a row, or the store cannot be used.
@@ -107,6 +118,9 @@ class SearchLoop:
                         self._tell(trial.completed(result))
                     else:
                         self._fail(trial, result)
+        except BaseException:
+            self._take_attempts_back()
+            raise
         finally:
             for listener in self._listeners:
                 listener.on_end(self._ended)
@@ -115,13 +129,14 @@ class SearchLoop:
     def _candidates(self) -> Iterator[Trial]:
         """Trials to evaluate: interrupted ones, then new ones; a cell met before reuses its score instead."""
         for trial in itertools.chain(self._store.unfinished(), self._asked()):
-            for listener in self._listeners:
-                listener.on_trial_start(trial)
             met_before = self._store.find(trial.genotype.key)
-            if met_before is None:
-                yield trial
-            else:
+            if met_before is not None:
+                self._announce(trial)
                 self._tell(trial.reusing(met_before))
+            elif (attempts := self._store.attempts(trial)) < MAX_ATTEMPTS:
+                yield self._attempt(trial, attempts)
+            else:
+                self._abandon(trial)
 
     def _asked(self) -> Iterator[Trial]:
         while (id_ := len(self._store)) < self._budget.trials and not self._out_of_time():
@@ -130,16 +145,42 @@ class SearchLoop:
             self._store.add([trial], self._snapshot())
             yield trial
 
+    def _announce(self, trial: Trial) -> None:
+        for listener in self._listeners:
+            listener.on_trial_start(trial)
+
+    def _attempt(self, trial: Trial, attempts: int) -> Trial:
+        self._announce(trial)
+        self._attempts_before[trial.id] = trial, attempts
+        self._store.count_attempts(trial, attempts + 1)
+        return trial
+
+    def _take_attempts_back(self) -> None:
+        """Whatever raises an exception here did not kill the process, so it is not what attempts are counted for."""
+        for trial, attempts in self._attempts_before.values():
+            with suppress(UserError):  # where a full disk ended the search, it can prevent this, too
+                self._store.count_attempts(trial, attempts)
+        self._attempts_before.clear()
+
     def _tell(self, trial: Trial) -> None:
-        self._strategy.tell([trial])
-        self._store.finish(trial, self._snapshot())
-        self._ended.append(trial)
+        self._record(trial)
         self._failures_in_a_row = self._failures_in_a_row + 1 if trial.state is TrialState.FAILED else 0
         for listener in self._listeners:
             listener.on_trial_end(trial, self._ended, self._strategy.diagnostics())
 
+    def _record(self, trial: Trial) -> None:
+        self._strategy.tell([trial])
+        self._store.finish(trial, self._snapshot())
+        self._attempts_before.pop(trial.id, None)
+        self._ended.append(trial)
+
+    def _abandon(self, trial: Trial) -> None:
+        reason = f"{MAX_ATTEMPTS} attempts, and each ended with the whole process (a kill, preemption, power)"
+        logger.warning("trial %d is abandoned: %s", trial.id, reason)
+        self._record(trial.abandoned(reason))
+
     def _fail(self, trial: Trial, failure: Failure) -> None:
-        self._tell(trial.failed(str(failure), self._failed_reward))
+        self._tell(trial.failed(str(failure), self._failed_reward, failure.kind))
         if self._failures_in_a_row >= self._max_failures:
             raise RunError(f"{self._failures_in_a_row} candidates failed in a row; the last: {failure}")
 

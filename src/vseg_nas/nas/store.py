@@ -14,18 +14,19 @@ from types import TracebackType
 from typing import Any, Self
 
 from vseg_nas.errors import RunError
-from vseg_nas.nas.trial import Evaluation, Trial, TrialState
+from vseg_nas.nas.trial import Evaluation, FailureKind, Trial, TrialState
 from vseg_nas.space import Genotype
 
 STORE = "search.sqlite"
 """Name of the file in a run directory."""
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = """
 CREATE TABLE meta (schema_version INTEGER NOT NULL);
 CREATE TABLE trials (
     id INTEGER PRIMARY KEY, genotype TEXT NOT NULL, key TEXT NOT NULL, seed INTEGER NOT NULL,
     state TEXT NOT NULL, score REAL, miou REAL, fwiou REAL, macc REAL, parameters INTEGER, macs INTEGER,
-    seconds REAL, epochs INTEGER, stopped INTEGER, reason TEXT, reused_from INTEGER, failed_reward REAL
+    seconds REAL, epochs INTEGER, stopped INTEGER, reason TEXT, failure TEXT, reused_from INTEGER,
+    failed_reward REAL, attempts INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX trials_by_key ON trials (key);
 CREATE INDEX trials_by_score ON trials (score);
@@ -35,7 +36,7 @@ EVALUATION_COLUMNS = tuple(field.name for field in dataclasses.fields(Evaluation
 COLUMNS = (
     *("id", "genotype", "key", "seed", "state"),
     *EVALUATION_COLUMNS,
-    *("reason", "reused_from", "failed_reward"),
+    *("reason", "failure", "reused_from", "failed_reward"),
 )
 WAIT_FOR_LOCK_S = 30.0  # a reader holds the file for milliseconds
 
@@ -94,6 +95,19 @@ class TrialStore:
             if self._connection.execute(update, (*_row(trial), trial.id)).rowcount != 1:
                 raise ValueError(f"trial {trial.id} was never added")
             self._write_snapshot(snapshot)
+
+    def count_attempts(self, trial: Trial, attempts: int) -> None:
+        """Records how often a trial has been attempted: before an attempt, or when one does not count after all."""
+        with self._errors(), self._transaction():
+            self._connection.execute("UPDATE trials SET attempts = ? WHERE id = ?", (attempts, trial.id))
+
+    def attempts(self, trial: Trial) -> int:
+        """How often a trial has been attempted, the attempt under way included.
+
+        Not part of the trial: a search that was killed and continued has the same trials as one that was not.
+        """
+        count: int = self._select("SELECT attempts FROM trials WHERE id = ?", (trial.id,))[0]["attempts"]
+        return count
 
     def snapshot(self) -> bytes | None:
         """The state of the search that goes with the trials; None before the first trial."""
@@ -208,7 +222,7 @@ def _row(trial: Trial) -> tuple[Any, ...]:
         else tuple(getattr(trial.evaluation, column) for column in EVALUATION_COLUMNS)
     )
     head = (trial.id, trial.genotype.to_json(), trial.genotype.key, trial.seed, str(trial.state))
-    return (*head, *scores, trial.reason, trial.reused_from, trial.failed_reward)
+    return (*head, *scores, trial.reason, trial.failure, trial.reused_from, trial.failed_reward)
 
 
 def _trial(row: sqlite3.Row) -> Trial:
@@ -221,6 +235,7 @@ def _trial(row: sqlite3.Row) -> Trial:
         state=TrialState(row["state"]),
         evaluation=evaluation,
         reason=row["reason"],
+        failure=None if row["failure"] is None else FailureKind(row["failure"]),
         reused_from=row["reused_from"],
         failed_reward=row["failed_reward"],
     )

@@ -11,18 +11,29 @@ from vseg_nas.space.genotype import Genotype
 
 
 class TrialState(StrEnum):
-    """Where a trial stands; the last three are final."""
+    """Where a trial stands; the last four are final."""
 
     QUEUED = "queued"
     RUNNING = "running"
     COMPLETE = "complete"
     STOPPED = "stopped"
     FAILED = "failed"
+    ABANDONED = "abandoned"
 
     @property
     def is_final(self) -> bool:
         """Whether the trial has ended."""
         return self not in (TrialState.QUEUED, TrialState.RUNNING)
+
+
+class FailureKind(StrEnum):
+    """What a candidate did wrong."""
+
+    ERROR = "error"
+    NONFINITE = "nonfinite"
+    OOM = "oom"
+    KILLED = "killed"
+    TIMEOUT = "timeout"
 
 
 @dataclass(frozen=True)
@@ -67,7 +78,8 @@ class Trial:
         seed: of everything random in its evaluation; a function of the seed of the search and the id.
         state: see `TrialState`.
         evaluation: present if and only if the trial is complete or stopped.
-        reason: why it failed.
+        reason: why it failed or was abandoned.
+        failure: how it failed; present if and only if it did.
         reused_from: id of the earlier trial of the same cell whose evaluation was taken over.
         failed_reward: the reward the search gives to failures; None leaves the strategy without one.
     """
@@ -78,6 +90,7 @@ class Trial:
     state: TrialState
     evaluation: Evaluation | None = None
     reason: str | None = None
+    failure: FailureKind | None = None
     reused_from: int | None = None
     failed_reward: float | None = None
 
@@ -98,9 +111,13 @@ class Trial:
         evaluation = dataclasses.replace(earlier.evaluation, seconds=0.0)
         return dataclasses.replace(self.completed(evaluation), reused_from=earlier.id)
 
-    def failed(self, reason: str, reward: float | None = None) -> "Trial":
+    def failed(self, reason: str, reward: float | None = None, kind: FailureKind = FailureKind.ERROR) -> "Trial":
         """This trial as a failure, which counts for `reward` or, by default, for nothing at all."""
-        return dataclasses.replace(self, state=TrialState.FAILED, reason=reason, failed_reward=reward)
+        return dataclasses.replace(self, state=TrialState.FAILED, reason=reason, failure=kind, failed_reward=reward)
+
+    def abandoned(self, reason: str) -> "Trial":
+        """This trial given up through no fault of the cell: it says nothing about it, so it has no reward."""
+        return dataclasses.replace(self, state=TrialState.ABANDONED, reason=reason)
 
 
 class Progress(Protocol):
