@@ -13,8 +13,10 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 import vseg_nas.benchmark
+from vseg_nas.space.hand_written import HAND_WRITTEN
 
 TIME = {"median", "low", "high"}
+CELL = {"genotype", "expression", "past", "flow"}
 TINY = ["size=[64,96]", "repeats=3", "warmup=1", "gpu=cpu", "gpu.threads=1"]
 CLASSES = ("road", "sky", "car")
 
@@ -29,7 +31,6 @@ class Run(NamedTuple):
 
 def save_checkpoint(path: Path) -> None:
     from vseg_nas.models.segmenter_file import SegmenterSpec, save_segmenter
-    from vseg_nas.space.hand_written import HAND_WRITTEN
 
     palette = ((1, 2, 3), (4, 5, 6), (7, 8, 9))
     genotype = HAND_WRITTEN["local_filters"]
@@ -86,7 +87,7 @@ def test_the_file_has_the_keys_it_promises(done: Run) -> None:
     assert result["command"].startswith("python -m vseg_nas.benchmark 'size=[64,96]' repeats=3 ")
     sizes = {"parameters", "macs_static", "macs_dynamic", "peak_mib"}
     for row in result["rows"]:
-        assert set(row) == {"name", "expression", "static_ms", "dynamic_ms", "average_ms"} | sizes
+        assert set(row) == {"name", *CELL, "static_ms", "dynamic_ms", "average_ms"} | sizes
 
 
 def test_every_number_is_finite_and_quartiles_are_in_order(done: Run) -> None:
@@ -107,7 +108,10 @@ def test_rows_are_arch2_the_checkpoint_and_the_cell(done: Run) -> None:
     names = ["arch2", "mine, zeros for the previous frame", "gated_warp, warped by flow"]
     assert [row["name"] for row in (arch2, trained, warped)] == names
     assert arch2["expression"] == ""
-    assert all(arch2[key] is None for key in ("macs_dynamic", "dynamic_ms", "average_ms"))
+    assert all(arch2[key] is None for key in ("genotype", "past", "flow", "macs_dynamic", "dynamic_ms", "average_ms"))
+    assert (trained["past"], trained["flow"], warped["past"], warped["flow"]) == ("zero", False, "previous", True)
+    for row, name in ((trained, "local_filters"), (warped, "gated_warp")):
+        assert row["genotype"] == HAND_WRITTEN[name].to_dict()
     for row in (trained, warped):
         assert row["expression"].endswith("out = b" if row is trained else "out = c")
         assert row["parameters"] > arch2["parameters"]

@@ -70,15 +70,17 @@ def _rolling(miou: float, distances: Sequence[int]) -> Json:
 
 
 def _row(name: str, group: str, seed: int | None, miou: float, cell: Genotype | None) -> Json:
-    distances = {"5": range(5), "never": [*range(9), 9, 17]}
+    distances = {"1": [0], "2": range(2), "5": range(5), "never": [*range(9), 9, 17]}
     return {
         "name": name,
         "group": group,
         "seed": seed,
+        "recipe": None if seed is None else "r1",
         "checkpoint": None if seed is None else f"runs/train/{name}/video.safetensors",
         "genotype": cell.to_dict() if cell else None,
         "expression": cell.expression() if cell else "",
         "past": "previous" if cell else None,
+        "flow": False if cell else None,
         "parameters": 2_847_371 + (300_000 if cell else 0),
         "cell_parameters": 300_000 if cell else 0,
         "pair": _scores(miou),
@@ -99,6 +101,8 @@ def evaluation_data() -> Json:
         "split": "val",
         "size": [360, 480],
         "classes": CLASSES,
+        "consistency_key_every": 5,
+        "rolling_refused": None,
         "command": "python -m vseg_nas.evaluate name=first",
         "machine": "a machine",
         "date": "2026-11-22",
@@ -114,6 +118,16 @@ def evaluation_data() -> Json:
 
 
 @pytest.fixture
+def tuned_data(evaluation_data: Json) -> Json:
+    """The same with the static network as it is after the two trainings."""
+    pairs = [("one", 1, 0.6), ("two", 2, 0.62)]
+    groups = {"static per frame, fine-tuned": 0, "previous labels copied, fine-tuned": -0.2}
+    for group, less in groups.items():
+        evaluation_data["rows"] += [_row(name, group, seed, miou + less, None) for name, seed, miou in pairs]
+    return evaluation_data
+
+
+@pytest.fixture
 def benchmark_data() -> Json:
     """The content of a benchmark.json: arch2 and the cell of `evaluation_data`."""
 
@@ -121,8 +135,11 @@ def benchmark_data() -> Json:
         return {"median": median, "low": median - 1, "high": median + 2}
 
     row = {
+        "name": "timed under another name",
+        "genotype": CELL.to_dict(),
         "expression": CELL.expression(),
-        "name": "best cell",
+        "past": "previous",
+        "flow": False,
         "parameters": 3_147_371,
         "macs_static": 26_900_000_000,
         "macs_dynamic": 9_123_456_789,
@@ -131,7 +148,8 @@ def benchmark_data() -> Json:
         "average_ms": {"2": time(61.0), "5": time(42.4), "10": time(36.2), "unlimited": time(30.0)},
         "peak_mib": 700.5,
     }
-    arch2 = {"name": "arch2", "expression": "", "parameters": 2_847_371, "macs_dynamic": None, "static_ms": time(92.0)}
+    no_cell = {"genotype": None, "expression": "", "past": None, "flow": None, "macs_dynamic": None}
+    arch2 = {"name": "arch2", "parameters": 2_847_371, "static_ms": time(92.0), **no_cell}
     return {
         "format": "vseg_nas.benchmark/1",
         "device": "cpu: a processor",

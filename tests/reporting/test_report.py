@@ -17,7 +17,8 @@ from vseg_nas.reporting.page import Picture, Section, TableBlock, page_html, slu
 from vseg_nas.reporting.rendering import Code, Column, Number, Table
 from vseg_nas.reporting.report import build_report
 from vseg_nas.reporting.report_folder import ReportFolder
-from vseg_nas.reporting.runs import open_runs, short_names
+from vseg_nas.reporting.run_names import short_names, training_names
+from vseg_nas.reporting.runs import open_runs
 
 Json = dict[str, Any]
 MakeTrials = Callable[[int], list[Trial]]
@@ -97,7 +98,7 @@ def test_a_report_is_whole_self_contained_and_escaped(report: list[Path]) -> Non
     assert page.name == "report.html"
     assert all(path.is_file() and path.parent == page.parent for path in files)
     assert sorted(path.name for path in page.parent.iterdir()) == sorted(path.name for path in report)
-    assert Counter(path.suffix for path in files) == {".md": 7, ".tex": 7, ".csv": 9, ".png": 13, ".svg": 12}
+    assert Counter(path.suffix for path in files) == {".md": 10, ".tex": 10, ".csv": 12, ".png": 13, ".svg": 12}
 
     text = page.read_text(encoding="utf-8")
     reader = Reader(text)
@@ -147,17 +148,20 @@ def test_a_search_alone_and_one_that_has_just_begun(
     assert [path.name for path in files] == ["runs.md", "runs.tex", "runs.csv"]
     Reader(page.read_text())
     failures = [trial for trial in make_trials(16) if trial.evaluation is None]
-    page, *_ = build_report([write_search("failed", failures)], tmp_path / "failed")
+    page, *files = build_report([write_search("failed", failures)], tmp_path / "failed")
     assert "2 failed" in page.read_text()
+    assert "searches.csv" in [path.name for path in files]
+    assert not [path for path in files if path.name.startswith("figure-3")]
 
 
 def test_a_data_set_without_labelled_runs(evaluation_data: Json, write_run: WriteRun, tmp_path: Path) -> None:
     for row in evaluation_data["rows"]:
         row |= {"rolling": {}, "consistency": {}}
-    evaluation_data["dataset"] = "cityscapes"
+    evaluation_data |= {"dataset": "cityscapes", "rolling_refused": "no two frames follow each other"}
     page, *files = build_report([write_run("first", "evaluate.json", evaluation_data)], tmp_path / "report")
     assert "Table 4. Segmentation scores on CityScapes" in page.read_text()
-    assert not [path for path in files if path.name.startswith("rolling")]
+    assert "Whole runs are not scored: no two frames follow each other." in page.read_text()
+    assert not [path for path in files if path.name.startswith(("rolling", "consistency"))]
 
 
 def test_the_same_runs_make_the_same_report(
@@ -237,6 +241,17 @@ def test_short_names_tell_runs_apart_and_are_no_numbers() -> None:
     assert short_names([Path("/a/x/one"), Path("/a/y/one")]) == ["x/one", "y/one"]
     assert short_names([Path("/a/sweep/0"), Path("/a/sweep/1")]) == ["sweep/0", "sweep/1"]
     assert short_names([Path("/0")]) == ["/0"]
+
+
+def test_trainings_are_named_by_their_folder_or_file() -> None:
+    def names(*files: str) -> list[str]:
+        return list(training_names([Path(file) for file in files]).values())
+
+    assert names() == []
+    assert names("/t/one/video.safetensors", "/t/one/video.safetensors") == ["one"]
+    assert names("/t/sweep/0/video.safetensors") == ["sweep/0"]
+    assert names("/t/sweep/0/a.ckpt", "/t/sweep/1/a.ckpt") == ["sweep/0", "sweep/1"]
+    assert names("/t/one/a.ckpt", "/t/one/b.ckpt") == ["a.ckpt", "b.ckpt"]
 
 
 def test_no_file_of_a_report_takes_the_place_of_another(tmp_path: Path) -> None:

@@ -15,10 +15,11 @@ from vseg_nas.reporting.methods import Method, methods
 from vseg_nas.reporting.palette import BLUE, ORANGE, PURPLE
 from vseg_nas.reporting.plotting import LONGEST_NAME, plain, save_png_and_svg
 from vseg_nas.reporting.reward_bands import draw_reward_bands
-from vseg_nas.reporting.rolling_curves import distance_labels, draw_rolling_curves, less, rolling_curve
+from vseg_nas.reporting.rolling_curves import baseline_of, distance_labels, draw_rolling_curves, less, rolling_curve
 from vseg_nas.reporting.runs import open_runs
 from vseg_nas.reporting.search_trade_off import draw_search_trade_off
-from vseg_nas.reporting.trade_off import draw_method_trade_off, latency_spots, parameter_spots
+from vseg_nas.reporting.trade_off import Spot, draw_method_trade_off, latency_spots, parameter_spots
+from vseg_nas.space import Genotype, Layer
 
 Json = dict[str, Any]
 MakeTrials = Callable[[int], list[Trial]]
@@ -101,7 +102,7 @@ def test_a_distance_that_one_training_lacks_is_left_out(evaluation_data: Json, w
     evaluation_data["rows"][3]["rolling"]["5"]["by_distance"][2]["miou"] = None
     *_, cell = found(evaluation_data, write_run)
     assert [point.distance for point in rolling_curve(cell, "5")] == [0, 1, 3, 4]
-    assert rolling_curve(cell, "2") == []
+    assert rolling_curve(cell, "3") == []
 
 
 def test_distances_that_stand_for_several_say_so() -> None:
@@ -133,22 +134,73 @@ def test_a_static_network_scored_by_distance_adds_differences(evaluation_data: J
     assert heights(line) == pytest.approx([12.5] * 5)
 
 
-def test_spots_are_matched_by_expression(evaluation_data: Json, benchmark_data: Json, write_run: WriteRun) -> None:
-    shown = found(evaluation_data, write_run)
-    benchmark = read_benchmark(write_run("cpu", "benchmark.json", benchmark_data) / "benchmark.json")
-    static, cell = latency_spots(shown, benchmark)
-    assert (static.name, static.cost, static.score.rounded) == ("static per frame", 92.0, "50.0")
-    assert (cell.name, cell.cost, cell.cost_range) == ("best cell", 42.4, (41.4, 44.4))  # the average of 5
-    assert [spot.cost for spot in parameter_spots(shown)] == [2_847_371, 3_147_371]
+def test_a_cell_is_compared_with_the_static_network_trained_with_it(tuned_data: Json, write_run: WriteRun) -> None:
+    for row in tuned_data["rows"][4:6]:
+        row["rolling"] = tuned_data["rows"][3]["rolling"]  # 54 % less the distance
+    figure = draw_rolling_curves(found(tuned_data, write_run))
+    (line,) = (line for line in figure.axes[2].lines if line.get_label() == "best cell")
+    assert heights(line) == pytest.approx([-1.5] * 5)
+    assert figure.axes[2].get_ylabel() == "cell less fine-tuned static\nnetwork, points"
+    for row in tuned_data["rows"][4:]:
+        row["recipe"] = "r2"
+    shown = found(tuned_data, write_run)
+    baseline = baseline_of(shown[2], shown)
+    assert baseline is not None
+    assert baseline.label == "static per frame"
+    assert draw_rolling_curves(shown).axes[2].get_ylabel() == "cell less static\nnetwork, points"
 
 
-def test_of_equal_expressions_the_name_decides(
+def test_methods_are_told_apart(tuned_data: Json, write_run: WriteRun) -> None:
+    shown = found(tuned_data, write_run)
+    styles = method_styles(shown)
+    assert len(set(styles.values())) == len(shown)
+    assert [style.colour for style in styles.values()].count("#000000") == 2
+
+
+def spots_of(data: Json, timed: Json, write_run: WriteRun) -> dict[str, Spot]:
+    benchmark = read_benchmark(write_run("cpu", "benchmark.json", timed) / "benchmark.json")
+    return {spot.name: spot for spot in latency_spots(found(data, write_run), benchmark)}
+
+
+def test_spots_are_matched_by_the_cell(evaluation_data: Json, benchmark_data: Json, write_run: WriteRun) -> None:
+    spots = spots_of(evaluation_data, benchmark_data, write_run)
+    assert list(spots) == ["static per frame", "best cell"]
+    static, cell = spots.values()
+    assert (static.cost, static.score.rounded) == (92.0, "50.0")
+    assert (cell.cost, cell.cost_range) == (42.4, (41.4, 44.4))  # the average of 5
+    shown = parameter_spots(found(evaluation_data, write_run))
+    assert [spot.cost for spot in shown] == [2_847_371, 3_147_371]
+
+
+MIRRORED = Genotype((Layer(2, 1, 5, 0, 1), Layer(5, 1, 2, 2, 5)))
+"""The cell of `evaluation_data` with the sides of its first layer exchanged, which are concatenated."""
+
+
+def test_the_spelling_of_a_timed_cell_does_not_matter(
     evaluation_data: Json, benchmark_data: Json, write_run: WriteRun
 ) -> None:
-    other = benchmark_data["rows"][1] | {"name": "best cell, warped", "average_ms": {"5": dict.fromkeys(TIMES, 7.0)}}
+    benchmark_data["rows"][1] |= {"genotype": MIRRORED.to_dict(), "expression": MIRRORED.expression()}
+    assert spots_of(evaluation_data, benchmark_data, write_run)["best cell"].cost == 42.4
+
+
+@pytest.mark.parametrize("change", [{"flow": True}, {"past": "zero"}])
+def test_a_cell_given_something_else_is_not_the_one_that_was_timed(
+    change: Json, evaluation_data: Json, benchmark_data: Json, write_run: WriteRun
+) -> None:
+    other = benchmark_data["rows"][1] | change | {"name": "best cell", "average_ms": {"5": dict.fromkeys(TIMES, 7.0)}}
     benchmark_data["rows"].insert(1, other)
-    benchmark = read_benchmark(write_run("cpu", "benchmark.json", benchmark_data) / "benchmark.json")
-    assert latency_spots(found(evaluation_data, write_run), benchmark)[1].cost == 42.4
+    assert spots_of(evaluation_data, benchmark_data, write_run)["best cell"].cost == 42.4
+    benchmark_data["rows"] = [other]
+    assert spots_of(evaluation_data, benchmark_data, write_run) == {}
+
+
+def test_the_fine_tuned_static_network_takes_the_time_of_arch2(
+    tuned_data: Json, benchmark_data: Json, write_run: WriteRun
+) -> None:
+    spots = spots_of(tuned_data, benchmark_data, write_run)
+    assert list(spots) == ["static per frame", "best cell", "static per frame, fine-tuned"]
+    tuned = spots["static per frame, fine-tuned"]
+    assert (tuned.cost, str(tuned.score)) == (92.0, "61.0 ± 1.4")
 
 
 TIMES = ("median", "low", "high")
@@ -157,8 +209,7 @@ TIMES = ("median", "low", "high")
 def test_without_rolling_pairs_are_compared(evaluation_data: Json, benchmark_data: Json, write_run: WriteRun) -> None:
     for row in evaluation_data["rows"]:
         row |= {"rolling": {}, "consistency": {}}
-    benchmark = read_benchmark(write_run("cpu", "benchmark.json", benchmark_data) / "benchmark.json")
-    _, cell = latency_spots(found(evaluation_data, write_run), benchmark)
+    cell = spots_of(evaluation_data, benchmark_data, write_run)["best cell"]
     assert (cell.cost, cell.score.rounded) == (30.0, "52.5")  # the time of the second frame
 
 
@@ -178,7 +229,7 @@ def test_method_trade_off_has_a_panel_a_device(
 
 def test_search_trade_off_joins_the_front_and_rings_what_was_evaluated(make_trials: MakeTrials, tmp_path: Path) -> None:
     trials = make_trials(40)
-    figure = draw_search_trade_off(trials, {trials[0].genotype.expression()})
+    figure = draw_search_trade_off(trials, {trials[0].genotype.key})
     (front,) = (line for line in figure.axes[0].lines if line.get_label() == "Pareto front")
     scores = heights(front)
     complete = [t.evaluation for t in trials if t.evaluation and not t.evaluation.stopped and t.reused_from is None]

@@ -9,7 +9,6 @@ from vseg_nas.errors import DataError
 from vseg_nas.reporting import json_object
 from vseg_nas.reporting.benchmark_results import Timing, read_benchmark
 from vseg_nas.reporting.evaluation_results import Consistency, Distance, Refused, read_evaluation
-from vseg_nas.space import Genotype
 
 Json = dict[str, Any]
 Change = Callable[[Json], object]
@@ -34,9 +33,12 @@ def test_an_evaluation_is_read_back(evaluation_data: Json, tmp_path: Path) -> No
     results = read_evaluation(written(tmp_path / "evaluate.json", evaluation_data))
     assert (results.dataset, results.split, results.size) == ("camvid", "val", (360, 480))
     static, _, one, _ = results.rows
-    assert (static.genotype, static.seed, static.past) == (None, None, None)
-    assert isinstance(one.genotype, Genotype)
-    assert one.genotype.expression() == one.expression
+    assert (results.consistency_key_every, results.rolling_refused) == (5, None)
+    assert (static.cell, static.seed, static.recipe) == (None, None, None)
+    assert one.cell is not None
+    assert one.cell.genotype.expression() == evaluation_data["rows"][2]["expression"]
+    assert one.cell.key == (one.cell.genotype.key, "previous", False)
+    assert (one.recipe, one.checkpoint) == ("r1", "runs/train/one/video.safetensors")
     assert (one.seed, one.parameters, one.cell_parameters) == (1, 3_147_371, 300_000)
     assert one.pair.iou_per_class == (0.51, 0.255, None)
     assert one.rolling["5"].by_distance[2] == Distance(2, 4, 0.51 - 0.02)
@@ -44,10 +46,20 @@ def test_an_evaluation_is_read_back(evaluation_data: Json, tmp_path: Path) -> No
     assert one.consistency == {"vc8": Consistency(0.51, 0.51, 7, None), "tc": Refused("frames are 1 s apart")}
 
 
+def test_a_trained_network_without_a_cell_is_read_back(tuned_data: Json, tmp_path: Path) -> None:
+    results = read_evaluation(written(tmp_path / "evaluate.json", tuned_data))
+    tuned = results.rows[4]
+    assert tuned.group == "static per frame, fine-tuned"
+    assert (tuned.cell, tuned.seed, tuned.recipe, tuned.cell_parameters) == (None, 1, "r1", 0)
+
+
 def test_a_benchmark_is_read_back(benchmark_data: Json, tmp_path: Path) -> None:
     results = read_benchmark(written(tmp_path / "benchmark.json", benchmark_data))
     arch2, cell = results.rows
     assert (arch2.dynamic, arch2.average, arch2.macs_dynamic) == (None, {}, None)
+    assert arch2.cell is None
+    assert cell.cell is not None
+    assert cell.cell.key == (cell.cell.genotype.key, "previous", False)
     assert cell.average["5"] == Timing(42.4, 41.4, 44.4)
     assert (results.size, results.repeats, cell.peak_mib) == ((1024, 2048), 20, 700.5)
 
@@ -77,6 +89,17 @@ BROKEN: list[tuple[Change, str]] = [
     (lambda d: d["rows"][2]["pair"].update(miou=None), "rows[2].pair.miou: found None"),
     (lambda d: d["rows"][2]["pair"].update(iou_per_class=[0.5]), "rows[2].pair.iou_per_class: found 1 values"),
     (lambda d: d["rows"][2]["genotype"].update(layers=[]), "rows[2].genotype: layers: found 0"),
+    (lambda d: d["rows"][2].update(expression="out = a"), "rows[2].expression: found another cell"),
+    (lambda d: d["rows"][2].update(flow=None), "rows[2].flow: found None, expected true or false"),
+    (lambda d: d["rows"][2].update(flow=1), "rows[2].flow: found 1, expected true or false"),
+    (lambda d: d["rows"][2].update(past=None), "rows[2].past: found None, expected a string"),
+    (lambda d: d["rows"][0].update(past="zero"), "rows[0].past: found a value, expected null"),
+    (lambda d: d["rows"][0].update(flow=False), "rows[0].flow: found a value, expected null"),
+    (lambda d: d["rows"][0].update(expression="out = a"), "rows[0].expression: found a text, expected none"),
+    (lambda d: d["rows"][0].update(recipe=3), "rows[0].recipe: found 3, expected a string"),
+    (lambda d: d["rows"][0].pop("recipe"), "rows[0].recipe: found no such key"),
+    (lambda d: d.update(consistency_key_every=None), "consistency_key_every: found None, expected a whole number"),
+    (lambda d: d.update(rolling_refused=True), "rolling_refused: found True, expected a string"),
     (lambda d: d["rows"][2]["rolling"].update(soon={}), "rows[2].rolling: found the key 'soon', expected a number"),
     (lambda d: d["rows"][2]["rolling"].update({"2": 3}), "rows[2].rolling.2: found 3, expected an object"),
     (lambda d: d["rows"][2]["rolling"]["5"].update(average="0.5"), "rows[2].rolling.5.average: found '0.5'"),
@@ -97,6 +120,8 @@ def test_a_broken_evaluation_is_refused_in_one_line(
     ("change", "expected"),
     [
         (lambda d: d.update(format="vseg_nas.evaluation/1"), "expected 'vseg_nas.benchmark/1'"),
+        (lambda d: d["rows"][1].pop("flow"), "rows[1].flow: found no such key"),
+        (lambda d: d["rows"][0].update(flow=True), "rows[0].flow: found a value, expected null"),
         (lambda d: d["rows"][1]["static_ms"].update(median=-1), "rows[1].static_ms.median: found -1"),
         (lambda d: d["rows"][1]["average_ms"].update({"5": 40}), "rows[1].average_ms.5: found 40, expected an object"),
         (lambda d: d["rows"][0].pop("static_ms"), "rows[0].static_ms: found no such key"),

@@ -1,4 +1,3 @@
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,6 @@ from vseg_nas.reporting.score_tables import class_table, detailed_table, score_t
 
 Json = dict[str, Any]
 WriteRun = Callable[[str, str, Json], Path]
-
-
-def copied(data: Json) -> Json:
-    return json.loads(json.dumps(data))  # type: ignore[no-any-return]
 
 
 def shown(table: Table) -> list[list[str]]:
@@ -52,35 +47,6 @@ def test_a_data_set_that_the_paper_does_not_have(evaluation_data: Json, write_ru
     assert {row[1] for row in table.rows} == {"ours"}
 
 
-def test_an_evaluation_named_twice_or_repeated_counts_once(evaluation_data: Json, write_run: WriteRun) -> None:
-    first = write_run("first", "evaluate.json", evaluation_data)
-    again = write_run("again", "evaluate.json", evaluation_data)
-    ((_, found),) = found_in(first, first, again).items()
-    assert [(method.label, method.trainings) for method in found] == [
-        ("static per frame", None),
-        ("previous labels copied", None),
-        ("best cell", 2),
-    ]
-
-
-def test_seeds_of_two_evaluations_are_one_method(evaluation_data: Json, write_run: WriteRun) -> None:
-    other = copied(evaluation_data)
-    other["rows"][3] |= {"seed": 3, "checkpoint": "runs/train/three"}
-    ((_, found),) = found_in(
-        write_run("first", "evaluate.json", evaluation_data), write_run("second", "evaluate.json", other)
-    ).items()
-    assert [row.seed for row in found[-1].rows] == [1, 2, 3]
-
-
-def test_two_static_networks_are_two_methods(evaluation_data: Json, write_run: WriteRun) -> None:
-    other = copied(evaluation_data)
-    other["rows"][0]["pair"]["miou"] = 0.6
-    ((_, found),) = found_in(
-        write_run("first", "evaluate.json", evaluation_data), write_run("second", "evaluate.json", other)
-    ).items()
-    assert [m.label for m in found if m.is_static] == ["static per frame (first)", "static per frame (second)"]
-
-
 def test_another_split_is_another_setting(evaluation_data: Json, write_run: WriteRun) -> None:
     first = write_run("first", "evaluate.json", evaluation_data)
     second = write_run("second", "evaluate.json", evaluation_data | {"split": "test"})
@@ -90,21 +56,29 @@ def test_another_split_is_another_setting(evaluation_data: Json, write_run: Writ
 
 
 def test_detailed_table_by_hand(evaluation_data: Json, write_run: WriteRun) -> None:
+    for name, less in (("miou", 0.0), ("score", 0.1), ("fwiou", 0.2), ("macc", 0.3)):
+        evaluation_data["rows"][3]["pair"][name] -= less
     ((setting, found),) = found_in(write_run("first", "evaluate.json", evaluation_data)).items()
     static, _, cell = shown(detailed_table(setting, found))
-    assert static == ["static per frame", "-", "2.85", "50.0", "50.0", "50.0", "50.0", "50.0", "50.0", "50.0"]
-    assert cell[1:4] == ["2", "3.15", "52.5 ± 2.1"]
-    assert cell[-3:] == ["50.5 ± 2.1", "48.5 ± 2.1", "52.5 ± 2.1"]  # 0 to 4 points less, 2 in the mean
+    assert static == ["static per frame", "-", "2.85", "50.0", "50.0", "50.0", "50.0"]
+    # of 51 and 54, 44, 34 and 24
+    assert cell == ["best cell", "2", "3.15", "52.5 ± 2.1", "47.5 ± 4.9", "42.5 ± 12.0", "37.5 ± 19.1"]
 
 
-def test_what_was_not_measured_is_named(evaluation_data: Json, write_run: WriteRun) -> None:
-    for row in evaluation_data["rows"]:
-        row |= {"rolling": {}, "consistency": {}}
-    evaluation_data["rows"][0]["consistency"] = {"vc8": {"refused": "runs are too short"}}
+def test_why_there_are_no_whole_runs_is_named(evaluation_data: Json, write_run: WriteRun) -> None:
     ((setting, found),) = found_in(write_run("first", "evaluate.json", evaluation_data)).items()
-    table = detailed_table(setting, found)
-    assert [row[-3:] for row in shown(table)] == [["-", "-", "-"]] * 3
-    assert table.notes[-1] == "VC8 is not measured: runs are too short."
+    assert detailed_table(setting, found, ["no frames"]).notes[-1] == "Whole runs are not scored: no frames."
+
+
+def test_what_fine_tuned_means_is_said_where_it_stands(tuned_data: Json, write_run: WriteRun) -> None:
+    settings = found_in(write_run("first", "evaluate.json", tuned_data))
+    ((setting, found),) = settings.items()
+    note = "fine-tuned: with the static network as it is after training along with a cell, the first of its evaluation."
+    assert note in score_table("camvid", settings).notes
+    assert note in detailed_table(setting, found).notes
+    assert note not in detailed_table(setting, found[:3]).notes
+    assert shown(score_table("camvid", settings))[-2][:1] == ["static per frame, fine-tuned"]
+    assert shown(score_table("camvid", settings))[-2][-2:] == ["2", "61.0 ± 1.4"]
 
 
 def test_class_table_by_hand(evaluation_data: Json, write_run: WriteRun) -> None:
@@ -120,14 +94,14 @@ def test_table_5_by_hand(benchmark_data: Json, write_run: WriteRun) -> None:
     runs = open_runs([write_run("cpu", "benchmark.json", benchmark_data)])
     rows = {tuple(row[:2]): row[2:] for row in shown(runtime_table(runs.benchmarks))}
     size, nothing = "2048\N{MULTIPLICATION SIGN}1024", ["-", "-", "-", "-"]
-    assert rows["arch2 per frame", "paper"] == ["1080Ti", size, "2.85", "92.4 ± 0.3", "-", "-", *nothing, "-", "-"]
-    assert rows["cell0", "paper"] == ["1080Ti", size, "3.35", "-", "-", "51.5 ± 1.8", *nothing, "-", "-"]
+    assert rows["arch2 per frame", "paper"] == ["1080Ti", size, "2.85", "92.4 ± 0.3", "-", "-", *nothing, "-", "-", "-"]
+    assert rows["cell0", "paper"] == ["1080Ti", size, "3.35", "-", "-", "51.5 ± 1.8", *nothing, "-", "-", "-"]
     assert rows["Gadde et al.", "paper"][2:6] == ["> 60", "-", "-", "3040"]
-    cell = rows["best cell", "ours"]
+    cell = rows["timed under another name", "ours"]
     assert cell[:4] == ["cpu: a processor, fp32", size, "3.15", "92.0 (91.0\N{EN DASH}94.0)"]
     assert cell[6] == "61.0 (60.0\N{EN DASH}63.0)"  # of 2
-    assert cell[-2:] == ["26.90", "9.12"]
-    assert rows["arch2", "ours"][-1] == "-"
+    assert cell[-3:] == ["26.90", "9.12", "700"]  # of 700.5, halves to even
+    assert rows["arch2", "ours"][-2:] == ["-", "700"]
 
 
 def test_the_papers_rows_bear_out_what_it_says_of_them() -> None:

@@ -26,17 +26,27 @@ def test_searches_that_differ_in_nothing_that_matters_are_one_group() -> None:
         RANDOM | {"seed": 0},
         PPO | {"seed": 1, "name": "b", "phase.search.trials": 20, "gpu.name": "auto"},
     ]
-    assert group_searches(configs) == {"ppo on CamVid": [0, 2], "random on CamVid": [1]}
+    ppo, uniform = group_searches(configs)
+    assert (ppo.name, ppo.strategy, ppo.dataset, ppo.differs, ppo.members) == (
+        "ppo on CamVid",
+        "ppo",
+        "CamVid",
+        "",
+        (0, 2),
+    )
+    assert (uniform.name, uniform.members) == ("random on CamVid", (1,))
 
 
 def test_groups_of_one_strategy_are_named_by_what_differs() -> None:
     configs = [PPO, PPO | {"strategy.feedback": "token"}, PPO | {"phase.search.epochs": 5}, RANDOM]
-    assert group_searches(configs) == {
-        "ppo on CamVid, epochs 20, feedback hidden": [0],
-        "ppo on CamVid, epochs 20, feedback token": [1],
-        "ppo on CamVid, epochs 5, feedback hidden": [2],
-        "random on CamVid": [3],
+    groups = group_searches(configs)
+    assert {group.name: group.members for group in groups} == {
+        "ppo on CamVid, epochs 20, feedback hidden": (0,),
+        "ppo on CamVid, epochs 20, feedback token": (1,),
+        "ppo on CamVid, epochs 5, feedback hidden": (2,),
+        "random on CamVid": (3,),
     }
+    assert [group.differs for group in groups][1:] == ["epochs 20, feedback token", "epochs 5, feedback hidden", ""]
 
 
 def test_a_band_by_hand() -> None:

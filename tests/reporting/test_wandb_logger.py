@@ -187,6 +187,7 @@ def test_an_offline_run_is_on_disk(make_trials: MakeTrials, tmp_path: Path, capf
     run = open_wandb("offline", tmp_path, "project", "name", {"strategy": "ppo"})
     with WandbListener(run) as listener:
         drive(listener, make_trials(3))
+    wandb.teardown()  # on a busy machine its process still writes
     (written,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
     content = written.read_bytes()
     for name in (
@@ -224,21 +225,47 @@ def test_a_training_is_logged_on_one_axis_a_stage() -> None:
     assert run.finished == 1
 
 
+def evaluated(group: str, checkpoint: str | None, scores: Mapping[str, Any]) -> dict[str, Any]:
+    seed = None if checkpoint is None else 1
+    return {
+        "group": group,
+        "name": "0",
+        "seed": seed,
+        "checkpoint": checkpoint,
+        "parameters": 9,
+        "pair": scores,
+        "rolling": {},
+    }
+
+
 def test_an_evaluation_is_a_table_with_pictures(tmp_path: Path) -> None:
     run, picture = FakeRun(), tmp_path / "confusion.png"
     Image.new("RGB", (8, 4), "white").save(picture)
     scores = {"miou": 0.5, "fwiou": 0.6, "macc": 0.7, "score": 0.59, "iou_per_class": [0.5]}
     rows: list[dict[str, Any]] = [
-        {"group": "mine", "name": "a", "seed": 1, "parameters": 10, "pair": scores, "rolling": {"5": {"miou": 0.4}}},
-        {"group": "static", "name": "s", "seed": None, "parameters": 9, "pair": scores, "rolling": {}},
+        evaluated("static", None, scores),
+        evaluated("static, fine-tuned", "sweep/0/video.safetensors", scores | {"miou": 0.51}),
+        evaluated("static, fine-tuned", "sweep/1/video.safetensors", scores),
+        evaluated("mine", "sweep/0/video.safetensors", scores | {"miou": 0.52}) | {"rolling": {"5": {"miou": 0.4}}},
+        evaluated("mine", "sweep/1/video.safetensors", scores | {"miou": 0.53}),
     ]
     with EvaluationLogger(run) as logger:
         logger.log(rows, {"confusion": picture})
     (logged,) = run.logged
     assert logged["evaluation/rows"].data == [
-        ["mine", "a", 1, 10, 0.5, 0.6, 0.7, 0.59, 0.4],
-        ["static", "s", None, 9, 0.5, 0.6, 0.7, 0.59, None],
+        ["static", None, None, 9, 0.5, 0.6, 0.7, 0.59, None],
+        ["static, fine-tuned", "sweep/0", 1, 9, 0.51, 0.6, 0.7, 0.59, None],
+        ["static, fine-tuned", "sweep/1", 1, 9, 0.5, 0.6, 0.7, 0.59, None],
+        ["mine", "sweep/0", 1, 9, 0.52, 0.6, 0.7, 0.59, 0.4],
+        ["mine", "sweep/1", 1, 9, 0.53, 0.6, 0.7, 0.59, None],
     ]
     assert isinstance(logged["evaluation/confusion"], wandb.Image)
-    assert run.summary["a/score"] == 0.59
+    assert len(run.summary) == 5 * 4  # no key takes the place of another
+    assert {key: value for key, value in run.summary.items() if key.endswith("/miou")} == {
+        "static/miou": 0.5,
+        "static, fine-tuned/sweep/0/miou": 0.51,
+        "static, fine-tuned/sweep/1/miou": 0.5,
+        "mine/sweep/0/miou": 0.52,
+        "mine/sweep/1/miou": 0.53,
+    }
     assert run.finished == 1

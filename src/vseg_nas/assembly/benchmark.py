@@ -38,12 +38,12 @@ class Network:
     Attributes:
         name: for tables.
         segmenter: ready for evaluation; arch2 has key frames alone.
-        expression: of the cell.
+        spec: of the network with its cell; None for arch2.
     """
 
     name: str
     segmenter: VideoSegmenter
-    expression: str = ""
+    spec: SegmenterSpec | None = None
 
 
 class Benchmark:
@@ -70,7 +70,7 @@ class Benchmark:
                 raise DataError(f"{path}: trained for {len(spec.classes)} classes, expected {self.classes}, as {why}")
         self.networks = [
             _arch2(self.classes),
-            *(Network(spec.group, segmenter, spec.genotype.expression()) for _, segmenter, spec in found),
+            *(Network(spec.group, segmenter, spec) for _, segmenter, spec in found),
         ]
         if config.cell is not None:
             self.networks.append(_with_cell(config.cell, self.classes, config.flow))
@@ -90,9 +90,13 @@ class Benchmark:
             peak_mib = peak_memory(segmenter, frames)
         segmenter.cpu()
         macs_static, macs_dynamic = frame_macs(segmenter, size)
+        spec = network.spec
         return {
             "name": network.name,
-            "expression": network.expression,
+            "genotype": spec and spec.genotype.to_dict(),
+            "expression": spec.genotype.expression() if spec else "",
+            "past": spec and spec.past,
+            "flow": spec and spec.flow,
             "parameters": count_parameters(segmenter),
             "macs_static": macs_static,
             "macs_dynamic": macs_dynamic,
@@ -110,13 +114,13 @@ def _arch2(classes: int) -> Network:
 
 def _with_cell(cell: str, classes: int, flow: bool) -> Network:
     names, palette = tuple(map(str, range(classes))), ((0, 0, 0),) * classes
-    genotype, name = resolve_cell(cell, flow), Path(cell).name[:100]
+    genotype, name = resolve_cell(cell, flow), Path(cell).name.removesuffix(".json")[:100]
     spec = SegmenterSpec(
         name, _SEED, "untrained", names, palette, genotype, "previous", flow, mean=IMAGENET_MEAN, std=IMAGENET_STD
     )
     with torch.random.fork_rng():
         torch.manual_seed(_SEED)
-        return Network(spec.group, spec.build().eval(), genotype.expression())
+        return Network(spec.group, spec.build().eval(), spec)
 
 
 def _precision(config: GpuConfig, device: torch.device) -> tuple[str, AbstractContextManager[Any]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vseg_nas.reporting.json_object import JsonObject
+from vseg_nas.reporting.used_cell import UsedCell, read_cell
 
 BENCHMARK_FILE = "benchmark.json"
 BENCHMARK_FORMAT = "vseg_nas.benchmark/1"
@@ -28,7 +29,7 @@ class BenchmarkRow:
 
     Attributes:
         name: of the network or cell.
-        expression: of the cell; empty for the static network.
+        cell: None for the static network.
         parameters: of the whole network.
         macs_static: multiply-accumulate operations of a key frame.
         macs_dynamic: of any other frame.
@@ -39,7 +40,7 @@ class BenchmarkRow:
     """
 
     name: str
-    expression: str
+    cell: UsedCell | None
     parameters: int
     macs_static: int
     macs_dynamic: int | None
@@ -87,7 +88,7 @@ def _benchmark_row(row: JsonObject) -> BenchmarkRow:
     average = {} if row.is_null("average_ms") else row.mapping("average_ms")
     return BenchmarkRow(
         name=row.text("name"),
-        expression=row.text("expression"),
+        cell=read_cell(row),
         parameters=row.integer("parameters"),
         macs_static=row.integer("macs_static"),
         macs_dynamic=None if row.is_null("macs_dynamic") else row.integer("macs_dynamic"),

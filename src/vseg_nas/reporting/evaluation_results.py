@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vseg_nas.reporting.json_object import JsonObject
-from vseg_nas.space import Genotype
+from vseg_nas.reporting.used_cell import UsedCell, read_cell
 
 EVALUATION_FILE = "evaluate.json"
 EVALUATION_FORMAT = "vseg_nas.evaluation/1"
@@ -95,10 +95,9 @@ class EvaluationRow:
         name: what was measured.
         group: the same for rows that differ in their seed only.
         seed: None where nothing is random.
+        recipe: equal for trainings that differ in the cell, what it is given and the seed alone; None without training.
         checkpoint: path of the weights.
-        genotype: the cell.
-        expression: of the cell; empty without one.
-        past: what stood for the previous frame.
+        cell: that labels the frames that are no key frames; None without one.
         parameters: of the whole network.
         cell_parameters: of the cell; 0 without one.
         pair: the frame after a key frame.
@@ -109,10 +108,9 @@ class EvaluationRow:
     name: str
     group: str
     seed: int | None
+    recipe: str | None
     checkpoint: str | None
-    genotype: Genotype | None
-    expression: str
-    past: str | None
+    cell: UsedCell | None
     parameters: int
     cell_parameters: int
     pair: Scores
@@ -131,12 +129,29 @@ class Panel:
 
 @dataclass(frozen=True)
 class EvaluationResults:
-    """The whole of evaluate.json."""
+    """The whole of evaluate.json.
+
+    Attributes:
+        dataset: name.
+        split: name.
+        size: of a frame.
+        classes: by id.
+        consistency_key_every: frames from key frame to key frame in the labels that temporal consistency is of.
+        rolling_refused: why whole runs were not labelled; None if they were.
+        command: that made the file.
+        machine: in words.
+        date: of the end.
+        seconds: that it took.
+        rows: one a method or training.
+        panels: pictures.
+    """
 
     dataset: str
     split: str
     size: tuple[int, int]
     classes: tuple[str, ...]
+    consistency_key_every: int
+    rolling_refused: str | None
     command: str
     machine: str
     date: str
@@ -159,6 +174,8 @@ def read_evaluation(path: Path) -> EvaluationResults:
         split=file.text("split"),
         size=(height, width),
         classes=classes,
+        consistency_key_every=file.integer("consistency_key_every"),
+        rolling_refused=_text(file, "rolling_refused"),
         command=file.text("command"),
         machine=file.text("machine"),
         date=file.text("date"),
@@ -173,10 +190,9 @@ def _evaluation_row(row: JsonObject, classes: int) -> EvaluationRow:
         name=row.text("name"),
         group=row.text("group"),
         seed=None if row.is_null("seed") else row.integer("seed"),
-        checkpoint=None if row.is_null("checkpoint") else row.text("checkpoint"),
-        genotype=None if row.is_null("genotype") else _genotype(row),
-        expression=row.text("expression"),
-        past=None if row.is_null("past") else row.text("past"),
+        recipe=_text(row, "recipe"),
+        checkpoint=_text(row, "checkpoint"),
+        cell=read_cell(row),
         parameters=row.integer("parameters"),
         cell_parameters=row.integer("cell_parameters"),
         pair=_scores(row.child("pair"), classes),
@@ -185,11 +201,8 @@ def _evaluation_row(row: JsonObject, classes: int) -> EvaluationRow:
     )
 
 
-def _genotype(row: JsonObject) -> Genotype:
-    try:
-        return Genotype.from_dict(row.plain("genotype"))
-    except ValueError as error:
-        row.fail("genotype", str(error))
+def _text(parent: JsonObject, key: str) -> str | None:
+    return None if parent.is_null(key) else parent.text(key)
 
 
 def _every(row: JsonObject, key: str) -> str:
@@ -221,5 +234,5 @@ def _fraction(parent: JsonObject, key: str) -> float | None:
 def _consistency(value: JsonObject) -> Consistency | Refused:
     if value.has("refused"):
         return Refused(value.text("refused"))
-    flow = None if value.is_null("flow") else value.text("flow")
-    return Consistency(_fraction(value, "correct"), _fraction(value, "reference"), value.integer("windows"), flow)
+    correct, reference = _fraction(value, "correct"), _fraction(value, "reference")
+    return Consistency(correct, reference, value.integer("windows"), _text(value, "flow"))

@@ -13,6 +13,7 @@ from vseg_nas.reporting.page import Block, Picture, Section
 from vseg_nas.reporting.plotting import plain
 from vseg_nas.reporting.report_folder import ReportFolder
 from vseg_nas.reporting.rolling_curves import draw_rolling_curves
+from vseg_nas.reporting.run_tables import consistency_table, rolling_table
 from vseg_nas.reporting.runs import BenchmarkRun, EvaluationRun
 from vseg_nas.reporting.score_tables import KEY_FRAMES, class_table, detailed_table, score_table
 from vseg_nas.reporting.trade_off import draw_method_trade_off, drawn, is_rolled, latency_spots
@@ -39,8 +40,7 @@ def evaluation_sections(
         table = score_table(dataset, own)
         blocks: list[Block] = [folder.table(table.title, table, commands)]
         for setting, found in own.items():
-            made = [run.results.command for run in runs if setting_of(run) == setting]
-            blocks += _setting(setting, found, made, benchmarks, folder)
+            blocks += _setting(setting, found, [run for run in runs if setting_of(run) == setting], benchmarks, folder)
         blocks += [picture for run in runs for picture in _panels(run, folder)]
         sections.append(Section(table.title.partition(". ")[2] or table.title, tuple(blocks)))
     cells = _cells(evaluations, folder)
@@ -50,16 +50,21 @@ def evaluation_sections(
 def _setting(
     setting: Setting,
     found: Sequence[Method],
-    commands: Sequence[str],
+    runs: Sequence[EvaluationRun],
     benchmarks: Sequence[BenchmarkRun],
     folder: ReportFolder,
 ) -> list[Block]:
+    commands = [run.results.command for run in runs]
+    refused = dict.fromkeys(why for run in runs if (why := run.results.rolling_refused))
     blocks: list[Block] = [
-        folder.table(f"all scores {setting}", detailed_table(setting, found), commands),
+        folder.table(f"pairs {setting}", detailed_table(setting, found, refused), commands),
         folder.table(f"classes {setting}", class_table(setting, found), commands),
     ]
     if any(row.rolling for method in found for row in method.rows):
+        blocks.append(folder.table(f"rolling {setting}", rolling_table(setting, found), commands))
         blocks.append(_rolling(setting, found, commands, folder))
+    if any(row.consistency for method in found for row in method.rows):
+        blocks.append(folder.table(f"consistency {setting}", consistency_table(setting, found), commands))
     if drawn(found):
         blocks.append(_trade_off(setting, found, commands, benchmarks, folder))
     return blocks
@@ -69,10 +74,11 @@ def _rolling(setting: Setting, found: Sequence[Method], commands: Sequence[str],
     caption = (
         f"mIoU by the number of frames since the key frame, {setting}. Every run of frames is labelled in order, with "
         f"a key frame every {KEY_FRAMES} frames or at the start only; all frames of the static network are key frames. "
-        "Bands reach from the least to the greatest training. With one key frame a run each distance has few frames, "
-        "so curves go up and down together with how hard these are."
+        "Below, each cell is compared with the static network as fine-tuned by the same recipe where that was scored, "
+        "otherwise as pre-trained. Bands reach from the least to the greatest training. With one key frame a run each "
+        "distance has few frames, so curves go up and down together with how hard these are."
     )
-    files = folder.figure(f"rolling {setting}", draw_rolling_curves(found))
+    files = folder.figure(f"rolling curves {setting}", draw_rolling_curves(found))
     return Picture(f"Rolling on {setting}", caption, files, tuple(commands))
 
 
@@ -90,9 +96,9 @@ def _trade_off(
     )
     pairs = "of pairs, against the time of a frame that is no key frame"
     caption = (
-        f"Score on {setting} {rolling if is_rolled(found) else pairs}, and against parameters: static network and "
-        "cells. Filled and joined: those that no other beats in both. Bars: standard deviation over trainings, "
-        "quartiles of the time. Cells without a measured time are missing there."
+        f"Score on {setting} {rolling if is_rolled(found) else pairs}, and against parameters: static network, "
+        "also as fine-tuned, and cells. Filled and joined: those that no other beats in both. Bars: standard deviation "
+        "over trainings, quartiles of the time. Cells without a measured time are missing there."
     )
     files = folder.figure(f"pareto {setting}", draw_method_trade_off(found, results))
     made = (*commands, *(benchmark.command for benchmark in results))
@@ -137,8 +143,9 @@ def _cells(evaluations: Sequence[EvaluationRun], folder: ReportFolder) -> list[P
     pictures: dict[str, Picture] = {}
     for run in evaluations:
         for row in run.results.rows:
-            if row.genotype is not None and row.genotype.key not in pictures:
-                pictures[row.genotype.key] = _drawing(row.genotype, row.group, run.results.command, folder)
+            if row.cell and row.cell.genotype.key not in pictures:
+                genotype = row.cell.genotype
+                pictures[genotype.key] = _drawing(genotype, row.group, run.results.command, folder)
     return list(pictures.values())
 
 

@@ -55,6 +55,13 @@ class JsonObject:
             self._fail(self._at(key), value, f"a string of at most {MAX_TEXT} characters")
         return value
 
+    def boolean(self, key: str) -> bool:
+        """True or false."""
+        value = self._value(key)
+        if not isinstance(value, bool):
+            self._fail(self._at(key), value, "true or false")
+        return value
+
     def integer(self, key: str) -> int:
         """A whole number of at least 0."""
         value = self._value(key)
@@ -152,4 +159,4 @@ def _parsed(path: Path) -> object:
     except OSError as error:
         raise DataError(f"{path}: not readable ({error.strerror})") from error
     except ValueError as error:  # also: not UTF-8, not JSON
-        raise DataError(f"{path}: found no readable JSON ({brief(str(error))}), expected a result file") from error
+        raise DataError(f"{path}: found no readable JSON ({str(error)[:80]}), expected a result file") from error

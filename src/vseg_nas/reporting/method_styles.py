@@ -8,7 +8,7 @@ from vseg_nas.reporting.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, V
 
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, SKY, ORANGE)
 MARKERS = ("s", "D", "^", "v", "P", "X", "*", "h")
-DASHES: tuple[Any, ...] = ("--", (0, (1, 1.2)), "-.")
+DASHES: tuple[Any, ...] = ("--", (0, (1, 1.2)), "-.", (0, (5, 1, 1, 1, 1, 1)))
 
 
 class Style(NamedTuple):
@@ -20,10 +20,11 @@ class Style(NamedTuple):
 
 
 def method_styles(found: Sequence[Method]) -> dict[str, Style]:
-    """By label: the static network is black, what has no cell is grey and dashed, cells are coloured and solid."""
-    cells = [method.label for method in found if method.has_cell]
-    others = [method.label for method in found if not method.has_cell and not method.is_static]
+    """By label: the static network is black, and dashed if fine-tuned; cells are coloured, everything else grey."""
+    cells = [method.label for method in found if method.cell]
     styles = {method.label: Style("#000000", "-", "o") for method in found if method.is_static}
+    styles |= {method.label: Style("#000000", (0, (6, 1.5)), "<") for method in found if method.is_tuned_static}
+    others = [method.label for method in found if not method.cell and method.label not in styles]
     for i, name in enumerate(others):
         styles[name] = Style(GREY, DASHES[i % len(DASHES)], MARKERS[-1 - i % len(MARKERS)])
     for i, name in enumerate(cells):

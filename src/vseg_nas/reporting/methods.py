@@ -3,10 +3,14 @@
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 from vseg_nas.reporting.evaluation_results import EvaluationRow
 from vseg_nas.reporting.palette import DATASETS
+from vseg_nas.reporting.run_names import training_names
 from vseg_nas.reporting.runs import EvaluationRun
+from vseg_nas.reporting.used_cell import UsedCell
 
 STATIC = "static per frame"
 """The name of the row of the static network."""
@@ -25,12 +29,14 @@ class Setting:
         split: name.
         size: of a frame, (H, W) in pixels.
         classes: by id.
+        consistency_key_every: frames from key frame to key frame in the labels that temporal consistency is of.
     """
 
     dataset: str
     split: str
     size: tuple[int, int]
     classes: tuple[str, ...]
+    consistency_key_every: int
 
     def __str__(self) -> str:
         return measured_on(self.dataset, self.split, self.size)
@@ -50,13 +56,28 @@ class Method:
 
     @property
     def is_static(self) -> bool:
-        """Whether it is the static network, run on every frame."""
-        return self.rows[0].name == STATIC
+        """Whether it is the static network as it was pre-trained, run on every frame."""
+        return self.rows[0].group == STATIC
 
     @property
-    def has_cell(self) -> bool:
-        """Whether a cell segments the frames that are no key frames."""
-        return bool(self.rows[0].expression)
+    def is_tuned_static(self) -> bool:
+        """Whether it is the static network as it is after training along with a cell, run on every frame."""
+        return self.rows[0].group == STATIC + TUNED
+
+    @property
+    def cell(self) -> UsedCell | None:
+        """What segments the frames that are no key frames."""
+        return self.rows[0].cell
+
+    @property
+    def recipe(self) -> str | None:
+        """How it was trained."""
+        return self.rows[0].recipe
+
+
+class _Found(NamedTuple):
+    row: EvaluationRow
+    run: str
 
 
 def measured_on(dataset: str, split: str, size: tuple[int, int] | None) -> str:
@@ -72,32 +93,39 @@ def frame_size(size: tuple[int, int]) -> str:
 
 def methods(evaluations: Sequence[EvaluationRun]) -> dict[Setting, list[Method]]:
     """All methods by setting, in order of appearance. A row that several evaluations repeat counts once."""
-    found: dict[Setting, dict[Hashable, dict[Hashable, tuple[EvaluationRow, str]]]] = defaultdict(dict)
+    found: dict[Setting, dict[Hashable, dict[Hashable, _Found]]] = defaultdict(dict)
     for run in evaluations:
         for row in run.results.rows:
             method, training = _identity(row)
-            found[setting_of(run)].setdefault(method, {}).setdefault(training, (row, run.name))
-    return {setting: _labelled(list(groups.values())) for setting, groups in found.items()}
+            found[setting_of(run)].setdefault(method, {}).setdefault(training, _Found(row, run.name))
+    return {setting: _labelled([list(rows.values()) for rows in groups.values()]) for setting, groups in found.items()}
 
 
 def setting_of(run: EvaluationRun) -> Setting:
     """What an evaluation was measured on."""
     results = run.results
-    return Setting(results.dataset, results.split, results.size, results.classes)
+    return Setting(results.dataset, results.split, results.size, results.classes, results.consistency_key_every)
 
 
 def _identity(row: EvaluationRow) -> tuple[Hashable, Hashable]:
     """What makes it the same method, and the same training of it."""
-    method = (row.group, row.expression, row.past)
+    method = (row.cell.key if row.cell else row.group, row.recipe)
     if row.seed is None:
         return (*method, row.pair), None  # two static networks are two methods, not two seeds of one
     return method, (row.seed, row.checkpoint)
 
 
-def _labelled(groups: Sequence[dict[Hashable, tuple[EvaluationRow, str]]]) -> list[Method]:
-    members = [list(group.values()) for group in groups]
-    labels = [m[0][0].group for m in members]
-    return [
-        Method(label if labels.count(label) == 1 else f"{label} ({m[0][1]})", tuple(row for row, _ in m))
-        for label, m in zip(labels, members, strict=True)
-    ]
+def _labelled(groups: Sequence[Sequence[_Found]]) -> list[Method]:
+    """Methods named after their first row and, where names collide, after its evaluation or training."""
+    first = [group[0] for group in groups]
+    labels = []
+    for row, run in first:
+        twins = [other for other in first if other.row.group == row.group]
+        if len(twins) == 1:
+            labels.append(row.group)
+        elif len({twin.run for twin in twins}) == len(twins) or row.checkpoint is None:
+            labels.append(f"{row.group} ({run})")
+        else:
+            names = training_names([Path(twin.row.checkpoint) for twin in twins if twin.row.checkpoint])
+            labels.append(f"{row.group} ({run}, {names[Path(row.checkpoint)]})")
+    return [Method(label, tuple(row for row, _ in group)) for label, group in zip(labels, groups, strict=True)]

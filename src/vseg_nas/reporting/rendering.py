@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from statistics import fmean, stdev
+from typing import Self, TypeAlias
 
 from vseg_nas.reporting.files import replacing
 
@@ -47,6 +48,11 @@ class Number:
     digits: int
     std: float | None = None
     quartiles: tuple[float, float] | None = None
+
+    @classmethod
+    def over(cls, values: Sequence[float], digits: int) -> Self:
+        """Mean and, of several values, sample standard deviation."""
+        return cls(fmean(values), digits, std=stdev(values) if len(values) > 1 else None)
 
     @property
     def rounded(self) -> str:

@@ -41,7 +41,7 @@ def build_report(runs: Sequence[Path], out: Path) -> list[Path]:
     found = open_runs(runs)
     folder = ReportFolder(out)
     sections = [_overview(found, folder), *reward_section(found.searches, folder)]
-    evaluated = {row.expression for run in found.evaluations for row in run.results.rows if row.expression}
+    evaluated = {row.cell.genotype.key for run in found.evaluations for row in run.results.rows if row.cell}
     sections += evaluation_sections(found.evaluations, found.benchmarks, folder)
     if found.benchmarks:
         commands = [run.results.command for run in found.benchmarks]

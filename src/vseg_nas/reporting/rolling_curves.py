@@ -45,19 +45,23 @@ def less(curve: Sequence[Point], baseline: Sequence[Point]) -> list[Point]:
     return [Point(d, mean - base[d], low - base[d], high - base[d]) for d, mean, low, high in curve if d in base]
 
 
-def draw_rolling_curves(found: Sequence[Method]) -> Figure:
-    """Draws mIoU by distance from the key frame, and below it by how much each cell differs from the static network.
+def baseline_of(cell: Method, found: Sequence[Method]) -> Method | None:
+    """The static network that a cell has to beat: fine-tuned by the same recipe, failing that as pre-trained."""
+    tuned = [method for method in found if method.is_tuned_static and method.recipe == cell.recipe]
+    return next(iter(tuned + [method for method in found if method.is_static]), None)
 
-    The lower row is there if the static network was scored, too. Bands reach from the least to the greatest of the
+
+def draw_rolling_curves(found: Sequence[Method]) -> Figure:
+    """Draws mIoU by distance from the key frame, and below it by how much each cell differs from its baseline.
+
+    The lower row is there if a static network was scored, too. Bands reach from the least to the greatest of the
     trainings of a method.
 
     Args:
         found: the methods of one setting.
     """
-    static = next((method for method in found if method.is_static), None)
-    cells = [method for method in found if method.has_cell]
-    baselines = {every: rolling_curve(static, every) if static else [] for every, _ in PROTOCOLS}
-    rows = 2 if cells and any(baselines.values()) else 1
+    pairs = [(cell, base) for cell in found if cell.cell and (base := baseline_of(cell, found))]
+    rows = 2 if any(rolling_curve(base, every) for _, base in pairs for every, _ in PROTOCOLS) else 1
     figure = Figure(figsize=(11, 3.4 * rows + 1.2), layout="constrained")
     grid = figure.subplots(rows, len(PROTOCOLS), squeeze=False, width_ratios=(1, 2))
     styles = method_styles(found)
@@ -65,11 +69,12 @@ def draw_rolling_curves(found: Sequence[Method]) -> Figure:
         _draw(column[0], {method.label: rolling_curve(method, every) for method in found}, styles)
         column[0].set_title(title)
         if rows > 1:
-            differences = {cell.label: less(rolling_curve(cell, every), baselines[every]) for cell in cells}
-            _draw(column[1], differences, styles)
+            curves = {cell.label: less(rolling_curve(cell, every), rolling_curve(base, every)) for cell, base in pairs}
+            _draw(column[1], curves, styles)
             column[1].axhline(0, color="black", linewidth=1.2)
         column[-1].set_xlabel("frames since the key frame")
-    for axes, text in zip(grid[:, 0], ("mIoU, %", "cell less static\nnetwork, points"), strict=False):
+    tuned = "fine-tuned " if all(base.is_tuned_static for _, base in pairs) else ""
+    for axes, text in zip(grid[:, 0], ("mIoU, %", f"cell less {tuned}static\nnetwork, points"), strict=False):
         axes.set_ylabel(text)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, handlelength=3.2)

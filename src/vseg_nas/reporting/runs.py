@@ -13,6 +13,7 @@ from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.trial import Trial
 from vseg_nas.reporting.benchmark_results import BENCHMARK_FILE, BenchmarkResults, read_benchmark
 from vseg_nas.reporting.evaluation_results import EVALUATION_FILE, EvaluationResults, read_evaluation
+from vseg_nas.reporting.run_names import short_names
 
 MAX_CONFIG_BYTES = 2**20
 
@@ -94,15 +95,6 @@ def _kinds(folder: Path) -> list[str]:
     if not found:
         raise RunError(f"{folder}: found no run, expected one of {', '.join(expected)} in it")
     return found
-
-
-def short_names(folders: Sequence[Path]) -> list[str]:
-    """The shortest ends of some paths that tell them apart and are more than a number (a job of a sweep)."""
-    for length in range(1, max(len(folder.parts) for folder in folders)):
-        names = ["/".join(folder.parts[-length:]) for folder in folders]
-        if len(set(names)) == len(names) and not any(name.isdecimal() for name in names):
-            return names
-    return [str(folder) for folder in folders]
 
 
 def _search(folder: Path, name: str) -> SearchRun:

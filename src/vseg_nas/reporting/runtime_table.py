@@ -15,7 +15,8 @@ PAPER_NOTE = (
 )
 OUR_NOTE = (
     "Our times: median (quartiles) of repeated runs with one frame a batch. average N: clips of N frames, the first "
-    "by the static network, the others by the cell. MACs: multiply-accumulate operations of one frame."
+    "by the static network, the others by the cell. MACs: multiply-accumulate operations of one frame. Peak memory: "
+    "of a key frame and the frame after it, with the weights; on a CPU that of tensors alone."
 )
 
 
@@ -25,7 +26,7 @@ def runtime_table(benchmarks: Sequence[BenchmarkRun]) -> Table:
         *(Column(title, left=True) for title in ("method", "source", "device", "input size")),
         *map(Column, ("parameters, M", "static, ms", "dynamic, ms", "average, N not stated, ms")),
         *(Column(f"average {length}, ms") for length in LENGTHS),
-        *map(Column, ("MACs static, G", "MACs dynamic, G")),
+        *map(Column, ("MACs static, G", "MACs dynamic, G", "peak memory, MiB")),
     )
     ours = tuple(_our_row(run.results, row) for run in benchmarks for row in run.results.rows)
     repeats = sorted({run.results.repeats for run in benchmarks})
@@ -39,14 +40,14 @@ def _paper_row(row: PaperRuntime) -> Row:
     time = Number(row.milliseconds, 0 if row.std is None else 1, std=row.std)
     static, average = (time, None) if row.kind == "static" else (None, time)
     head = (row.method, "paper", row.device or None, frame_size(row.size), parameters)
-    return (*head, static, None, average, *(None for _ in LENGTHS), None, None)
+    return (*head, static, None, average, *(None for _ in LENGTHS), None, None, None)
 
 
 def _our_row(results: BenchmarkResults, row: BenchmarkRow) -> Row:
     head = (row.name, "ours", f"{results.device}, {results.precision}", frame_size(results.size))
     times = (row.static, row.dynamic, None, *(row.average.get(length) for length in LENGTHS))
     macs = (_giga(row.macs_static), None if row.macs_dynamic is None else _giga(row.macs_dynamic))
-    return (*head, Number(row.parameters / 1e6, 2), *map(_time, times), *macs)
+    return (*head, Number(row.parameters / 1e6, 2), *map(_time, times), *macs, Number(row.peak_mib, 0))
 
 
 def _time(timing: Timing | None) -> Number | None:

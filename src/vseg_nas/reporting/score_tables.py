@@ -1,10 +1,8 @@
 """Tables 3 and 4: scores of the paper beside ours, and all that we measure beyond the paper."""
 
 from collections.abc import Iterable, Sequence
-from statistics import fmean, stdev
 
-from vseg_nas.reporting.evaluation_results import Consistency, Refused
-from vseg_nas.reporting.methods import Method, Setting, measured_on
+from vseg_nas.reporting.methods import TUNED, Method, Setting, measured_on
 from vseg_nas.reporting.palette import DATASETS, label
 from vseg_nas.reporting.paper import SCORES
 from vseg_nas.reporting.rendering import Cell, Column, Number, Row, Table
@@ -16,6 +14,10 @@ PAIR_NOTE = (
     "mIoU is that of one confusion matrix over all frames, void pixels left out."
 )
 SPREAD_NOTE = "± is the sample standard deviation over trainings with different seeds."
+TUNED_NOTE = (
+    f"{TUNED.removeprefix(', ')}: with the static network as it is after training along with a cell, the first of its "
+    "evaluation."
+)
 PAPER_NOTE = (
     "Rows of the paper are quoted from it, not measured by us; only rows measured on the same split "
     "at the same size compare."
@@ -24,8 +26,7 @@ PAPER_NOTE = (
 
 def percent(values: Sequence[float]) -> Number:
     """Mean and sample standard deviation of some fractions, in percent."""
-    scaled = [100 * value for value in values]
-    return Number(fmean(scaled), 1, std=stdev(scaled) if len(scaled) > 1 else None)
+    return Number.over([100 * value for value in values], 1)
 
 
 def percent_of_known(values: Iterable[float | None]) -> Number | None:
@@ -53,59 +54,47 @@ def score_table(dataset: str, settings: dict[Setting, list[Method]]) -> Table:
     ours = [tuple(_score_row(setting, method) for method in found) for setting, found in settings.items()]
     columns = (Column("method", left=True), Column("source", left=True), Column("measured on", left=True))
     number = f"Table {paper.number}. " if paper else ""
-    notes = (PAPER_NOTE, PAIR_NOTE, SPREAD_NOTE) if paper else (PAIR_NOTE, SPREAD_NOTE)
+    notes = (*([PAPER_NOTE] if paper else []), PAIR_NOTE, *common_notes([m for f in settings.values() for m in f]))
     title = f"{number}Segmentation scores on {name}"
     bodies = (tuple(quoted), *ours) if quoted else tuple(ours)
     return Table(title, (*columns, Column("trainings"), Column("mIoU, %")), bodies, notes)
 
 
 def _score_row(setting: Setting, method: Method) -> Row:
-    return (method.label, "ours", str(setting), _trainings(method), percent([row.pair.miou for row in method.rows]))
+    return (method.label, "ours", str(setting), trainings(method), percent([row.pair.miou for row in method.rows]))
 
 
-def detailed_table(setting: Setting, found: Sequence[Method]) -> Table:
-    """What the paper does not report: all scores of the pair protocol, rolling and temporal consistency."""
+def detailed_table(setting: Setting, found: Sequence[Method], refused: Iterable[str] = ()) -> Table:
+    """Sizes, and all scores of the pair protocol.
+
+    Args:
+        setting: that all were measured on.
+        found: the methods.
+        refused: why there are no scores of whole runs.
+    """
     columns = (
         Column("method", left=True),
         *map(Column, ("trainings", "parameters, M", "mIoU, %", "score, %", "fwIoU, %", "mAcc, %")),
-        *map(Column, ("rolling: average, %", "rolling: minimum, %", "VC8 correct, %")),
     )
     notes = (
         PAIR_NOTE,
         "score: geometric mean of mIoU, fwIoU (frequency-weighted IoU) and mAcc (mean accuracy over classes).",
-        f"rolling: every run of frames is labelled in order, with a key frame every {KEY_FRAMES} frames; average and "
-        "minimum of the mIoUs at each distance from the key frame. Every frame of the static network is a key frame.",
-        "VC8 correct: of the pixels whose true class stays the same over 8 frames, the share that is predicted "
-        "as this class in all 8.",
-        SPREAD_NOTE,
-        *_refusals(found),
+        *common_notes(found),
+        *(f"Whole runs are not scored: {reason}." for reason in refused),
     )
-    title = f"All scores on {setting}"
+    title = f"Scores of pairs on {setting}"
     return Table(title, columns, (tuple(_detailed_row(method) for method in found),), notes)
 
 
 def _detailed_row(method: Method) -> Row:
     pairs = [row.pair for row in method.rows]
-    rolling = [row.rolling[KEY_FRAMES] for row in method.rows if KEY_FRAMES in row.rolling]
-    consistency = [row.consistency.get("vc8") for row in method.rows]
     cells: tuple[Cell, ...] = (
         percent([pair.miou for pair in pairs]),
         percent([pair.score for pair in pairs]),
         percent([pair.fwiou for pair in pairs]),
         percent([pair.macc for pair in pairs]),
-        percent_of_known(r.average for r in rolling),
-        percent_of_known(r.minimum for r in rolling),
-        percent_of_known(c.correct for c in consistency if isinstance(c, Consistency)),
     )
-    return (method.label, _trainings(method), Number(method.rows[0].parameters / 1e6, 2), *cells)
-
-
-def _refusals(found: Sequence[Method]) -> list[str]:
-    values = [row.consistency.get("vc8") for method in found for row in method.rows]
-    return [
-        f"VC8 is not measured: {reason}."
-        for reason in dict.fromkeys(v.reason for v in values if isinstance(v, Refused))
-    ]
+    return (method.label, trainings(method), Number(method.rows[0].parameters / 1e6, 2), *cells)
 
 
 def class_table(setting: Setting, found: Sequence[Method]) -> Table:
@@ -115,8 +104,15 @@ def class_table(setting: Setting, found: Sequence[Method]) -> Table:
         ious = [[row.pair.iou_per_class[index] for row in method.rows] for method in found]
         rows.append((label(name), *map(percent_of_known, ious)))
     columns = (Column("class", left=True), *(Column(method.label) for method in found))
-    return Table(f"IoU of each class on {setting}, %", columns, (tuple(rows),), (PAIR_NOTE, SPREAD_NOTE))
+    return Table(f"IoU of each class on {setting}, %", columns, (tuple(rows),), (PAIR_NOTE, *common_notes(found)))
 
 
-def _trainings(method: Method) -> Number | None:
+def trainings(method: Method) -> Number | None:
+    """How many trainings a row is the mean of."""
     return None if method.trainings is None else Number(method.trainings, 0)
+
+
+def common_notes(found: Sequence[Method]) -> list[str]:
+    """What all tables of methods say below."""
+    tuned = any(method.rows[0].group.endswith(TUNED) for method in found)
+    return [SPREAD_NOTE, *([TUNED_NOTE] if tuned else [])]

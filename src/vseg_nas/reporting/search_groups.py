@@ -35,33 +35,57 @@ class Band:
     searches: int
 
 
-def group_searches(configs: Sequence[Mapping[str, object]]) -> dict[str, list[int]]:
-    """Indices of the searches that differ in nothing that matters, under a name that says how groups differ.
+@dataclass(frozen=True)
+class SearchGroup:
+    """Searches that differ in nothing that matters.
 
-    The name is strategy and data set, and the keys whose values differ among groups with these two in common.
+    Attributes:
+        strategy: name.
+        dataset: name, as people write it.
+        differs: the values in which they differ from other groups with these two in common; empty without such groups.
+        members: their indices.
     """
+
+    strategy: str
+    dataset: str
+    differs: str
+    members: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """All three in a line."""
+        family = f"{self.strategy} on {self.dataset}"
+        return f"{family}, {self.differs}" if self.differs else family
+
+
+def group_searches(configs: Sequence[Mapping[str, object]]) -> list[SearchGroup]:
+    """Groups of the searches that have these configurations, in order of appearance."""
     groups: dict[tuple[tuple[str, str], ...], list[int]] = defaultdict(list)
     for index, config in enumerate(configs):
         groups[tuple(sorted((key, str(value)) for key, value in config.items() if _matters(key)))].append(index)
-    families: dict[str, list[dict[str, str]]] = defaultdict(list)
+    families: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
     for key in groups:
         families[_family(dict(key))].append(dict(key))
-    return {_name(dict(key), families[_family(dict(key))]): indices for key, indices in groups.items()}
+    found = []
+    for key, indices in groups.items():
+        family = _family(dict(key))
+        found.append(SearchGroup(*family, _differs(dict(key), families[family]), tuple(indices)))
+    return found
 
 
 def _matters(key: str) -> bool:
     return not any(key == name or key.startswith(f"{name}.") for name in MEANINGLESS)
 
 
-def _family(config: Mapping[str, str]) -> str:
+def _family(config: Mapping[str, str]) -> tuple[str, str]:
     dataset = config["dataset.name"]
-    return f"{config['strategy.name']} on {DATASETS.get(dataset, dataset)}"
+    return config["strategy.name"], DATASETS.get(dataset, dataset)
 
 
-def _name(config: Mapping[str, str], family: Sequence[Mapping[str, str]]) -> str:
+def _differs(config: Mapping[str, str], family: Sequence[Mapping[str, str]]) -> str:
     keys = sorted({key for other in family for key in other})
     differing = [key for key in keys if len({other.get(key) for other in family}) > 1]
-    return ", ".join([_family(config), *(f"{key.rpartition('.')[2]} {config.get(key, '-')}" for key in differing)])
+    return ", ".join(f"{key.rpartition('.')[2]} {config.get(key, '-')}" for key in differing)
 
 
 def reward_band(searches: Sequence[Sequence[Trial]], window: int) -> Band:

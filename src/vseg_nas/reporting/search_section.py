@@ -1,7 +1,8 @@
 """Searches in a report: Figures 3, 4 and 7, best cells, score against size."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+from vseg_nas.nas.trial import Trial
 from vseg_nas.reporting.curves import draw_reward_curve, draw_token_shares
 from vseg_nas.reporting.drawing import draw_genotype
 from vseg_nas.reporting.history import Outcome, Scored, best_cells, ended, outcome, outcome_counts, scored
@@ -10,6 +11,7 @@ from vseg_nas.reporting.report_folder import ReportFolder
 from vseg_nas.reporting.reward_bands import draw_reward_bands
 from vseg_nas.reporting.runs import SearchRun
 from vseg_nas.reporting.search_groups import group_searches
+from vseg_nas.reporting.search_table import search_table
 from vseg_nas.reporting.search_trade_off import draw_search_trade_off
 from vseg_nas.reporting.tables import best_cells_report, write_trials_csv
 
@@ -17,12 +19,19 @@ REPORTED_CELLS = 10
 
 
 def reward_section(searches: Sequence[SearchRun], folder: ReportFolder) -> list[Section]:
-    """Figure 3 over all searches in which some candidate has a score; no section without any."""
-    known = [run for run in searches if scored(run.trials)]
-    if not known:
+    """The table of the groups of searches, and Figure 3; no section before the first candidate has ended."""
+    begun = [run for run in searches if ended(run.trials)]
+    if not begun:
         return []
-    indices = group_searches([run.config for run in known])
-    groups = {name: [known[i].trials for i in members] for name, members in indices.items()}
+    groups = [(group, [begun[i].trials for i in group.members]) for group in group_searches([r.config for r in begun])]
+    table = folder.table("searches", search_table(groups), [run.command for run in begun])
+    curves = {group.name: [trials for trials in searches if scored(trials)] for group, searches in groups}
+    known = {name: searches for name, searches in curves.items() if searches}
+    figure = [_rewards(known, [run.command for run in begun], folder)] if known else []
+    return [Section("Searches", (table, *figure))]
+
+
+def _rewards(groups: Mapping[str, Sequence[Sequence[Trial]]], commands: Sequence[str], folder: ReportFolder) -> Picture:
     caption = (
         "Running mean of the score (geometric mean of mIoU, frequency-weighted IoU and mean accuracy) on meta-val, "
         "by candidate. Searches that differ in their seed only are one line, the mean over the seeds; its band "
@@ -30,8 +39,7 @@ def reward_section(searches: Sequence[SearchRun], folder: ReportFolder) -> list[
         "candidates have no score. Scores on different data sets are not comparable."
     )
     files = folder.figure("figure-3-rewards", draw_reward_bands(groups))
-    picture = Picture("Figure 3: rewards", caption, files, tuple(run.command for run in known))
-    return [Section("Searches", (picture,))]
+    return Picture("Figure 3: rewards", caption, files, tuple(commands))
 
 
 def search_section(run: SearchRun, folder: ReportFolder, evaluated: Collection[str]) -> list[Section]:
@@ -40,7 +48,7 @@ def search_section(run: SearchRun, folder: ReportFolder, evaluated: Collection[s
     Args:
         run: the search.
         folder: for its files.
-        evaluated: expressions of cells that an evaluation of this report scored.
+        evaluated: keys of cells that an evaluation of this report scored.
     """
     if not ended(run.trials):
         return []

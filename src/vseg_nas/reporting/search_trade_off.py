@@ -25,13 +25,13 @@ def draw_search_trade_off(trials: Sequence[Trial], evaluated: Collection[str] = 
 
     Args:
         trials: in any order, at least one of them complete.
-        evaluated: expressions of cells to ring.
+        evaluated: keys of cells to ring.
     """
     cells = scored(trials)
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     for axes, (cost, text) in zip(figure.subplots(1, 2, sharey=True), COSTS, strict=True):
         _draw_candidates(axes, cells, cost)
-        ringed = [cell for cell in cells if cell.trial.genotype.expression() in evaluated]
+        ringed = [cell for cell in cells if cell.trial.genotype.key in evaluated]
         if ringed:
             ring = {"s": 130, "facecolor": "none", "edgecolor": PURPLE, "linewidth": 1.8}
             axes.scatter(*_points(ringed, cost), label="evaluated on labelled frames", zorder=4, **ring)

@@ -29,8 +29,8 @@ class Spot:
 
 
 def drawn(found: Sequence[Method]) -> list[Method]:
-    """The methods with a time and a size of their own: the static network and cells."""
-    return [method for method in found if method.is_static or method.has_cell]
+    """The methods with a time and a size of their own: the static network, also as fine-tuned, and cells."""
+    return [method for method in found if method.is_static or method.is_tuned_static or method.cell]
 
 
 def is_rolled(found: Sequence[Method]) -> bool:
@@ -41,8 +41,8 @@ def is_rolled(found: Sequence[Method]) -> bool:
 def latency_spots(found: Sequence[Method], benchmark: BenchmarkResults) -> list[Spot]:
     """Score against time a frame: of rolling and on average over as many frames, or of the second frame of pairs.
 
-    Cells are matched with measurements by their expression, and among equal ones by name; those that were not
-    measured are left out.
+    Networks are matched with measurements by their cell, however it is named, and what it is given; the static
+    network, also as fine-tuned, by having none. Those that were not measured are left out.
     """
     rolled = is_rolled(found)
     timed = [(method, _time(method, benchmark, rolled)) for method in drawn(found)]
@@ -50,13 +50,13 @@ def latency_spots(found: Sequence[Method], benchmark: BenchmarkResults) -> list[
 
 
 def _time(method: Method, benchmark: BenchmarkResults, rolled: bool) -> Timing | None:
-    alike = [row for row in benchmark.rows if row.expression == method.rows[0].expression]
-    named = [row for row in alike if row.name == method.rows[0].group]
-    for row in (named or alike)[:1]:
-        if method.is_static:
-            return row.static
-        return row.average.get(KEY_FRAMES) if rolled else row.dynamic
-    return None
+    key = method.cell and method.cell.key
+    row = next((row for row in benchmark.rows if (row.cell and row.cell.key) == key), None)
+    if row is None:
+        return None
+    if row.cell is None:
+        return row.static
+    return row.average.get(KEY_FRAMES) if rolled else row.dynamic
 
 
 def parameter_spots(found: Sequence[Method]) -> list[Spot]:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from vseg_nas.nas.trial import Trial
 from vseg_nas.reporting.candidate_metrics import candidate_metrics
 from vseg_nas.reporting.history import best_cells, ended, window_for
+from vseg_nas.reporting.run_names import training_names
 from vseg_nas.reporting.summary import REPORTED_CELLS, write_pictures
 from vseg_nas.reporting.tables import EVALUATION_FIELDS, trial_record
 from vseg_nas.space import Genotype
@@ -260,16 +261,21 @@ class EvaluationLogger(_Copy):
     def _log(self, rows: Sequence[Mapping[str, Any]], pictures: Mapping[str, Path]) -> None:
         import wandb
 
-        table = wandb.Table(
-            columns=["group", "name", "seed", "parameters", *_SCORES, "rolling mIoU, key frame every 5"]
-        )
+        files = [Path(row["checkpoint"]).resolve() for row in rows if row["checkpoint"]]
+        names = training_names(files)
+        columns = ["group", "training", "seed", "parameters", *_SCORES, "rolling mIoU, key frame every 5"]
+        table = wandb.Table(columns=columns)
+        summary: dict[str, float] = {}
         for row in rows:
+            training = names[Path(row["checkpoint"]).resolve()] if row["checkpoint"] else None
             rolling = row["rolling"].get("5", {}).get("miou")
-            scores = [row["pair"][name] for name in _SCORES]
-            table.add_data(row["group"], row["name"], row["seed"], row["parameters"], *scores, rolling)
+            scores = {name: row["pair"][name] for name in _SCORES}
+            table.add_data(row["group"], training, row["seed"], row["parameters"], *scores.values(), rolling)
+            key = f"{row['group']}/{training}" if training else row["group"]
+            summary |= {f"{key}/{name}": score for name, score in scores.items()}
         images = {f"evaluation/{title}": wandb.Image(str(path)) for title, path in pictures.items()}
         self._run.log({"evaluation/rows": table, **images})
-        self._run.summary.update({f"{row['name']}/{name}": row["pair"][name] for row in rows for name in _SCORES})
+        self._run.summary.update(summary)
 
 
 _SCORES = ("miou", "fwiou", "macc", "score")

@@ -1,0 +1,21 @@
+"""Short names of run directories, for captions, titles and keys."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def short_names(folders: Sequence[Path]) -> list[str]:
+    """The shortest ends of some paths that tell them apart and are more than a number (a job of a sweep)."""
+    for length in range(1, max(len(folder.parts) for folder in folders)):
+        names = ["/".join(folder.parts[-length:]) for folder in folders]
+        if len(set(names)) == len(names) and not any(name.isdecimal() for name in names):
+            return names
+    return [str(folder) for folder in folders]
+
+
+def training_names(checkpoints: Sequence[Path]) -> dict[Path, str]:
+    """Names of trainings by their checkpoints: of their folders, or of the files if one folder holds several."""
+    files = list(dict.fromkeys(checkpoints))
+    folders = [file.parent for file in files]
+    told_apart = folders if len(set(folders)) == len(files) else files
+    return dict(zip(files, short_names(told_apart), strict=True)) if files else {}

@@ -1,0 +1,87 @@
+"""What the paper does not report: scores of whole runs far from a key frame, and temporal consistency."""
+
+from collections.abc import Sequence
+
+from vseg_nas.reporting.evaluation_results import NEVER, Consistency, EvaluationRow, Refused, Rolling
+from vseg_nas.reporting.methods import Method, Setting
+from vseg_nas.reporting.rendering import Cell, Column, Number, Row, Table
+from vseg_nas.reporting.score_tables import KEY_FRAMES, common_notes, percent_of_known, trainings
+
+OVERALL = ("1", "2", KEY_FRAMES, NEVER)
+BY_DISTANCE = (KEY_FRAMES, NEVER)
+METRICS = {"vc8": "VC8", "vc16": "VC16", "tc": "TC"}
+ROLLING_NOTES = (
+    "Every run of frames is labelled in order, with a key frame every K frames, or with one key frame at its start.",
+    "mIoU: of one confusion matrix over all frames, key frames included. Average and minimum: of the mIoUs at each "
+    "distance from the key frame; distances over 8 are put together (9 to 16, 17 to 32, ...).",
+    "With K=1 all frames are key frames: of a cell, those are labelled by the static network that was trained with "
+    "it. The static network per frame has nothing but key frames whatever K, and is scored on the same frames.",
+)
+CONSISTENCY_NOTES = (
+    "VC8, VC16: of the pixels whose true class stays the same over 8 or 16 frames, the share that is predicted as this "
+    "class in all of them, as a mean over windows.",
+    "TC: mIoU of the labels with those of the frame before, moved along optical flow.",
+    "correct: as defined here. reference: as the scripts published with VSPW compute it, quirks included; the flow of "
+    "its TC is RAFT there.",
+)
+
+
+def rolling_table(setting: Setting, found: Sequence[Method]) -> Table:
+    """Scores over all frames by the distance from key frame to key frame, average and minimum over distances."""
+    columns = [Column("method", left=True), Column("trainings")]
+    columns += [Column(f"mIoU, {_every(key)}, %") for key in OVERALL]
+    columns += [Column(f"{name}, {_every(key)}, %") for key in BY_DISTANCE for name in ("average", "minimum")]
+    notes = (*ROLLING_NOTES, *common_notes(found))
+    return Table(f"Rolling over whole runs of {setting}", tuple(columns), (tuple(map(_rolling_row, found)),), notes)
+
+
+def _every(key: str) -> str:
+    return "one key frame" if key == NEVER else f"K={key}"
+
+
+def _rolling_row(method: Method) -> Row:
+    overall = [percent_of_known(rolled.scores.miou for rolled in _rolled(method, key)) for key in OVERALL]
+    by_distance: list[Cell] = []
+    for key in BY_DISTANCE:
+        by_distance.append(percent_of_known(rolled.average for rolled in _rolled(method, key)))
+        by_distance.append(percent_of_known(rolled.minimum for rolled in _rolled(method, key)))
+    return (method.label, trainings(method), *overall, *by_distance)
+
+
+def _rolled(method: Method, key: str) -> list[Rolling]:
+    return [row.rolling[key] for row in method.rows if key in row.rolling]
+
+
+def consistency_table(setting: Setting, found: Sequence[Method]) -> Table:
+    """VC8, VC16 and TC in both forms."""
+    columns = [Column("method", left=True), Column("trainings")]
+    columns += [Column(f"{name} {form}, %") for name in METRICS.values() for form in ("correct", "reference")]
+    rows = [row for method in found for row in method.rows]
+    key_frames = (
+        f"Of the labels of whole runs with a key frame every {setting.consistency_key_every} frames; of the static "
+        "network per frame, all are key frames."
+    )
+    notes = (key_frames, *CONSISTENCY_NOTES, *_flows(rows), *common_notes(found), *_refusals(rows))
+    return Table(f"Temporal consistency on {setting}", tuple(columns), (tuple(map(_consistency_row, found)),), notes)
+
+
+def _consistency_row(method: Method) -> Row:
+    cells: list[Number | None] = []
+    for key in METRICS:
+        values = [value for row in method.rows if isinstance(value := row.consistency.get(key), Consistency)]
+        cells.append(percent_of_known(value.correct for value in values))
+        cells.append(percent_of_known(value.reference for value in values))
+    return (method.label, trainings(method), *cells)
+
+
+def _flows(rows: Sequence[EvaluationRow]) -> list[str]:
+    values = [value for row in rows for value in row.consistency.values() if isinstance(value, Consistency)]
+    flows = dict.fromkeys(value.flow for value in values if value.flow)
+    return [f"Optical flow: {', '.join(flows)}."] if flows else []
+
+
+def _refusals(rows: Sequence[EvaluationRow]) -> list[str]:
+    refused = [(name, row.consistency.get(key)) for key, name in METRICS.items() for row in rows]
+    return list(
+        dict.fromkeys(f"{name} is not measured: {why.reason}." for name, why in refused if isinstance(why, Refused))
+    )
