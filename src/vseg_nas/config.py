@@ -240,7 +240,9 @@ def python_command() -> str:
 def shared_overrides() -> str:
     """The part of this command line that every command on a data set understands, to print another one's command."""
     keys = tuple(f"{key}{sign}" for key in _SHARED_KEYS for sign in "=.")
-    return " ".join(argument for argument in sys.argv[1:] if argument.startswith(keys))
+    shared = [argument for argument in sys.argv[1:] if argument.startswith(keys)]
+    one_device = ["gpu=one" if argument == "gpu=many" else argument for argument in shared]
+    return " ".join(argument for argument in one_device if not argument.startswith("gpu.devices="))
 
 
 def stored_config(run_dir: Path, schema: type[C]) -> C:

@@ -156,6 +156,7 @@ class GpuConfig:
     workers: int = field(metadata=limits(0))
     threads: int | None = field(metadata=limits(1))
     cache_precision: str = field(metadata=one_of("fp32", "fp16"))
+    devices: int | None = field(default=1, metadata=limits(1))
 
 
 @dataclass

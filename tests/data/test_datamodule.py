@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vseg_nas.data import CamVid, ClipBatch, resized, training
-from vseg_nas.data.datamodule import ClipDataModule, EpochSampler
+from vseg_nas.data.datamodule import ClipDataModule, RankBatches
 from vseg_nas.errors import DataError
 
 Stream = list[tuple[list[tuple[str, ...]], Tensor]]
@@ -28,8 +28,8 @@ def module(source: Any, **kwargs: Any) -> ClipDataModule:
 def epochs(data: ClipDataModule, numbers: tuple[int, ...]) -> Iterator[Stream]:
     loader = data.train_dataloader()
     for epoch in numbers:
-        assert isinstance(loader.sampler, EpochSampler)
-        loader.sampler.set_epoch(epoch)
+        assert isinstance(loader.batch_sampler, RankBatches)
+        loader.batch_sampler.sampler.set_epoch(epoch)
         yield [(batch.names, batch.frames) for batch in loader]
 
 
@@ -95,10 +95,42 @@ def test_batches_move_between_devices(made_up: Any) -> None:
 def test_nothing_to_train_on(made_up: Any) -> None:
     with pytest.raises(DataError, match="training data: found 0 clips"):
         module(made_up([9]), train_indices=())
-    with pytest.raises(DataError, match="validation data: found no clip"):
+    with pytest.raises(DataError, match="validation data: found 0 clips, expected at least 1"):
         module(made_up([9]), val_indices=())
     with pytest.raises(DataError, match="found 7 clips, expected at least 8"):
         module(made_up([9]), batch_size=8, drop_last=True)
+
+
+@pytest.mark.parametrize(("clips", "ranks", "shares"), [(9, 2, 2), (9, 4, 1), (3, 2, None)])
+def test_ranks_share_the_batches_of_one(made_up: Any, clips: int, ranks: int, shares: int | None) -> None:
+    """In order, without a clip twice or left out; each augmented as by one alone. Three clips are one uneven batch."""
+    source = made_up([clips + 2])
+    options: dict[str, Any] = {"seed": 3, "drop_last": clips > 4}
+    alone = list(epochs(module(source, **options), (0, 1)))
+    shared = [list(epochs(module(source, rank=rank, ranks=ranks, **options), (0, 1))) for rank in range(ranks)]
+    for epoch, batches in enumerate(alone):
+        assert {len(rank[epoch]) for rank in shared} == {len(batches)} == {clips // 4 or 1}
+        for number, (names, frames) in enumerate(batches):
+            parts = [rank[epoch][number] for rank in shared]
+            assert [name for part, _ in parts for name in part] == names
+            assert torch.equal(torch.cat([part for _, part in parts]), frames)
+            assert shares is None or {len(part) for part, _ in parts} == {shares}
+
+
+def test_ranks_share_the_validation_clips(made_up: Any) -> None:
+    options: dict[str, Any] = {"val_batch_size": 2, "val_indices": (6, 1, 2, 5, 0)}
+    ranks = [module(made_up([9]), rank=rank, ranks=2, **options).val_dataloader() for rank in range(2)]
+    assert [len(loader) for loader in ranks] == [2, 1]
+    assert [[names[0] for names in batch.names] for batch in ranks[0]] == [["run0_6", "run0_1"], ["run0_0"]]
+    assert [[names[0] for names in batch.names] for batch in ranks[1]] == [["run0_2", "run0_5"]]
+
+
+def test_every_rank_has_something(made_up: Any) -> None:
+    with pytest.raises(DataError, match="training data: found 2 clips, expected at least 3"):
+        module(made_up([9]), train_indices=(0, 1), ranks=3)
+    with pytest.raises(DataError, match="validation data: found 4 clips, expected at least 5"):
+        module(made_up([9]), val_indices=range(4), val_batch_size=2, ranks=3)
+    module(made_up([9]), val_indices=range(5), val_batch_size=2, ranks=3)
 
 
 class Recorder(pl.LightningModule):

@@ -21,8 +21,10 @@ from vseg_nas.schema import (
     SyntheticConfig,
     TransformConfig,
 )
+from vseg_nas.training.collectives import options_of
 from vseg_nas.training.fitting import Progress
 from vseg_nas.training.pretraining import pretrain
+from vseg_nas.training.ranks import ALONE, Rank, on_ranks
 from vseg_nas.training.static_module import StaticTraining
 
 
@@ -85,18 +87,51 @@ def build_transform(config: TransformConfig) -> ClipTransform:
     return training((height, width), (low, high), config.flip, config.jitter)
 
 
-def trainer_options(config: GpuConfig) -> dict[str, Any]:
+def trainer_options(config: GpuConfig, rank: Rank = ALONE) -> dict[str, Any]:
     """Arguments of every Trainer; also sets torch's threads.
+
+    Args:
+        config: of the command.
+        rank: which of the processes that train together this is.
 
     Raises:
         ConfigError: a device was asked for that is not there.
     """
+    _check_accelerator(config)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    device = device_of(config)
+    elif rank.count > 1:
+        torch.set_num_threads(max(1, torch.get_num_threads() // rank.count))
+    devices = {"devices": 1} if rank.count == 1 else options_of(rank)
+    return {"accelerator": device_of(config).type, "precision": config.precision, **devices}
+
+
+def _check_accelerator(config: GpuConfig) -> None:
     if config.accelerator == "cuda" and not torch.cuda.is_available():
         raise ConfigError("gpu.accelerator: found no CUDA device, expected one; use gpu=cpu or gpu=auto")
-    return {"accelerator": device.type, "devices": 1, "precision": config.precision}
+
+
+def count_devices(config: GpuConfig, batch_size: int, key: str) -> int:
+    """How many devices, and processes, train together.
+
+    Args:
+        config: of the command.
+        batch_size: of all of them together.
+        key: where that is configured.
+
+    Raises:
+        ConfigError: there are fewer, or they cannot share a batch evenly.
+    """
+    _check_accelerator(config)
+    there = torch.cuda.device_count() if device_of(config).type == "cuda" else None
+    count = there if config.devices is None else config.devices
+    if count is None:
+        raise ConfigError("gpu.devices: found null (all CUDA devices) on the CPU, expected a number; use gpu=cpu")
+    if there is not None and count > there:
+        raise ConfigError(f"gpu.devices: found {count}, expected at most {there}, as many as CUDA devices are there")
+    if batch_size % count:
+        raise ConfigError(f"{key}: found {batch_size}, expected a multiple of {count}, the devices that share a batch")
+    return count
 
 
 def device_of(config: GpuConfig) -> torch.device:
@@ -107,8 +142,16 @@ def device_of(config: GpuConfig) -> torch.device:
 
 def run_pretraining(config: PretrainConfig, seed: int, weights: Path, report: Progress) -> SegmentationScores:
     """Trains the static network of a data set on single frames and writes ``weights``."""
+    count = count_devices(config.gpu, config.phase.pretrain.batch_size, "phase.pretrain.batch_size")
+    if count == 1:
+        return _pretrain(ALONE, report, config, seed, weights)
+    scores: SegmentationScores = on_ranks(count, report, _pretrain, config, seed, weights)
+    return scores
+
+
+def _pretrain(rank: Rank, report: Progress, config: PretrainConfig, seed: int, weights: Path) -> SegmentationScores:
     phase = config.phase.pretrain
-    options = trainer_options(config.gpu)
+    options = trainer_options(config.gpu, rank)
     sources = build_sources(config.dataset, length=1)
     data = ClipDataModule(
         sources.train,
@@ -119,6 +162,8 @@ def run_pretraining(config: PretrainConfig, seed: int, weights: Path, report: Pr
         num_workers=config.gpu.workers,
         seed=seed,
         drop_last=len(sources.train) > phase.batch_size,
+        rank=rank.index,
+        ranks=rank.count,
     )
     torch.manual_seed(seed)  # initial weights; the batches have generators of their own
     network = StaticSegmenter(sources.train.classes)

@@ -10,7 +10,14 @@ from pathlib import Path
 
 import torch
 
-from vseg_nas.assembly.static import build_source, build_transform, device_of, load_static, trainer_options
+from vseg_nas.assembly.static import (
+    build_source,
+    build_transform,
+    count_devices,
+    device_of,
+    load_static,
+    trainer_options,
+)
 from vseg_nas.data import ClipSource, resized
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.data.still import StillClips
@@ -28,6 +35,7 @@ from vseg_nas.training.cell_module import CellModule, CellTraining
 from vseg_nas.training.checkpoints import newest_checkpoint
 from vseg_nas.training.features import Track, cached_features
 from vseg_nas.training.fitting import Progress
+from vseg_nas.training.ranks import ALONE, Rank, on_ranks
 from vseg_nas.training.video_module import VideoModule, VideoTraining
 from vseg_nas.training.video_training import restore_trained_cell, train_cell_alone, train_end_to_end
 
@@ -54,20 +62,27 @@ def run_training(
     Raises:
         ConfigError: the training diverged, or a device is not there.
         DataError: the data set, the static weights or a stored checkpoint cannot be used.
-        RunError: a file cannot be written.
+        RunError: a file cannot be written, or one of several processes died.
     """
-    source = build_source(config.dataset, "train")
-    static = load_static(config, source.classes).freeze()
-    propagation = _initial_cell(config, genotype, static)
-    segmenter = VideoSegmenter(static, propagation)
+    count = count_devices(config.gpu, config.phase.train.video.batch_size, "phase.train.video.batch_size")
+    source, segmenter = _build(config, genotype)
     if newest_checkpoint(run_dir / VIDEO_CHECKPOINT) is None:
         with view("cell alone") as report:
             _train_cell(config, source, segmenter, run_dir / CELL_CHECKPOINT, track, report)
-    spec = _spec(config, genotype, source)
     with view("end to end") as report:
-        scores = _train_video(config, source, segmenter, spec, run_dir / VIDEO_CHECKPOINT, report)
-    save_segmenter(segmenter, spec, run_dir / SEGMENTER)
-    return scores
+        if count == 1:
+            return _train_video(ALONE, report, config, genotype, run_dir, source, segmenter)
+        segmenter.cpu()
+        torch.cuda.empty_cache()
+        scores: SegmentationScores = on_ranks(count, report, _train_rank, config, genotype, run_dir)
+        return scores
+
+
+def _build(config: TrainConfig, genotype: Genotype) -> tuple[ClipSource, VideoSegmenter]:
+    """The training clips, and the network before both stages."""
+    source = build_source(config.dataset, "train")
+    static = load_static(config, source.classes).freeze()
+    return source, VideoSegmenter(static, _initial_cell(config, genotype, static))
 
 
 def _initial_cell(config: TrainConfig, genotype: Genotype, static: StaticSegmenter) -> CellPropagation:
@@ -86,24 +101,17 @@ def _train_cell(
     track: Track,
     report: Progress,
 ) -> None:
-    """The first stage. A cell that reads the current frame as its past learns from clips that stand still."""
-    stage = config.phase.train.cell
-    clips, batch_size = source, stage.batch_size
-    if config.past == "current":
-        clips = StillClips(source)
-        batch_size *= source.length - 1  # as many frames a step, and steps an epoch, as for clips that move
-    training = CellTraining(stage.epochs, batch_size, stage.lr, stage.weight_decay, stage.gradient_clip)
-    propagation = segmenter.propagation
-    assert isinstance(propagation, CellPropagation)
-    module = CellModule(propagation.cell, propagation.classifier, training, config.past != "zero")
+    """The first stage, unless it has ended before."""
+    module = _cell_module(config, source, segmenter)
     if restore_trained_cell(module, checkpoint):
         return
+    clips = StillClips(source) if config.past == "current" else source
     features = cached_features(
         Path(config.runs_dir) / "cache",
         segmenter.static,
         clips,
         tuple(range(len(clips))),
-        build_transform(stage.transform),
+        build_transform(config.phase.train.cell.transform),
         config.gpu.cache_precision,
         device_of(config.gpu),
         track,
@@ -113,14 +121,38 @@ def _train_cell(
     train_cell_alone(module, features, seed, checkpoint, report, **trainer_options(config.gpu))
 
 
+def _cell_module(config: TrainConfig, source: ClipSource, segmenter: VideoSegmenter) -> CellModule:
+    """Trains the cell of a network. One that reads the current frame as its past learns from clips that stand still."""
+    stage = config.phase.train.cell
+    # Of those as many frames a step, and steps an epoch, as of clips that move.
+    batch_size = stage.batch_size * (source.length - 1 if config.past == "current" else 1)
+    training = CellTraining(stage.epochs, batch_size, stage.lr, stage.weight_decay, stage.gradient_clip)
+    propagation = segmenter.propagation
+    assert isinstance(propagation, CellPropagation)
+    return CellModule(propagation.cell, propagation.classifier, training, config.past != "zero")
+
+
+def _train_rank(
+    rank: Rank, report: Progress, config: TrainConfig, genotype: Genotype, run_dir: Path
+) -> SegmentationScores:
+    """The second stage in one of several processes, after the first one."""
+    source, segmenter = _build(config, genotype)
+    if newest_checkpoint(run_dir / VIDEO_CHECKPOINT) is None:
+        ended = restore_trained_cell(_cell_module(config, source, segmenter), run_dir / CELL_CHECKPOINT)
+        assert ended, "the first stage comes before"
+    return _train_video(rank, report, config, genotype, run_dir, source, segmenter)
+
+
 def _train_video(
+    rank: Rank,
+    report: Progress,
     config: TrainConfig,
+    genotype: Genotype,
+    run_dir: Path,
     source: ClipSource,
     segmenter: VideoSegmenter,
-    spec: SegmenterSpec,
-    checkpoint: Path,
-    report: Progress,
 ) -> SegmentationScores:
+    """The second stage; the first rank writes ``video.safetensors``."""
     stage, val_size = config.phase.train.video, config.phase.train.val_size
     data = ClipDataModule(
         source,
@@ -131,22 +163,27 @@ def _train_video(
         num_workers=config.gpu.workers,
         seed=derive_seed(config.seed, "clips"),
         drop_last=len(source) > stage.batch_size,
+        rank=rank.index,
+        ranks=rank.count,
     )
     training = VideoTraining(
         stage.cell_lr, stage.static_lr, stage.momentum, stage.weight_decay, stage.power, stage.static_weight
     )
     segmenter.static.unfreeze()
-    module = VideoModule(segmenter, training, json.dumps(spec.to_dict()))
-    return train_end_to_end(
-        module,
+    spec = _spec(config, genotype, source)
+    scores = train_end_to_end(
+        VideoModule(segmenter, training, json.dumps(spec.to_dict())),
         data,
         stage.epochs,
         stage.val_every,
         stage.gradient_clip,
-        checkpoint,
+        run_dir / VIDEO_CHECKPOINT,
         report,
-        **trainer_options(config.gpu),
+        **trainer_options(config.gpu, rank),
     )
+    if rank.index == 0:
+        save_segmenter(segmenter, spec, run_dir / SEGMENTER)
+    return scores
 
 
 def _spec(config: TrainConfig, genotype: Genotype, source: ClipSource) -> SegmenterSpec:

@@ -1,12 +1,13 @@
 """Loaders of clips whose order and augmentation are functions of the seed and the epoch alone."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from vseg_nas.data.clip import Clip, ClipSource, collate
 from vseg_nas.data.transforms import ClipTransform
@@ -68,6 +69,39 @@ class EpochSampler(Sampler[Draw]):
         return (Draw(self._indices[i], int(seed)) for i, seed in zip(order, seeds, strict=True))
 
 
+class RankBatches(Sampler[list[Draw]]):
+    """The batches of an epoch, shared among ranks that train together: all of theirs are those of one that is alone.
+
+    Args:
+        sampler: Draws of the whole epoch.
+        batch_size: Draws a batch, of all ranks together.
+        drop_last: Drop a last batch that is not full.
+        rank: Which of the ranks this is.
+        ranks: How many there are.
+        whole: Whether the ranks take turns with whole batches, rather than each a share of every batch.
+    """
+
+    def __init__(
+        self, sampler: EpochSampler, batch_size: int, drop_last: bool, rank: int, ranks: int, whole: bool
+    ) -> None:
+        self.sampler = sampler  # Lightning tells it the epoch
+        self._batches = BatchSampler(sampler, batch_size, drop_last)
+        self._rank = rank
+        self._ranks = ranks
+        self._whole = whole
+
+    def __len__(self) -> int:
+        return len(range(self._rank, len(self._batches), self._ranks)) if self._whole else len(self._batches)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        if self._whole:
+            return itertools.islice(self._batches, self._rank, None, self._ranks)
+        return (
+            batch[self._rank * len(batch) // self._ranks : (self._rank + 1) * len(batch) // self._ranks]
+            for batch in self._batches
+        )
+
+
 class ClipDataModule(pl.LightningDataModule):
     """Serves batches of T-frame clips (T = 1: single frames) for training and validation.
 
@@ -76,16 +110,18 @@ class ClipDataModule(pl.LightningDataModule):
         val: Clips to validate on; the same source where the two are a meta split.
         train_transform: Transform of the training clips.
         val_transform: Transform of the validation clips; batches larger than one need clips of one size.
-        batch_size: Training clips per batch.
+        batch_size: Training clips per batch, of all ranks together.
         val_batch_size: Validation clips per batch; the last batch is kept, however small.
         train_indices: Which clips of `train`; None means all.
         val_indices: Which clips of `val`; None means all.
         num_workers: Loader processes per loader; 0 loads in this one. Any number gives the same batches.
         seed: Seed of order and augmentation.
         drop_last: Drop a last training batch that is not full (batch norm may not like a single clip).
+        rank: Which of the processes that train together this is.
+        ranks: How many there are.
 
     Raises:
-        DataError: There is nothing to train or validate on.
+        DataError: There is nothing to train or validate on, or less than one clip for every rank.
     """
 
     def __init__(
@@ -101,6 +137,8 @@ class ClipDataModule(pl.LightningDataModule):
         num_workers: int = 0,
         seed: int = 0,
         drop_last: bool = False,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         super().__init__()
         self._train = ClipDataset(train, train_transform)
@@ -112,23 +150,26 @@ class ClipDataModule(pl.LightningDataModule):
         self._num_workers = num_workers
         self._seed = seed
         self._drop_last = drop_last
+        self._rank = rank
+        self._ranks = ranks
         self._first_epoch = 0
-        least = batch_size if drop_last else 1
+        least = batch_size if drop_last else ranks
         if len(self._train_indices) < least:
             raise DataError(f"training data: found {len(self._train_indices)} clips, expected at least {least}")
-        if not self._val_indices:
-            raise DataError("validation data: found no clip, expected at least 1")
+        least = (ranks - 1) * val_batch_size + 1  # a rank without any would not validate at all
+        if len(self._val_indices) < least:
+            raise DataError(f"validation data: found {len(self._val_indices)} clips, expected at least {least}")
 
     def train_dataloader(self) -> DataLoader[Clip]:
         """Batches in an order that changes with the epoch."""
         sampler = EpochSampler(self._train_indices, self._seed, shuffle=True)
         sampler.set_epoch(self._first_epoch)
-        return self._loader(self._train, sampler, self._batch_size, self._drop_last)
+        return self._loader(self._train, self._batches(sampler, self._batch_size, self._drop_last, whole=False))
 
     def val_dataloader(self) -> DataLoader[Clip]:
         """Batches in stored order."""
         sampler = EpochSampler(self._val_indices, self._seed, shuffle=False)
-        return self._loader(self._val, sampler, self._val_batch_size, drop_last=False)
+        return self._loader(self._val, self._batches(sampler, self._val_batch_size, drop_last=False, whole=True))
 
     def state_dict(self) -> dict[str, int]:
         """For checkpoints: the epochs done. A resumed fit starts the workers before it tells the sampler its epoch."""
@@ -139,15 +180,14 @@ class ClipDataModule(pl.LightningDataModule):
         """Starts the next loader of training clips at the epoch of the checkpoint."""
         self._first_epoch = state_dict["epoch"]
 
-    def _loader(
-        self, dataset: ClipDataset, sampler: EpochSampler, batch_size: int, drop_last: bool
-    ) -> DataLoader[Clip]:
+    def _batches(self, sampler: EpochSampler, batch_size: int, drop_last: bool, whole: bool) -> RankBatches:
+        return RankBatches(sampler, batch_size, drop_last, self._rank, self._ranks, whole)
+
+    def _loader(self, dataset: ClipDataset, batches: RankBatches) -> DataLoader[Clip]:
         return DataLoader(
             dataset,
-            batch_size=batch_size,
-            sampler=sampler,
+            batch_sampler=batches,
             collate_fn=collate,
-            drop_last=drop_last,
             num_workers=self._num_workers,
             persistent_workers=self._num_workers > 0,
             pin_memory=torch.cuda.is_available(),

@@ -19,24 +19,28 @@ _EXPECTED = (
     r".*isinstance\(treespec, LeafSpec\)",  # Lightning's own use of torch
     r"Found \d+ module\(s\) in eval mode",  # batch norms of a static network that trains
     "The '.*_dataloader' does not have many workers",  # 0 is a setting; cached tensors need none
+    "`broadcast_buffers` is deprecated",  # its successor is not in every release of torch that we support
 )
 
 
 def quiet_lightning() -> None:
     """Keeps Lightning's notes on hardware, its adverts and warnings of what is meant so out of the terminal."""
-    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning"):
+    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in _EXPECTED:
         warnings.filterwarnings("ignore", message=message)
 
 
-def quiet_trainer(root_dir: Path, epochs: int, callbacks: Sequence[Callback], **options: Any) -> pl.Trainer:
+def quiet_trainer(
+    root_dir: Path, epochs: int, callbacks: Sequence[Callback], plugins: Sequence[Any] = (), **options: Any
+) -> pl.Trainer:
     """A Trainer without logger, bar, summary and sanity check; checkpoints only where `SaveEveryEpoch` is among these.
 
     Args:
         root_dir: nothing is written there.
         epochs: to fit.
         callbacks: of the fit.
+        plugins: besides that for checkpoints.
         **options: further arguments of the Trainer.
     """
     quiet_lightning()
@@ -48,7 +52,7 @@ def quiet_trainer(root_dir: Path, epochs: int, callbacks: Sequence[Callback], **
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        plugins=[NotedCheckpoints()],
+        plugins=[NotedCheckpoints(), *plugins],
         **options,
     )
 

@@ -8,10 +8,14 @@ from torch import Tensor
 
 from vseg_nas.labels import IGNORE
 from vseg_nas.models.layers import resize
+from vseg_nas.training.collectives import ranks, summed
 
 
 def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
     """Mean cross-entropy over pixels that are not 255; 0, with gradient, where there is none.
+
+    Where several ranks train together: the own part of the mean over all their pixels, times the number of ranks, so
+    that the mean over ranks, which is what becomes of gradients, is that mean.
 
     Args:
         logits: (B, K, h, w).
@@ -20,7 +24,7 @@ def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
     # In float32: autocast would interpolate logits in half precision.
     logits = resize(logits.float(), (masks.shape[-2], masks.shape[-1]))
     total = F.cross_entropy(logits, masks, ignore_index=IGNORE, reduction="sum")
-    return total / (masks != IGNORE).sum().clamp(min=1)
+    return total * ranks() / summed((masks != IGNORE).sum()).clamp(min=1)
 
 
 def shrink_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:

@@ -73,6 +73,7 @@ def pretrain(
     if average is not None:
         average.on_train_end(trainer, module)  # the fit leaves it out where the checkpoint is of the last epoch
     trainer.validate(module, datamodule=data, verbose=False)
-    network.save(weights)
+    if trainer.is_global_zero:
+        network.save(weights)
     assert module.scores is not None
     return module.scores

@@ -8,6 +8,7 @@ from torch import Tensor
 from vseg_nas.errors import NonFiniteError
 from vseg_nas.metrics import ConfusionMatrix, SegmentationScores
 from vseg_nas.models.layers import resize
+from vseg_nas.training.collectives import summed
 from vseg_nas.training.schedules import poly
 
 
@@ -34,7 +35,7 @@ class SegmentationModule(pl.LightningModule):
         """
         if not loss.isfinite():
             raise NonFiniteError(f"loss {loss.item()} in epoch {self.current_epoch + 1}, batch {batch_idx + 1}")
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=batch_size)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=batch_size, sync_dist=True)
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -47,9 +48,10 @@ class SegmentationModule(pl.LightningModule):
         self.confusion.update(logits.argmax(1), masks)
 
     def on_validation_epoch_end(self) -> None:
-        """Logs mIoU and the score; `scores` keeps all of them."""
+        """Logs mIoU and the score; `scores` keeps all of them, of the clips of all ranks."""
+        self.confusion.counts = summed(self.confusion.counts.to(self.device))
         self.scores = self.confusion.scores()
-        self.log_dict({"val/miou": self.scores.miou, "val/score": self.scores.score})
+        self.log_dict({"val/miou": self.scores.miou, "val/score": self.scores.score}, sync_dist=True)
 
     def with_poly(self, optimizer: torch.optim.Optimizer, power: float) -> OptimizerLRSchedulerConfig:
         """The optimiser with the poly schedule, per step, over the whole fit."""

@@ -13,6 +13,7 @@ from vseg_nas.data.clip import ClipBatch
 from vseg_nas.labels import IGNORE
 from vseg_nas.models.segmenter_file import SPEC
 from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.training.collectives import summed
 from vseg_nas.training.losses import segmentation_loss
 from vseg_nas.training.optimizers import JointOptimizer
 from vseg_nas.training.segmentation_module import SegmentationModule
@@ -76,7 +77,7 @@ class VideoModule(SegmentationModule):
             [segmentation_loss(state.pred, batch.masks[:, t]) for t, state in enumerate(later, start=1)]
         ).sum()
         if self.options.static_weight:
-            first_is_labelled = bool((batch.masks[:, 0] != IGNORE).any())
+            first_is_labelled = bool(summed((batch.masks[:, 0] != IGNORE).sum()))
             pred = key.pred if first_is_labelled else self.segmenter.key(batch.frames[:, -1]).pred
             target = batch.masks[:, 0 if first_is_labelled else -1]
             loss = loss + self.options.static_weight * segmentation_loss(pred, target)

@@ -1,0 +1,132 @@
+"""What ranks compute together, so that many devices train the network that one device would.
+
+Legend: R ranks, B frames, C channels, H, W.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.plugins.layer_sync import LayerSync
+from pytorch_lightning.strategies import DDPStrategy
+from torch import Tensor, nn
+
+from vseg_nas.training.ranks import Rank
+
+_PATIENCE = timedelta(minutes=10)  # with a rank that hangs; one that dies is noticed at once
+
+
+def ranks() -> int:
+    """R, the processes that train together; 1 outside of such a training."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def summed(values: Tensor) -> Tensor:
+    """The sum of ``values`` over all ranks, on each of them; no gradient flows."""
+    if ranks() == 1:
+        return values
+    values = values.clone()
+    dist.all_reduce(values)
+    return values
+
+
+class _Summed(torch.autograd.Function):
+    """The sum over all ranks, and of its gradients."""
+
+    @staticmethod
+    def forward(_: Any, values: Tensor) -> Tensor:
+        return summed(values)
+
+    @staticmethod
+    def backward(_: Any, *gradients: Tensor) -> Tensor:
+        return summed(gradients[0].contiguous())
+
+
+class SynchronisedBatchNorm(nn.BatchNorm2d):
+    """Batch norm whose batch is that of all ranks; torch's own does it on CUDA devices alone.
+
+    With n_r values a channel in rank r, of mean m_r and variance v_r (Chan et al.), and N = sum n_r:
+    m = sum n_r m_r / N and v = sum n_r (v_r + (m_r - m)^2) / N.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        if not self.training or ranks() == 1:
+            return super().forward(x)
+        values = x.float()
+        own = torch.cat([*torch.var_mean(values, (0, 2, 3), correction=0), values.new_tensor([values[:, 0].numel()])])
+        rows = [own if rank == dist.get_rank() else torch.zeros_like(own) for rank in range(ranks())]
+        table = _Summed.apply(torch.stack(rows))  # type: ignore[no-untyped-call]
+        variances, means, counts = table.split((self.num_features, self.num_features, 1), 1)
+        shares = counts / counts.sum()
+        mean = (shares * means).sum(0)
+        variance = (shares * (variances + (means - mean) ** 2)).sum(0)
+        self._track(mean.detach(), variance.detach(), counts.sum())
+        scale = self.weight / (variance + self.eps).sqrt()
+        centred = values - mean[:, None, None]
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+    def _track(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        self.num_batches_tracked.add_(1)
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+
+
+class _SynchronisedBatchNorms(LayerSync):
+    """Makes every batch norm of a model a `SynchronisedBatchNorm` for as long as it is fitted."""
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        return self._change(model, nn.BatchNorm2d, SynchronisedBatchNorm)
+
+    def revert(self, model: nn.Module) -> nn.Module:
+        return self._change(model, SynchronisedBatchNorm, nn.BatchNorm2d)
+
+    def _change(self, model: nn.Module, old: type[nn.Module], new: type[nn.Module]) -> nn.Module:
+        for module in model.modules():
+            if type(module) is old:
+                module.__class__ = new  # same parameters, which optimisers may hold already
+        return model
+
+
+class _Environment(LightningEnvironment):
+    """Tells Lightning which process this is; it starts none itself."""
+
+    def __init__(self, rank: Rank) -> None:
+        super().__init__()
+        self._rank = rank
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    @property
+    def main_address(self) -> str:
+        return "127.0.0.1"
+
+    @property
+    def main_port(self) -> int:
+        return self._rank.port
+
+    def local_rank(self) -> int:
+        return self._rank.index
+
+    def node_rank(self) -> int:
+        return 0
+
+
+def options_of(rank: Rank) -> dict[str, Any]:
+    """Arguments of the Trainer of one of several ranks."""
+    return {
+        "devices": rank.count,
+        # Unused: of the static network what no loss reads. Buffers are equal by themselves, and a rank with fewer
+        # clips to validate than another must not wait for theirs.
+        "strategy": DDPStrategy(find_unused_parameters=True, broadcast_buffers=False, timeout=_PATIENCE),
+        "plugins": [_Environment(rank), _SynchronisedBatchNorms()],
+        "use_distributed_sampler": False,  # our loaders know their ranks
+    }
