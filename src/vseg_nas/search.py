@@ -28,6 +28,8 @@ def main(config: SearchConfig, run_dir: Path) -> None:
 
     console = Console()
     with RunLock(run_dir):
+        if (run_dir / STORE).is_file():
+            TrialStore.read(run_dir / STORE).close()  # a damaged one before anything is computed
         ensure_static(config, console)
         keep_weights_digest(run_dir, Path(config.static.weights))
         console.print(f"Searching on {config.dataset.name}; Ctrl-C stops, resume={run_dir} continues.", soft_wrap=True)

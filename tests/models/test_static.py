@@ -14,6 +14,7 @@ from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 from vseg_nas.errors import DataError
 from vseg_nas.models.mobilenet_v2 import MobileNetV2Encoder, load_encoder
 from vseg_nas.models.static import StaticSegmenter
+from vseg_nas.models.weights import write_safetensors
 
 CLASSES = ("road", "sky", "car")
 FRAMES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -93,7 +94,7 @@ def test_unusable_files_are_named(tmp_path: Path) -> None:
     cut.write_bytes(good.read_bytes()[:-100])
     save_file({"weight": torch.zeros(1)}, other)
     metadata = {"format": "vseg_nas.static/1", "classes": json.dumps(CLASSES)}
-    save_file({"weight": torch.zeros(1)}, misfit, metadata)
+    write_safetensors({"weight": torch.zeros(1)}, metadata, misfit)
     for path in (missing, garbage, cut, other, misfit, tmp_path):
         with pytest.raises(DataError) as error:
             StaticSegmenter.load(path)

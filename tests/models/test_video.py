@@ -1,12 +1,12 @@
 """The video network step by step against whole clips, its baselines and its files."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vseg_nas.errors import DataError
@@ -16,6 +16,7 @@ from vseg_nas.models.propagation import CellPropagation, CopyPrevious, Past, War
 from vseg_nas.models.segmenter_file import PREFIX, SPEC, SegmenterSpec, load_segmenter, save_segmenter
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.models.weights import write_safetensors
 from vseg_nas.space.hand_written import HAND_WRITTEN
 
 CLASSES = ("road", "sky", "car")
@@ -32,6 +33,11 @@ SPECIFICATION = SegmenterSpec(
     (0.2, 0.2, 0.2),
     (64, 96),
 )
+
+
+def note(path: Path) -> None:
+    """The SHA-256 beside a checkpoint, as a training leaves it."""
+    path.with_name(f"{path.name}.sha256").write_text(hashlib.sha256(path.read_bytes()).hexdigest() + "\n")
 
 
 def smooth(frames: int, seed: int) -> Tensor:
@@ -183,6 +189,7 @@ def test_round_trip(static: StaticSegmenter, clip: Tensor, tmp_path: Path) -> No
         },
         tmp_path / "last.ckpt",
     )
+    note(tmp_path / "last.ckpt")
     for name in ("video.safetensors", "last.ckpt"):
         loaded, spec = load_segmenter(tmp_path / name)
         assert spec == SPECIFICATION
@@ -217,7 +224,7 @@ def test_round_trip(static: StaticSegmenter, clip: Tensor, tmp_path: Path) -> No
 )
 def test_a_foreign_spec_is_refused_in_one_line(tmp_path: Path, field: str, value: object) -> None:
     path = tmp_path / "video.safetensors"
-    save_file({"weight": torch.zeros(1)}, path, {SPEC: json.dumps(SPECIFICATION.to_dict() | {field: value})})
+    write_safetensors({"weight": torch.zeros(1)}, {SPEC: json.dumps(SPECIFICATION.to_dict() | {field: value})}, path)
     with pytest.raises(DataError) as error:
         load_segmenter(path)
     assert str(error.value).startswith(f"{path}: not a video network")
@@ -230,6 +237,8 @@ def test_unusable_files_are_named(tmp_path: Path) -> None:
     for name in ("garbage.ckpt", "garbage.safetensors"):
         files[name].write_bytes(b"not weights at all")
     torch.save({"state_dict": {}}, files["plain.ckpt"])
+    note(files["plain.ckpt"])
+    note(files["garbage.ckpt"])
     smaller = replace(SPECIFICATION, classes=("a", "b"), palette=((0, 0, 0),) * 2)
     save_segmenter(smaller.build(), SPECIFICATION, misfit)
     for path in (*files.values(), misfit):

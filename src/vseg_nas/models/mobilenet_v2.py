@@ -17,7 +17,7 @@ from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 from torchvision.ops import Conv2dNormActivation
 
 from vseg_nas.errors import DataError
-from vseg_nas.models.weights import first_line, read_pickled, read_safetensors
+from vseg_nas.models.weights import first_line, read_foreign_safetensors, read_pickled
 
 TAP_CHANNELS = (24, 32, 96, 320)
 _STAGE_ENDS = (4, 7, 14, 18)  # torchvision's feature blocks up to and including each tap
@@ -115,7 +115,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise DataError(f"{path}: not found, expected a .safetensors or .pth file of weights")
     if path.suffix == ".safetensors":
-        return read_safetensors(path)[0]
+        return read_foreign_safetensors(path)[0]
     state = read_pickled(path)
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise DataError(f"{path}: expected a flat dictionary of tensors")

@@ -16,7 +16,7 @@ from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.propagation import PASTS, CellPropagation, Past
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video import VideoSegmenter
-from vseg_nas.models.weights import read_pickled, read_safetensors, write_safetensors
+from vseg_nas.models.weights import read_pickled, read_safetensors, verify_note, write_safetensors
 from vseg_nas.space import Genotype, strict_json
 
 _FORMAT = "vseg_nas.video/1"
@@ -179,6 +179,7 @@ def load_segmenter(path: Path) -> tuple[VideoSegmenter, SegmenterSpec]:
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Weights and hyperparameters of a Lightning checkpoint, as `read_safetensors` gives them."""
+    verify_note(path)
     match read_pickled(path):
         case {"state_dict": dict(state), "hyper_parameters": {"spec": str(spec)}}:
             own = {n.removeprefix(PREFIX): v for n, v in state.items() if isinstance(n, str) and n.startswith(PREFIX)}

@@ -1,5 +1,10 @@
-"""Files of weights, read as data: nothing in them is executed."""
+"""Files of weights, read as data: nothing in them is executed.
 
+Ours carry a SHA-256 of everything in them, since most flipped bits of weights load without complaint.
+"""
+
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,9 +16,26 @@ from torch import Tensor
 from vseg_nas.errors import DataError
 from vseg_nas.files import write_bytes
 
+_DIGEST = "sha256"
+
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a .safetensors file.
+    """Tensors and metadata of a .safetensors file that `write_safetensors` wrote.
+
+    Raises:
+        DataError: the file cannot be read, is not one of ours, or is damaged.
+    """
+    state, metadata = read_foreign_safetensors(path)
+    digest = metadata.pop(_DIGEST, None)
+    if digest is None:
+        raise DataError(f"{path}: found no SHA-256 in it, expected a file that a command of vseg_nas wrote")
+    if digest != _digest(state, metadata):
+        raise DataError(f"{path}: damaged (its SHA-256 differs)")
+    return state, metadata
+
+
+def read_foreign_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of anybody's .safetensors file.
 
     Raises:
         DataError: the file cannot be read.
@@ -40,12 +62,39 @@ def read_pickled(path: Path) -> object:
 
 
 def write_safetensors(state: Mapping[str, Tensor], metadata: dict[str, str], path: Path) -> None:
-    """Writes a .safetensors file; replaces in one step.
+    """Writes a .safetensors file with its SHA-256; replaces in one step.
 
     Raises:
         RunError: the disk is full, or the folder cannot be written to.
     """
-    write_bytes(path, save({name: value.contiguous().cpu() for name, value in state.items()}, metadata))
+    content = {name: value.detach().contiguous().cpu() for name, value in state.items()}
+    write_bytes(path, save(content, {**metadata, _DIGEST: _digest(content, metadata)}))
+
+
+def verify_note(path: Path) -> None:
+    """Compares a file with the SHA-256 digests that lie beside it, as those of Lightning checkpoints do.
+
+    Raises:
+        DataError: there are none, or the file is damaged.
+    """
+    note = path.with_name(f"{path.name}.{_DIGEST}")
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        noted = [line.partition(" ")[0] for line in note.read_text(encoding="ascii").splitlines()]
+    except (OSError, ValueError) as error:
+        raise DataError(f"{note}: cannot be read ({first_line(error)}), expected the SHA-256 of {path.name}") from error
+    if digest not in noted:
+        raise DataError(f"{path}: damaged (its SHA-256 is not in {note.name})")
+
+
+def _digest(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """Of names, types, shapes, values and metadata, whatever their order in the file."""
+    digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
+    for name, value in sorted(state.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def first_line(error: BaseException) -> str:
