@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from vseg_nas.checking import to_plain
+from vseg_nas.reporting.run_names import short_names
 from vseg_nas.reporting.wandb_logger import open_wandb
 from vseg_nas.schema import EvaluateConfig, SearchConfig, TrainConfig
 
 
 def open_run(config: SearchConfig | TrainConfig | EvaluateConfig, run_dir: Path, group: str | None = None) -> Any:
-    """Opens a W&B run named after the run directory, with the configuration; see `open_wandb`.
+    """Opens a W&B run named after the run directory (and its sweep), with the configuration; see `open_wandb`.
 
     Args:
         config: of the command; its logger is not ``none``.
@@ -21,7 +22,7 @@ def open_run(config: SearchConfig | TrainConfig | EvaluateConfig, run_dir: Path,
         logger.name,  # type: ignore[arg-type]  # checked against the schema
         run_dir,
         logger.project,
-        run_dir.name,
+        short_names([run_dir.resolve()])[0],
         to_plain(config),
         logger.group or group,
     )

@@ -57,7 +57,7 @@ def draw_reward_curve(trials: Iterable[Trial], title: str | None = None) -> Figu
             ids, scores = [cell.trial.id for cell in dots], [cell.evaluation.score for cell in dots]
             axes.scatter(ids, scores, label=f"{kind} ({len(dots)})", zorder=2, **style)
     _draw_trends(axes, history)
-    failed = [trial.id for trial in history if outcome(trial) == Outcome.FAILED]
+    failed = [trial.id for trial in history if trial.evaluation is None]
     if failed:
         bottom = axes.get_xaxis_transform()
         style = {

@@ -17,12 +17,14 @@ class Outcome(StrEnum):
     STOPPED = "stopped early"
     REUSED = "reused"
     FAILED = "failed"
+    ABANDONED = "abandoned"
 
 
 OUTCOMES = {
     TrialState.COMPLETE: Outcome.COMPLETE,
     TrialState.STOPPED: Outcome.STOPPED,
     TrialState.FAILED: Outcome.FAILED,
+    TrialState.ABANDONED: Outcome.ABANDONED,
 }
 
 

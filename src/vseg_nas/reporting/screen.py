@@ -28,6 +28,7 @@ COLOURS = {
     Outcome.STOPPED: "yellow",
     Outcome.REUSED: "cyan",
     Outcome.FAILED: "red",
+    Outcome.ABANDONED: "magenta",
 }
 
 
