@@ -251,6 +251,12 @@ def a_data_set(root: Path, size: tuple[int, int] = (48, 64)) -> None:
         (root / f"{split}.txt").write_text("".join(f"{name}.png\n" for name in names))
 
 
+def make_a_folder(path: Path) -> None:
+    """Of a file."""
+    path.unlink()
+    path.mkdir()
+
+
 FRAME, MASK = "train/0001TP_000060.png", "trainannot/0001TP_000060.png"
 
 
@@ -270,7 +276,7 @@ LISTS: dict[str, tuple[Callable[[Path], object], str]] = {  # damage, and what `
         lambda root: (root / "train.txt").write_text("/a/train/0001TP_000030.png /a/trainannot/0001TP_000060.png"),
         "train.txt",
     ),
-    "list is a folder": (lambda root: ((root / "val.txt").unlink(), (root / "val.txt").mkdir()), "val.txt"),
+    "list is a folder": (lambda root: make_a_folder(root / "val.txt"), "val.txt"),
     "no frame": (lambda root: (root / FRAME).unlink(), FRAME),
     "no mask": (lambda root: (root / MASK).unlink(), MASK),
     "no val frame": (lambda root: (root / "val/0016E5_000030.png").unlink(), "val/0016E5_000030"),
@@ -305,7 +311,7 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {  # damage, and the fi
     "mask has one bit": (image(MASK, "1", (64, 48)), MASK),
     "label 12": (image(MASK, "L", (64, 48), 12), MASK),
     "label 254": (image(MASK, "L", (64, 48), 254), MASK),
-    "frame is a folder": (lambda root: ((root / FRAME).unlink(), (root / FRAME).mkdir()), FRAME),
+    "frame is a folder": (lambda root: make_a_folder(root / FRAME), FRAME),
 }
 
 
