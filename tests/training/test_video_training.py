@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vseg_nas.data import ClipBatch, SyntheticStreet, resized, training
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.errors import ConfigError, RunError
+from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.layers import resize
 from vseg_nas.models.propagation import CellPropagation
@@ -20,7 +21,7 @@ from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.space.hand_written import HAND_WRITTEN
 from vseg_nas.training.cell_module import CellModule, CellTraining
-from vseg_nas.training.fitting import Progress
+from vseg_nas.training.fitting import Progress, quiet_trainer
 from vseg_nas.training.optimizers import JointOptimizer
 from vseg_nas.training.video_module import VideoModule, VideoTraining
 from vseg_nas.training.video_training import restore_trained_cell, train_cell_alone, train_end_to_end
@@ -147,6 +148,45 @@ def test_a_full_disk_stops_a_fit_in_one_line_and_it_goes_on(
     epochs: list[int] = []
     assert equal(fit_video(tmp_path, 4, lambda epoch, *_: epochs.append(epoch)), uninterrupted)
     assert epochs == [3, 4]
+
+
+def course(folder: Path, **options: Any) -> tuple[list[float], SegmentationScores, VideoModule]:
+    """Losses of epochs, the scores after them, and the module."""
+    losses: list[float] = []
+    module = video_module()
+
+    def report(_: int, __: int, metrics: dict[str, float]) -> None:
+        losses.append(metrics["train/loss"])
+
+    scores = train_end_to_end(module, data(), 3, 3, 3.0, folder / "last.ckpt", report, **options)
+    return losses, scores, module
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"accelerator": "cpu", "precision": "bf16-mixed"},
+        *(
+            pytest.param({"accelerator": "cuda", "precision": precision}, marks=pytest.mark.gpu)
+            for precision in ("32-true", "bf16-mixed")
+        ),
+    ],
+    ids=lambda options: " ".join(options.values()),
+)
+def test_other_devices_and_precisions_train_alike(tmp_path: Path, options: dict[str, str]) -> None:
+    """The losses are those of float32 on the CPU, and so are the scores of what was trained; weights stay float32."""
+    expected, _, _ = course(tmp_path / "plain", **OPTIONS)
+    losses, scores, module = course(tmp_path / "other", devices=1, **options)
+    assert len(losses) == 3
+    assert losses == pytest.approx(expected, rel=0.03)
+    assert losses[-1] < 0.8 * losses[0]
+    quiet_trainer(tmp_path, 1, [], enable_checkpointing=False, **OPTIONS).validate(module, data(), verbose=False)
+    assert module.scores is not None
+    assert (scores.miou, scores.fwiou, scores.macc) == pytest.approx(
+        (module.scores.miou, module.scores.fwiou, module.scores.macc), abs=0.02
+    )
+    assert {value.dtype for value in module.state_dict().values()} == {torch.float32, torch.int64}
+    assert all(value.isfinite().all() for value in module.state_dict().values())
 
 
 def test_a_resumed_cell_stage_is_the_uninterrupted_one(tmp_path: Path, make_features: Any) -> None:
