@@ -28,6 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from vseg_nas.checking import GENOTYPE_NOTE, WEIGHTS_NOTE, C, check
 from vseg_nas.errors import ConfigError, RunError, UserError
 from vseg_nas.schema import CommandConfig
+from vseg_nas.nas.lock import RunLock
 from vseg_nas.signals import INTERRUPTED, TERMINATED, Terminated, stopping
 
 _HARMLESS_ON_RESUME = (
@@ -65,7 +66,7 @@ def command(
 ) -> Callable[[Callable[[C, Path], None]], Callable[[], None]]:
     """Makes a console entry point of ``run(config, run_dir)``.
 
-    The user's mistakes end in one line on stderr and status 2, Ctrl-C in status 130, SIGTERM and SIGUSR1 in 143.
+    One process at a time runs in a run directory. The user's mistakes end in one line on stderr and status 2, Ctrl-C in status 130, SIGTERM and SIGUSR1 in 143.
 
     Args:
         verb: the root file in ``conf/``.
@@ -78,8 +79,9 @@ def command(
         def job(config: DictConfig) -> None:
             typed = check(config, schema)
             run_dir = Path(HydraConfig.get().runtime.output_dir)
-            with stopping(), _one_line_errors(typed.debug):
+            with stopping(), _one_line_errors(typed.debug), RunLock(run_dir):
                 if getattr(typed, "resume", None) is None:
+                    _refuse_a_run(run_dir, schema)
                     _record(run_dir, config, HydraConfig.get().overrides.task)
                 try:
                     run(typed, run_dir)
@@ -147,10 +149,8 @@ def _check_command_line(
             if resume is not None:
                 _same_meaning(Path(resume), config)
                 continue
-            run_dir = Path(str(composed.hydra.run.dir))
-            if not multirun and (run_dir / "config.yaml").exists():
-                go_on = f"continue it with resume={run_dir}, or " if hasattr(typed, "resume") else ""
-                raise RunError(f"{run_dir}: holds a run already; {go_on}choose another name")
+            if not multirun:
+                _refuse_a_run(Path(str(composed.hydra.run.dir)), schema)
     GlobalHydra.instance().clear()
 
 
@@ -159,6 +159,17 @@ def _check_devices(verb: str, config: CommandConfig) -> None:
     if gpu is not None and gpu.devices != 1 and verb not in _ON_MANY_DEVICES:
         found = "null (all)" if gpu.devices is None else gpu.devices
         raise ConfigError(f"gpu.devices: found {found}, expected 1: {verb} computes on one device; use gpu=one")
+
+
+def _refuse_a_run(run_dir: Path, schema: type[CommandConfig]) -> None:
+    """A new run never writes into an old one.
+
+    Raises:
+        RunError: the directory holds a run.
+    """
+    if (run_dir / "config.yaml").exists():
+        go_on = f"continue it with resume={run_dir}, or " if "resume" in schema.__dataclass_fields__ else ""
+        raise RunError(f"{run_dir}: holds a run already; {go_on}choose another name")
 
 
 def _nothing_foreign_runs(hydra_config: DictConfig) -> None:
@@ -299,6 +310,9 @@ def _stored_overrides(overrides: Sequence[str]) -> list[str]:
     if not named or named[-1] in ("", "null"):
         return []
     path = Path(named[-1]) / "overrides.json"
+    if path.is_file():
+        with RunLock(path.parent):  # held by another process, it is refused at once
+            pass
     try:
         stored = json.loads(path.read_text())
     except FileNotFoundError:

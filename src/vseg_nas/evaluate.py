@@ -38,37 +38,35 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
 
     from vseg_nas.assembly.evaluate import CONSISTENCY_KEY, Evaluation
     from vseg_nas.machine import describe
-    from vseg_nas.nas.lock import RunLock
     from vseg_nas.reporting.evaluation_results import EVALUATION_FILE, EVALUATION_FORMAT
     from vseg_nas.reporting.files import write_text
 
     console, started = Console(), time.monotonic()
-    with RunLock(run_dir):
-        evaluation = Evaluation(config)
-        if evaluation.rolling_refused:
-            console.print(f"no rolling: {evaluation.rolling_refused}", soft_wrap=True, markup=False, highlight=False)
-        measured = _measure(evaluation, run_dir, console)
-        panels = _save_pictures(evaluation, measured, run_dir, config.panels)
-        height, width = evaluation.size or evaluation.pairs[0].masks[0].shape
-        rows = [found.row for _, found in measured]
-        result = {
-            "format": EVALUATION_FORMAT,
-            "dataset": config.dataset.name,
-            "split": config.split,
-            "size": [height, width],
-            "classes": list(evaluation.pairs.classes),
-            "consistency_key_every": CONSISTENCY_KEY,
-            "rolling_refused": evaluation.rolling_refused,
-            "command": shlex.join(["python", "-m", "vseg_nas.evaluate", *sys.argv[1:]]),
-            "machine": describe(evaluation.device),
-            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "seconds": round(time.monotonic() - started, 1),
-            "rows": rows,
-            "panels": panels,
-        }
-        write_text(run_dir / EVALUATION_FILE, json.dumps(result, indent=1, allow_nan=False))
-        if config.logger.name != "none":
-            _log(config, run_dir, rows, {panel["title"]: run_dir / panel["file"] for panel in panels})
+    evaluation = Evaluation(config)
+    if evaluation.rolling_refused:
+        console.print(f"no rolling: {evaluation.rolling_refused}", soft_wrap=True, markup=False, highlight=False)
+    measured = _measure(evaluation, run_dir, console)
+    panels = _save_pictures(evaluation, measured, run_dir, config.panels)
+    height, width = evaluation.size or evaluation.pairs[0].masks[0].shape
+    rows = [found.row for _, found in measured]
+    result = {
+        "format": EVALUATION_FORMAT,
+        "dataset": config.dataset.name,
+        "split": config.split,
+        "size": [height, width],
+        "classes": list(evaluation.pairs.classes),
+        "consistency_key_every": CONSISTENCY_KEY,
+        "rolling_refused": evaluation.rolling_refused,
+        "command": shlex.join(["python", "-m", "vseg_nas.evaluate", *sys.argv[1:]]),
+        "machine": describe(evaluation.device),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "seconds": round(time.monotonic() - started, 1),
+        "rows": rows,
+        "panels": panels,
+    }
+    write_text(run_dir / EVALUATION_FILE, json.dumps(result, indent=1, allow_nan=False))
+    if config.logger.name != "none":
+        _log(config, run_dir, rows, {panel["title"]: run_dir / panel["file"] for panel in panels})
     console.print(f"written: {run_dir / EVALUATION_FILE}", soft_wrap=True)
     console.print(f"next: {python_command()} -m vseg_nas.report run={run_dir}", soft_wrap=True)
 

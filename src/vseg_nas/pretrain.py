@@ -14,19 +14,17 @@ def main(config: PretrainConfig, run_dir: Path) -> None:
     """Trains, validates at full size, and writes ``static.safetensors`` into the run directory."""
     from rich.console import Console
 
-    from vseg_nas.nas.lock import RunLock
     from vseg_nas.reporting.progress import FitView
 
     console = Console()
-    with RunLock(run_dir):
-        console.print(
-            f"Pre-training arch2 on {config.dataset.name}; Ctrl-C stops, resume={run_dir} continues.",
-            soft_wrap=True,
-        )
-        from vseg_nas.assembly.static import run_pretraining
+    console.print(
+        f"Pre-training arch2 on {config.dataset.name}; Ctrl-C stops, resume={run_dir} continues.",
+        soft_wrap=True,
+    )
+    from vseg_nas.assembly.static import run_pretraining
 
-        with FitView("pre-training", console) as view:
-            scores = run_pretraining(config, config.seed, run_dir / WEIGHTS, view.on_epoch)
+    with FitView("pre-training", console) as view:
+        scores = run_pretraining(config, config.seed, run_dir / WEIGHTS, view.on_epoch)
     console.print(
         f"val: mIoU {scores.miou:.4f}  fwIoU {scores.fwiou:.4f}  mAcc {scores.macc:.4f}  score {scores.score:.4f}"
     )

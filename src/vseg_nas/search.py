@@ -22,26 +22,24 @@ def main(config: SearchConfig, run_dir: Path) -> None:
     """Runs or continues one search; pre-trains first where the data set needs no files."""
     from rich.console import Console
 
-    from vseg_nas.nas.lock import RunLock
     from vseg_nas.nas.store import STORE, TrialStore
     from vseg_nas.reporting.summary import final_summary, write_report
 
     console = Console()
-    with RunLock(run_dir):
-        if (run_dir / STORE).is_file():
-            TrialStore.read(run_dir / STORE).close()  # a damaged one before anything is computed
-        ensure_static(config, console)
-        keep_weights_digest(run_dir, Path(config.static.weights))
-        console.print(f"Searching on {config.dataset.name}; Ctrl-C stops, resume={run_dir} continues.", soft_wrap=True)
-        data = _meta_data(config, console)
-        with TrialStore(run_dir / STORE) as store:
-            try:
-                _search(config, run_dir, data, store, console)
-            finally:
-                if trials := store.trials():
-                    write_report(run_dir, trials)
-                    ended = sum(trial.state.is_final for trial in trials) >= config.phase.search.trials
-                    final_summary(console, trials, run_dir, _next_commands(config, run_dir, ended))
+    if (run_dir / STORE).is_file():
+        TrialStore.read(run_dir / STORE).close()  # a damaged one before anything is computed
+    ensure_static(config, console)
+    keep_weights_digest(run_dir, Path(config.static.weights))
+    console.print(f"Searching on {config.dataset.name}; Ctrl-C stops, resume={run_dir} continues.", soft_wrap=True)
+    data = _meta_data(config, console)
+    with TrialStore(run_dir / STORE) as store:
+        try:
+            _search(config, run_dir, data, store, console)
+        finally:
+            if trials := store.trials():
+                write_report(run_dir, trials)
+                ended = sum(trial.state.is_final for trial in trials) >= config.phase.search.trials
+                final_summary(console, trials, run_dir, _next_commands(config, run_dir, ended))
 
 
 def _meta_data(config: SearchConfig, console: Console) -> MetaData:

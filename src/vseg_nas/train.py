@@ -38,20 +38,18 @@ def main(config: TrainConfig, run_dir: Path) -> None:
     """Trains the cell alone and then end to end, and writes ``video.safetensors`` into the run directory."""
     from rich.console import Console
 
-    from vseg_nas.nas.lock import RunLock
     from vseg_nas.reporting.files import write_text
 
     console = Console()
     started = time.monotonic()
-    with RunLock(run_dir):
-        ensure_static(config, console)
-        keep_weights_digest(run_dir, Path(config.static.weights))
-        genotype = _keep_genotype(run_dir, resolve_cell(config.cell, config.flow))
-        console.print(f"Training {genotype.expression()}", soft_wrap=True, markup=False, highlight=False)
-        console.print(f"on {config.dataset.name}; Ctrl-C stops, resume={run_dir} continues.", soft_wrap=True)
-        scores = _train(config, genotype, run_dir, console)
-        result = {"expression": genotype.expression(), "val": asdict(scores), "seconds": time.monotonic() - started}
-        write_text(run_dir / RESULT, json.dumps(result, indent=1))
+    ensure_static(config, console)
+    keep_weights_digest(run_dir, Path(config.static.weights))
+    genotype = _keep_genotype(run_dir, resolve_cell(config.cell, config.flow))
+    console.print(f"Training {genotype.expression()}", soft_wrap=True, markup=False, highlight=False)
+    console.print(f"on {config.dataset.name}; Ctrl-C stops, resume={run_dir} continues.", soft_wrap=True)
+    scores = _train(config, genotype, run_dir, console)
+    result = {"expression": genotype.expression(), "val": asdict(scores), "seconds": time.monotonic() - started}
+    write_text(run_dir / RESULT, json.dumps(result, indent=1))
     console.print(
         f"val, frames after the first of pairs: mIoU {scores.miou:.4f}  fwIoU {scores.fwiou:.4f}  "
         f"mAcc {scores.macc:.4f}  score {scores.score:.4f}",
