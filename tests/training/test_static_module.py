@@ -180,3 +180,7 @@ def test_divergence_stops_the_training(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"phase\.pretrain: loss .* in epoch 1, batch 2"):
         pretrain(network(), street(), hot, 1, 1, 1.0, None, weights, lambda *_: None, accelerator="cpu")
     assert list(tmp_path.iterdir()) == []
+    few = ClipDataModule(SyntheticStreet(2, 1, SIZE), SyntheticStreet(1, 1, SIZE), resized(), resized(), batch_size=2)
+    with pytest.raises(ConfigError, match=r"phase\.pretrain: NaN or infinite .*, expected finite; lower encoder_lr"):
+        pretrain(network(), few, hot, 1, 1, 1.0, None, weights, lambda *_: None, accelerator="cpu")
+    assert not weights.exists()

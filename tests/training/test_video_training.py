@@ -234,6 +234,30 @@ def test_a_checkpoint_of_the_fit_loads_as_a_network(tmp_path: Path) -> None:
     assert all(torch.equal(value, state[name]) for name, value in loaded.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    ("static_lr", "ruined", "message"),
+    [
+        (1e38, None, r"NaN or infinite logits in the validation"),  # by the only step, after a loss that was finite
+        (
+            5e-4,
+            "static.decoder.adapters.0.1.weight",
+            r"NaN or infinite values of segmenter\.static\.decoder\.adapters\.0",
+        ),
+        (5e-4, "propagation.cell.reduce.1.running_var", r"NaN or infinite logits in the validation"),
+    ],
+)
+def test_weights_that_are_not_finite_are_no_result(
+    tmp_path: Path, static_lr: float, ruined: str | None, message: str
+) -> None:
+    """Those of the last step, those that nothing reads, those that training does not read."""
+    module = VideoModule(segmenter(), VideoTraining(4e-3, static_lr), "{}")
+    clips = ClipDataModule(source(2), source(1), resized(), resized(), batch_size=2)
+    if ruined is not None:
+        module.segmenter.state_dict()[ruined].fill_(torch.nan)
+    with pytest.raises(ConfigError, match=rf"^phase\.train\.video: {message}.*, expected finite; lower cell_lr or"):
+        train_end_to_end(module, clips, 1, 1, 3.0, tmp_path / "last.ckpt", lambda *_: None, **OPTIONS)
+
+
 def test_divergence_is_one_line(tmp_path: Path, make_features: Any) -> None:
     features = make_features(clips=2, size=SIZE)
     features.layer2[0, 0, 0, 0, 0] = float("nan")

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
+from torch import nn
 
+from vseg_nas.errors import NonFiniteError
 from vseg_nas.training.checkpoints import NotedCheckpoints, newest_checkpoint
 
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -77,6 +79,17 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, checkpoint: Path | None
         if trainer.interrupted:
             raise KeyboardInterrupt from error
         raise
+
+
+def require_finite(module: nn.Module) -> None:
+    """Looks at what a fit leaves behind: its last step may have ruined weights that no loss has shown yet.
+
+    Raises:
+        NonFiniteError: a weight or a statistic is NaN or infinite.
+    """
+    for name, value in module.state_dict().items():
+        if not value.isfinite().all():
+            raise NonFiniteError(f"NaN or infinite values of {name}")
 
 
 class EpochProgress(Callback):

@@ -10,7 +10,7 @@ from vseg_nas.errors import ConfigError, NonFiniteError
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.training.checkpoints import SaveEveryEpoch
-from vseg_nas.training.fitting import EpochProgress, Progress, fit, quiet_trainer
+from vseg_nas.training.fitting import EpochProgress, Progress, fit, quiet_trainer, require_finite
 from vseg_nas.training.static_module import StaticModule, StaticTraining
 
 LAST = "last.ckpt"
@@ -68,11 +68,12 @@ def pretrain(
     )
     try:
         fit(trainer, module, folder / LAST, datamodule=data)
+        if average is not None:
+            average.on_train_end(trainer, module)  # the fit leaves it out where the checkpoint is of the last epoch
+        require_finite(module)
+        trainer.validate(module, datamodule=data, verbose=False)
     except NonFiniteError as error:
         raise ConfigError(f"phase.pretrain: {error}, expected finite; lower encoder_lr or decoder_lr") from error
-    if average is not None:
-        average.on_train_end(trainer, module)  # the fit leaves it out where the checkpoint is of the last epoch
-    trainer.validate(module, datamodule=data, verbose=False)
     if trainer.is_global_zero:
         network.save(weights)
     assert module.scores is not None

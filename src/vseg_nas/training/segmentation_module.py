@@ -43,7 +43,13 @@ class SegmentationModule(pl.LightningModule):
         self.confusion = ConfusionMatrix(self.confusion.num_classes)
 
     def count(self, pred: Tensor, masks: Tensor) -> None:
-        """Adds logits (B, K, h, w) at the size of their masks (B, H, W)."""
+        """Adds logits (B, K, h, w) at the size of their masks (B, H, W).
+
+        Raises:
+            NonFiniteError: one is NaN or infinite; the largest of them would pass for a label.
+        """
+        if not pred.isfinite().all():
+            raise NonFiniteError("NaN or infinite logits in the validation")
         logits = resize(pred.float(), (masks.shape[-2], masks.shape[-1]))
         self.confusion.update(logits.argmax(1), masks)
 

@@ -16,7 +16,7 @@ from vseg_nas.metrics import SegmentationScores
 from vseg_nas.training.cell_module import CellModule
 from vseg_nas.training.checkpoints import SaveEveryEpoch, newest_checkpoint, read_checkpoint
 from vseg_nas.training.features import FeatureBatches
-from vseg_nas.training.fitting import EpochProgress, Progress, fit, quiet_trainer
+from vseg_nas.training.fitting import EpochProgress, Progress, fit, quiet_trainer, require_finite
 from vseg_nas.training.video_module import VideoModule
 
 
@@ -69,6 +69,7 @@ def train_cell_alone(
     )
     try:
         fit(trainer, module, checkpoint, train_dataloaders=batches)
+        require_finite(module)
     except NonFiniteError as error:
         raise ConfigError(f"phase.train.cell: {error}, expected finite; lower lr") from error
 
@@ -127,8 +128,9 @@ def train_end_to_end(
     )
     try:
         fit(trainer, module, checkpoint, datamodule=data)
+        require_finite(module)
+        trainer.validate(module, datamodule=data, verbose=False)
     except NonFiniteError as error:
         raise ConfigError(f"phase.train.video: {error}, expected finite; lower cell_lr or static_lr") from error
-    trainer.validate(module, datamodule=data, verbose=False)
     assert module.scores is not None
     return module.scores
