@@ -1,13 +1,12 @@
 """Loaders of clips whose order and augmentation are functions of the seed and the epoch alone."""
 
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vseg_nas.data.clip import Clip, ClipSource, collate
 from vseg_nas.data.transforms import ClipTransform
@@ -85,21 +84,27 @@ class RankBatches(Sampler[list[Draw]]):
         self, sampler: EpochSampler, batch_size: int, drop_last: bool, rank: int, ranks: int, whole: bool
     ) -> None:
         self.sampler = sampler  # Lightning tells it the epoch
-        self._batches = BatchSampler(sampler, batch_size, drop_last)
+        self._size = batch_size
+        self._stop = len(sampler) - len(sampler) % batch_size if drop_last else len(sampler)
         self._rank = rank
         self._ranks = ranks
         self._whole = whole
 
     def __len__(self) -> int:
-        return len(range(self._rank, len(self._batches), self._ranks)) if self._whole else len(self._batches)
+        return len(self._starts())
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        if self._whole:
-            return itertools.islice(self._batches, self._rank, None, self._ranks)
-        return (
-            batch[self._rank * len(batch) // self._ranks : (self._rank + 1) * len(batch) // self._ranks]
-            for batch in self._batches
-        )
+        draws = list(self.sampler)[: self._stop]
+        for start in self._starts():
+            batch = draws[start : start + self._size]
+            yield batch if self._whole else self._share(batch)
+
+    def _starts(self) -> range:
+        starts = range(0, self._stop, self._size)
+        return starts[self._rank :: self._ranks] if self._whole else starts
+
+    def _share(self, batch: list[Draw]) -> list[Draw]:
+        return batch[self._rank * len(batch) // self._ranks : (self._rank + 1) * len(batch) // self._ranks]
 
 
 class ClipDataModule(pl.LightningDataModule):
