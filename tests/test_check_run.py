@@ -86,3 +86,19 @@ def test_mistakes_are_one_line(start: Start, tmp_path: Path, mistake: str, part:
     assert part in err
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_changed_since_is_refused_by_the_commands_that_use_it(
+    start: Start, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import vseg_nas.pretrain
+
+    assert start("dataset=camvid", f"dataset.root={root}", "name=a")[0] == 0
+    frame = root / "train" / "0001TP_000060.png"
+    frame.write_bytes(frame.read_bytes()[:-1] + b"?")
+    command = ["dataset=camvid", f"dataset.root={root}", "phase.pretrain.encoder_weights=null", "gpu=cpu"]
+    monkeypatch.setattr(sys, "argv", ["vseg-nas-pretrain", *command])
+    with pytest.raises(SystemExit) as end:
+        vseg_nas.pretrain.main()
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {frame}: changed since `check` read it")

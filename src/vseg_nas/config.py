@@ -27,8 +27,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vseg_nas.checking import GENOTYPE_NOTE, WEIGHTS_NOTE, C, check
 from vseg_nas.errors import ConfigError, RunError, UserError
-from vseg_nas.schema import CommandConfig
 from vseg_nas.nas.lock import RunLock
+from vseg_nas.schema import CommandConfig
 from vseg_nas.signals import INTERRUPTED, TERMINATED, Terminated, stopping
 
 _HARMLESS_ON_RESUME = (
@@ -66,7 +66,8 @@ def command(
 ) -> Callable[[Callable[[C, Path], None]], Callable[[], None]]:
     """Makes a console entry point of ``run(config, run_dir)``.
 
-    One process at a time runs in a run directory. The user's mistakes end in one line on stderr and status 2, Ctrl-C in status 130, SIGTERM and SIGUSR1 in 143.
+    One process at a time runs in a run directory. The user's mistakes end in one line on stderr and status 2, Ctrl-C in
+    status 130, SIGTERM and SIGUSR1 in 143.
 
     Args:
         verb: the root file in ``conf/``.

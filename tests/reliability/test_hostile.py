@@ -234,11 +234,17 @@ def panel(file: str) -> Attack:
     return evaluation(panels=[{"file": file, "title": "t", "row": "r"}])
 
 
+def linked_panel(run: Path) -> None:
+    """A panel that is a link to a file of the machine."""
+    (run / "p.png").symlink_to("/etc/hostname")
+    panel("p.png")(run)
+
+
 RESULTS: dict[str, Attack] = {  # what `report` is given
     "path traversal": panel("../secret.png"),
     "absolute path": panel("/etc/hostname"),
     "no picture": lambda run: [(run / "p.png").write_text("<script>"), panel("p.png")(run)],
-    "link out of the folder": lambda run: [os.symlink("/etc/hostname", run / "p.png"), panel("p.png")(run)],
+    "link out of the folder": linked_panel,
     "deep": lambda run: (run / "evaluate.json").write_text("[" * 10**6),
     "large": lambda run: (run / "evaluate.json").write_bytes(b" " * (17 * 2**20)),
     "not a number": evaluation(seconds="1e9999"),

@@ -67,7 +67,7 @@ class Comparison:
         self._compare = compare
         self._data = data
         self._run_dir = run_dir
-        self._pairs = build_sources(search.dataset, length=_PAIR).val
+        self._pairs = build_sources(search, length=_PAIR).val
         self._val = self._cache_pairs(track)
 
     def rows(self, best: Genotype) -> Iterator[Row]:

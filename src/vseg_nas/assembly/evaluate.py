@@ -96,7 +96,7 @@ class Evaluation:
         trainer_options(config.gpu)
         self._config = config
         self.device = device_of(config.gpu)
-        self.pairs: ClipSource = build_source(config.dataset, config.split, _PAIR)
+        self.pairs: ClipSource = build_source(config, config.split, _PAIR)
         specs = {path: self._checked(path) for path in map(Path, config.checkpoint)}
         self.methods = [*self._baselines(specs), *(_network(path, spec) for path, spec in specs.items())]
         self.size = _size(specs, config)
@@ -144,7 +144,7 @@ class Evaluation:
         dataset = self._config.dataset
         length = SNIPPET if isinstance(dataset, CityScapesConfig) else 1
         try:
-            footage = footage_of(build_source(dataset, self._config.split, length))
+            footage = footage_of(build_source(self._config, self._config.split, length))
         except DataError as error:
             if length == 1:
                 raise

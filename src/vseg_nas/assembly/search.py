@@ -1,24 +1,32 @@
 """The parts of a search: static network, meta split, cached features, evaluator, strategy, loop."""
 
+import copy
+import hashlib
+import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import torch
+from torch import nn
+
 from vseg_nas.assembly.static import Sources, build_sources, build_transform, device_of, load_static, trainer_options
-from vseg_nas.data import ClipTransform, MetaSplit, leak_report, meta_split, resized
-from vseg_nas.data.feature_cache import StaticFeatures
+from vseg_nas.data import ClipSource, ClipTransform, MetaSplit, leak_report, meta_split, resized
+from vseg_nas.data.feature_cache import CacheKey, StaticFeatures
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.candidate import CandidateEvaluator
-from vseg_nas.nas.executor import SerialExecutor
+from vseg_nas.nas.executor import Executor, SerialExecutor
+from vseg_nas.nas.isolation import IsolatedExecutor
 from vseg_nas.nas.loop import Budget, SearchListener, SearchLoop
 from vseg_nas.nas.stopping import StoppingRule, build_stopping
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategy import Strategy, build_strategy
-from vseg_nas.schema import SearchConfig, SearchPhase
+from vseg_nas.schema import GpuConfig, IsolatedConfig, SearchConfig, SearchPhase
 from vseg_nas.space import SearchSpace
 from vseg_nas.training.cell_module import CellTraining
-from vseg_nas.training.features import Track, cached_features
+from vseg_nas.training.features import Track, cached_features, weights_digest
 
 
 class MetaData(NamedTuple):
@@ -30,6 +38,7 @@ class MetaData(NamedTuple):
         split: meta-train and meta-val, indices into the training clips.
         train: cached features of meta-train.
         val: cached features of meta-val.
+        caches: folders of the two.
     """
 
     network: StaticSegmenter
@@ -37,6 +46,7 @@ class MetaData(NamedTuple):
     split: MetaSplit
     train: StaticFeatures
     val: StaticFeatures
+    caches: tuple[Path, Path]
 
     @property
     def leaks(self) -> str:
@@ -62,27 +72,89 @@ def build_meta_data(config: SearchConfig, cache_dir: Path, track: Track) -> Meta
     """
     phase = config.phase.search
     trainer_options(config.gpu)
-    sources = build_sources(config.dataset)
+    sources = build_sources(config)
     network = load_static(config, sources.train.classes).freeze()
     split = meta_split(sources.train, phase.val_fraction, phase.split, phase.split_seed)  # type: ignore[arg-type]
     device = device_of(config.gpu)
     precision = config.gpu.cache_precision
+    parts = ((split.train, build_transform(phase.transform)), (split.val, val_transform(phase)))
     train, val = (
         cached_features(cache_dir, network, sources.train, indices, transform, precision, device, track)
-        for indices, transform in (
-            (split.train, build_transform(phase.transform)),
-            (split.val, val_transform(phase)),
-        )
+        for indices, transform in parts
     )
-    return MetaData(network, sources, split, train, val)
+    folder_train, folder_val = (
+        cache_dir / _cache_key(network, sources.train, indices, transform, precision).digest
+        for indices, transform in parts
+    )
+    if isinstance(config.executor, IsolatedConfig):  # another process computes with them
+        train, val = map_features(folder_train), map_features(folder_val)
+    return MetaData(network, sources, split, train, val, (folder_train, folder_val))
+
+
+def _cache_key(
+    network: StaticSegmenter, source: ClipSource, indices: tuple[int, ...], transform: ClipTransform, precision: str
+) -> CacheKey:
+    """As of `cached_features`."""
+    clips = hashlib.sha256(f"{source.fingerprint()} {indices}".encode()).hexdigest()
+    return CacheKey(weights_digest(network), clips, transform.fingerprint(), precision)
+
+
+def map_features(folder: Path) -> StaticFeatures:
+    """Cached features as read-only views of the files: pages that processes share and that are no process's data."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that nobody must write to them: nobody does, batches are copies
+        arrays = {path.stem: torch.from_numpy(np.load(path, mmap_mode="r")) for path in folder.glob("*.npy")}
+    return StaticFeatures(**arrays)
+
+
+@dataclass(frozen=True, eq=False)
+class CandidateRecipe:
+    """Builds the evaluator of cells in another process; see `Recipe`.
+
+    Attributes:
+        gpu: as configured.
+        caches: folders with the features of meta-train and meta-val.
+        classifier: of the static network, on the CPU.
+        training: epochs, batches, Adam.
+    """
+
+    gpu: GpuConfig
+    caches: tuple[Path, Path]
+    classifier: nn.Conv2d
+    training: CellTraining
+
+    def __call__(self, stopping: StoppingRule, root_dir: Path) -> CandidateEvaluator:
+        """Opens the features and builds the evaluator."""
+        train, val = map(map_features, self.caches)
+        options = trainer_options(self.gpu)
+        return CandidateEvaluator(train, val, self.classifier, self.training, stopping, root_dir, **options)
+
+
+def build_executor(config: SearchConfig, data: MetaData, stopping: StoppingRule, run_dir: Path) -> Executor:
+    """Where candidates run."""
+    if not isinstance(config.executor, IsolatedConfig):
+        return SerialExecutor(build_evaluator(config, data, stopping, run_dir))
+    classifier = copy.deepcopy(data.network.decoder.classifier).cpu()
+    recipe = CandidateRecipe(config.gpu, data.caches, classifier, cell_training(config.phase.search))
+    return IsolatedExecutor(
+        recipe,
+        stopping,
+        run_dir / "worker",
+        limit_s=config.executor.limit_s,
+        memory_gib=config.executor.memory_gib,
+    )
+
+
+def cell_training(phase: SearchPhase) -> CellTraining:
+    """How candidates train."""
+    return CellTraining(phase.epochs, phase.batch_size, phase.lr, phase.weight_decay, phase.gradient_clip)
 
 
 def build_evaluator(
     config: SearchConfig, data: MetaData, stopping: StoppingRule, run_dir: Path, sees_previous: bool = True
 ) -> CandidateEvaluator:
     """The evaluator of cells."""
-    phase = config.phase.search
-    training = CellTraining(phase.epochs, phase.batch_size, phase.lr, phase.weight_decay, phase.gradient_clip)
+    training = cell_training(config.phase.search)
     classifier = data.network.decoder.classifier
     options = trainer_options(config.gpu)
     return CandidateEvaluator(data.train, data.val, classifier, training, stopping, run_dir, sees_previous, **options)
@@ -106,7 +178,7 @@ def build_loop(
     stopping = build_stopping(config.stopping.name, config.seed)
     return SearchLoop(
         build_strategy_of(config),
-        SerialExecutor(build_evaluator(config, data, stopping, run_dir)),
+        build_executor(config, data, stopping, run_dir),
         stopping,
         store,
         seed=config.seed,

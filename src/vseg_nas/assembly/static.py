@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 
 import torch
 
+from vseg_nas.assembly.check import verify_files
 from vseg_nas.data import CamVid, CityScapes, ClipSource, ClipTransform, InMemory, SyntheticStreet, resized, training
 from vseg_nas.data.datamodule import ClipDataModule
+from vseg_nas.data.image_files import FileClips
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.mobilenet_v2 import load_encoder
@@ -35,34 +37,41 @@ class Sources(NamedTuple):
     val: ClipSource
 
 
-def build_sources(config: DatasetConfig, length: int | None = None) -> Sources:
+def build_sources(config: NetworkConfig, length: int | None = None) -> Sources:
     """Opens the training and validation splits; see `build_source`."""
     return Sources(build_source(config, "train", length), build_source(config, "val", length))
 
 
-def build_source(config: DatasetConfig, split: str, length: int | None = None) -> ClipSource:
-    """Opens one split.
+def build_source(config: NetworkConfig, split: str, length: int | None = None) -> ClipSource:
+    """Opens one split; if `check` has left a manifest, compares the files with it.
 
     Args:
-        config: of the data set.
+        config: of the command.
         split: ``train``, ``val``, or ``test`` where that has labels.
         length: frames a clip, successive clips starting one frame apart; None: as configured.
 
     Raises:
         ConfigError: the data set has no such split.
-        DataError: the data set is not there or not as expected.
+        DataError: the data set is not there or not as expected, or a file is not what `check` read.
     """
-    frames = length or config.length
-    match config, split:
+    source = _open(config.dataset, split, length)
+    if isinstance(source, FileClips) and source.length <= config.dataset.length:  # longer clips have frames unchecked
+        verify_files(Path(config.runs_dir), config.dataset.name, Path(config.dataset.root), source)
+    return source
+
+
+def _open(dataset: DatasetConfig, split: str, length: int | None) -> ClipSource:
+    frames = length or dataset.length
+    match dataset, split:
         case SyntheticConfig(), "train" | "val":
-            size, per_run = (config.size[0], config.size[1]), config.frames_per_run
-            clips = config.clips if split == "train" else config.val_clips
-            return InMemory(SyntheticStreet(clips, frames, size, config.seed, split, per_run))
+            size, per_run = (dataset.size[0], dataset.size[1]), dataset.frames_per_run
+            clips = dataset.clips if split == "train" else dataset.val_clips
+            return InMemory(SyntheticStreet(clips, frames, size, dataset.seed, split, per_run))
         case CamVidConfig(), "train" | "val" | "test":
-            return CamVid(Path(str(config.root)), split, frames, 1 if length else config.stride)
+            return CamVid(Path(str(dataset.root)), split, frames, 1 if length else dataset.stride)
         case CityScapesConfig(), "train" | "val":
-            return CityScapes(Path(str(config.root)), split, frames)
-    raise ConfigError(f"split: found {split}, which has no labels in {config.name}, expected train or val")
+            return CityScapes(Path(str(dataset.root)), split, frames)
+    raise ConfigError(f"split: found {split}, which has no labels in {dataset.name}, expected train or val")
 
 
 def load_static(config: NetworkConfig, classes: tuple[str, ...]) -> StaticSegmenter:
@@ -152,7 +161,7 @@ def run_pretraining(config: PretrainConfig, seed: int, weights: Path, report: Pr
 def _pretrain(rank: Rank, report: Progress, config: PretrainConfig, seed: int, weights: Path) -> SegmentationScores:
     phase = config.phase.pretrain
     options = trainer_options(config.gpu, rank)
-    sources = build_sources(config.dataset, length=1)
+    sources = build_sources(config, length=1)
     data = ClipDataModule(
         sources.train,
         sources.val,

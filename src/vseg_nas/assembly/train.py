@@ -80,7 +80,7 @@ def run_training(
 
 def _build(config: TrainConfig, genotype: Genotype) -> tuple[ClipSource, VideoSegmenter]:
     """The training clips, and the network before both stages."""
-    source = build_source(config.dataset, "train")
+    source = build_source(config, "train")
     static = load_static(config, source.classes).freeze()
     return source, VideoSegmenter(static, _initial_cell(config, genotype, static))
 
@@ -156,7 +156,7 @@ def _train_video(
     stage, val_size = config.phase.train.video, config.phase.train.val_size
     data = ClipDataModule(
         source,
-        build_source(config.dataset, "val", _PAIR),
+        build_source(config, "val", _PAIR),
         build_transform(stage.transform),
         resized(None if val_size is None else (val_size[0], val_size[1])),
         stage.batch_size,

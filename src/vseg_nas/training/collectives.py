@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]
 from pytorch_lightning.plugins.layer_sync import LayerSync
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
@@ -58,15 +58,16 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
         values = x.float()
         own = torch.cat([*torch.var_mean(values, (0, 2, 3), correction=0), values.new_tensor([values[:, 0].numel()])])
         rows = [own if rank == dist.get_rank() else torch.zeros_like(own) for rank in range(ranks())]
-        table = _Summed.apply(torch.stack(rows))  # type: ignore[no-untyped-call]
-        variances, means, counts = table.split((self.num_features, self.num_features, 1), 1)
+        table: Tensor = _Summed.apply(torch.stack(rows))
+        variances, means, counts = table.split((self.num_features, self.num_features, 1), 1)  # type: ignore[no-untyped-call]
         shares = counts / counts.sum()
         mean = (shares * means).sum(0)
         variance = (shares * (variances + (means - mean) ** 2)).sum(0)
         self._track(mean.detach(), variance.detach(), counts.sum())
         scale = self.weight / (variance + self.eps).sqrt()
         centred = values - mean[:, None, None]
-        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        normalised: Tensor = centred * scale[:, None, None] + self.bias[:, None, None]
+        return normalised.to(x.dtype)
 
     def _track(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
         assert self.running_mean is not None

@@ -15,9 +15,10 @@ import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any, NamedTuple
+from typing import Any
 
 from vseg_nas.errors import RunError, UserError
 
@@ -30,7 +31,8 @@ _GRACE = 2.0  # seconds in which the cause of a failure may overtake its consequ
 _LINGER = 20.0  # seconds in which a rank that gave its result may end by itself
 
 
-class Rank(NamedTuple):
+@dataclass(frozen=True)
+class Rank:
     """Which of how many processes this is.
 
     Attributes:
@@ -88,6 +90,8 @@ def on_ranks(count: int, report: Report, target: Callable[..., Any], *args: Any)
 
 def _start(process: SpawnProcess) -> None:
     """Starts a process that Ctrl-C, which a terminal sends to all, does not reach: this one ends it."""
+    # Python's own helper, started along, clears away what killed loader processes leave: no need to tell of it.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process.start()
