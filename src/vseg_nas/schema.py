@@ -212,6 +212,22 @@ class RandomConfig:
 
 
 @dataclass
+class SerialConfig:
+    """Candidates in the process of the search."""
+
+    name: str = field(metadata=one_of("serial"))
+
+
+@dataclass
+class IsolatedConfig:
+    """Candidates in a child process."""
+
+    name: str = field(metadata=one_of("isolated"))
+    limit_s: float | None = field(metadata=limits(above=0))
+    memory_gib: float | None = field(metadata=limits(above=0))
+
+
+@dataclass
 class StoppingConfig:
     """When to give a candidate up half-way."""
 
@@ -237,10 +253,12 @@ class LoggerConfig:
 
 DatasetConfig = SyntheticConfig | CamVidConfig | CityScapesConfig
 StrategyConfig = PPOConfig | ReinforceConfig | RandomConfig
+ExecutorConfig = SerialConfig | IsolatedConfig
 
 OPTIONS: dict[str, dict[str, type]] = {
     "dataset": {"synthetic": SyntheticConfig, "camvid": CamVidConfig, "cityscapes": CityScapesConfig},
     "strategy": {"ppo": PPOConfig, "reinforce": ReinforceConfig, "random": RandomConfig},
+    "executor": {"serial": SerialConfig, "isolated": IsolatedConfig},
 }
 """Groups whose options differ in shape: the ``name`` in the composed group picks the dataclass."""
 
@@ -277,6 +295,7 @@ class SearchConfig(PretrainConfig):
 
     space: SpaceConfig = field()
     strategy: Any = field()
+    executor: Any = field()
     stopping: StoppingConfig = field()
     reward: RewardConfig = field()
     logger: LoggerConfig = field()

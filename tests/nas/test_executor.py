@@ -4,11 +4,12 @@ import gc
 import math
 import weakref
 from collections.abc import Callable
+from unittest.mock import Mock
 
 import pytest
 import torch
 
-from vseg_nas.errors import DataError, NonFiniteError
+from vseg_nas.errors import DataError, NonFiniteError, RunError
 from vseg_nas.nas.executor import Failure, SerialExecutor
 from vseg_nas.nas.trial import Evaluation, Progress, Trial, TrialState
 from vseg_nas.space import Genotype
@@ -113,6 +114,18 @@ def test_what_a_listener_raises_is_not_the_candidates_fault() -> None:
 
     with pytest.raises(ZeroDivisionError):
         list(SerialExecutor(Scripted(act)).run(TRIALS, broken))
+
+
+def test_a_lost_gpu_fails_one_candidate_and_ends_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = RuntimeError("CUDA error: device-side assert triggered")  # all that torch says of it afterwards
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.cuda.synchronize", Mock(side_effect=error))
+    monkeypatch.setattr("torch.cuda.empty_cache", Mock(side_effect=error))
+    outcomes = raising(error).run(TRIALS, ignore)
+    trial, result = next(outcomes)
+    assert (trial, isinstance(result, Failure)) == (TRIALS[0], True)
+    with pytest.raises(RunError, match="CUDA error: this process can no longer use the GPU"):
+        next(outcomes)
 
 
 def test_nothing_of_a_failed_candidate_stays_in_memory() -> None:

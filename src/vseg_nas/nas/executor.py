@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-from vseg_nas.errors import NonFiniteError, UserError
+from vseg_nas.errors import NonFiniteError, RunError, UserError
 from vseg_nas.nas.trial import Evaluation, Evaluator, FailureKind, Trial
 
 LONGEST_REASON = 400
@@ -30,11 +30,21 @@ class Failure:
         return f"{self.kind}: {self.reason}"
 
 
+@dataclass(frozen=True)
+class Died:
+    """The process that evaluated the candidate has ended, perhaps by no fault of the candidate: try it again."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
 class Outcome(NamedTuple):
-    """A trial and what came of it."""
+    """A trial and what came of this attempt at it."""
 
     trial: Trial
-    result: Evaluation | Failure
+    result: Evaluation | Failure | Died
 
 
 class Report(Protocol):
@@ -51,7 +61,7 @@ class Executor(Protocol):
         """Yields an outcome for each trial as it ends, in any order; whoever draws them closes the generator.
 
         `trials` is lazy: draw the next one only when there is a free place to run it, which is after the
-        outcomes yielded so far have been learnt from.
+        outcomes yielded so far have been learnt from. A trial whose process has died may be drawn again.
         """
         ...
 
@@ -70,6 +80,8 @@ class SerialExecutor:
                 result = self._evaluate(trial, report)
                 _free_memory()
                 yield Outcome(trial, result)
+                if device_is_lost():
+                    raise RunError("CUDA error: this process can no longer use the GPU; continue with resume=")
         finally:
             gc.unfreeze()
 
@@ -123,5 +135,16 @@ def _kind(error: Exception) -> FailureKind:
 def _free_memory() -> None:
     """Modules are cyclic garbage that would otherwise pile up over hundreds of candidates."""
     gc.collect()
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    if torch.cuda.is_initialized() and not device_is_lost():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
+
+
+def device_is_lost() -> bool:
+    """Whether an error on the GPU, such as a failed assertion there, made its use by this process impossible."""
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return False
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False

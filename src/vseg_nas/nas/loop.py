@@ -12,11 +12,11 @@ from typing import Protocol
 import torch
 
 from vseg_nas.errors import RunError, UserError
-from vseg_nas.nas.executor import Executor, Failure
+from vseg_nas.nas.executor import Died, Executor, Failure
 from vseg_nas.nas.stopping import StoppingRule
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategy import Strategy
-from vseg_nas.nas.trial import Evaluation, Trial, TrialState, derive_seed
+from vseg_nas.nas.trial import Evaluation, FailureKind, Trial, TrialState, derive_seed
 
 MAX_ATTEMPTS = 3
 
@@ -44,10 +44,7 @@ class SearchListener(Protocol):
         """Epoch `epoch` of `epochs` (1-based) has ended; `score` where the cell was scored at its end."""
 
     def on_trial_end(self, trial: Trial, trials: Sequence[Trial], diagnostics: dict[str, float]) -> None:
-        """`trial`, the last of the ended `trials`, is in the store; `diagnostics` are the strategy's.
-
-        Not called for a trial that was abandoned: nothing came of it.
-        """
+        """`trial`, the last of the ended `trials`, is in the store; `diagnostics` are the strategy's."""
 
     def on_end(self, trials: Sequence[Trial]) -> None:
         """The search is over or, just as well, interrupted."""
@@ -59,7 +56,8 @@ class SearchLoop:
     One transaction holds a trial asked for and the state after asking; another, its end and the state after
     learning from it. So a search killed at any moment and continued is the search that was never killed, if
     evaluations are deterministic. A third transaction counts an attempt at a trial before it starts: one that has
-    ended with the whole process three times is abandoned, or it could end every session of the search.
+    ended with the whole process three times is abandoned, or it could end every session of the search. One whose
+    process was its own has then failed.
 
     Args:
         strategy: proposes cells.
@@ -97,6 +95,7 @@ class SearchLoop:
         self._max_failures = max_failures_in_a_row
         self._ended: list[Trial] = []
         self._attempts_before: dict[int, tuple[Trial, int]] = {}
+        self._again: list[tuple[Trial, int]] = []
         self._failures_in_a_row = 0
 
     def run(self) -> list[Trial]:
@@ -114,10 +113,7 @@ class SearchLoop:
                 listener.on_start(self._ended, self._budget)
             with closing(self._executor.run(self._candidates(), self._report)) as outcomes:
                 for trial, result in outcomes:
-                    if isinstance(result, Evaluation):
-                        self._tell(trial.completed(result))
-                    else:
-                        self._fail(trial, result)
+                    self._end(trial, result)
         except BaseException:
             self._take_attempts_back()
             raise
@@ -135,6 +131,8 @@ class SearchLoop:
                 self._tell(trial.reusing(met_before))
             elif (attempts := self._store.attempts(trial)) < MAX_ATTEMPTS:
                 yield self._attempt(trial, attempts)
+                while self._again:
+                    yield self._attempt(*self._again.pop())
             else:
                 self._abandon(trial)
 
@@ -162,22 +160,38 @@ class SearchLoop:
                 self._store.count_attempts(trial, attempts)
         self._attempts_before.clear()
 
-    def _tell(self, trial: Trial) -> None:
-        self._record(trial)
-        self._failures_in_a_row = self._failures_in_a_row + 1 if trial.state is TrialState.FAILED else 0
-        for listener in self._listeners:
-            listener.on_trial_end(trial, self._ended, self._strategy.diagnostics())
+    def _end(self, trial: Trial, result: Evaluation | Failure | Died) -> None:
+        match result:
+            case Evaluation():
+                self._tell(trial.completed(result))
+            case Failure():
+                self._fail(trial, result)
+            case Died():
+                self._retry(trial, result)
 
-    def _record(self, trial: Trial) -> None:
+    def _retry(self, trial: Trial, died: Died) -> None:
+        del self._attempts_before[trial.id]
+        attempts = self._store.attempts(trial)
+        logger.warning("trial %d: %s in attempt %d of %d", trial.id, died, attempts, MAX_ATTEMPTS)
+        if attempts < MAX_ATTEMPTS:
+            self._again.append((trial, attempts))
+        else:
+            self._fail(trial, Failure(FailureKind.KILLED, f"{died}, in the last of {attempts} attempts"))
+
+    def _tell(self, trial: Trial) -> None:
         self._strategy.tell([trial])
         self._store.finish(trial, self._snapshot())
         self._attempts_before.pop(trial.id, None)
         self._ended.append(trial)
+        if trial.state is not TrialState.ABANDONED:
+            self._failures_in_a_row = self._failures_in_a_row + 1 if trial.state is TrialState.FAILED else 0
+        for listener in self._listeners:
+            listener.on_trial_end(trial, self._ended, self._strategy.diagnostics())
 
     def _abandon(self, trial: Trial) -> None:
         reason = f"{MAX_ATTEMPTS} attempts, and each ended with the whole process (a kill, preemption, power)"
         logger.warning("trial %d is abandoned: %s", trial.id, reason)
-        self._record(trial.abandoned(reason))
+        self._tell(trial.abandoned(reason))
 
     def _fail(self, trial: Trial, failure: Failure) -> None:
         self._tell(trial.failed(str(failure), self._failed_reward, failure.kind))
@@ -208,6 +222,7 @@ class SearchLoop:
         self._started = time.monotonic()
         self._worked_before_s = 0.0
         self._failures_in_a_row = 0
+        self._again.clear()
         self._ended = [trial for trial in self._store.trials() if trial.state.is_final]
         snapshot = self._store.snapshot()
         if snapshot is not None:

@@ -1,0 +1,120 @@
+"""Searches whose candidates run in children, and checks of them at any length."""
+
+import io
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from tests.nas.faults import (
+    FAULTS,
+    SPACE,
+    Faulty,
+    kind_of,
+)
+from vseg_nas.nas.executor import SerialExecutor
+from vseg_nas.nas.isolation import IsolatedExecutor
+from vseg_nas.nas.loop import Budget, SearchLoop
+from vseg_nas.nas.stopping import Halfway, NeverStop, StoppingRule
+from vseg_nas.nas.store import TrialStore
+from vseg_nas.nas.strategy import build_strategy
+from vseg_nas.nas.trial import Trial, TrialState
+from vseg_nas.nas.worker import Recipe
+from vseg_nas.space import SearchSpace
+
+
+def isolated(recipe: Recipe, folder: Path, stopping: StoppingRule | None = None, **options: Any) -> IsolatedExecutor:
+    return IsolatedExecutor(recipe, stopping or NeverStop(), folder / "worker", **options)
+
+
+def children() -> list[psutil.Process]:
+    """Living candidates' processes, which are children of the fork server."""
+    return [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if process.ppid() != os.getpid() and process.status() != psutil.STATUS_ZOMBIE
+    ]
+
+
+def search(
+    folder: Path, recipe: Recipe, how: str, trials: int, space: SearchSpace = SPACE, **options: Any
+) -> tuple[list[Trial], Any]:
+    """All trials of a search, and the state it ended in."""
+    rule = Halfway(0, initial_average=0.3, decay=0.9)
+    where = folder / how
+    where.mkdir()
+    executor = SerialExecutor(recipe(rule, where)) if how == "serial" else isolated(recipe, where, rule, **options)
+    strategy = build_strategy("ppo", space, 0, learning_rate=1e-3, minibatch_size=8)
+    with TrialStore(where / "search.sqlite") as store:
+        loop = SearchLoop(
+            strategy, executor, rule, store, seed=1, budget=Budget(trials), failed_reward=0.0, max_failures_in_a_row=99
+        )
+        ended = loop.run()
+        assert store.trials() == ended
+        state = torch.load(io.BytesIO(store.snapshot() or b""), weights_only=True)
+    del state["worked_s"]
+    return ended, plain(state)
+
+
+def plain(state: Any) -> Any:
+    """Tensors as lists, which can be compared."""
+    if isinstance(state, dict):
+        return {name: plain(value) for name, value in state.items()}
+    return state.tolist() if isinstance(state, torch.Tensor) else state
+
+
+def check_faults(folder: Path, trials: int, share: float) -> None:
+    """Every trial is final, failures have the kind that was injected, and the controller is sane."""
+    recipe = Faulty(share=share)
+    ended, state = search(folder, recipe, "isolated", trials, limit_s=1.0, grace_s=0.3, memory_gib=3.0)
+    injected = [recipe.fault(trial.seed) for trial in ended if trial.reused_from is None]
+    assert set(FAULTS) < set(injected)
+    found = [trial.failure for trial in ended if trial.reused_from is None]
+    assert found == [None if fault is None else kind_of(fault) for fault in injected]
+    assert all(trial.state is TrialState.FAILED for trial in ended if trial.failure is not None)
+    assert all(trial.state.is_final and trial.state is not TrialState.ABANDONED for trial in ended)
+    assert all(trial.reward == 0 for trial in ended if trial.failure is not None)
+    assert all(torch.tensor(weights).isfinite().all() for weights in state["strategy"]["policy"].values())
+    assert math.isfinite(state["strategy"]["baseline"])
+    assert state["strategy"]["pending"] == []
+
+
+def wait_for(file: Path, process: subprocess.Popen[bytes]) -> None:
+    while not (file.exists() and file.stat().st_size):
+        assert process.poll() is None
+        time.sleep(0.02)
+
+
+def check_ends(folder: Path, searches: int) -> None:
+    """No candidate is left 5 s after a search ends in the middle of it: the last by Ctrl-C, all others by SIGKILL."""
+    command = [sys.executable, "-m", "tests.nas.faults", str(folder), str(searches)]
+    errors = folder / "errors"
+    environment = {**os.environ, "SLURM_JOB_ID": "7"}
+    found: list[psutil.Process] = []
+    with errors.open("w") as file, subprocess.Popen(command, env=environment, stderr=file) as starter:
+        try:
+            for i in range(searches):
+                search = folder / str(i)
+                wait_for(search / "evaluating", starter)
+                assert (search / "evaluating").read_text() == "as []"  # no job of Slurm's
+                parent = psutil.Process(int((search / "parent").read_text()))
+                descendants = parent.children(recursive=True)
+                found += [parent, *descendants]
+                candidate = [process for process in descendants if process.ppid() != parent.pid]
+                assert (len(candidate), len(descendants)) == (1, 3)  # the others: fork server, resource tracker
+                os.killpg(parent.pid, signal.SIGINT) if i == searches - 1 else parent.kill()
+                assert psutil.wait_procs(candidate, timeout=5)[1] == []
+                assert psutil.wait_procs(descendants, timeout=20)[1] == []
+        finally:
+            for process in found + psutil.Process(starter.pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+    assert errors.read_text().count("Traceback") == errors.read_text().count("KeyboardInterrupt") == 1

@@ -1,0 +1,53 @@
+"""Real candidates in a child process, from the features on disk."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import nn
+
+from tests.nas.isolated_search import search
+from vseg_nas.assembly.search import CandidateRecipe, map_features
+from vseg_nas.data.feature_cache import CacheKey, write_cache
+from vseg_nas.nas.trial import Trial
+from vseg_nas.schema import GpuConfig
+from vseg_nas.space import SearchSpace
+from vseg_nas.training.cell_module import CellTraining
+
+
+def test_real_candidates_in_children_are_those_in_process(make_features: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    caches = []
+    for seed, clips in ((0, 6), (1, 2)):
+        key = CacheKey("weights", f"clips {seed}", "transform", "fp32")
+        features = make_features(clips=clips, seed=seed)
+        write_cache(tmp_path, key, (features.take(torch.tensor([i])) for i in range(clips)), clips)
+        caches.append(tmp_path / key.digest)
+    gpu = GpuConfig("cpu", "cpu", "32-true", workers=0, threads=torch.get_num_threads(), cache_precision="fp32")
+    classifier = nn.Conv2d(64, 4, 3, padding=1)
+    recipe = CandidateRecipe(gpu, (caches[0], caches[1]), classifier, CellTraining(epochs=6, batch_size=2))
+    space = SearchSpace(2, 8)
+    serial, isolated = (search(tmp_path, recipe, how, 3, space) for how in ("serial", "isolated"))
+    assert untimed(isolated[0]) == untimed(serial[0])
+    assert isolated[1] == serial[1]
+    assert len({trial.reward for trial in serial[0]}) == 3
+
+
+def untimed(trials: list[Trial]) -> list[Trial]:
+    evaluations = [trial.evaluation and dataclasses.replace(trial.evaluation, seconds=0.0) for trial in trials]
+    return [dataclasses.replace(t, evaluation=e) for t, e in zip(trials, evaluations, strict=True)]
+
+
+def test_mapped_features_are_the_cached_ones_and_no_data_of_the_process(make_features: Any, tmp_path: Path) -> None:
+    features = make_features(clips=120, size=(96, 128))
+    key = CacheKey("weights", "clips", "transform", "fp32")
+    write_cache(tmp_path, key, (features.take(torch.tensor([i])) for i in range(120)), 120)
+    size = sum(array.nbytes for array in features.arrays().values())
+    assert size > 20e6
+    before = psutil.Process().memory_info().data
+    mapped = map_features(tmp_path / key.digest)
+    assert psutil.Process().memory_info().data - before < size / 4
+    assert all(torch.equal(array, features.arrays()[name]) for name, array in mapped.arrays().items())
+    assert mapped.flow is None

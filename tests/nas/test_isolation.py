@@ -1,0 +1,232 @@
+"""Nothing that a candidate does to its process harms the search, and a search in children is the same search."""
+
+import dataclasses
+import errno
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+import torch
+
+from tests.nas.faults import (
+    GOOD,
+    IN_PROCESS,
+    SPACE,
+    Acting,
+    Candidate,
+    Dead,
+    DyingOnce,
+    Faulty,
+    Raising,
+    allocate,
+    hang,
+    hang_and_resist,
+    ignore,
+    trial,
+)
+from tests.nas.isolated_search import check_ends, check_faults, children, isolated, search
+from vseg_nas.errors import DataError, RunError
+from vseg_nas.nas.executor import Died, Failure
+from vseg_nas.nas.loop import MAX_ATTEMPTS, Budget, SearchLoop
+from vseg_nas.nas.stopping import NeverStop
+from vseg_nas.nas.store import TrialStore
+from vseg_nas.nas.strategy import build_strategy
+from vseg_nas.nas.trial import Evaluation, FailureKind, Trial
+from vseg_nas.nas.worker import DEAF_TO
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    yield
+    assert children() == []
+
+
+def test_every_kind_of_fault_is_a_failed_trial_of_that_kind(tmp_path: Path) -> None:
+    check_faults(tmp_path, trials=40, share=0.5)
+
+
+def test_a_search_in_children_is_the_search_in_process(tmp_path: Path) -> None:
+    recipe = Faulty(IN_PROCESS, share=0.3)
+    serial = search(tmp_path, recipe, "serial", 30)
+    assert search(tmp_path, recipe, "isolated", 30, limit_s=60) == serial
+    assert {str(trial.state) for trial in serial[0]} == {"complete", "stopped", "failed"}
+
+
+def test_a_candidate_whose_process_died_once_changes_nothing(tmp_path: Path) -> None:
+    markers = tmp_path / "markers"
+    markers.mkdir()
+    recipe = Faulty(share=0)
+    serial = search(tmp_path, recipe, "serial", 12)
+    assert search(tmp_path, DyingOnce(markers), "isolated", 12) == serial
+    deaths = list(markers.iterdir())
+    assert len(deaths) > 3
+    with TrialStore(tmp_path / "isolated" / "search.sqlite") as store:
+        attempts = [store.attempts(trial) for trial in store.trials()]
+    assert attempts.count(2) == len(deaths)
+
+
+def results(folder: Path, act: Any, trials: int = 1, **options: Any) -> list[Any]:
+    """What came of one attempt at each of some trials."""
+    executor = isolated(Acting(act), folder, **options)
+    return [result for _, result in executor.run(map(trial, range(trials)), ignore)]
+
+
+def its_process(candidate: Candidate) -> Evaluation:
+    """Whose number it is; the second candidate fails, the third dies, the fifth hangs, the seventh loses the GPU."""
+    match candidate.seed - 10:
+        case 1:
+            raise ValueError(os.getpid())
+        case 2:
+            os._exit(0)
+        case 4:
+            hang()
+        case 6:
+            lose_the_gpu()
+    return dataclasses.replace(GOOD, parameters=os.getpid())
+
+
+def lose_the_gpu() -> None:
+    """What torch does after a failed assertion on the device, for a machine without one."""
+    error = RuntimeError("CUDA error: device-side assert triggered")
+    torch.cuda.is_initialized = lambda: True
+    torch.cuda.synchronize = torch.cuda.empty_cache = Mock(side_effect=error)
+    raise error
+
+
+def test_one_child_serves_until_it_has_died_or_is_of_no_more_use(tmp_path: Path) -> None:
+    found = results(tmp_path, its_process, 8, limit_s=1.0)
+    first, third, fifth, seventh = (found[i].parameters for i in (0, 3, 5, 7))
+    assert f"ValueError({first})" in found[1].reason
+    assert found[2] == Died("its process ended with status 0")
+    assert found[4] == Failure(FailureKind.TIMEOUT, "took longer than 1 s")
+    assert found[6].kind is FailureKind.ERROR
+    assert "device-side assert" in found[6].reason
+    assert len({first, third, fifth, seventh, os.getpid()}) == 5
+
+
+def end_between_trials(candidate: Candidate) -> Evaluation:
+    threading.Timer(0.2, os._exit, [1]).start()
+    return GOOD
+
+
+def test_a_child_that_dies_idle_costs_no_attempt(tmp_path: Path) -> None:
+    def slowly() -> Iterator[Trial]:
+        for id_ in range(3):
+            yield trial(id_)
+            time.sleep(0.5)
+
+    outcomes = isolated(Acting(end_between_trials), tmp_path).run(slowly(), ignore)
+    assert [result for _, result in outcomes] == [GOOD] * 3
+
+
+def test_a_candidate_that_resists_is_killed_after_the_grace(tmp_path: Path) -> None:
+    started = time.monotonic()
+    (result,) = results(tmp_path, resist, limit_s=0.5, grace_s=0.5)
+    assert result.kind is FailureKind.TIMEOUT
+    assert 1.0 <= time.monotonic() - started < 10
+
+
+def resist(candidate: Candidate) -> Evaluation:
+    hang_and_resist()
+    return GOOD
+
+
+def allocate_it(candidate: Candidate) -> Evaluation:
+    allocate()
+    return GOOD
+
+
+def test_a_memory_limit_contains_a_real_allocation_and_nothing_else_does(tmp_path: Path) -> None:
+    (contained,) = results(tmp_path, allocate_it, memory_gib=3.0)
+    assert contained.kind is FailureKind.OOM
+    assert "4294967296 bytes" in contained.reason
+    assert results(tmp_path, allocate_it) == [GOOD]
+    with pytest.raises(RunError, match=r"^executor.memory_gib: found 0.01, expected more than \d\.\d\d, which"):
+        results(tmp_path, allocate_it, memory_gib=0.01)
+
+
+def surroundings(candidate: Candidate) -> Evaluation:
+    """Counts the files in the root dir, after signals that would end any other process, and some noise."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, DEAF_TO)  # as under a fork server that somebody else has started
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        os.kill(os.getpid(), number)
+    print("noise")  # noqa: T201
+    os.write(2, b"more noise\n")
+    files = len(list(candidate.root_dir.iterdir()))
+    (candidate.root_dir / "hpc_ckpt_1.ckpt").touch()
+    return dataclasses.replace(GOOD, parameters=files)
+
+
+def test_a_child_is_deaf_and_quiet_and_has_a_folder_of_its_own(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "worker").mkdir()
+    (tmp_path / "worker" / "hpc_ckpt_9.ckpt").touch()  # Lightning would go on from it
+    (result,) = results(tmp_path, surroundings)
+    assert result.parameters == 0
+    assert capfd.readouterr() == ("", "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["worker.log"]
+    assert "noise" in (tmp_path / "worker.log").read_text()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DataError("masks/1.png: cannot be read"),
+        OSError(errno.ENOSPC, "No space left on device", "file"),
+        OSError("odd"),
+    ],
+)
+def test_what_is_nobodys_fault_ends_the_search_with_its_line(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(type(error)) as raised:
+        list(isolated(Raising(error), tmp_path).run([trial(0)], ignore))
+    assert str(raised.value) == str(error)
+    with pytest.raises(type(error)) as raised:
+        list(isolated(Raising(error, at_once=True), tmp_path).run([trial(0)], ignore))
+    assert str(raised.value) == str(error)
+
+
+def test_an_evaluator_that_cannot_be_built_is_no_candidates_fault(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"cannot be built in its own process: ZeroDivisionError\('by'\)$"):
+        list(isolated(Raising(ZeroDivisionError("by"), at_once=True), tmp_path).run([trial(0)], ignore))
+    with pytest.raises(RunError, match=r"ended with SIGKILL before the first; see .*worker.log$"):
+        list(isolated(Dead(), tmp_path).run([trial(0)], ignore))
+
+
+def test_a_search_ended_by_an_error_in_the_child_uses_no_attempt_up(tmp_path: Path) -> None:
+    with TrialStore(tmp_path / "search.sqlite") as store:
+        executor = isolated(Raising(OSError(errno.ENOSPC, "No space left")), tmp_path)
+        loop = SearchLoop(build_strategy("random", SPACE, 0), executor, NeverStop(), store, seed=1, budget=Budget(2))
+        for _ in range(MAX_ATTEMPTS + 1):
+            with pytest.raises(OSError, match="No space left"):
+                loop.run()
+        assert [store.attempts(trial) for trial in store.trials()] == [0]
+
+
+def test_an_interrupted_search_leaves_no_child(tmp_path: Path) -> None:
+    def interrupt(trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
+        assert len(children()) == 1
+        raise KeyboardInterrupt
+
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        list(isolated(Acting(report_and_hang), tmp_path).run([trial(0)], interrupt))
+    assert children() == []
+    assert time.monotonic() - started < 10
+    assert not (tmp_path / "worker").exists()
+
+
+def report_and_hang(candidate: Candidate) -> Evaluation:
+    candidate.progress(1, 2, None)
+    hang()
+    return GOOD
+
+
+def test_no_process_is_left_after_any_end_of_the_parent(tmp_path: Path) -> None:
+    check_ends(tmp_path, searches=4)
