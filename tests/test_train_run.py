@@ -18,23 +18,23 @@ Start = Callable[..., str]
 
 TINY = [
     "gpu=cpu",
-    "dataset.size=[48,64]",
-    "dataset.clips=8",
+    "dataset.size=[32,48]",
+    "dataset.clips=4",
     "dataset.val_clips=9",
     "dataset.frames_per_run=11",
     "phase.pretrain.epochs=1",
     "phase.pretrain.batch_size=4",
-    "phase.pretrain.transform.crop=[48,64]",
+    "phase.pretrain.transform.crop=[32,48]",
 ]
 TRAIN = [
     *TINY,
     "logger=none",
     "phase.train.cell.epochs=2",
     "phase.train.cell.batch_size=4",
-    "phase.train.cell.transform.crop=[48,64]",
+    "phase.train.cell.transform.crop=[32,48]",
     "phase.train.video.epochs=2",
     "phase.train.video.batch_size=4",
-    "phase.train.video.transform.crop=[48,64]",
+    "phase.train.video.transform.crop=[32,48]",
 ]
 
 
@@ -73,11 +73,14 @@ def test_train_evaluate_report(start: Start, tmp_path: Path) -> None:
         "static per frame",
         "previous labels copied",
         "previous labels warped by flow",
+        "static per frame, fine-tuned",
+        "previous labels copied, fine-tuned",
+        "previous labels warped by flow, fine-tuned",
         "local_filters",
         "gated_warp, warped by flow",
         "local_filters, current frame for the previous",
     ]
-    static, copied, _, ours, *_ = result["rows"]
+    static, copied, _, _, _, _, ours, *_ = result["rows"]
     assert static["rolling"]["1"] == copied["rolling"]["1"]
     assert static["rolling"]["1"]["iou_per_class"] == static["rolling"]["never"]["iou_per_class"]
     assert [entry["frames"] for entry in static["rolling"]["never"]["by_distance"]] == [1] * 9  # as for all others
@@ -85,7 +88,9 @@ def test_train_evaluate_report(start: Start, tmp_path: Path) -> None:
     assert ours["consistency"]["vc8"]["windows"] == 2  # of 8 frames, in the one run of 9
     assert 0 <= ours["consistency"]["tc"]["correct"] <= 1
     assert "refused" in ours["consistency"]["vc16"]
-    assert all(f"{row['group']}: mIoU of pairs {row['pair']['miou']:.4f}" in printed for row in result["rows"])
+    for row in result["rows"]:
+        seed = "" if row["seed"] is None else f", seed {row['seed']}"
+        assert f"{row['group']}{seed}: mIoU of pairs {row['pair']['miou']:.4f}" in printed
     assert {panel["title"] for panel in result["panels"]} == {"confusion", "hardest", "most improved"}
     for panel in result["panels"]:
         assert (tmp_path / "runs/evaluate/synthetic/e" / panel["file"]).stat().st_size > 5000
@@ -99,7 +104,7 @@ def test_train_evaluate_report(start: Start, tmp_path: Path) -> None:
 def test_an_interrupted_training_continues_as_if_nothing_had_happened(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start(vseg_nas.train.main, *TRAIN, "cell=local_filters", "name=whole")
+    start(vseg_nas.train.main, *TRAIN, "dataset.clips=8", "cell=local_filters", "name=whole")
     from vseg_nas.reporting.progress import FitView
 
     show, stages = FitView.on_epoch, []
@@ -113,7 +118,7 @@ def test_an_interrupted_training_continues_as_if_nothing_had_happened(
     monkeypatch.setattr(FitView, "on_epoch", stop)
     (tmp_path / "other.json").write_text(HAND_WRITTEN["gated_warp"].to_json())  # refused: the run has another cell
     with pytest.raises(SystemExit) as end:
-        start(vseg_nas.train.main, *TRAIN, "cell=local_filters", "name=cut")
+        start(vseg_nas.train.main, *TRAIN, "dataset.clips=8", "cell=local_filters", "name=cut")
     assert end.value.code == 130
     with pytest.raises(SystemExit) as end:
         start(vseg_nas.train.main, "resume=runs/train/synthetic/cut")

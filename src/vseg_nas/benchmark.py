@@ -30,10 +30,10 @@ def main(config: BenchmarkConfig, run_dir: Path) -> None:
     from rich.console import Console
 
     from vseg_nas.assembly.benchmark import Benchmark
+    from vseg_nas.files import write_text
     from vseg_nas.machine import describe
     from vseg_nas.reporting.benchmark_results import BENCHMARK_FILE, BENCHMARK_FORMAT, read_benchmark
     from vseg_nas.reporting.benchmark_table import benchmark_table
-    from vseg_nas.reporting.files import write_text
     from vseg_nas.reporting.progress import steps
 
     console, benchmark = Console(), Benchmark(config)

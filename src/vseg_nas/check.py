@@ -34,8 +34,8 @@ def main(config: CheckConfig, run_dir: Path) -> None:
     from vseg_nas.assembly.check import SplitReport, layouts, manifest_path
     from vseg_nas.data.inspection import inspect
     from vseg_nas.data.manifest import Manifest
+    from vseg_nas.files import write_text
     from vseg_nas.reporting.check_tables import runs_table, shares_table
-    from vseg_nas.reporting.files import write_text
     from vseg_nas.reporting.progress import track
 
     console = Console()

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vseg_nas.errors import ConfigError, DataError
+from vseg_nas.files import write_text
 from vseg_nas.schema import (
     OPTIONS,
     CommandConfig,
@@ -153,6 +154,6 @@ def keep_weights_digest(run_dir: Path, weights: Path) -> None:
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     note = run_dir / WEIGHTS_NOTE
     if not note.is_file():
-        note.write_text(digest)
+        write_text(note, digest)
     elif note.read_text() != digest:
         raise DataError(f"{weights}: changed since {run_dir} began; put the old file back or start a new run")

@@ -41,8 +41,8 @@ def main(config: CompareConfig, run_dir: Path) -> None:
         raise RunError(f"{search_dir}: no trial has a score yet, expected at least one")
     from vseg_nas.assembly.compare import Comparison
     from vseg_nas.assembly.search import build_meta_data
+    from vseg_nas.files import write_text
     from vseg_nas.reporting.comparison import comparison_markdown
-    from vseg_nas.reporting.files import write_text
     from vseg_nas.reporting.progress import track
 
     def show(clips: Iterable[Clip], total: int) -> Iterable[Clip]:

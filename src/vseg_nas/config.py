@@ -27,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vseg_nas.checking import GENOTYPE_NOTE, WEIGHTS_NOTE, C, check
 from vseg_nas.errors import ConfigError, RunError, UserError
+from vseg_nas.files import write_text
 from vseg_nas.nas.lock import RunLock
 from vseg_nas.schema import CommandConfig
 from vseg_nas.signals import INTERRUPTED, TERMINATED, Terminated, stopping
@@ -87,7 +88,8 @@ def command(
                 try:
                     run(typed, run_dir)
                 except UserError:
-                    _forget_empty(run_dir)
+                    if getattr(typed, "resume", None) is None:
+                        _forget_empty(run_dir)
                     raise
 
         def main() -> None:
@@ -301,8 +303,8 @@ def _forget_empty(run_dir: Path) -> None:
 
 def _record(run_dir: Path, config: DictConfig, overrides: Iterable[str]) -> None:
     """Stores what `resume` needs: the resolved configuration and the command line that made it."""
-    OmegaConf.save(config, run_dir / "config.yaml", resolve=True)
-    (run_dir / "overrides.json").write_text(json.dumps(list(overrides)))
+    write_text(run_dir / "overrides.json", json.dumps(list(overrides)))
+    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(config, resolve=True))  # last: it marks a run
 
 
 def _stored_overrides(overrides: Sequence[str]) -> list[str]:

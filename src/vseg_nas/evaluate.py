@@ -37,9 +37,9 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
     from rich.console import Console
 
     from vseg_nas.assembly.evaluate import CONSISTENCY_KEY, Evaluation
+    from vseg_nas.files import write_text
     from vseg_nas.machine import describe
     from vseg_nas.reporting.evaluation_results import EVALUATION_FILE, EVALUATION_FORMAT
-    from vseg_nas.reporting.files import write_text
 
     console, started = Console(), time.monotonic()
     evaluation = Evaluation(config)
@@ -79,11 +79,11 @@ def _measure(evaluation: Evaluation, run_dir: Path, console: Console) -> list[tu
     classes, pairs = len(evaluation.pairs.classes), len(evaluation.pairs)
     measured = []
     for method in evaluation.methods:
-        found = kept_measured(run_dir, method, classes, pairs)
+        found = kept_measured(run_dir, evaluation.key(method), classes, pairs)
         if found is None:
             with steps(method.group, evaluation.ticks(method), console) as tick:
                 found = evaluation.measure(method, tick)
-            keep_measured(run_dir, method, found)
+            keep_measured(run_dir, evaluation.key(method), found)
         measured.append((method, found))
         console.print(_line(found.row), soft_wrap=True, markup=False, highlight=False)
     return measured

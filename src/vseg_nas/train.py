@@ -38,7 +38,7 @@ def main(config: TrainConfig, run_dir: Path) -> None:
     """Trains the cell alone and then end to end, and writes ``video.safetensors`` into the run directory."""
     from rich.console import Console
 
-    from vseg_nas.reporting.files import write_text
+    from vseg_nas.files import write_text
 
     console = Console()
     started = time.monotonic()
@@ -106,7 +106,7 @@ def _keep_genotype(run_dir: Path, genotype: Genotype) -> Genotype:
     Raises:
         ConfigError: the run began with another cell.
     """
-    from vseg_nas.reporting.files import write_text
+    from vseg_nas.files import write_text
 
     path = run_dir / GENOTYPE_NOTE
     if not path.is_file():

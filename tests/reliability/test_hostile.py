@@ -214,9 +214,9 @@ def test_run_directories(attacked: Callable[..., str], tmp_path: Path, name: str
 
 SCORES = {"miou": 0.5, "fwiou": 0.5, "macc": 0.5, "score": 0.5, "iou_per_class": [0.5, 0.5]}
 ROW = {
-    "name": "static per frame", "group": "static per frame", "seed": None, "recipe": None, "checkpoint": None,
-    "genotype": None, "expression": "", "past": None, "flow": None, "parameters": 1, "cell_parameters": 0,
-    "pair": SCORES, "rolling": {}, "consistency": {},
+    "name": "static per frame", "group": "static per frame", "seed": None, "recipe": None, "trained_with": None,
+    "checkpoint": None, "genotype": None, "expression": "", "past": None, "flow": None, "parameters": 1,
+    "cell_parameters": 0, "pair": SCORES, "rolling": {}, "consistency": {},
 }  # fmt: skip
 
 

@@ -76,6 +76,7 @@ def _row(name: str, group: str, seed: int | None, miou: float, cell: Genotype | 
         "group": group,
         "seed": seed,
         "recipe": None if seed is None else "r1",
+        "trained_with": None if seed is None else "cell r1",
         "checkpoint": None if seed is None else f"runs/train/{name}/video.safetensors",
         "genotype": cell.to_dict() if cell else None,
         "expression": cell.expression() if cell else "",

@@ -62,7 +62,7 @@ class Method:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the weights and the name: rows of equal digests are equal."""
+        """SHA-256 of the weights and the name."""
         return hashlib.sha256(self.weights.read_bytes() + self.group.encode()).hexdigest()
 
 
@@ -151,6 +151,12 @@ class Evaluation:
             return None, f"the {SNIPPET} frames up to each annotated one are needed ({error})"
         return (None, footage.refusal) if footage.refusal else (footage, None)
 
+    def key(self, method: Method) -> str:
+        """Of a row: rows of equal keys are equal, as weights, frames, masks and what can be rolled are."""
+        sources = [self.pairs, *([self._footage.runs[0].source] if self._footage else [])]
+        parts = [method.digest, *(source.fingerprint() for source in sources), str(self.rolling_refused)]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
+
     def ticks(self, method: Method) -> int:
         """How often `measure` ticks."""
         ticks, footage = len(self.pairs), self._footage
@@ -173,7 +179,8 @@ class Evaluation:
             "group": method.group,
             "seed": None if spec is None else spec.seed,
             "recipe": None if spec is None else spec.recipe,
-            "checkpoint": None if spec is None else str(method.weights),
+            "trained_with": None if spec is None else " ".join(map(str, spec.method)),
+            "checkpoint": None if spec is None else str(method.weights.resolve()),
             "genotype": spec.genotype.to_dict() if spec and method.has_cell else None,
             "expression": spec.genotype.expression() if spec and method.has_cell else "",
             "past": spec.past if spec and method.has_cell else None,

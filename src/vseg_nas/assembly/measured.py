@@ -5,38 +5,38 @@ from pathlib import Path
 
 import numpy as np
 
-from vseg_nas.assembly.evaluate import Measured, Method
+from vseg_nas.assembly.evaluate import Measured
 from vseg_nas.errors import DataError
-from vseg_nas.reporting.files import write_text
+from vseg_nas.files import write_text
 from vseg_nas.space import strict_json
 
 FOLDER = "rows"
 MAX_CHARACTERS = 2**26
 
 
-def keep_measured(run_dir: Path, method: Method, measured: Measured) -> None:
+def keep_measured(run_dir: Path, key: str, measured: Measured) -> None:
     """Writes a row, whole or not at all."""
     content = {
         "row": measured.row,
         "confusion": measured.confusion.tolist(),
         "miou_per_frame": measured.miou_per_frame,
     }
-    write_text(_path(run_dir, method), json.dumps(content, allow_nan=False))
+    write_text(_path(run_dir, key), json.dumps(content, allow_nan=False))
 
 
-def kept_measured(run_dir: Path, method: Method, classes: int, pairs: int) -> Measured | None:
-    """A row that is there already; None if there is none of these weights.
+def kept_measured(run_dir: Path, key: str, classes: int, pairs: int) -> Measured | None:
+    """A row that is there already; None if there is none of that key.
 
     Args:
         run_dir: of the evaluation.
-        method: whose row.
+        key: see `Evaluation.key`.
         classes: C, of the confusion matrix.
         pairs: number of pairs.
 
     Raises:
         DataError: the file is damaged.
     """
-    path = _path(run_dir, method)
+    path = _path(run_dir, key)
     try:
         content = strict_json.loads(path.read_text(encoding="utf-8"), MAX_CHARACTERS)
     except FileNotFoundError:
@@ -50,5 +50,5 @@ def kept_measured(run_dir: Path, method: Method, classes: int, pairs: int) -> Me
     raise DataError(f"{path}: found another schema, expected a row of this evaluation; remove it to measure it anew")
 
 
-def _path(run_dir: Path, method: Method) -> Path:
-    return run_dir / FOLDER / f"{method.digest[:16]}.json"
+def _path(run_dir: Path, key: str) -> Path:
+    return run_dir / FOLDER / f"{key}.json"

@@ -23,9 +23,10 @@ from vseg_nas.schema import (
     SyntheticConfig,
     TransformConfig,
 )
+from vseg_nas.training.checkpoints import newest_checkpoint
 from vseg_nas.training.collectives import options_of
 from vseg_nas.training.fitting import Progress
-from vseg_nas.training.pretraining import pretrain
+from vseg_nas.training.pretraining import LAST, pretrain
 from vseg_nas.training.ranks import ALONE, Rank, on_ranks
 from vseg_nas.training.static_module import StaticTraining
 
@@ -154,6 +155,7 @@ def run_pretraining(config: PretrainConfig, seed: int, weights: Path, report: Pr
     count = count_devices(config.gpu, config.phase.pretrain.batch_size, "phase.pretrain.batch_size")
     if count == 1:
         return _pretrain(ALONE, report, config, seed, weights)
+    newest_checkpoint(weights.parent / LAST)  # a damaged one is set aside here, before all ranks see it
     scores: SegmentationScores = on_ranks(count, report, _pretrain, config, seed, weights)
     return scores
 

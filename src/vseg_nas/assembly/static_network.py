@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vseg_nas.checking import check_root
 from vseg_nas.config import python_command, shared_overrides
 from vseg_nas.errors import ConfigError, DataError
+from vseg_nas.files import write_text
 from vseg_nas.schema import NetworkConfig, PretrainConfig
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def ensure_static(config: PretrainConfig, console: Console) -> None:
             )
         if weights.is_file():
             return
-        made_from.write_text(recipe)
+        write_text(made_from, recipe)
         console.print(f"No static network yet: pre-training one into {weights.parent}", soft_wrap=True)
         from vseg_nas.assembly.static import run_pretraining
 

@@ -96,6 +96,7 @@ class EvaluationRow:
         group: the same for rows that differ in their seed only.
         seed: None where nothing is random.
         recipe: equal for trainings that differ in the cell, what it is given and the seed alone; None without training.
+        trained_with: the cell of the training, what it is given and the recipe; None without training.
         checkpoint: path of the weights.
         cell: that labels the frames that are no key frames; None without one.
         parameters: of the whole network.
@@ -109,6 +110,7 @@ class EvaluationRow:
     group: str
     seed: int | None
     recipe: str | None
+    trained_with: str | None
     checkpoint: str | None
     cell: UsedCell | None
     parameters: int
@@ -191,6 +193,7 @@ def _evaluation_row(row: JsonObject, classes: int) -> EvaluationRow:
         group=row.text("group"),
         seed=None if row.is_null("seed") else row.integer("seed"),
         recipe=_text(row, "recipe"),
+        trained_with=_text(row, "trained_with"),
         checkpoint=_text(row, "checkpoint"),
         cell=read_cell(row),
         parameters=row.integer("parameters"),

@@ -109,7 +109,7 @@ def setting_of(run: EvaluationRun) -> Setting:
 
 def _identity(row: EvaluationRow) -> tuple[Hashable, Hashable]:
     """What makes it the same method, and the same training of it."""
-    method = (row.cell.key if row.cell else row.group, row.recipe)
+    method = (row.cell.key if row.cell else row.group, row.recipe, row.trained_with)
     if row.seed is None:
         return (*method, row.pair), None  # two static networks are two methods, not two seeds of one
     return method, (row.seed, row.checkpoint)

@@ -9,8 +9,8 @@ from matplotlib.font_manager import FontProperties, findfont
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from vseg_nas.files import replacing
 from vseg_nas.labels import IGNORE
-from vseg_nas.reporting.files import replacing
 from vseg_nas.reporting.palette import label
 
 Colour = tuple[int, int, int]

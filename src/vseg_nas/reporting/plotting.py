@@ -7,7 +7,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vseg_nas.reporting.files import replacing
+from vseg_nas.files import replacing
 
 DPI = 150
 GRID = "#E4E4E4"

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Self, TypeAlias
 
-from vseg_nas.reporting.files import replacing
+from vseg_nas.files import replacing
 
 MISSING = "-"
 EN_DASH = "\N{EN DASH}"

@@ -4,8 +4,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from vseg_nas.files import replacing
 from vseg_nas.reporting.evaluation_section import evaluation_sections
-from vseg_nas.reporting.files import replacing
 from vseg_nas.reporting.history import best_cells, ended
 from vseg_nas.reporting.methods import frame_size, measured_on
 from vseg_nas.reporting.page import Section, page_html

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from vseg_nas.reporting.files import replacing
+from vseg_nas.files import replacing
 from vseg_nas.reporting.page import TableBlock, slug
 from vseg_nas.reporting.plotting import save_png_and_svg
 from vseg_nas.reporting.rendering import Table, write_table

@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from vseg_nas.files import write_text
 from vseg_nas.nas.trial import Trial
-from vseg_nas.reporting.files import write_text
 from vseg_nas.reporting.history import best_cells, ended, outcome_counts
 from vseg_nas.reporting.tables import best_cells_markdown, best_cells_table, write_trials_csv
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from rich import box
 from rich.table import Table as TerminalTable
 
+from vseg_nas.files import replacing
 from vseg_nas.nas.trial import Trial
-from vseg_nas.reporting.files import replacing
 from vseg_nas.reporting.history import Scored, best_cells
 from vseg_nas.reporting.rendering import Code, Column, Table, markdown
 from vseg_nas.reporting.units import quantity

@@ -52,14 +52,18 @@ class NotedCheckpoints(CheckpointIO):
         path, buffer = Path(path), io.BytesIO()
         torch.save(checkpoint, buffer)
         content = buffer.getbuffer()
-        with replacing(path) as partial:
-            partial.write_bytes(content)
-            flush(partial)
-            earlier = _noted(path) if note_of(path).is_file() else []
-            digests = [hashlib.sha256(content).hexdigest(), *earlier][:_NOTED]
-            write_text(note_of(path), "".join(f"{digest}\n" for digest in digests))
-            if path.is_file():
-                os.replace(path, previous_of(path))
+        try:
+            with replacing(path) as partial:
+                partial.write_bytes(content)
+                flush(partial)
+                earlier = _noted(path) if note_of(path).is_file() else []
+                digests = [hashlib.sha256(content).hexdigest(), *earlier][:_NOTED]
+                write_text(note_of(path), "".join(f"{digest}\n" for digest in digests))
+                if path.is_file():
+                    os.replace(path, previous_of(path))
+        finally:
+            if not (path.is_file() or previous_of(path).is_file()):  # a first save that was cut short leaves nothing
+                note_of(path).unlink(missing_ok=True)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
