@@ -10,6 +10,7 @@ import io
 import os
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ class NotedCheckpoints(CheckpointIO):
                     os.replace(path, previous_of(path))
         finally:
             if not (path.is_file() or previous_of(path).is_file()):  # a first save that was cut short leaves nothing
-                note_of(path).unlink(missing_ok=True)
+                with suppress(OSError):
+                    note_of(path).unlink(missing_ok=True)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
