@@ -11,7 +11,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src"
 RANKS = {
     **dict.fromkeys(("pretrain", "search", "train", "evaluate", "benchmark", "report", "compare", "check"), 5),
-    **dict.fromkeys(("config", "checking", "assembly"), 5),
+    **dict.fromkeys(("config", "run_directory", "checking", "assembly"), 5),
     "reporting": 4,
     "nas": 3,
     **dict.fromkeys(("training", "evaluation"), 2),

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vseg_nas.checking import keep_weights_digest
-from vseg_nas.config import command, stored_config
+from vseg_nas.config import command
 from vseg_nas.errors import RunError
 from vseg_nas.nas.store import STORE, TrialStore
+from vseg_nas.run_directory import stored_config
 from vseg_nas.schema import CompareConfig, SearchConfig
 
 if TYPE_CHECKING:

@@ -4,14 +4,13 @@ Everything is composed and checked before Hydra creates a directory, so a mistak
 """
 
 import difflib
-import json
 import os
 import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import hydra
 import yaml
@@ -25,32 +24,14 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vseg_nas.checking import GENOTYPE_NOTE, WEIGHTS_NOTE, C, check
+from vseg_nas.checking import C, check
 from vseg_nas.errors import ConfigError, RunError, UserError
-from vseg_nas.files import write_text
 from vseg_nas.nas.lock import RunLock
+from vseg_nas.run_directory import check_same_meaning, forget_empty, record, stored_overrides
 from vseg_nas.schema import CommandConfig
 from vseg_nas.signals import INTERRUPTED, TERMINATED, Terminated, stopping
 
-_HARMLESS_ON_RESUME = (
-    "resume",
-    "debug",
-    "runs_dir",
-    "name",
-    "gpu.name",
-    "gpu.accelerator",
-    "gpu.devices",
-    "gpu.workers",
-    "logger",
-    "phase.search.trials",
-    "phase.search.hours",
-    "cell",
-)
-_MAX_YAML = 2**20
-_BOOKKEEPING = {"config.yaml", "overrides.json", "lock", "log", GENOTYPE_NOTE, WEIGHTS_NOTE}
 _SHARED_KEYS = ("dataset", "experiment", "runs_dir", "static", "gpu", "phase.pretrain", "phase.train")
-_STORABLE = re.compile(r"(?!-|[+~]*hydra\b)[^$]*", re.DOTALL)
-"""Overrides that a run directory, which may be anybody's, may bring along: none of Hydra's own, no interpolation."""
 _ON_MANY_DEVICES = ("pretrain", "train")
 _LAUNCHERS = ("hydra._internal.core_plugins.", "hydra_plugins.")
 _SHOWS_ONLY = ("help", "hydra_help", "info", "cfg", "shell_completion")
@@ -84,19 +65,19 @@ def command(
             with stopping(), _one_line_errors(typed.debug), RunLock(run_dir):
                 if getattr(typed, "resume", None) is None:
                     _refuse_a_run(run_dir, schema)
-                    _record(run_dir, config, HydraConfig.get().overrides.task)
+                    record(run_dir, config, HydraConfig.get().overrides.task)
                 try:
                     run(typed, run_dir)
                 except UserError:
                     if getattr(typed, "resume", None) is None:
-                        _forget_empty(run_dir)
+                        forget_empty(run_dir)
                     raise
 
         def main() -> None:
             args = get_args_parser().parse_args(sys.argv[1:])
             if not any(getattr(args, flag) for flag in _SHOWS_ONLY):
                 with _one_line_errors("debug=true" in args.overrides):
-                    sys.argv[1:] += _stored_overrides(args.overrides)
+                    sys.argv[1:] += stored_overrides(args.overrides)
                     args = get_args_parser().parse_args(sys.argv[1:])
                     _check_command_line(verb, schema, preflight, args.overrides, args.multirun)
                 os.environ["HYDRA_FULL_ERROR"] = "1"  # what fails from here on is our bug
@@ -150,7 +131,7 @@ def _check_command_line(
             preflight(typed)
             resume = getattr(typed, "resume", None)
             if resume is not None:
-                _same_meaning(Path(resume), config)
+                check_same_meaning(Path(resume), config)
                 continue
             if not multirun:
                 _refuse_a_run(Path(str(composed.hydra.run.dir)), schema)
@@ -257,106 +238,6 @@ def shared_overrides() -> str:
     shared = [argument for argument in sys.argv[1:] if argument.startswith(keys)]
     one_device = ["gpu=one" if argument == "gpu=many" else argument for argument in shared]
     return " ".join(argument for argument in one_device if not argument.startswith("gpu.devices="))
-
-
-def stored_config(run_dir: Path, schema: type[C]) -> C:
-    """The configuration of a run.
-
-    Raises:
-        RunError: the directory holds no run.
-        ConfigError: the stored configuration is not one of this kind.
-    """
-    path = run_dir / "config.yaml"
-    if not path.is_file():
-        raise RunError(f"{run_dir}: holds no run, expected config.yaml in it")
-    return check(OmegaConf.create(read_mapping(path)), schema)
-
-
-def read_mapping(path: Path) -> dict[str, Any]:
-    """A YAML file that anybody may have written: bounded, of plain data, without aliases, which can stand for billions.
-
-    Raises:
-        RunError: it is not that.
-    """
-    try:
-        text = path.read_bytes().decode("utf-8")
-        if len(text) > _MAX_YAML:
-            raise RunError(f"{path}: found {len(text)} characters, expected at most {_MAX_YAML}")
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise RunError(f"{path}: found an alias, expected YAML without")
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise RunError(f"{path}: not readable as YAML ({' '.join(str(error).split())[:80]})") from error
-    if not isinstance(data, dict):
-        raise RunError(f"{path}: found {type(data).__name__}, expected a mapping")
-    return data
-
-
-def _forget_empty(run_dir: Path) -> None:
-    """Removes a run that ended before it had anything to keep, so that the mended command can use its name."""
-    found = {path.name for path in run_dir.iterdir()}
-    if found <= _BOOKKEEPING:
-        for name in found:
-            (run_dir / name).unlink()
-        run_dir.rmdir()
-
-
-def _record(run_dir: Path, config: DictConfig, overrides: Iterable[str]) -> None:
-    """Stores what `resume` needs: the resolved configuration and the command line that made it."""
-    write_text(run_dir / "overrides.json", json.dumps(list(overrides)))
-    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(config, resolve=True))  # last: it marks a run
-
-
-def _stored_overrides(overrides: Sequence[str]) -> list[str]:
-    """The overrides of the run that ``resume=`` names, less those that the command line gives anew."""
-    named = [o.partition("=")[2] for o in overrides if o.startswith("resume=")]
-    if not named or named[-1] in ("", "null"):
-        return []
-    path = Path(named[-1]) / "overrides.json"
-    if path.is_file():
-        with RunLock(path.parent):  # held by another process, it is refused at once
-            pass
-    try:
-        stored = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise RunError(f"resume: no run in {named[-1]}, expected a directory with overrides.json") from None
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{path}: not readable as JSON ({str(error)[:80]})") from error
-    if not isinstance(stored, list) or not all(isinstance(o, str) for o in stored):
-        raise RunError(f"{path}: expected a list of strings")
-    if odd := [o for o in stored if not _STORABLE.fullmatch(o)]:
-        raise RunError(f"{path}: found {odd[0][:80]!r}, expected overrides of our own keys, without references")
-    given = {o.partition("=")[0] for o in overrides}
-    return [o for o in stored if o.partition("=")[0] not in given]
-
-
-def _same_meaning(run_dir: Path, config: DictConfig) -> None:
-    """Refuses to continue a run whose stored trials meant something else.
-
-    Raises:
-        ConfigError: with the keys that differ.
-    """
-    path = run_dir / "config.yaml"
-    if not path.is_file():
-        raise RunError(f"resume: no config.yaml in {run_dir}")
-    stored = _flat(read_mapping(path))
-    now = _flat(OmegaConf.to_container(config, resolve=True))
-    differing = [k for k in sorted(stored.keys() | now.keys()) if stored.get(k) != now.get(k) and not _harmless(k)]
-    if differing:
-        changes = "; ".join(f"{k} was {stored.get(k)}, is {now.get(k)}" for k in differing[:3])
-        raise ConfigError(f"resume: the configuration changed its meaning: {changes}")
-
-
-def _harmless(key: str) -> bool:
-    return any(key == k or key.startswith(k + ".") for k in _HARMLESS_ON_RESUME)
-
-
-def _flat(node: object, prefix: str = "") -> dict[str, object]:
-    if not isinstance(node, dict):
-        return {prefix: node}
-    return {
-        k: v for key, value in node.items() for k, v in _flat(value, f"{prefix}.{key}" if prefix else str(key)).items()
-    }
 
 
 OmegaConf.register_new_resolver("vseg.either", lambda first, second: first or second, replace=True)
