@@ -5,6 +5,7 @@ Ours carry a SHA-256 of everything in them, since most flipped bits of weights l
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -55,7 +56,8 @@ def read_pickled(path: Path) -> object:
         DataError: the file is damaged or holds more than that.
     """
     try:
-        content: object = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of pickles of another protocol, which are refused anyway
+            content: object = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # bytes that are no pickle can make the unpickler raise anything
         raise DataError(f"{path}: refused, damaged or not of tensors alone ({first_line(error)})") from error
     return content
