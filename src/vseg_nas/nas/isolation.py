@@ -123,6 +123,7 @@ class IsolatedExecutor:
             message = self._worker.receive(deadline=None)
         except _Gone:
             how = _name(self._worker.end(grace_s=0))
+            self._worker = None
             raise RunError(f"the process for candidates ended with {how} before the first; see {self._log}") from None
         if isinstance(message, Broken):
             raise message.error
@@ -184,8 +185,10 @@ class _Worker:
             self._process.join(grace_s)
         self._process.kill()
         self._process.join()
-        assert self._process.exitcode is not None
-        return self._process.exitcode
+        status = self._process.exitcode
+        assert status is not None
+        self._process.close()
+        return status
 
 
 def _start_fork_server() -> None:

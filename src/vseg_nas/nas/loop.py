@@ -183,8 +183,7 @@ class SearchLoop:
         self._store.finish(trial, self._snapshot())
         self._attempts_before.pop(trial.id, None)
         self._ended.append(trial)
-        if trial.state is not TrialState.ABANDONED:
-            self._failures_in_a_row = self._failures_in_a_row + 1 if trial.state is TrialState.FAILED else 0
+        self._failures_in_a_row = self._failures_in_a_row + 1 if trial.state is TrialState.FAILED else 0
         for listener in self._listeners:
             listener.on_trial_end(trial, self._ended, self._strategy.diagnostics())
 

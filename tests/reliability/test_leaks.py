@@ -1,0 +1,108 @@
+"""Thousands of candidates leave nothing behind: memory, open files, threads, processes, shared memory."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import psutil
+import pytest
+from torch import nn
+
+from tests.nas.faults import Faulty, ignore
+from tests.nas.isolated_search import isolated
+from vseg_nas.nas.candidate import CandidateEvaluator
+from vseg_nas.nas.executor import Died, Failure, SerialExecutor
+from vseg_nas.nas.stopping import NeverStop
+from vseg_nas.nas.trial import Trial, TrialState
+from vseg_nas.space import SearchSpace
+from vseg_nas.training.cell_module import CellTraining
+
+MIB = 2**20
+SPACE = SearchSpace(1, 8)
+WARM_UP = 50
+
+
+class Held(NamedTuple):
+    """What this process holds besides memory."""
+
+    files: int
+    threads: int
+    children: int
+    shared_memory: int
+
+
+def held() -> Held:
+    process = psutil.Process()
+    shared = Path("/dev/shm")
+    return Held(
+        process.num_fds(),
+        process.num_threads(),
+        len(process.children(recursive=True)),
+        len(list(shared.iterdir())) if shared.is_dir() else 0,
+    )
+
+
+class Unreliable(NeverStop):
+    """Three in ten candidates raise in the middle of their fit."""
+
+    def __init__(self) -> None:
+        self._rng = random.Random(0)
+
+    def keep_going(self, score: float) -> bool:
+        if self._rng.random() < 0.3:
+            raise ValueError("this cell does not train")
+        return True
+
+
+def cells(count: int) -> Iterator[Trial]:
+    rng = random.Random(0)
+    for id_ in range(count):
+        yield Trial(id_, SPACE.sample(rng), id_, TrialState.RUNNING)
+
+
+def soak(make_features: Any, folder: Path, fits: int) -> tuple[float, float]:
+    """MiB a fit in the second half, and MiB in all, that the process grows by."""
+    features = make_features(clips=2, frames=2, size=(32, 32))
+    training = CellTraining(epochs=2, batch_size=2)
+    evaluator = CandidateEvaluator(
+        features, features, nn.Conv2d(64, 4, 3, padding=1), training, Unreliable(), folder, accelerator="cpu"
+    )
+    process, memory, failures = psutil.Process(), [], 0
+    before = None
+    for _, result in SerialExecutor(evaluator).run(cells(WARM_UP + fits), ignore):
+        memory.append(process.memory_info().rss / MIB)
+        failures += isinstance(result, Failure)
+        before = held() if len(memory) == WARM_UP else before
+    assert 0.25 < failures / len(memory) < 0.35
+    assert held() == before
+    second_half = memory[WARM_UP + fits // 2 :]
+    slope, _ = np.polyfit(np.arange(len(second_half)), second_half, 1)
+    return float(slope), memory[-1] - memory[WARM_UP]
+
+
+def test_300_fits(make_features: Any, tmp_path: Path) -> None:
+    slope, growth = soak(make_features, tmp_path, 300)
+    assert slope <= 0.02
+    assert growth <= 5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_10000_fits(make_features: Any, tmp_path: Path) -> None:
+    slope, growth = soak(make_features, tmp_path, 10_000)
+    assert slope <= 0.02
+    assert growth <= 50
+
+
+def test_replaced_processes_leave_nothing_either(tmp_path: Path) -> None:
+    def deaths(count: int) -> int:
+        """Half of the candidates die."""
+        executor = isolated(Faulty(("SIGKILL",), share=0.5), tmp_path)
+        return sum(isinstance(result, Died) for _, result in executor.run(cells(count), ignore))
+
+    deaths(1)  # starts the fork server, which stays
+    before = held()
+    assert 15 < deaths(60) < 45
+    assert held() == before
