@@ -1,0 +1,32 @@
+"""The full form of tests/nas/test_resume.py: kill -9 at random and at every named point of a search."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "nas" / "killed_search.py"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_200_kills_at_random_and_33_at_every_point_change_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPT), "full", str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    searches: dict[str, list[dict[str, Any]]] = json.loads(done.stdout)
+    points = searches.pop("points")
+    assert sum(history["kills"] for history in points) == 33
+    assert len(searches) == 5
+    for histories in searches.values():
+        assert sum(history["kills"] for history in histories) >= 40
+    for whole, *killed in (points, *searches.values()):
+        assert "ABANDONED" not in "".join(whole["trials"])
+        for history in killed:
+            assert history["trials"] == whole["trials"]
+            assert history["state"] == whole["state"]
