@@ -2,8 +2,10 @@
 
 import dataclasses
 import errno
+import multiprocessing.util
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -108,6 +110,15 @@ def test_one_child_serves_until_it_has_died_or_is_of_no_more_use(tmp_path: Path)
     assert found[6].kind is FailureKind.ERROR
     assert "device-side assert" in found[6].reason
     assert len({first, third, fifth, seventh, os.getpid()}) == 5
+
+
+def exit_slowly(candidate: Candidate) -> Evaluation:
+    multiprocessing.util.Finalize(None, time.sleep, args=[0.5], exitpriority=0)
+    sys.exit(3)
+
+
+def test_how_a_process_ended_is_known_even_if_it_took_its_time(tmp_path: Path) -> None:
+    assert results(tmp_path, exit_slowly) == [Died("its process ended with status 3")]
 
 
 def end_between_trials(candidate: Candidate) -> Evaluation:
