@@ -23,6 +23,7 @@ _HARMLESS_ON_RESUME = (
     "gpu.accelerator",
     "gpu.devices",
     "gpu.workers",
+    "executor",
     "logger",
     "phase.search.trials",
     "phase.search.hours",
