@@ -37,7 +37,7 @@ tour: $(READY) ## search, train a found and a random cell, evaluate, benchmark, 
 	$(BIN)/python -m vseg_nas.report run=[runs/search/synthetic/$(NAME),runs/evaluate/synthetic/$(NAME),runs/benchmark/$(NAME)] name=$(NAME)
 
 test: $(READY) ## set up, then run the tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
 
 lint: $(READY) ## check style and formatting
 	$(BIN)/ruff check .

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vseg_nas.data.feature_cache import StaticFeatures
 
 MakeFeatures = Callable[..., "StaticFeatures"]
+InProcess = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -27,6 +31,25 @@ def after_hydra() -> Iterator[None]:
     for handler in [handler for handler in root.handlers if handler not in before]:
         root.removeHandler(handler)
         handler.close()
+
+
+@pytest.fixture
+def in_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], after_hydra: None
+) -> InProcess:
+    """Runs a command in this process, in `tmp_path`: ``in_process(main, *arguments)`` gives status, output, errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(main: Callable[[], None], *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["vseg-nas", *arguments])
+        try:
+            main()
+            status = 0
+        except SystemExit as end:
+            status = int(end.code or 0)
+        return status, *capsys.readouterr()
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -1,34 +1,22 @@
 """A data set checked as a user does it."""
 
 import json
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import vseg_nas.check
+import vseg_nas.pretrain
 
 Start = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def start(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], after_hydra: None
-) -> Start:
-    """Runs `check` in this process and gives its status and what it printed."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*overrides: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["vseg-nas-check", *overrides])
-        try:
-            vseg_nas.check.main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-        return status, *capsys.readouterr()
-
-    return call
+def start(in_process: Start) -> Start:
+    """Runs `check`."""
+    return partial(in_process, vseg_nas.check.main)
 
 
 @pytest.fixture
@@ -89,16 +77,12 @@ def test_mistakes_are_one_line(start: Start, tmp_path: Path, mistake: str, part:
 
 
 def test_a_file_that_changed_since_is_refused_by_the_commands_that_use_it(
-    start: Start, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    start: Start, in_process: Start, root: Path
 ) -> None:
-    import vseg_nas.pretrain
-
     assert start("dataset=camvid", f"dataset.root={root}", "name=a")[0] == 0
     frame = root / "train" / "0001TP_000060.png"
     frame.write_bytes(frame.read_bytes()[:-1] + b"?")
     command = ["dataset=camvid", f"dataset.root={root}", "phase.pretrain.encoder_weights=null", "gpu=cpu"]
-    monkeypatch.setattr(sys, "argv", ["vseg-nas-pretrain", *command])
-    with pytest.raises(SystemExit) as end:
-        vseg_nas.pretrain.main()
-    assert end.value.code == 2
-    assert capsys.readouterr().err.startswith(f"error: {frame}: changed since `check` read it")
+    status, _, err = in_process(vseg_nas.pretrain.main, *command)
+    assert status == 2
+    assert err.startswith(f"error: {frame}: changed since `check` read it")

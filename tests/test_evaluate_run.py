@@ -1,8 +1,8 @@
 """An evaluation as a user starts it, of networks with random weights on tiny synthetic clips."""
 
 import json
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -43,24 +43,11 @@ def make(path: Path, seed: int = 0, cell: str = "local_filters", size: tuple[int
 
 
 @pytest.fixture
-def start(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], after_hydra: None
-) -> Start:
-    """Runs `evaluate` in this process and gives its status and what it printed."""
-    monkeypatch.chdir(tmp_path)
+def start(in_process: Start, tmp_path: Path) -> Start:
+    """Runs `evaluate`, where there is a static network."""
     torch.manual_seed(0)
     StaticSegmenter(CLASSES).save(tmp_path / "static.safetensors")
-
-    def call(*overrides: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["vseg-nas-evaluate", *overrides])
-        try:
-            vseg_nas.evaluate.main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-        return status, *capsys.readouterr()
-
-    return call
+    return partial(in_process, vseg_nas.evaluate.main)
 
 
 def test_the_static_network_is_scored_before_and_after_training(start: Start, tmp_path: Path) -> None:

@@ -13,24 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.tiny import TINY
 from vseg_nas.errors import RunError
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.trial import Trial, TrialState
-
-TINY = [
-    "gpu=cpu",
-    "gpu.threads=1",
-    "logger=none",
-    "dataset.size=[64,64]",
-    "dataset.clips=12",
-    "dataset.val_clips=4",
-    "phase.pretrain.epochs=1",
-    "phase.pretrain.batch_size=4",
-    "phase.pretrain.transform.crop=[64,64]",
-    "phase.search.transform.crop=[64,64]",
-    "phase.search.epochs=2",
-    "phase.search.trials=4",
-]
 
 
 def start(cwd: Path, *overrides: str) -> subprocess.Popen[str]:

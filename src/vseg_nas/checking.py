@@ -1,6 +1,5 @@
 """Checks a composed configuration against the schema and the disk."""
 
-import hashlib
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vseg_nas.errors import ConfigError, DataError
-from vseg_nas.files import write_text
+from vseg_nas.files import sha256_of, write_text
 from vseg_nas.schema import (
     OPTIONS,
     CommandConfig,
@@ -151,7 +150,7 @@ def keep_weights_digest(run_dir: Path, weights: Path) -> None:
     Raises:
         DataError: trials of this run were measured with other weights.
     """
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    digest = sha256_of(weights)
     note = run_dir / WEIGHTS_NOTE
     if not note.is_file():
         write_text(note, digest)

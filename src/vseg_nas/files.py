@@ -1,5 +1,6 @@
-"""Files appear whole or not at all: written beside their place, flushed to disk, then renamed."""
+"""Files appear whole or not at all: written beside their place, flushed to disk, then renamed; and their digests."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -47,6 +48,12 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:

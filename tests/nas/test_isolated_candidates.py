@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from tests.nas.isolated_search import search
-from vseg_nas.assembly.search import CandidateRecipe, map_features
-from vseg_nas.data.feature_cache import CacheKey, write_cache
+from vseg_nas.assembly.search import CandidateRecipe
+from vseg_nas.data.feature_cache import CacheKey, map_cache, write_cache
 from vseg_nas.nas.trial import Trial
 from vseg_nas.schema import GpuConfig
 from vseg_nas.space import SearchSpace
@@ -47,7 +47,7 @@ def test_mapped_features_are_the_cached_ones_and_no_data_of_the_process(make_fea
     size = sum(array.nbytes for array in features.arrays().values())
     assert size > 20e6
     before = psutil.Process().memory_info().data
-    mapped = map_features(tmp_path / key.digest)
+    mapped = map_cache(tmp_path / key.digest)
     assert psutil.Process().memory_info().data - before < size / 4
     assert all(torch.equal(array, features.arrays()[name]) for name, array in mapped.arrays().items())
     assert mapped.flow is None

@@ -8,7 +8,6 @@ import os
 import pickle
 import resource
 import struct
-import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.weights import write_safetensors
 
 Attack = Callable[[Path], object]
+InProcess = Callable[..., tuple[int, str, str]]
 SECONDS, MEBIBYTES = 5.0, 200
 CANARY = "canary"
 
@@ -102,20 +102,14 @@ PICKLES: dict[str, Attack] = {
 
 
 @pytest.fixture
-def attacked(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], after_hydra: None
-) -> Callable[..., str]:
-    """Runs a command in this process and sees to it that the attack failed; gives the line."""
-    monkeypatch.chdir(tmp_path)
+def attacked(in_process: InProcess, tmp_path: Path) -> Callable[..., str]:
+    """Runs a command and sees to it that the attack failed; gives the line."""
     torch.zeros(1)
 
     def call(main: Callable[[], None], *arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["vseg-nas", *arguments])
         started, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        with pytest.raises(SystemExit) as end:
-            main()
-        err = capsys.readouterr().err
-        assert end.value.code == 2
+        status, _, err = in_process(main, *arguments)
+        assert status == 2
         assert err.startswith("error: ")
         assert err.count("\n") == 1
         assert len(err) <= 220

@@ -4,7 +4,6 @@ import hashlib
 import json
 import pickle
 import struct
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from vseg_nas.space.hand_written import HAND_WRITTEN
 
 LONGEST = 200
 Refused = Callable[..., str]
+InProcess = Callable[..., tuple[int, str, str]]
 
 CONFIG = {  # command line of `search`: what the line has to name
     "phase.search.epoch=3": "phase.search.epoch:",
@@ -93,19 +93,13 @@ CONFIG = {  # command line of `search`: what the line has to name
 
 
 @pytest.fixture
-def refused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], after_hydra: None
-) -> Refused:
-    """Runs a command in this process, sees to it that it ends as it should, and gives the line."""
-    monkeypatch.chdir(tmp_path)
+def refused(in_process: InProcess, tmp_path: Path) -> Refused:
+    """Runs a command, sees to it that it ends as it should, and gives the line."""
 
     def call(main: Callable[[], None], *arguments: str) -> str:
         there = sorted(tmp_path.rglob("*"))
-        monkeypatch.setattr(sys, "argv", ["vseg-nas", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        err = capsys.readouterr().err
-        assert end.value.code == 2
+        status, _, err = in_process(main, *arguments)
+        assert status == 2
         assert err.startswith("error: ")
         assert err.count("\n") == 1
         assert len(err) <= LONGEST, err
@@ -316,24 +310,14 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {  # damage, and the fi
 
 
 @pytest.mark.parametrize("damage", FILES)
-def test_files_of_a_data_set(
-    tmp_path: Path,
-    damage: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    after_hydra: None,
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_files_of_a_data_set(in_process: InProcess, tmp_path: Path, damage: str) -> None:
     a_data_set(tmp_path / "d")
     break_it, named = FILES[damage]
     break_it(tmp_path / "d")
-    monkeypatch.setattr(sys, "argv", ["vseg-nas-check", "dataset=camvid", "dataset.root=d", "name=a"])
-    with pytest.raises(SystemExit) as end:
-        vseg_nas.check.main()
-    printed = capsys.readouterr()
-    assert end.value.code == 2
-    assert printed.err == "error: d: found 1 of 18 files that cannot be used\n"
-    assert f"d/{named}: " in printed.out
+    status, out, err = in_process(vseg_nas.check.main, "dataset=camvid", "dataset.root=d", "name=a")
+    assert status == 2
+    assert err == "error: d: found 1 of 18 files that cannot be used\n"
+    assert f"d/{named}: " in out
 
 
 @pytest.fixture

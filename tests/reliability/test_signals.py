@@ -21,10 +21,10 @@ def send(number: int) -> None:
 
 
 def run(folder: Path, signals: int, environment: dict[str, str]) -> dict[str, Any]:
-    script = Path(__file__).with_name("signalled_search.py")
-    command = [sys.executable, str(script), str(folder), str(signals)]
+    command = [sys.executable, "-m", "tests.reliability.signalled_search", str(folder), str(signals)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -35,7 +35,7 @@ def run(folder: Path, signals: int, environment: dict[str, str]) -> dict[str, An
 )
 def test_signals(tmp_path: Path, signals: int) -> None:
     """Under Slurm's variables, with a checkpoint lying about that Lightning would resume from."""
-    slurm = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "1", "SLURM_JOB_NAME": "search", "SLURM_LOCALID": "0"}
+    slurm = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_JOB_NAME": "search", "SLURM_LOCALID": "0"}
     slurm |= {"SLURM_PROCID": "0", "SLURM_NODEID": "0", "SLURM_JOB_NODELIST": "localhost"}
     found = run(tmp_path, signals, slurm)
     assert found["delivered"] == signals

@@ -15,7 +15,8 @@ import torch
 
 from vseg_nas.errors import DataError, RunError
 from vseg_nas.files import write_text
-from vseg_nas.training.checkpoints import NotedCheckpoints, newest_checkpoint, note_of, read_checkpoint
+from vseg_nas.models.weights import note_of
+from vseg_nas.training.checkpoints import NotedCheckpoints, newest_checkpoint, read_checkpoint
 
 
 def content(epoch: int) -> dict[str, Any]:

@@ -153,9 +153,12 @@ class Evaluation:
 
     def key(self, method: Method) -> str:
         """Of a row: rows of equal keys are equal, as weights, frames, masks and what can be rolled are."""
+        return hashlib.sha256(f"{method.digest} {self._data_digest}".encode()).hexdigest()[:16]
+
+    @cached_property
+    def _data_digest(self) -> str:
         sources = [self.pairs, *([self._footage.runs[0].source] if self._footage else [])]
-        parts = [method.digest, *(source.fingerprint() for source in sources), str(self.rolling_refused)]
-        return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
+        return " ".join([*(source.fingerprint() for source in sources), str(self.rolling_refused)])
 
     def ticks(self, method: Method) -> int:
         """How often `measure` ticks."""

@@ -1,20 +1,16 @@
 """The parts of a search: static network, meta split, cached features, evaluator, strategy, loop."""
 
 import copy
-import hashlib
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import torch
 from torch import nn
 
 from vseg_nas.assembly.static import Sources, build_sources, build_transform, device_of, load_static, trainer_options
-from vseg_nas.data import ClipSource, ClipTransform, MetaSplit, leak_report, meta_split, resized
-from vseg_nas.data.feature_cache import CacheKey, StaticFeatures
+from vseg_nas.data import ClipTransform, MetaSplit, leak_report, meta_split, resized
+from vseg_nas.data.feature_cache import StaticFeatures, map_cache
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.candidate import CandidateEvaluator
 from vseg_nas.nas.executor import Executor, SerialExecutor
@@ -26,7 +22,7 @@ from vseg_nas.nas.strategy import Strategy, build_strategy
 from vseg_nas.schema import GpuConfig, IsolatedConfig, SearchConfig, SearchPhase
 from vseg_nas.space import SearchSpace
 from vseg_nas.training.cell_module import CellTraining
-from vseg_nas.training.features import Track, cached_features, weights_digest
+from vseg_nas.training.features import Track, cache_key, cached_features
 
 
 class MetaData(NamedTuple):
@@ -83,28 +79,12 @@ def build_meta_data(config: SearchConfig, cache_dir: Path, track: Track) -> Meta
         for indices, transform in parts
     )
     folder_train, folder_val = (
-        cache_dir / _cache_key(network, sources.train, indices, transform, precision).digest
+        cache_dir / cache_key(network, sources.train, indices, transform, precision).digest
         for indices, transform in parts
     )
     if isinstance(config.executor, IsolatedConfig):  # another process computes with them
-        train, val = map_features(folder_train), map_features(folder_val)
+        train, val = map_cache(folder_train), map_cache(folder_val)
     return MetaData(network, sources, split, train, val, (folder_train, folder_val))
-
-
-def _cache_key(
-    network: StaticSegmenter, source: ClipSource, indices: tuple[int, ...], transform: ClipTransform, precision: str
-) -> CacheKey:
-    """As of `cached_features`."""
-    clips = hashlib.sha256(f"{source.fingerprint()} {indices}".encode()).hexdigest()
-    return CacheKey(weights_digest(network), clips, transform.fingerprint(), precision)
-
-
-def map_features(folder: Path) -> StaticFeatures:
-    """Cached features as read-only views of the files: pages that processes share and that are no process's data."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that nobody must write to them: nobody does, batches are copies
-        arrays = {path.stem: torch.from_numpy(np.load(path, mmap_mode="r")) for path in folder.glob("*.npy")}
-    return StaticFeatures(**arrays)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +105,7 @@ class CandidateRecipe:
 
     def __call__(self, stopping: StoppingRule, root_dir: Path) -> CandidateEvaluator:
         """Opens the features and builds the evaluator."""
-        train, val = map(map_features, self.caches)
+        train, val = map(map_cache, self.caches)
         options = trainer_options(self.gpu)
         return CandidateEvaluator(train, val, self.classifier, self.training, stopping, root_dir, **options)
 

@@ -21,6 +21,7 @@ from vseg_nas.assembly.static import (
 from vseg_nas.data import ClipSource, resized
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.data.still import StillClips
+from vseg_nas.files import sha256_of
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.propagation import CellPropagation
@@ -206,6 +207,6 @@ def _spec(config: TrainConfig, genotype: Genotype, source: ClipSource) -> Segmen
 def _recipe(config: TrainConfig) -> str:
     """A digest of all that a training depends on besides the cell, what it reads and the seed."""
     dataset = {key: value for key, value in asdict(config.dataset).items() if key != "root"}
-    static = hashlib.sha256(Path(config.static.weights).read_bytes()).hexdigest()
+    static = sha256_of(Path(config.static.weights))
     parts = [dataset, asdict(config.phase.train), config.gpu.precision, config.gpu.cache_precision, static]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

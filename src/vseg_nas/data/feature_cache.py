@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 
 from vseg_nas.errors import DataError
+from vseg_nas.files import sha256_of
 
 _MANIFEST = "manifest.json"
 _MEMORY_SHARE = 0.5  # of what is free, that one cache may take before it stays on disk
@@ -127,6 +129,14 @@ def open_cache(root: Path, key: CacheKey) -> StaticFeatures | None:
     return StaticFeatures(*(_open_array(folder / f"{name}.npy", in_memory) for name in key.fields))
 
 
+def map_cache(folder: Path) -> StaticFeatures:
+    """An opened cache as read-only views of its files: pages that processes share and that are no process's data."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that nobody must write to them: nobody does, batches are copies
+        arrays = {path.stem: torch.from_numpy(np.load(path, mmap_mode="r")) for path in folder.glob("*.npy")}
+    return StaticFeatures(**arrays)
+
+
 def _open_array(path: Path, in_memory: bool) -> Tensor:
     # "c": pages are private, so a tensor over read-only data is never written through
     return torch.from_numpy(np.load(path) if in_memory else np.load(path, mmap_mode="c"))
@@ -143,7 +153,7 @@ def write_cache(root: Path, key: CacheKey, clips: Iterable[StaticFeatures], coun
     part.mkdir(parents=True)
     try:
         _write_arrays(part, clips, count, np.dtype(np.float16 if key.precision == "fp16" else np.float32))
-        digests = {name: _sha256(part / f"{name}.npy") for name in key.fields}
+        digests = {name: sha256_of(part / f"{name}.npy") for name in key.fields}
         manifest = {"key": key._asdict(), "sha256": digests}
         (part / _MANIFEST).write_text(json.dumps(manifest, indent=1))
         _publish(part, root / key.digest)
@@ -194,10 +204,5 @@ def _verify(folder: Path, key: CacheKey) -> None:
         raise DataError(f"{path}: holds another key than its folder's name says")
     for name in key.fields:
         file = folder / f"{name}.npy"
-        if not file.is_file() or _sha256(file) != digests.get(name):
+        if not file.is_file() or sha256_of(file) != digests.get(name):
             raise DataError(f"{file}: missing or damaged (SHA-256 differs from the manifest)")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,13 +3,13 @@
 A flipped bit of a JPEG file decodes without complaint, so only a hash can tell.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from vseg_nas.errors import DataError
+from vseg_nas.files import sha256_of
 from vseg_nas.space import strict_json
 
 FORMAT = "vseg_nas.manifest/1"
@@ -75,7 +75,7 @@ class Manifest:
             if note is None:
                 raise DataError(f"{path}: found no note of it from `check`, expected one; run `check` again")
             status = path.stat()
-            if (status.st_size, status.st_mtime_ns) != note[:2] and _sha256(path) != note.sha256:
+            if (status.st_size, status.st_mtime_ns) != note[:2] and sha256_of(path) != note.sha256:
                 raise DataError(f"{path}: changed since `check` read it; restore the file or run `check` again")
 
 
@@ -84,8 +84,3 @@ def _note(value: object) -> FileNote:
         case [int(size), int(mtime_ns), str(sha256)]:
             return FileNote(size, mtime_ns, sha256)
     raise ValueError("found a file without size, time and hash")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from vseg_nas.errors import DataError
-from vseg_nas.files import write_bytes
+from vseg_nas.files import sha256_of, write_bytes
 
 _DIGEST = "sha256"
 
@@ -73,16 +73,20 @@ def write_safetensors(state: Mapping[str, Tensor], metadata: dict[str, str], pat
     write_bytes(path, save(content, {**metadata, _DIGEST: _digest(content, metadata)}))
 
 
+def note_of(path: Path) -> Path:
+    """``last.ckpt.sha256`` of ``last.ckpt``: a digest a line; a line may go on with a name, as `sha256sum` has it."""
+    return path.with_name(f"{path.name}.{_DIGEST}")
+
+
 def verify_note(path: Path) -> None:
     """Compares a file with the SHA-256 digests that lie beside it, as those of Lightning checkpoints do.
 
     Raises:
         DataError: there are none, or the file is damaged.
     """
-    note = path.with_name(f"{path.name}.{_DIGEST}")
+    note = note_of(path)
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256_of(path)
         noted = [line.partition(" ")[0] for line in note.read_text(encoding="ascii").splitlines()]
     except (OSError, ValueError) as error:
         raise DataError(f"{note}: cannot be read ({first_line(error)}), expected the SHA-256 of {path.name}") from error

@@ -10,7 +10,7 @@ import torch
 
 from vseg_nas.data import Clip
 from vseg_nas.metrics import ConfusionMatrix, SegmentationScores
-from vseg_nas.models.layers import resize
+from vseg_nas.models.layers import label_map
 from vseg_nas.models.static import StaticSegmenter
 
 
@@ -40,7 +40,7 @@ def score_static(network: StaticSegmenter, clips: Iterable[Clip], device: torch.
     for clip in clips:
         masks = clip.masks.to(device)
         logits = network(clip.frames.to(device)).pred
-        labels = resize(logits, (masks.shape[-2], masks.shape[-1])).argmax(1)
+        labels = label_map(logits, (masks.shape[-2], masks.shape[-1]))
         per_frame.update(labels[1:], masks[1:])
         copied.update(labels[:-1], masks[1:])
     return StaticBaselines(per_frame.scores(), copied.scores())

@@ -17,7 +17,7 @@ from vseg_nas.errors import NonFiniteError
 from vseg_nas.flow import warp
 from vseg_nas.metrics import ConfusionMatrix, SegmentationScores
 from vseg_nas.models.cell import DynamicCell
-from vseg_nas.models.layers import resize
+from vseg_nas.models.layers import label_map
 from vseg_nas.training.losses import segmentation_loss, shrink_masks
 
 
@@ -115,7 +115,6 @@ class CellModule(pl.LightningModule):
                 if not logits.isfinite().all():
                     raise NonFiniteError(f"logits are not finite in epoch {self.current_epoch + 1}")
                 masks = batch.masks[:, t].long()
-                full = resize(logits, (masks.shape[-2], masks.shape[-1]))
-                confusion.update(full.argmax(1), masks)
+                confusion.update(label_map(logits, (masks.shape[-2], masks.shape[-1])), masks)
         self.train(training)
         return confusion.scores()

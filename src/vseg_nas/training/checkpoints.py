@@ -20,8 +20,8 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins import CheckpointIO
 
 from vseg_nas.errors import DataError, RunError
-from vseg_nas.files import flush, partial_of, replacing, write_text
-from vseg_nas.models.weights import read_pickled
+from vseg_nas.files import flush, partial_of, replacing, sha256_of, write_text
+from vseg_nas.models.weights import note_of, read_pickled
 
 _NOTED = 8  # more than two: a save that was cut short leaves a digest without a file
 
@@ -87,11 +87,6 @@ def previous_of(path: Path) -> Path:
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
-def note_of(path: Path) -> Path:
-    """``last.ckpt.sha256`` of ``last.ckpt``: a digest a line; a line may go on with a name, as `sha256sum` has it."""
-    return path.with_name(f"{path.name}.sha256")
-
-
 def newest_checkpoint(path: Path) -> Path | None:
     """The newest checkpoint that is as it was written: ``path``, or the one before if that is damaged.
 
@@ -145,8 +140,7 @@ def _anew(path: Path) -> str:
 
 def _digest(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 

@@ -53,6 +53,19 @@ def weights_digest(network: StaticSegmenter) -> str:
     return digest.hexdigest()
 
 
+def cache_key(
+    network: StaticSegmenter,
+    source: ClipSource,
+    indices: tuple[int, ...],
+    transform: ClipTransform,
+    precision: str,
+    flow: bool = False,
+) -> CacheKey:
+    """Under which `cached_features` keeps the features of some clips."""
+    clips = hashlib.sha256(f"{source.fingerprint()} {indices}".encode()).hexdigest()
+    return CacheKey(weights_digest(network), clips, transform.fingerprint(), precision, flow)
+
+
 def cached_features(
     root: Path,
     network: StaticSegmenter,
@@ -79,8 +92,7 @@ def cached_features(
         track: shows progress.
         flow: optical flow, too.
     """
-    digest = hashlib.sha256(f"{source.fingerprint()} {indices}".encode()).hexdigest()
-    key = CacheKey(weights_digest(network), digest, transform.fingerprint(), precision, flow)
+    key = cache_key(network, source, indices, transform, precision, flow)
     features = open_cache(root, key)
     if features is None:
         network = network.to(device)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]
 from torch import nn
 
 from vseg_nas.errors import NonFiniteError
@@ -23,6 +24,10 @@ _EXPECTED = (
     "The '.*_dataloader' does not have many workers",  # 0 is a setting; cached tensors need none
     "`broadcast_buffers` is deprecated",  # its successor is not in every release of torch that we support
 )
+
+
+_NOWHERE = "no-such-folder"
+"""Where Lightning looks for checkpoints of interrupted Slurm jobs, and would go on from them unasked."""
 
 
 def quiet_lightning() -> None:
@@ -42,19 +47,19 @@ def quiet_trainer(
         root_dir: nothing is written there.
         epochs: to fit.
         callbacks: of the fit.
-        plugins: besides that for checkpoints.
+        plugins: besides that for checkpoints; none: one process, whatever Slurm's variables say.
         **options: further arguments of the Trainer.
     """
     quiet_lightning()
     return pl.Trainer(
         max_epochs=epochs,
-        default_root_dir=root_dir,
+        default_root_dir=root_dir / _NOWHERE,
         callbacks=list(callbacks),
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        plugins=[NotedCheckpoints(), *plugins],
+        plugins=[NotedCheckpoints(), *(plugins or [LightningEnvironment()])],
         **options,
     )
 

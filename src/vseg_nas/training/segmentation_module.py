@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vseg_nas.errors import NonFiniteError
 from vseg_nas.metrics import ConfusionMatrix, SegmentationScores
-from vseg_nas.models.layers import resize
+from vseg_nas.models.layers import label_map
 from vseg_nas.training.collectives import summed
 from vseg_nas.training.schedules import poly
 
@@ -50,8 +50,7 @@ class SegmentationModule(pl.LightningModule):
         """
         if not pred.isfinite().all():
             raise NonFiniteError("NaN or infinite logits in the validation")
-        logits = resize(pred.float(), (masks.shape[-2], masks.shape[-1]))
-        self.confusion.update(logits.argmax(1), masks)
+        self.confusion.update(label_map(pred.float(), (masks.shape[-2], masks.shape[-1])), masks)
 
     def on_validation_epoch_end(self) -> None:
         """Logs mIoU and the score; `scores` keeps all of them, of the clips of all ranks."""
