@@ -16,6 +16,7 @@ import vseg_nas.pretrain
 import vseg_nas.report
 import vseg_nas.search
 import vseg_nas.train
+from tests.sealed import seal
 from vseg_nas.assembly.cells import resolve_cell
 from vseg_nas.checking import check
 from vseg_nas.config import conf_dir
@@ -125,6 +126,7 @@ def test_resuming_with_a_changed_meaning_is_refused_and_a_larger_budget_is_not(r
     from omegaconf import OmegaConf
 
     OmegaConf.save(stored, folder / "config.yaml", resolve=True)
+    seal(folder)
     harmless = ["phase.search.trials=99", "executor=isolated"]
     status, err = run(vseg_nas.search.main, f"resume={folder}", "phase.search.epochs=3", *harmless)
     assert status == 2

@@ -27,7 +27,8 @@ from omegaconf.errors import OmegaConfBaseException
 from vseg_nas.checking import C, check
 from vseg_nas.errors import ConfigError, RunError, UserError
 from vseg_nas.nas.lock import RunLock
-from vseg_nas.run_directory import check_same_meaning, forget_empty, record, stored_overrides
+from vseg_nas.run_directory import check_same_meaning, forget_empty, stored_overrides
+from vseg_nas.run_record import CONFIG, write_record
 from vseg_nas.schema import CommandConfig
 from vseg_nas.signals import INTERRUPTED, TERMINATED, Terminated, stopping
 
@@ -65,7 +66,7 @@ def command(
             with stopping(), _one_line_errors(typed.debug), RunLock(run_dir):
                 if getattr(typed, "resume", None) is None:
                     _refuse_a_run(run_dir, schema)
-                    record(run_dir, config, HydraConfig.get().overrides.task)
+                    write_record(run_dir, OmegaConf.to_yaml(config, resolve=True), HydraConfig.get().overrides.task)
                 try:
                     run(typed, run_dir)
                 except UserError:
@@ -151,7 +152,7 @@ def _refuse_a_run(run_dir: Path, schema: type[CommandConfig]) -> None:
     Raises:
         RunError: the directory holds a run.
     """
-    if (run_dir / "config.yaml").exists():
+    if (run_dir / CONFIG).exists():
         go_on = f"continue it with resume={run_dir}, or " if "resume" in schema.__dataclass_fields__ else ""
         raise RunError(f"{run_dir}: holds a run already; {go_on}choose another name")
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.reliability.damage import damaged
 from vseg_nas.data.camvid import camvid_layout
 from vseg_nas.data.image_files import decode_frame, decode_mask
 from vseg_nas.data.inspection import inspect
@@ -15,25 +16,6 @@ from vseg_nas.data.manifest import Manifest
 from vseg_nas.errors import DataError
 
 WIDTH, HEIGHT = 64, 48
-
-
-def damaged(data: bytes, rng: random.Random) -> bytes:
-    """One bit, a stretch of zeros, a cut, more bytes, nothing at all, or noise."""
-    changed, place = bytearray(data), rng.randrange(len(data))
-    match rng.randrange(6):
-        case 0:
-            changed[place] ^= 1 << rng.randrange(8)
-        case 1:
-            changed[place : place + 64] = bytes(len(changed[place : place + 64]))
-        case 2:
-            del changed[place:]
-        case 3:
-            changed += rng.randbytes(50)
-        case 4:
-            changed.clear()
-        case _:
-            changed = bytearray(rng.randbytes(len(data)))
-    return bytes(changed)
 
 
 @pytest.fixture

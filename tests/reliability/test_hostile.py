@@ -23,6 +23,7 @@ import vseg_nas.pretrain
 import vseg_nas.report
 import vseg_nas.search
 import vseg_nas.train
+from tests.sealed import seal
 from vseg_nas.config import conf_dir
 from vseg_nas.data.synthetic import CLASSES
 from vseg_nas.errors import DataError
@@ -201,6 +202,7 @@ def test_run_directories(attacked: Callable[..., str], tmp_path: Path, name: str
         OmegaConf.save(compose("search", overrides), run / "config.yaml", resolve=True)
     attack, named = RUNS[name]
     attack(run)
+    seal(run)
     there = sorted(tmp_path.rglob("*"))
     assert named in attacked(vseg_nas.search.main, "resume=r")
     assert [path for path in sorted(tmp_path.rglob("*")) if path.name != "lock"] == there

@@ -18,6 +18,7 @@ import vseg_nas.evaluate
 import vseg_nas.pretrain
 import vseg_nas.search
 import vseg_nas.train
+from tests.sealed import seal
 from vseg_nas.config import conf_dir
 from vseg_nas.data.synthetic import CLASSES, PALETTE
 from vseg_nas.models.segmenter_file import SegmenterSpec, save_segmenter
@@ -378,6 +379,7 @@ RESUMES: dict[str, tuple[Callable[[Path], object], list[str], str]] = {  # damag
 def test_resumes(refused: Refused, run_dir: Path, damage: str) -> None:
     break_it, more, named = RESUMES[damage]
     break_it(run_dir)
+    seal(run_dir)
     assert named in refused(vseg_nas.search.main, "resume=r", "gpu=cpu", *more)
 
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from tests.sealed import seal
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState
 from vseg_nas.space import Genotype, Layer, SearchSpace
@@ -187,6 +188,7 @@ def write_search(tmp_path: Path) -> WriteSearch:
         config = f"dataset:\n  name: camvid\nstrategy:\n  name: {strategy}\nseed: {seed}\n"
         (run_dir / "config.yaml").write_text(config)
         (run_dir / "overrides.json").write_text(json.dumps([f"seed={seed}"]))
+        seal(run_dir)
         with TrialStore(run_dir / "search.sqlite") as store:
             store.add(trials, b"")
         return run_dir

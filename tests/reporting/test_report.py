@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.sealed import seal
 from vseg_nas.errors import DataError, RunError, UserError
 from vseg_nas.nas.trial import Trial
 from vseg_nas.reporting.page import Picture, Section, TableBlock, page_html, slug
@@ -208,9 +209,11 @@ def test_what_holds_no_run_is_refused_in_one_line(
     mute = write_search("mute", make_trials(2))
     (mute / "overrides.json").unlink()
     nameless = write_search("nameless", make_trials(2))
-    (nameless / "config.yaml").write_text("- a list\n")
+    (nameless / "config.yaml").write_text("a: b\n")
+    seal(nameless)
     garbled = write_search("garbled", make_trials(2))
     (garbled / "config.yaml").write_text("a: [\n")
+    seal(garbled)
     torn = write_search("torn", make_trials(2))
     (torn / "search.sqlite").write_bytes(b"SQLite format 3\0" + b"x" * 100)
     broken = write_run("broken", "benchmark.json", {})

@@ -1,36 +1,41 @@
 """The trial store: one SQLite file with every trial and the state of the search, the only truth of a run.
 
 Durability: rollback journal and `synchronous=FULL`, one writer, and one transaction for each thing that
-happens, so a process killed at any moment leaves the file as it was before or after it. No torch here.
+happens, so a process killed at any moment leaves the file as it was before or after it. Every row has a digest, and
+the state of the search knows how many there are: a changed bit is noticed, not learned from. No torch here.
 """
 
 import dataclasses
 import hashlib
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from vseg_nas.errors import RunError
+from vseg_nas.files import replacing
 from vseg_nas.nas.trial import Evaluation, FailureKind, Trial, TrialState
 from vseg_nas.space import Genotype
 
 STORE = "search.sqlite"
 """Name of the file in a run directory."""
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SCHEMA = """
 CREATE TABLE meta (schema_version INTEGER NOT NULL);
 CREATE TABLE trials (
     id INTEGER PRIMARY KEY, genotype TEXT NOT NULL, key TEXT NOT NULL, seed INTEGER NOT NULL,
     state TEXT NOT NULL, score REAL, miou REAL, fwiou REAL, macc REAL, parameters INTEGER, macs INTEGER,
     seconds REAL, epochs INTEGER, stopped INTEGER, reason TEXT, failure TEXT, reused_from INTEGER,
-    failed_reward REAL, attempts INTEGER NOT NULL DEFAULT 0
+    failed_reward REAL, attempts INTEGER NOT NULL DEFAULT 0, sha256 TEXT
 );
 CREATE INDEX trials_by_key ON trials (key);
 CREATE INDEX trials_by_score ON trials (score);
-CREATE TABLE snapshot (id INTEGER PRIMARY KEY CHECK (id = 0), state BLOB NOT NULL, sha256 TEXT NOT NULL);
+CREATE TABLE snapshot (
+    id INTEGER PRIMARY KEY CHECK (id = 0), state BLOB NOT NULL, trials INTEGER NOT NULL, sha256 TEXT NOT NULL
+);
 """
 EVALUATION_COLUMNS = tuple(field.name for field in dataclasses.fields(Evaluation))
 COLUMNS = (
@@ -54,13 +59,9 @@ class TrialStore:
     """
 
     def __init__(self, path: Path) -> None:
-        self._open(path, "rwc")
-        with self._errors():
-            if not self._select("SELECT 1 FROM sqlite_master LIMIT 1"):
-                with self._transaction():
-                    for statement in filter(str.strip, SCHEMA.split(";")):
-                        self._connection.execute(statement)
-                    self._connection.execute("INSERT INTO meta VALUES (?)", (SCHEMA_VERSION,))
+        if not path.exists():
+            _create(path)
+        self._open(path, "rw")
         self._check()
         with self._errors():
             self._connection.execute("PRAGMA journal_mode = DELETE")
@@ -83,8 +84,9 @@ class TrialStore:
         """Records trials just asked for, together with the state of the search after asking."""
         places = ", ".join("?" * len(COLUMNS))
         with self._errors(), self._transaction():
-            insert = f"INSERT INTO trials ({', '.join(COLUMNS)}) VALUES ({places})"
-            self._connection.executemany(insert, map(_row, trials))
+            for trial in trials:
+                self._connection.execute(f"INSERT INTO trials ({', '.join(COLUMNS)}) VALUES ({places})", _row(trial))
+                self._seal(trial)
             self._write_snapshot(snapshot)
 
     def finish(self, trial: Trial, snapshot: bytes) -> None:
@@ -94,12 +96,14 @@ class TrialStore:
             update = f"UPDATE trials SET {assignments} WHERE id = ?"
             if self._connection.execute(update, (*_row(trial), trial.id)).rowcount != 1:
                 raise ValueError(f"trial {trial.id} was never added")
+            self._seal(trial)
             self._write_snapshot(snapshot)
 
     def count_attempts(self, trial: Trial, attempts: int) -> None:
         """Records how often a trial has been attempted: before an attempt, or when one does not count after all."""
         with self._errors(), self._transaction():
             self._connection.execute("UPDATE trials SET attempts = ? WHERE id = ?", (attempts, trial.id))
+            self._seal(trial)
 
     def attempts(self, trial: Trial) -> int:
         """How often a trial has been attempted, the attempt under way included.
@@ -111,11 +115,11 @@ class TrialStore:
 
     def snapshot(self) -> bytes | None:
         """The state of the search that goes with the trials; None before the first trial."""
-        rows = self._select("SELECT state, sha256 FROM snapshot")
+        rows = self._select("SELECT * FROM snapshot")
         if not rows:
             return None
         state: bytes = rows[0]["state"]
-        if hashlib.sha256(state).hexdigest() != rows[0]["sha256"]:
+        if _snapshot_digest(state, rows[0]["trials"]) != rows[0]["sha256"]:
             raise RunError(f"{self._path}: the saved state of the search is damaged (its SHA-256 differs)")
         return state
 
@@ -169,7 +173,7 @@ class TrialStore:
             self._connection.row_factory = sqlite3.Row
 
     def _check(self) -> None:
-        damage = self._select("PRAGMA quick_check(1)")[0][0]
+        damage = self._select("PRAGMA integrity_check(1)")[0][0]
         if damage != "ok":
             raise RunError(f"{self._path}: damaged ({damage.splitlines()[-1]})")
         if not self._select("SELECT 1 FROM sqlite_master WHERE name = 'meta'"):
@@ -178,9 +182,14 @@ class TrialStore:
         if versions != [SCHEMA_VERSION]:
             found = ", ".join(map(str, versions)) or "none"
             raise RunError(f"{self._path}: found schema version {found}, expected {SCHEMA_VERSION}")
+        counts = self._select("SELECT (SELECT COUNT(*) FROM trials), COALESCE((SELECT trials FROM snapshot), 0)")[0]
+        if counts[0] != counts[1]:
+            raise RunError(f"{self._path}: damaged (not as many trials as were stored)")
 
     def _trials(self, where: str, parameters: Iterable[Any]) -> list[Trial]:
         rows = self._select(f"SELECT * FROM trials {where}", parameters)
+        if damaged := [row["id"] for row in rows if row["sha256"] != _row_digest(row)]:
+            raise RunError(f"{self._path}: trial {damaged[0]} is damaged (its SHA-256 differs)")
         try:
             return [_trial(row) for row in rows]
         except ValueError as error:
@@ -191,8 +200,13 @@ class TrialStore:
             return self._connection.execute(query, tuple(parameters)).fetchall()
 
     def _write_snapshot(self, state: bytes) -> None:
-        digest = hashlib.sha256(state).hexdigest()
-        self._connection.execute("INSERT OR REPLACE INTO snapshot VALUES (0, ?, ?)", (state, digest))
+        trials = len(self)
+        values = (state, trials, _snapshot_digest(state, trials))
+        self._connection.execute("INSERT OR REPLACE INTO snapshot VALUES (0, ?, ?, ?)", values)
+
+    def _seal(self, trial: Trial) -> None:
+        row = self._connection.execute("SELECT * FROM trials WHERE id = ?", (trial.id,)).fetchone()
+        self._connection.execute("UPDATE trials SET sha256 = ? WHERE id = ?", (_row_digest(row), trial.id))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -213,6 +227,26 @@ class TrialStore:
             raise  # our bugs
         except sqlite3.DatabaseError as error:
             raise RunError(f"{self._path}: {error}") from error
+
+
+def _create(path: Path) -> None:
+    """An empty store, whole or not at all: so an empty file is never one that was not finished, but a damaged one."""
+    with replacing(path) as partial:
+        partial.unlink(missing_ok=True)
+        try:
+            with closing(sqlite3.connect(partial, isolation_level=None)) as connection:
+                connection.executescript(f"BEGIN; {SCHEMA} INSERT INTO meta VALUES ({SCHEMA_VERSION}); COMMIT;")
+        except sqlite3.OperationalError as error:
+            raise RunError(f"{path}: {error}") from error
+
+
+def _row_digest(row: sqlite3.Row) -> str:
+    values = {name: row[name] for name in row.keys() if name != "sha256"}  # noqa: SIM118 (a row has no such iterator)
+    return hashlib.sha256(json.dumps(values, default=str).encode()).hexdigest()
+
+
+def _snapshot_digest(state: bytes, trials: int) -> str:
+    return hashlib.sha256(state + str(trials).encode()).hexdigest()
 
 
 def _row(trial: Trial) -> tuple[Any, ...]:

@@ -1,12 +1,9 @@
 """The run directories that a report is made of: searches, evaluations, latency measurements."""
 
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import yaml
 
 from vseg_nas.errors import RunError
 from vseg_nas.nas.store import STORE, TrialStore
@@ -14,8 +11,7 @@ from vseg_nas.nas.trial import Trial
 from vseg_nas.reporting.benchmark_results import BENCHMARK_FILE, BenchmarkResults, read_benchmark
 from vseg_nas.reporting.evaluation_results import EVALUATION_FILE, EvaluationResults, read_evaluation
 from vseg_nas.reporting.run_names import short_names
-
-MAX_CONFIG_BYTES = 2**20
+from vseg_nas.run_record import CONFIG, recorded_config, recorded_overrides
 
 
 @dataclass(frozen=True)
@@ -98,22 +94,18 @@ def _kinds(folder: Path) -> list[str]:
 
 
 def _search(folder: Path, name: str) -> SearchRun:
-    config = _config(folder / "config.yaml")
+    config = _config(folder)
     with TrialStore.read(folder / STORE) as store:
         trials = tuple(store.trials())
-    return SearchRun(name, folder, config, _command(folder / "overrides.json"), trials)
+    command = shlex.join(["python", "-m", "vseg_nas.search", *recorded_overrides(folder)])
+    return SearchRun(name, folder, config, command, trials)
 
 
-def _config(path: Path) -> dict[str, object]:
-    text = _text(path)
-    try:
-        config = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise RunError(f"{path}: not readable as YAML ({str(error).partition(chr(10))[0]})") from error
-    flat = _flat(config)
+def _config(folder: Path) -> dict[str, object]:
+    flat = _flat(recorded_config(folder))
     for key in ("dataset.name", "strategy.name"):
         if not isinstance(flat.get(key), str):
-            raise RunError(f"{path}: {key}: found {str(flat.get(key))[:40]!r}, expected a name")
+            raise RunError(f"{folder / CONFIG}: {key}: found {str(flat.get(key))[:40]!r}, expected a name")
     return flat
 
 
@@ -122,26 +114,3 @@ def _flat(node: object, prefix: str = "") -> dict[str, object]:
         return {prefix: node}
     leaves = (_flat(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in node.items())
     return {key: value for leaf in leaves for key, value in leaf.items()}
-
-
-def _command(path: Path) -> str:
-    try:
-        overrides = json.loads(_text(path))
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{path}: not readable as JSON") from error
-    if not isinstance(overrides, list) or not all(isinstance(override, str) for override in overrides):
-        raise RunError(f"{path}: expected a list of strings")
-    return shlex.join(["python", "-m", "vseg_nas.search", *overrides])
-
-
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_CONFIG_BYTES + 1)
-        if len(content) > MAX_CONFIG_BYTES:
-            raise RunError(f"{path}: found more than {MAX_CONFIG_BYTES} bytes, expected at most that")
-        return content.decode("utf-8")
-    except OSError as error:
-        raise RunError(f"{path}: not readable ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise RunError(f"{path}: found no text, expected UTF-8") from error
