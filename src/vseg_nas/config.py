@@ -4,6 +4,7 @@ Everything is composed and checked before Hydra creates a directory, so a mistak
 """
 
 import difflib
+import errno
 import os
 import re
 import shutil
@@ -35,6 +36,7 @@ from vseg_nas.signals import INTERRUPTED, TERMINATED, Terminated, stopping
 _SHARED_KEYS = ("dataset", "experiment", "runs_dir", "static", "gpu", "phase.pretrain", "phase.train")
 _ON_MANY_DEVICES = ("pretrain", "train")
 _LAUNCHERS = ("hydra._internal.core_plugins.", "hydra_plugins.")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 _SHOWS_ONLY = ("help", "hydra_help", "info", "cfg", "shell_completion")
 
 
@@ -82,7 +84,8 @@ def command(
                     args = get_args_parser().parse_args(sys.argv[1:])
                     _check_command_line(verb, schema, preflight, args.overrides, args.multirun)
                 os.environ["HYDRA_FULL_ERROR"] = "1"  # what fails from here on is our bug
-            hydra.main(config_path=str(conf_dir()), config_name=verb, version_base="1.3")(job)()
+            with _one_line_errors("debug=true" in sys.argv):  # Hydra makes the folder of a run
+                hydra.main(config_path=str(conf_dir()), config_name=verb, version_base="1.3")(job)()
 
         return main
 
@@ -101,6 +104,8 @@ class _one_line_errors:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, UserError) and not self.debug:
             _exit(" ".join(str(error).split()), 2)
+        if isinstance(error, OSError) and error.errno in _NO_ROOM and not self.debug:
+            _exit(f"{error.filename or 'a file'}: cannot be written ({error.strerror})", 2)
         if isinstance(error, KeyboardInterrupt):
             _exit("interrupted", INTERRUPTED)
         if isinstance(error, Terminated):
