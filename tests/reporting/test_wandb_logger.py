@@ -1,4 +1,6 @@
+import io
 import logging
+import socket
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -147,6 +149,7 @@ def test_modes_and_their_fall_backs(
 
     monkeypatch.setattr(wandb, "init", init)
     monkeypatch.setattr(wandb, "setup", lambda settings: None)
+    monkeypatch.setattr(socket, "create_connection", lambda address, timeout: io.BytesIO())
     with caplog.at_level(logging.WARNING):
         run = open_wandb(mode, tmp_path / "run", "project", "name", {"seed": 1, "api_key": "x"}, group="sweep")
     assert tried == expected

@@ -7,12 +7,15 @@ import logging
 import netrc
 import os
 import re
+import socket
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from vseg_nas.nas.trial import Trial
 from vseg_nas.reporting.candidate_metrics import candidate_metrics
@@ -33,6 +36,7 @@ DEFAULT_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")  # older and newer r
 # Without a finish timeout an offline run comes back from `finish` before its file is written.
 SETTINGS: dict[str, Any] = {"silent": True, "console": "off", "finish_timeout": 60.0}
 ONLINE_SETTINGS: dict[str, Any] = {"init_timeout": 20.0, "login_timeout": 20.0}
+_KNOCK_S = 2.0
 SECRET = re.compile(r"(key|token|secret|password)s?$", re.IGNORECASE)
 CELL_FIELDS = ("trial", *EVALUATION_FIELDS, "expression", "genotype")
 
@@ -64,6 +68,8 @@ def open_wandb(
         # Settings come and go between releases of wandb; those that this one lacks are not missed.
         settings = wandb.Settings(**{k: v for k, v in chosen.items() if k in wandb.Settings.model_fields})
         try:
+            if attempt == "online":
+                _knock()
             wandb.setup(settings)  # or logging in is announced, silent or not
             return wandb.init(
                 mode=attempt,
@@ -76,7 +82,7 @@ def open_wandb(
             )
         except (wandb.errors.Error, OSError) as error:
             reason = str(error).partition("\n")[0]
-            log.warning("W&B run cannot be opened %s, trying the next best: %s", attempt, reason)
+            _warn(f"W&B run cannot be opened {attempt}, trying the next best: {reason}")
     raise AssertionError("a disabled W&B run can always be opened")
 
 
@@ -85,6 +91,32 @@ def _mode(env: Mapping[str, str]) -> RunMode:
         if env.get("WANDB_MODE") == mode:
             return mode
     return "online" if has_credentials(env) else "offline"
+
+
+def _knock() -> None:
+    """Finds out within seconds that no server answers, which W&B itself would try for twenty.
+
+    Raises:
+        OSError: none does, and no proxy is there to ask instead.
+    """
+    own = urlsplit(os.environ.get("WANDB_BASE_URL", ""))
+    hosts = (own.hostname,) if own.hostname else DEFAULT_HOSTS
+    port = own.port or (80 if own.scheme == "http" else 443)
+    problem: OSError | None = None
+    for host in hosts if not getproxies() else ():
+        try:
+            socket.create_connection((host, port), timeout=_KNOCK_S).close()
+            return
+        except OSError as error:
+            problem = error
+    if problem is not None:
+        raise problem
+
+
+def _warn(message: str) -> None:
+    """For the run's log, and for the terminal: nothing falls back in silence."""
+    log.warning(message)
+    sys.stderr.write(f"warning: {message}\n")
 
 
 def has_credentials(env: Mapping[str, str]) -> bool:
@@ -146,7 +178,7 @@ class _Copy:
             action()
         except self._errors as error:
             self._open = False
-            log.warning("W&B logging ends here, the work goes on: %s", str(error).partition("\n")[0])
+            _warn(f"W&B logging ends here, the work goes on: {str(error).partition(chr(10))[0]}")
 
     def _axis(self, axis: str, metrics: str) -> None:
         self._attempt(lambda: self._run.define_metric(axis))
