@@ -10,7 +10,7 @@ OVERRIDES ?=
 NAME ?= tour
 TRAINED := runs/train/synthetic/$(NAME)-best/video.safetensors,runs/train/synthetic/$(NAME)-random/video.safetensors
 
-.PHONY: help setup demo tour test lint format types wheel clean
+.PHONY: help setup demo tour test reliability lint format types wheel clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -38,6 +38,10 @@ tour: $(READY) ## search, train a found and a random cell, evaluate, benchmark, 
 
 test: $(READY) ## set up, then run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
+
+reliability: $(READY) ## the full reliability tests with a table of what they show (half an hour on two cores)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or not slow" --numprocesses=auto --maxprocesses=8 --dist=worksteal \
+		tests/reliability tests/training/test_checkpoints.py tests/training/test_video_training.py tests/training/test_ranks.py
 
 lint: $(READY) ## check style and formatting
 	$(BIN)/ruff check .

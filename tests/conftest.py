@@ -11,6 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.figures import Figure
     from vseg_nas.data.feature_cache import StaticFeatures
 
 MakeFeatures = Callable[..., "StaticFeatures"]
@@ -50,6 +51,31 @@ def in_process(
         return status, *capsys.readouterr()
 
     return call
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Figure:
+    """Notes what a reliability test has shown, for the table at the end: ``figure("G1", "200 kills")``."""
+
+    def note(goal: str, shown: str) -> None:
+        record_property(f"figure {goal}", shown)
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The table of the reliability figures of this session."""
+    rows = [
+        (name.removeprefix("figure "), outcome, report.duration, shown)
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.stats.get(outcome, [])
+        for name, shown in report.user_properties
+        if name.startswith("figure ")
+    ]
+    if rows:
+        terminalreporter.section("reliability figures")
+        for goal, outcome, seconds, shown in sorted(rows, key=lambda row: int(row[0].split()[0][1:])):
+            terminalreporter.write_line(f"{goal:8} {outcome} {seconds:7.0f} s  {shown}")
 
 
 @pytest.fixture(scope="session")

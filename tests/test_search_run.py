@@ -26,8 +26,8 @@ def start(cwd: Path, *overrides: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=cwd, stdout=log, stderr=subprocess.STDOUT, text=True)
 
 
-def finish(process: subprocess.Popen[str], cwd: Path) -> None:
-    assert process.wait(timeout=200) == 0, (cwd / "output").read_text()[-3000:]
+def finish(process: subprocess.Popen[str], cwd: Path, seconds: float = 200) -> None:
+    assert process.wait(timeout=seconds) == 0, (cwd / "output").read_text()[-3000:]
 
 
 def wait_for(condition: object, cwd: Path, process: subprocess.Popen[str]) -> None:

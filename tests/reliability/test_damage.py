@@ -15,6 +15,7 @@ import vseg_nas.benchmark
 import vseg_nas.report
 import vseg_nas.search
 import vseg_nas.train
+from tests.figures import Figure
 from tests.reliability.damage import damaged
 from vseg_nas.assembly.cells import resolve_cell
 from vseg_nas.data.feature_cache import CacheKey, open_cache, write_cache
@@ -119,7 +120,7 @@ def kept(tmp_path: Path, make_features: Any) -> dict[str, Kept]:
 
 
 @pytest.mark.parametrize("times", [300, pytest.param(3000, marks=pytest.mark.slow)])
-def test_no_damage_is_silent_or_a_traceback(kept: dict[str, Kept], tmp_path: Path, times: int) -> None:
+def test_no_damage_is_silent_or_a_traceback(kept: dict[str, Kept], tmp_path: Path, times: int, figure: Figure) -> None:
     rng = random.Random(0)
     whole = {name: file.read(file.folder / file.file) for name, file in kept.items()}
     refused, silent, lines = dict.fromkeys(kept, 0), [], []
@@ -146,11 +147,12 @@ def test_no_damage_is_silent_or_a_traceback(kept: dict[str, Kept], tmp_path: Pat
     assert silent == []
     assert [line for line in lines if len(line.splitlines()) != 1] == []
     assert all(count >= times / len(kept) / 3 for count in refused.values()), refused
+    figure("G6", f"{times} damaged files of {len(kept)} kinds: {sum(refused.values())} refused, 0 silent, 0 tracebacks")
 
 
 @pytest.mark.parametrize("times", [10, pytest.param(50, marks=pytest.mark.slow)])
 def test_commands_refuse_them_in_one_line(
-    kept: dict[str, Kept], in_process: InProcess, tmp_path: Path, times: int
+    kept: dict[str, Kept], in_process: InProcess, tmp_path: Path, times: int, figure: Figure
 ) -> None:
     StaticSegmenter(CLASSES).save(tmp_path / "static.safetensors")
     commands: dict[str, tuple[Callable[[], None], list[str]]] = {
@@ -182,3 +184,4 @@ def test_commands_refuse_them_in_one_line(
             done += 1
         shutil.rmtree(folder)
     assert [path for path in tmp_path.rglob("runs/**/*") if path.is_file() and path.name != "lock"] == []
+    figure("G6", f"{times} of them given to commands: one line each, nothing made")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.figures import Figure
 from vseg_nas.nas.lock import RunLock
 
 # A command of our own kind that only holds its run for a while; nothing of torch.
@@ -35,7 +36,7 @@ def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
 @pytest.mark.parametrize(
     "times", [3, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(600)])], ids=["some", "all"]
 )
-def test_double_starts(tmp_path: Path, times: int) -> None:
+def test_double_starts(tmp_path: Path, times: int, figure: Figure) -> None:
     for attempt in range(times):
         both = [start(tmp_path, "run=.", f"name=r{attempt}") for _ in range(2)]
         run = tmp_path / f"runs/report/r{attempt}"
@@ -53,6 +54,7 @@ def test_double_starts(tmp_path: Path, times: int) -> None:
         assert json.loads((run / "overrides.json").read_text()) == ["run=.", f"name=r{attempt}"]
         winner.communicate("0\n")
         assert winner.returncode == 0
+    figure("G12", f"{times} double starts, one winner each")
 
 
 def test_resuming_a_run_in_use_is_refused_before_anything_is_composed(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.figures import Figure
 from tests.nas.isolated_search import check_ends, check_faults
 from vseg_nas.nas.store import STORE
 
@@ -14,15 +15,17 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.timeout(900)
-def test_300_candidates_of_which_every_third_has_a_fault(tmp_path: Path) -> None:
+def test_300_candidates_of_which_every_third_has_a_fault(tmp_path: Path, figure: Figure) -> None:
     check_faults(tmp_path, trials=300, share=0.3)
+    figure("G5", "300 candidates, 30 % with a fault of ten kinds: every kind right, the search goes on")
 
 
 @pytest.mark.timeout(900)
-def test_20_searches_killed_in_the_middle_of_a_trial_leave_no_process(tmp_path: Path) -> None:
+def test_20_searches_killed_in_the_middle_of_a_trial_leave_no_process(tmp_path: Path, figure: Figure) -> None:
     for i in range(5):
         (tmp_path / str(i)).mkdir()
         check_ends(tmp_path / str(i), searches=5)  # four by SIGKILL, one by Ctrl-C
+    figure("G15", "20 parents killed and 5 interrupted in the middle of a trial, no process left after 5 s")
 
 
 TINY = [

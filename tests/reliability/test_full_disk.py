@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from tests.figures import Figure
+
 
 @pytest.mark.parametrize("step", [31, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
-def test_full_from_the_kth_write_on(tmp_path: Path, step: int) -> None:
+def test_full_from_the_kth_write_on(tmp_path: Path, step: int, figure: Figure) -> None:
     command = [sys.executable, "-m", "tests.reliability.full_disk_search", str(tmp_path), str(step)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     root = Path(__file__).parents[2]
@@ -22,3 +24,5 @@ def test_full_from_the_kth_write_on(tmp_path: Path, step: int) -> None:
     assert found["searches"] == -(-found["writes"] // step)
     assert found["wrong"] == []
     assert found["differing"] == 0
+    cut = f"{found['searches']} of {found['writes']}"
+    figure("G9", f"disk full from {cut} writes of a search on: one line each, 0 differences after")

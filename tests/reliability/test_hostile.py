@@ -23,6 +23,7 @@ import vseg_nas.pretrain
 import vseg_nas.report
 import vseg_nas.search
 import vseg_nas.train
+from tests.figures import Figure
 from tests.sealed import seal
 from vseg_nas.config import conf_dir
 from vseg_nas.data.synthetic import CLASSES
@@ -261,5 +262,7 @@ def test_a_genotype_of_a_million_layers(attacked: Callable[..., str], tmp_path: 
     assert "c.json" in attacked(vseg_nas.train.main, "cell=c.json")
 
 
-def test_there_are_enough_of_them() -> None:
-    assert len(PICKLES) + 3 + len(COMMAND_LINES) + len(RUNS) + len(RESULTS) + 1 >= 30
+def test_there_are_enough_of_them(figure: Figure) -> None:
+    files = len(PICKLES) + 3 + len(COMMAND_LINES) + len(RUNS) + len(RESULTS) + 1
+    assert files >= 30
+    figure("G13", f"{files} hostile files and command lines, none executes")

@@ -10,6 +10,7 @@ import psutil
 import pytest
 from torch import nn
 
+from tests.figures import Figure
 from tests.nas.faults import Faulty, ignore
 from tests.nas.isolated_search import isolated
 from vseg_nas.nas.candidate import CandidateEvaluator
@@ -20,7 +21,8 @@ from vseg_nas.space import SearchSpace
 from vseg_nas.training.cell_module import CellTraining
 
 MIB = 2**20
-SPACE = SearchSpace(1, 8)
+SMALL = SearchSpace(1, 8)
+REAL = SearchSpace(5)
 WARM_UP = 50
 
 
@@ -56,22 +58,24 @@ class Unreliable(NeverStop):
         return True
 
 
-def cells(count: int) -> Iterator[Trial]:
+def cells(count: int, space: SearchSpace = SMALL) -> Iterator[Trial]:
     rng = random.Random(0)
     for id_ in range(count):
-        yield Trial(id_, SPACE.sample(rng), id_, TrialState.RUNNING)
+        yield Trial(id_, space.sample(rng), id_, TrialState.RUNNING)
 
 
-def soak(make_features: Any, folder: Path, fits: int) -> tuple[float, float]:
+def soak(
+    make_features: Any, folder: Path, fits: int, space: SearchSpace = SMALL, size: tuple[int, int] = (32, 32)
+) -> tuple[float, float]:
     """MiB a fit in the second half, and MiB in all, that the process grows by."""
-    features = make_features(clips=2, frames=2, size=(32, 32))
+    features = make_features(clips=2, frames=2, size=size)
     training = CellTraining(epochs=2, batch_size=2)
     evaluator = CandidateEvaluator(
         features, features, nn.Conv2d(64, 4, 3, padding=1), training, Unreliable(), folder, accelerator="cpu"
     )
     process, memory, failures = psutil.Process(), [], 0
     before = None
-    for _, result in SerialExecutor(evaluator).run(cells(WARM_UP + fits), ignore):
+    for _, result in SerialExecutor(evaluator).run(cells(WARM_UP + fits, space), ignore):
         memory.append(process.memory_info().rss / MIB)
         failures += isinstance(result, Failure)
         before = held() if len(memory) == WARM_UP else before
@@ -82,18 +86,29 @@ def soak(make_features: Any, folder: Path, fits: int) -> tuple[float, float]:
     return float(slope), memory[-1] - memory[WARM_UP]
 
 
-def test_300_fits(make_features: Any, tmp_path: Path) -> None:
+def test_300_fits(make_features: Any, tmp_path: Path, figure: Figure) -> None:
     slope, growth = soak(make_features, tmp_path, 300)
     assert slope <= 0.02
     assert growth <= 5
+    figure("G10", f"300 fits: {slope:.4f} MiB a fit, {growth:.1f} MiB in all")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_10000_fits(make_features: Any, tmp_path: Path) -> None:
+def test_10000_fits(make_features: Any, tmp_path: Path, figure: Figure) -> None:
     slope, growth = soak(make_features, tmp_path, 10_000)
     assert slope <= 0.02
     assert growth <= 50
+    figure("G10", f"10,000 fits, 30 % failing: {slope:.4f} MiB a fit, {growth:.1f} MiB in all")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_500_fits_of_cells_of_the_paper_s_size(make_features: Any, tmp_path: Path, figure: Figure) -> None:
+    slope, growth = soak(make_features, tmp_path, 500, REAL, (64, 64))
+    assert slope <= 0.02
+    assert growth <= 50
+    figure("G10", f"500 fits of five layers and 64 channels at 64x64: {slope:.4f} MiB a fit, {growth:.1f} MiB in all")
 
 
 def test_replaced_processes_leave_nothing_either(tmp_path: Path) -> None:

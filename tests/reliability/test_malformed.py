@@ -18,6 +18,7 @@ import vseg_nas.evaluate
 import vseg_nas.pretrain
 import vseg_nas.search
 import vseg_nas.train
+from tests.figures import Figure
 from tests.sealed import seal
 from vseg_nas.config import conf_dir
 from vseg_nas.data.synthetic import CLASSES, PALETTE
@@ -383,10 +384,16 @@ def test_resumes(refused: Refused, run_dir: Path, damage: str) -> None:
     assert named in refused(vseg_nas.search.main, "resume=r", "gpu=cpu", *more)
 
 
-def test_there_are_enough_of_them() -> None:
+def test_there_are_enough_of_them(figure: Figure) -> None:
     kinds = [len(CONFIG), len(LISTS) + len(FILES), len(CHECKPOINTS), len(GENOTYPES), len(RESUMES)]
     assert all(found >= wanted for found, wanted in zip(kinds, (40, 30, 20, 20, 10), strict=True))
     assert sum(kinds) >= 120
+    figure(
+        "G7",
+        f"{sum(kinds)} malformed inputs: "
+        + ", ".join(map(str, kinds))
+        + " (configuration, data, checkpoints, genotypes, resumes)",
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.figures import Figure
 
-def test_a_lost_logger_changes_nothing(tmp_path: Path) -> None:
+
+def test_a_lost_logger_changes_nothing(tmp_path: Path, figure: Figure) -> None:
     """A server that nobody runs from the start, and W&B's own process killed after the first candidate."""
     command = [sys.executable, "-m", "tests.reliability.logged_search", str(tmp_path)]
     left_out = {name for name in os.environ if name.startswith("WANDB") or name.lower().endswith("_proxy")}
@@ -22,3 +24,5 @@ def test_a_lost_logger_changes_nothing(tmp_path: Path) -> None:
     assert "warning: W&B logging ends here, the work goes on: " in found["output"]
     assert set(found["histories"]) == {"plain", "unreachable", "killed"}
     assert len(set(found["histories"].values())) == 1
+    times = ", ".join(f"{name} {seconds} s" for name, seconds in found["seconds"].items())
+    figure("G14", f"W&B: {times}; one history")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.figures import Figure
 from vseg_nas.signals import Terminated, stopping
 
 
@@ -33,7 +34,7 @@ def run(folder: Path, signals: int, environment: dict[str, str]) -> dict[str, An
 @pytest.mark.parametrize(
     "signals", [4, pytest.param(80, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])], ids=["some", "all"]
 )
-def test_signals(tmp_path: Path, signals: int) -> None:
+def test_signals(tmp_path: Path, signals: int, figure: Figure) -> None:
     """Under Slurm's variables, with a checkpoint lying about that Lightning would resume from."""
     slurm = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_JOB_NAME": "search", "SLURM_LOCALID": "0"}
     slurm |= {"SLURM_PROCID": "0", "SLURM_NODEID": "0", "SLURM_JOB_NODELIST": "localhost"}
@@ -43,6 +44,10 @@ def test_signals(tmp_path: Path, signals: int) -> None:
     assert found["differing"] == 0
     assert found["left"] == 0
     assert found["slowest_s"] <= 5
+    figure(
+        "G11",
+        f"{signals} signals under Slurm: statuses right, slowest {found['slowest_s']} s, 0 differences, none left",
+    )
 
 
 @pytest.mark.parametrize(

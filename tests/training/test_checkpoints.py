@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.figures import Figure
 from vseg_nas.errors import DataError, RunError
 from vseg_nas.files import write_text
 from vseg_nas.models.weights import note_of
@@ -116,11 +117,12 @@ def test_whole_wherever_a_save_is_cut_short(path: Path, stored: int) -> None:
     assert not [name for name in names(path) if "partial" in name]
 
 
-def test_killed_at_any_moment(path: Path) -> None:
+@pytest.mark.parametrize("kills", [25, pytest.param(100, marks=pytest.mark.slow)])
+def test_killed_at_any_moment(path: Path, kills: int, figure: Figure) -> None:
     """Also after a save that was cut short before, and whatever the last one left behind."""
     moments, last = random.Random(0), 0
     save(path, 0)
-    for _ in range(25):
+    for _ in range(kills):
         child = os.fork()
         if child == 0:
             for epoch in range(last + 1, last + 1000):
@@ -133,6 +135,7 @@ def test_killed_at_any_moment(path: Path) -> None:
         last = epoch_of(path)
         assert len(names(path)) <= 5
     assert last > 0
+    figure("G3", f"{kills} SIGKILLs while checkpoints are written: one that verifies is always there")
 
 
 def damage(path: Path, kind: str, rng: random.Random) -> None:

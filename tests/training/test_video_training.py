@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.figures import Figure
 from vseg_nas.data import ClipBatch, SyntheticStreet, resized, training
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.errors import ConfigError, RunError
@@ -45,8 +46,8 @@ def video_module(**options: float) -> VideoModule:
     return VideoModule(segmenter(), VideoTraining(4e-3, 5e-4, **options), "{}")
 
 
-def data() -> ClipDataModule:
-    return ClipDataModule(source(), source(2), training(SIZE), resized(), batch_size=2, seed=7)
+def data(workers: int = 0) -> ClipDataModule:
+    return ClipDataModule(source(), source(2), training(SIZE), resized(), batch_size=2, seed=7, num_workers=workers)
 
 
 def batch() -> ClipBatch:
@@ -90,10 +91,10 @@ def test_everything_trains_except_statistics_of_the_static_network(tmp_path: Pat
         assert convolutions & changed, part
 
 
-def fit_video(folder: Path, epochs: int, report: Progress = lambda *_: None) -> dict[str, Tensor]:
+def fit_video(folder: Path, epochs: int, report: Progress = lambda *_: None, workers: int = 0) -> dict[str, Tensor]:
     """Weights after so many epochs of a fit that goes on from what the folder holds."""
     module = video_module(power=0.0)
-    train_end_to_end(module, data(), epochs, 5, 3.0, folder / "last.ckpt", report, **OPTIONS)
+    train_end_to_end(module, data(workers), epochs, 5, 3.0, folder / "last.ckpt", report, **OPTIONS)
     return module.segmenter.state_dict()
 
 
@@ -107,12 +108,13 @@ def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-@pytest.mark.parametrize("stop_after", [1, 3])
+@pytest.mark.parametrize(("stop_after", "workers"), [(1, 0), (2, 0), (3, 0), (1, 2), (2, 2), (3, 2)])
 def test_a_resumed_end_to_end_fit_is_the_uninterrupted_one(
-    tmp_path: Path, stop_after: int, uninterrupted: dict[str, Tensor]
+    tmp_path: Path, stop_after: int, workers: int, uninterrupted: dict[str, Tensor], figure: Figure
 ) -> None:
-    fit_video(tmp_path, stop_after)
-    assert equal(fit_video(tmp_path, 4), uninterrupted)
+    fit_video(tmp_path, stop_after, workers=workers)
+    assert equal(fit_video(tmp_path, 4, workers=workers), uninterrupted)
+    figure("G4", f"cut after epoch {stop_after} of 4 with {workers} workers: the weights of the fit that was not")
     initial = segmenter().state_dict()["propagation.classifier.weight"]
     assert not torch.equal(uninterrupted["propagation.classifier.weight"], initial)
 
