@@ -1,5 +1,6 @@
 """The cache is whole and right, or not there."""
 
+import errno
 import logging
 import os
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from vseg_nas.data import feature_cache
 from vseg_nas.data.feature_cache import CacheKey, StaticFeatures, open_cache, write_cache
-from vseg_nas.errors import DataError
+from vseg_nas.errors import DataError, RunError
 
 KEY = CacheKey("weights", "clips", "transform", "fp32")
 HALF = KEY._replace(precision="fp16")
@@ -151,6 +152,18 @@ def test_clips_of_unequal_size_are_refused(tmp_path: Path, make_features: Any) -
     clips = [make_features(clips=1), make_features(clips=1, size=(48, 96))]
     with pytest.raises(DataError, match="clip 1: features of size"):
         write_cache(tmp_path, KEY, iter(clips), 2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_without_room_is_found_out_before_anything_is_mapped(
+    tmp_path: Path, features: StaticFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(RunError, match=r"npy: found \S+ GiB free, expected 0.0 for cached features"):
+        write_cache(tmp_path, KEY, iter([features.take(torch.tensor([0]))]), 1)
     assert list(tmp_path.iterdir()) == []
 
 

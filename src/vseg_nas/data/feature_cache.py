@@ -21,7 +21,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from vseg_nas.errors import DataError
+from vseg_nas.errors import DataError, RunError
 from vseg_nas.files import sha256_of
 
 _MANIFEST = "manifest.json"
@@ -147,6 +147,7 @@ def write_cache(root: Path, key: CacheKey, clips: Iterable[StaticFeatures], coun
 
     Raises:
         DataError: clips differ in size.
+        RunError: the disk has no room for them.
     """
     part = root / f"{key.digest}.part-{os.getpid()}"
     shutil.rmtree(part, ignore_errors=True)
@@ -182,6 +183,8 @@ def _write_arrays(folder: Path, clips: Iterable[StaticFeatures], count: int, pre
                 )
                 for name, value in clip.arrays().items()
             ]
+            if hasattr(os, "posix_fallocate"):  # not on macOS
+                _reserve(folder)
         for array, value in zip(arrays, clip.arrays().values(), strict=True):
             if array.shape[1:] != value.shape[1:]:
                 raise DataError(
@@ -190,6 +193,24 @@ def _write_arrays(folder: Path, clips: Iterable[StaticFeatures], count: int, pre
             array[index] = value[0].cpu().numpy()
     for array in arrays:
         array.flush()
+
+
+def _reserve(folder: Path) -> None:
+    """Takes the room of all arrays at once: a memory-mapped write that finds none is a signal that kills the process.
+
+    Raises:
+        RunError: the disk has not that much.
+    """
+    for path in folder.glob("*.npy"):
+        size = path.stat().st_size
+        try:
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            free = shutil.disk_usage(folder).free
+            raise RunError(
+                f"{path}: found {free / 2**30:.1f} GiB free, expected {size / 2**30:.1f} for cached features"
+            ) from error
 
 
 def _verify(folder: Path, key: CacheKey) -> None:
