@@ -83,7 +83,11 @@ def test_the_file_has_the_keys_it_promises(done: Run) -> None:
     assert result["format"] == "vseg_nas.benchmark/1"
     assert result["device"].startswith("cpu: ")
     assert "1 thread;" in result["device"]
-    assert (result["precision"], result["size"], result["repeats"]) == ("fp32", [64, 96], 3)
+    assert (result["precision"], result["size"], result["repeats"]) == (
+        "fp32, batch norms folded, channels-last",
+        [64, 96],
+        3,
+    )
     assert result["command"].startswith("python -m vseg_nas.benchmark 'size=[64,96]' repeats=3 ")
     sizes = {"parameters", "macs_static", "macs_dynamic", "peak_mib"}
     for row in result["rows"]:
@@ -138,7 +142,7 @@ def test_the_report_can_read_it_and_the_terminal_shows_it(done: Run) -> None:
 @pytest.mark.parametrize(
     ("mistake", "parts"),
     [
-        ("cell=nothing", ["cell: found 'nothing'", "local_filters, gated_warp"]),
+        ("cell=nothing", ["cell: found 'nothing'", "local_filters, low_latency, gated_warp"]),
         ("size=[16,64]", ["size: found 16", "at least 32"]),
         ("size=[64]", ["size: found [64]", "2 numbers"]),
         ("checkpoint=none.safetensors", ["checkpoint: found no file none.safetensors"]),

@@ -39,7 +39,10 @@ def main(config: BenchmarkConfig, run_dir: Path) -> None:
     console, benchmark = Console(), Benchmark(config)
     height, width = config.size
     device = describe(benchmark.device)
-    console.print(f"Frames of {height} x {width}, one at a time, on {device}, {benchmark.precision};", soft_wrap=True)
+    console.print(
+        f"Frames of {height} x {width}, one at a time, on {device}, {benchmark.precision}, {benchmark.form};",
+        soft_wrap=True,
+    )
     console.print(f"median (quartiles) of {config.repeats} repeats after {config.warmup} of warm-up.", soft_wrap=True)
     rows = []
     for network in benchmark.networks:
@@ -48,7 +51,7 @@ def main(config: BenchmarkConfig, run_dir: Path) -> None:
     result = {
         "format": BENCHMARK_FORMAT,
         "device": device,
-        "precision": benchmark.precision,
+        "precision": f"{benchmark.precision}, {benchmark.form}",
         "size": [height, width],
         "classes": benchmark.classes,
         "repeats": config.repeats,

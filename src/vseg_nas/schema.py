@@ -366,6 +366,7 @@ class BenchmarkConfig(CommandConfig):
     flow: bool = field()
     classes: int | None = field(metadata=limits(2, 254))
     size: list[int] = field(metadata=limits(32, length=2))
+    optimize: bool = field()
     repeats: int = field(metadata=limits(1))
     warmup: int = field(metadata=limits(1))
     gpu: GpuConfig = field()

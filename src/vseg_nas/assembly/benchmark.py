@@ -16,6 +16,7 @@ from vseg_nas.evaluation.latency import Latency, Quartiles, measure, random_fram
 from vseg_nas.evaluation.memory import peak_memory
 from vseg_nas.evaluation.protocols import Tick
 from vseg_nas.models.complexity import count_parameters
+from vseg_nas.models.inference import optimized
 from vseg_nas.models.propagation import CopyPrevious
 from vseg_nas.models.segmenter_file import SegmenterSpec, load_segmenter
 from vseg_nas.models.static import StaticSegmenter
@@ -62,6 +63,7 @@ class Benchmark:
         self._config = config
         self.device = device_of(config.gpu)
         self.precision, self._autocast = _precision(config.gpu, self.device)
+        self.form = "batch norms folded, channels-last" if config.optimize else "as trained"
         found = [(path, *load_segmenter(Path(path))) for path in config.checkpoint or ()]
         self.classes = config.classes or (len(found[0][2].classes) if found else len(CLASSES))
         for path, _, spec in found:
@@ -83,13 +85,14 @@ class Benchmark:
     def row(self, network: Network, tick: Tick) -> dict[str, Any]:
         """Everything measured of one network, as plain data for JSON; only that network is on the device meanwhile."""
         height, width = self._config.size
-        segmenter, size = network.segmenter.to(self.device), (height, width)
+        plain, size = network.segmenter.to(self.device), (height, width)
+        segmenter = optimized(plain) if self._config.optimize else plain
         frames = random_frames(size, self.device)
         with self._autocast:  # one for all frames, so that weights are converted once
             latency = measure(segmenter, frames, self._config.repeats, self._config.warmup, tick)
             peak_mib = peak_memory(segmenter, frames)
-        segmenter.cpu()
-        macs_static, macs_dynamic = frame_macs(segmenter, size)
+        plain.cpu()
+        macs_static, macs_dynamic = frame_macs(plain, size)
         spec = network.spec
         return {
             "name": network.name,
@@ -97,7 +100,7 @@ class Benchmark:
             "expression": spec.genotype.expression() if spec else "",
             "past": spec and spec.past,
             "flow": spec and spec.flow,
-            "parameters": count_parameters(segmenter),
+            "parameters": count_parameters(plain),
             "macs_static": macs_static,
             "macs_dynamic": macs_dynamic,
             **_plain_times(latency),

@@ -5,8 +5,11 @@ Legend: B clips, C channels, H, W.
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+_BAND = 8  # rows of logits that `label_map` enlarges at a time
 
 
 def conv_bn_relu(c_in: int, c_out: int, kernel: int = 1, dilation: int = 1) -> nn.Sequential:
@@ -27,8 +30,26 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def label_map(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Class ids (B, H, W) of logits (B, K, h, w), resized to ``size``; the lower id where two are equally likely."""
-    return resize(logits, size).max(1).indices  # as argmax, which takes nine times as long on a CPU
+    """Class ids (B, H, W) of logits (B, K, h, w), resized to ``size``; the lower id where two are equally likely.
+
+    On a CPU band by band, where that gives the same bits: a full-size float copy of every class leaves the cache.
+    """
+    height, factor = logits.shape[-2], size[0] // logits.shape[-2]
+    if logits.is_cuda or size[0] != height * factor or factor & (factor - 1):  # powers of two make weights exact
+        return _largest(resize(logits, size))
+    labels = torch.empty(logits.shape[0], *size, dtype=torch.int64, device=logits.device)
+    for top in range(0, height, _BAND):
+        bottom = min(top + _BAND, height)
+        first, last = max(top - 1, 0), min(bottom + 1, height)  # the rows beside the band, which its edges blend with
+        rows = slice((top - first) * factor, (bottom - first) * factor)
+        labels[:, top * factor : bottom * factor] = _largest(
+            resize(logits[:, :, first:last], ((last - first) * factor, size[1]))[:, :, rows]
+        )
+    return labels
+
+
+def _largest(logits: Tensor) -> Tensor:
+    return logits.max(1).indices  # as argmax, which takes nine times as long on a CPU
 
 
 def resize_to_largest(xs: Sequence[Tensor]) -> list[Tensor]:

@@ -52,14 +52,14 @@ class MobileNetV2Encoder(nn.Module):
         expansion = Conv2dNormActivation(32, 32, kernel_size=1, activation_layer=nn.ReLU6)
         self.stages[0] = nn.Sequential(OrderedDict([stem, ("expansion", expansion), *blocks]))
 
-    def forward(self, frames: Tensor) -> EncoderOutput:
-        """Returns the taps at 1/4, 1/8, 1/16 and 1/32."""
+    def forward(self, frames: Tensor, stages: int = len(TAP_CHANNELS)) -> EncoderOutput:
+        """Returns the taps at 1/4, 1/8, 1/16 and 1/32; those after so many ``stages`` are empty, and not computed."""
         taps = []
         x = frames
-        for stage in self.stages:
+        for stage in self.stages[:stages]:
             x = stage(x)
             taps.append(x)
-        return EncoderOutput(*taps)
+        return EncoderOutput(*taps, *(x.new_empty(0) for _ in self.stages[stages:]))
 
     def load_torchvision(self, state: Mapping[str, Tensor], source: str) -> None:
         """Takes over the weights of a torchvision ``mobilenet_v2`` state dict; the classifier is left out.

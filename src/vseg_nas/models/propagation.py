@@ -16,6 +16,7 @@ from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.layers import resize
 from vseg_nas.models.mobilenet_v2 import EncoderOutput
 from vseg_nas.models.static import StaticSegmenter
+from vseg_nas.space.vocabulary import INPUTS
 
 Past = Literal["previous", "current", "zero"]
 """What a cell reads as the previous frame: that frame, the current one (static network and all), or zeros."""
@@ -28,7 +29,7 @@ class FrameState(NamedTuple):
 
     Attributes:
         frame: (B, 3, H, W), ImageNet-normalised.
-        layer4: (B, 320, H/32, W/32).
+        layer4: (B, 320, H/32, W/32); empty where no frame after this one reads it.
         dec: (B, 64, h, w).
         pred: logits (B, K, h, w), or at full size where they were warped.
     """
@@ -84,11 +85,22 @@ class CellPropagation(nn.Module):
         self.flow = flow
 
     def forward(self, static: StaticSegmenter, state: FrameState, frame: Tensor) -> FrameState:
-        """Runs the encoder and the cell."""
-        taps = static.encode(frame)
+        """Runs the encoder, as far as anything reads it, and the cell."""
+        taps = static.encode(frame, self._stages)
         layer4, dec = self._past_of(static, taps, state, frame)
         dec = self.cell(layer4, dec, taps.layer2, taps.layer3, taps.layer4)
         return FrameState(frame, taps.layer4, dec, self.classifier(dec))
+
+    @property
+    def _read(self) -> set[str]:
+        return {INPUTS[source] for source in self.cell.genotype.reads}
+
+    @property
+    def _stages(self) -> int:
+        """Of the encoder that the cell, the next frame's or the static decoder reads; layer 2 gives dec its plane."""
+        if self.past == "current" or self._read & {"layer4", "prev_layer4"}:
+            return 4
+        return 3 if "layer3" in self._read else 2
 
     def _past_of(
         self, static: StaticSegmenter, taps: EncoderOutput, state: FrameState, frame: Tensor
@@ -103,4 +115,5 @@ class CellPropagation(nn.Module):
                 if not self.flow:
                     return state.layer4, state.dec
                 flow = dis_flow(frame, state.frame)
-                return warp(state.layer4, flow), warp(state.dec, flow)
+                layer4 = warp(state.layer4, flow) if "prev_layer4" in self._read else state.layer4
+                return layer4, warp(state.dec, flow)

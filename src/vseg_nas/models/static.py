@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vseg_nas.errors import DataError
 from vseg_nas.models.arch2 import Arch2Decoder
-from vseg_nas.models.mobilenet_v2 import EncoderOutput, MobileNetV2Encoder
+from vseg_nas.models.mobilenet_v2 import TAP_CHANNELS, EncoderOutput, MobileNetV2Encoder
 from vseg_nas.models.weights import read_safetensors, write_safetensors
 
 _FORMAT = "vseg_nas.static/1"
@@ -48,9 +48,9 @@ class StaticSegmenter(nn.Module):
         self.encoder = MobileNetV2Encoder()
         self.decoder = Arch2Decoder(len(classes), auxiliary)
 
-    def encode(self, frames: Tensor) -> EncoderOutput:
-        """The encoder alone: what runs on every frame."""
-        output: EncoderOutput = self.encoder(frames)
+    def encode(self, frames: Tensor, stages: int = len(TAP_CHANNELS)) -> EncoderOutput:
+        """The encoder alone, or its first stages: what runs on every frame."""
+        output: EncoderOutput = self.encoder(frames, stages)
         return output
 
     def forward(self, frames: Tensor) -> StaticOutput:

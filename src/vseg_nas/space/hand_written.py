@@ -20,6 +20,9 @@ HAND_WRITTEN: dict[str, Genotype] = {
             _layer(_A, _LAYER3, "skip", "sep_conv_3x3", "concat"),
         )
     ),
+    # The fewest operations that still see the current frame: its first two stages, joined with what was there. The last
+    # two stages of the encoder, which nothing reads, are not run.
+    "low_latency": Genotype((_layer(_LAYER2, _DEC, "sep_conv_3x3", "skip", "concat"),)),
     # Gadde et al. (NetWarp) and Nilsson and Sminchisescu (GRFP): previous features, warped along optical flow, added to
     # current ones with a learned weight per channel. The flow is the propagation's, not the cell's.
     "gated_warp": Genotype(
