@@ -2,8 +2,9 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
-from vseg_nas.nas.policy_gradient import moving_average
+from vseg_nas.nas.policy_gradient import Rollout, moving_average
 from vseg_nas.nas.ppo import PPO, ppo_loss
 from vseg_nas.nas.reinforce import reinforce_loss
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState
@@ -126,3 +127,61 @@ def test_uses_the_log_probability_of_the_time_of_sampling() -> None:
     ((_, stored), _) = strategy.state_dict()["buffer"][-1]
     assert stored == pytest.approx(at_sampling, abs=1e-6)
     assert abs(strategy.policy(torch.tensor([late.tokens])).log_prob.item() - at_sampling) > 1e-3
+
+
+def buffered(minibatch_size: int, entropy_coef: float = 0.0) -> PPO:
+    """A strategy that has learnt from eight rewards."""
+    strategy = PPO(SearchSpace(2), seed=3, minibatch_size=minibatch_size, entropy_coef=entropy_coef, learning_rate=1e-3)
+    for reward in (0.2, 0.8, 0.4, 0.9, 0.1, 0.6, 0.5, 0.3):
+        strategy.tell([scored(strategy.ask(1)[0], reward)])
+    return strategy
+
+
+def test_minibatches_of_one_are_the_authors_schedule_bit_for_bit() -> None:
+    strategy, entropy_coef = buffered(1, entropy_coef=0.01), 0.01
+    twin = buffered(1, entropy_coef)
+    (genotype,) = strategy.ask(1)
+    (rollout,) = (Rollout(*row) for row in strategy.state_dict()["pending"])
+    twin.ask(1)
+    policy = twin.policy
+    adam = torch.optim.Adam(policy.parameters(), lr=1e-3)
+    adam.load_state_dict(twin.state_dict()["optimizer"])
+    rows = [*((Rollout(*row), reward) for row, reward in twin.state_dict()["buffer"]), (rollout, 0.7)]
+    generator = torch.Generator()
+    generator.set_state(twin.state_dict()["generator"])
+    baseline = 0.95 * twin.state_dict()["baseline"] + (1 - 0.95) * 0.7
+    for row in torch.randperm(len(rows), generator=generator).tolist():
+        (tokens, old_log_prob), reward = rows[row]
+        advantage = torch.tensor(reward - baseline)
+        output = policy(torch.tensor([tokens]))
+        ratio = (output.log_prob[0] - old_log_prob).exp()
+        loss = torch.max(-advantage * ratio, -advantage * ratio.clamp(0.9, 1.1)) - entropy_coef * output.entropy[0]
+        adam.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(policy.parameters(), 2.0)
+        adam.step()
+    strategy.tell([scored(genotype, 0.7)])
+    for name, value in strategy.policy.state_dict().items():
+        assert torch.equal(value, policy.state_dict()[name]), name
+
+
+def test_the_gradient_of_a_minibatch_is_the_mean_over_its_strings() -> None:
+    strategy = buffered(1)
+    rows = strategy.state_dict()["buffer"]
+    tokens = torch.tensor([tokens for (tokens, _), _ in rows])
+    old = torch.tensor([log_prob for (_, log_prob), _ in rows])
+    advantage = torch.tensor([reward - 0.5 for _, reward in rows])
+
+    def gradients(batch: slice) -> tuple[torch.Tensor, ...]:
+        loss = ppo_loss(strategy.policy(tokens[batch]).log_prob, old[batch], advantage[batch], clip=0.1)
+        return torch.autograd.grad(loss.pg_loss, tuple(strategy.policy.parameters()))
+
+    singles = [gradients(slice(i, i + 1)) for i in range(len(rows))]
+    mean = tuple(torch.stack(parts).mean(0) for parts in zip(*singles, strict=True))
+    torch.testing.assert_close(gradients(slice(None)), mean, rtol=1e-4, atol=1e-7)
+
+
+def test_one_minibatch_of_the_whole_buffer_is_one_step() -> None:
+    strategy = buffered(100)
+    steps = next(iter(strategy.state_dict()["optimizer"]["state"].values()))["step"]
+    assert steps.item() == 8  # one for each reward

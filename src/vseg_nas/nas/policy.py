@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
+from vseg_nas.nas.unroll import unroll
 from vseg_nas.space import SearchSpace
 from vseg_nas.space.vocabulary import INPUTS, TOKENS_PER_LAYER
 
@@ -90,12 +91,8 @@ class Policy(nn.Module):
 
     def _unroll_hidden(self, tokens: Tensor | None, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Logits (1, L, V), the same for every string, and tokens (N, L)."""
-        output, state = self._warm_up(1)
-        outputs = []
-        for _ in range(len(self.columns)):
-            output, state = self._step(output, state)
-            outputs.append(output)
-        logits = self._logits(torch.stack(outputs, 1))
+        outputs = unroll(self.start, len(INPUTS) + len(self.columns), self.lstm.all_weights)
+        logits = self._logits(outputs[None, len(INPUTS) :])
         if tokens is None:
             tokens = _draw(logits[0], n, generator).T
         return logits, tokens
