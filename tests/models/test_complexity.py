@@ -1,10 +1,16 @@
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
+from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.complexity import count_macs, count_parameters
 from vseg_nas.models.deform import DeformConv
+from vseg_nas.nas.random_search import RandomSearch
+from vseg_nas.space import SearchSpace
 
 
 class Sampler(nn.Module):
@@ -50,3 +56,22 @@ def test_counting_changes_nothing() -> None:
     assert module[0].weight.device.type == "cpu"
     after = module.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def plain_count(module: nn.Module, *shapes: tuple[int, ...]) -> int:
+    """Torch's own counter, on real numbers; bilinear sampling is eight FLOP a value."""
+
+    def sampling(x: tuple[int, ...], grid: tuple[int, ...], *args: object, out_shape: object = None) -> int:
+        return 8 * grid[0] * x[1] * grid[1] * grid[2]
+
+    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.grid_sampler_2d: sampling})
+    with torch.no_grad(), counter:
+        copy.deepcopy(module).eval()(*map(torch.zeros, shapes))
+    return counter.get_total_flops() // 2
+
+
+def test_equals_torchs_counter_on_random_cells() -> None:
+    shapes = [(1, 320, 3, 4), (1, 64, 11, 14), (1, 32, 11, 14), (1, 96, 6, 7), (1, 320, 3, 4)]
+    for genotype in RandomSearch(SearchSpace(5, 16), seed=0).ask(12):
+        cell = DynamicCell(genotype)
+        assert count_macs(cell, *shapes) == plain_count(cell, *shapes) > 0

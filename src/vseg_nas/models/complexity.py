@@ -4,10 +4,12 @@
 """
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 _BILINEAR_MACS = 4  # per sampled value
@@ -17,6 +19,33 @@ def _grid_sampler_flop(input_shape: Any, grid_shape: Any, *args: Any, out_shape:
     channels = input_shape[1]
     batch, height, width, _ = grid_shape
     return int(2 * _BILINEAR_MACS * batch * channels * height * width)
+
+
+def _resized(x: Tensor, size: list[int], *args: Any) -> Tensor:
+    return x.new_empty((*x.shape[:2], *size))
+
+
+def _sampled(x: Tensor, grid: Tensor, *args: Any) -> Tensor:
+    return x.new_empty((*x.shape[:2], *grid.shape[1:3]))
+
+
+def _normed(x: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(x), x.new_empty(0), x.new_empty(0)
+
+
+_SHAPES: dict[Any, Callable[..., Any]] = {
+    torch.ops.aten.upsample_bilinear2d.vec: _resized,
+    torch.ops.aten.upsample_bilinear2d.default: _resized,
+    torch.ops.aten.grid_sampler_2d.default: _sampled,
+    torch.ops.aten._native_batch_norm_legit_no_training.default: _normed,
+}
+
+
+class _KnownShapes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its base has an untyped hook
+    """Gives the shapes of some operators at once; torch goes through dozens of others to find them out."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _SHAPES.get(func, func)(*args, **(kwargs or {}))
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -29,6 +58,7 @@ def count_macs(module: nn.Module, *shapes: tuple[int, ...]) -> int:
     ghost = copy.deepcopy(module).to("meta").eval()
     inputs = [torch.empty(shape, device="meta") for shape in shapes]
     mapping = {torch.ops.aten.grid_sampler_2d: _grid_sampler_flop}
-    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=mapping) as counter:
+    shapes_only = _KnownShapes()  # type: ignore[no-untyped-call]
+    with torch.no_grad(), shapes_only, FlopCounterMode(display=False, custom_mapping=mapping) as counter:
         ghost(*inputs)
     return int(counter.get_total_flops()) // 2

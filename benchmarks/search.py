@@ -1,0 +1,274 @@
+"""What a search costs besides training: ``python benchmarks/search.py [--camvid DIR] [--long]``.
+
+One thread. Four tables and a JSON line:
+
+- cost of a trial with the fake evaluator, in the first and the last tenth of searches of growing size, and memory;
+- fixed cost of a real trial: everything but training steps and scoring. That is asking, building, Trainer, reading
+  batches, counting MACs, the store, the terminal, collecting garbage; random search, because the update of PPO is
+  measured in `controller.py`. On features of 32x32 pixels, and of 180x240 (as `experiment=camvid_cpu`: 108 and 12
+  clips of 3);
+- memory over real trials;
+- with ``--camvid``: trials an hour of `experiment=camvid_cpu` on the real features, all cores, stopping=median.
+
+``--long`` runs searches of 10,000 fake and 100 real trials.
+"""
+
+import argparse
+import gc
+import io
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from rich.console import Console
+from torch import nn
+
+from vseg_nas.data import CamVid, meta_split, resized, training
+from vseg_nas.data.feature_cache import StaticFeatures
+from vseg_nas.metrics import SegmentationScores
+from vseg_nas.models.cell import DynamicCell
+from vseg_nas.models.static import StaticSegmenter
+from vseg_nas.nas.candidate import CandidateEvaluator
+from vseg_nas.nas.executor import SerialExecutor
+from vseg_nas.nas.fake import FakeEvaluator
+from vseg_nas.nas.loop import Budget, SearchListener, SearchLoop
+from vseg_nas.nas.stopping import NeverStop, StoppingRule, build_stopping
+from vseg_nas.nas.store import TrialStore
+from vseg_nas.nas.strategy import build_strategy
+from vseg_nas.nas.trial import Evaluator, Trial
+from vseg_nas.reporting.live import LiveView
+from vseg_nas.space import Genotype, SearchSpace
+from vseg_nas.training.cell_module import CellModule, CellTraining
+from vseg_nas.training.features import cached_features
+
+SPACE = SearchSpace(5)
+WEIGHTS = Path(__file__).parents[1] / "weights" / "camvid_cpu_static.safetensors"
+CAMVID_CPU = CellTraining(epochs=8, batch_size=8)
+
+
+class Trace:
+    """A listener that notes the wall time, CPU time and memory at the end of each trial."""
+
+    def __init__(self) -> None:
+        self.marks: list[tuple[float, float, float]] = []
+
+    def mark(self) -> None:
+        """Notes the present."""
+        rss = psutil.Process().memory_info().rss / 2**20
+        self.marks.append((time.perf_counter(), time.process_time(), rss))
+
+    def on_start(self, trials: Sequence[Trial], budget: Budget) -> None:
+        """Where the first trial begins."""
+        self.mark()
+
+    def on_trial_start(self, trial: Trial) -> None:
+        """Nothing."""
+
+    def on_epoch(self, trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
+        """Nothing."""
+
+    def on_trial_end(self, trial: Trial, trials: Sequence[Trial], diagnostics: dict[str, float]) -> None:
+        """One mark for each trial."""
+        self.mark()
+
+    def on_end(self, trials: Sequence[Trial]) -> None:
+        """Nothing."""
+
+    def tenth(self, index: int) -> dict[str, float]:
+        """Means over a tenth of the trials, and the memory at its end."""
+        count = len(self.marks) - 1
+        first, last = self.marks[index * count // 10], self.marks[(index + 1) * count // 10]
+        trials = (index + 1) * count // 10 - index * count // 10
+        wall, cpu = ((b - a) / trials for a, b in zip(first[:2], last[:2], strict=True))
+        return {"wall_ms": 1e3 * wall, "cpu_ms": 1e3 * cpu, "rss_mib": last[2]}
+
+
+def search(
+    evaluator: Evaluator, trials: int, strategy: str, stopping: StoppingRule | None = None, **options: Any
+) -> Trace:
+    """A whole search with a store on disk and the plain lines of the live view."""
+    trace = Trace()
+    with tempfile.TemporaryDirectory() as folder, TrialStore(Path(folder) / "search.sqlite") as store:
+        listeners: list[SearchListener] = [LiveView(Console(file=io.StringIO())), trace]
+        SearchLoop(
+            build_strategy(strategy, SPACE, 0, **options),
+            SerialExecutor(evaluator),
+            stopping or NeverStop(),
+            store,
+            seed=0,
+            budget=Budget(trials),
+            listeners=listeners,
+        ).run()
+    return trace
+
+
+def growing_searches(sizes: Iterable[int]) -> dict[str, Any]:
+    """Does a trial cost as much at the end of a long search as at the beginning?"""
+    print(f"\nfake evaluator, ms a trial\n{'':>24} {'first tenth':>18} {'last tenth':>18} {'MiB, each tenth':>20}")
+    result = {}
+    strategies: dict[str, dict[str, Any]] = {"random": {}, "ppo": {"minibatch_size": 100}}
+    for size in sizes:
+        for strategy, options in strategies.items():
+            evaluator = FakeEvaluator(SPACE.genotype([0, 1, 0, 0, 0] * SPACE.layers))
+            trace = search(evaluator, size, strategy, **options)
+            parts = [trace.tenth(index) for index in range(10)]
+            cells = [f"{p['cpu_ms']:.1f} CPU {p['wall_ms']:.1f} wall" for p in (parts[0], parts[-1])]
+            name = f"{size} trials, {strategy}"
+            memory = " ".join(f"{p['rss_mib']:.0f}" for p in parts)
+            print(f"{name:>24} {cells[0]:>18} {cells[1]:>18}   {memory}")
+            result[name] = parts
+    return result
+
+
+class TimedModule(CellModule):
+    """Adds up what is not fixed cost: steps and scoring, in wall and CPU seconds."""
+
+    spent: list[float]
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """A step begins."""
+        self._since = _now()
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """A step has ended."""
+        self.add(self._since)
+
+    def score(self, batches: Iterable[StaticFeatures]) -> SegmentationScores:
+        """Scores, timed."""
+        since = _now()
+        scores = super().score(batches)
+        self.add(since)
+        return scores
+
+    def add(self, since: tuple[float, float]) -> None:
+        """Adds the time from ``since`` to now."""
+        for index, (before, after) in enumerate(zip(since, _now(), strict=True)):
+            self.spent[index] += after - before
+
+
+def _now() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
+
+
+class TimedEvaluator(CandidateEvaluator):
+    """Builds timed modules; ``spent`` is one (wall, CPU) pair for each trial."""
+
+    spent: list[list[float]]
+
+    def build(self, genotype: Genotype, seed: int) -> CellModule:
+        """As the plain one, with a stop-watch."""
+        self.spent.append([0.0, 0.0])
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            module = TimedModule(DynamicCell(genotype), self.classifier, self.training, self.sees_previous)
+        module.spent = self.spent[-1]
+        return module
+
+
+def random_features(clips: int, height: int, width: int, classes: int = 11) -> StaticFeatures:
+    """Noise in the shapes of features of clips of three frames."""
+    sizes = {stride: (-(-height // stride), -(-width // stride)) for stride in (8, 16, 32)}
+    return StaticFeatures(
+        torch.randn(clips, 320, *sizes[32]),
+        torch.randn(clips, 64, *sizes[8]),
+        torch.randn(clips, classes, *sizes[8]),
+        torch.randn(clips, 2, 32, *sizes[8]),
+        torch.randn(clips, 2, 96, *sizes[16]),
+        torch.randn(clips, 2, 320, *sizes[32]),
+        torch.randint(classes, (clips, 3, height, width)).to(torch.uint8),
+    )
+
+
+def evaluator(train: StaticFeatures, val: StaticFeatures, training: CellTraining) -> TimedEvaluator:
+    """The real evaluator on features."""
+    torch.manual_seed(0)
+    classifier = nn.Conv2d(64, 11, 3, padding=1)
+    made = TimedEvaluator(
+        train, val, classifier, training, NeverStop(), Path("."), accelerator="cpu", devices=1, precision="32-true"
+    )
+    made.spent = []
+    return made
+
+
+def fixed_costs(name: str, timed: TimedEvaluator, trials: int) -> dict[str, Any]:
+    """Prints the fixed cost of real trials; the first one, which imports and warms up, is left out."""
+    trace = search(timed, trials, "random")
+    rows = []
+    for (wall0, cpu0, _), (wall, cpu, _), spent in zip(trace.marks[1:], trace.marks[2:], timed.spent[1:], strict=False):
+        rows.append((wall - wall0, cpu - cpu0, wall - wall0 - spent[0], cpu - cpu0 - spent[1]))
+    whole_wall, whole_cpu, fixed_wall, fixed_cpu = (
+        1e3 * statistics.median(column) for column in zip(*rows, strict=True)
+    )
+    memory = [trace.tenth(index)["rss_mib"] for index in range(10)] if trials >= 10 else []
+    print(
+        f"{name:>40} {whole_cpu:>9.0f} {whole_wall:>9.0f} {fixed_cpu:>9.1f} {fixed_wall:>9.1f}"
+        f" {fixed_cpu / whole_cpu:>7.1%}   {' '.join(f'{m:.0f}' for m in memory)}"
+    )
+    return {
+        "trial_cpu_ms": whole_cpu,
+        "trial_wall_ms": whole_wall,
+        "fixed_cpu_ms": fixed_cpu,
+        "fixed_wall_ms": fixed_wall,
+        "rss_mib": memory,
+    }
+
+
+def camvid(root: Path, trials: int) -> dict[str, Any]:
+    """Trials an hour of `experiment=camvid_cpu`, on all cores; a few are not a search, so the pace is an estimate."""
+    torch.set_num_threads(psutil.cpu_count() or 1)
+    source = CamVid(root, "train", 3, 3)
+    network = StaticSegmenter.load(WEIGHTS).freeze()
+    split = meta_split(source, 0.1, "random", 0)
+    stopping = build_stopping("median", 0)
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        parts = ((split.train, training((180, 240), (0.5, 0.5), False, 0.0)), (split.val, resized((180, 240))))
+        train, val = (
+            cached_features(Path(folder), network, source, indices, transform, "fp32", torch.device("cpu"), _quiet)
+            for indices, transform in parts
+        )
+        features_s = time.perf_counter() - started
+        real = CandidateEvaluator(
+            train, val, network.decoder.classifier, CAMVID_CPU, stopping, Path(folder), accelerator="cpu", devices=1
+        )
+        trace = search(real, trials, "ppo", stopping)
+    wall = trace.marks[-1][0] - trace.marks[0][0]
+    pace = 3600 * trials / wall
+    print(f"\nCamVid: features {features_s:.1f} s; {trials} trials {wall:.1f} s wall: {pace:.0f} an hour")
+    return {"features_s": features_s, "trials": trials, "seconds": wall, "trials_an_hour": pace}
+
+
+def _quiet(clips: Iterable[Any], total: int) -> Iterator[Any]:
+    yield from clips
+
+
+def main() -> None:
+    """Prints the tables and a JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--camvid", type=Path, help="folder of CamVid")
+    parser.add_argument("--long", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    result: dict[str, Any] = {"fake": growing_searches((100, 1000, 10_000) if args.long else (100, 1000))}
+    gc.collect()
+    print(
+        f"\nreal evaluator, ms a trial (medians)\n{'':>40} {'trial CPU':>9} {'wall':>9} {'fixed CPU':>9} {'wall':>9}"
+        f" {'share':>7}   MiB, each tenth"
+    )
+    tiny = evaluator(random_features(4, 32, 32), random_features(2, 32, 32), CellTraining(epochs=2, batch_size=4))
+    sized = evaluator(random_features(108, 180, 240), random_features(12, 180, 240), CAMVID_CPU)
+    result["tiny"] = fixed_costs("32x32, 4 clips, 2 epochs", tiny, 100 if args.long else 30)
+    result["camvid_cpu"] = fixed_costs("180x240, 108 clips, 8 epochs", sized, 3)
+    if args.camvid:
+        result["camvid"] = camvid(args.camvid, 5)
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
