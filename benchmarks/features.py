@@ -4,7 +4,7 @@ One thread, process CPU time and wall time, on clips of three frames at 180x240 
 streets with random weights unless a folder of CamVid is given, which goes with the shipped weights. Prints tables and a
 JSON line:
 
-- building and reading the cache in float32 and float16, clips a second and megabytes a second (masks are bytes in both);
+- building and reading the cache in float32 and float16, clips and megabytes a second (masks are bytes in both);
 - one epoch of a candidate on cached features, and the same epoch through frames and the frozen network, interleaved;
 - with ``--score``: the score of a candidate trained for 8 epochs on each cache with the same seed.
 """
