@@ -19,3 +19,12 @@ class RunError(UserError):
 
 class NonFiniteError(ArithmeticError):
     """A loss or a metric became NaN or infinite: in a search the candidate's fault, not the user's and not ours."""
+
+
+class ExtraError(UserError):
+    """A package that only some commands need is not installed; see `missing_extra`."""
+
+
+def missing_extra(package: str, purpose: str, extra: str) -> ExtraError:
+    """What to raise where an optional package cannot be imported: one line that names the command to install it."""
+    return ExtraError(f"{package}: not installed, needed {purpose}; install it with: pip install 'vseg-nas[{extra}]'")

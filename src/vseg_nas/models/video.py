@@ -101,6 +101,17 @@ class VideoSegmenter(nn.Module):
             state = self.follow(state, frame)
         self._state, self._distance = state, distance
 
+    @property
+    def logits(self) -> Tensor:
+        """(K, h, w) of the last frame.
+
+        Raises:
+            ValueError: there was none since `reset`.
+        """
+        if self._state is None:
+            raise ValueError("logits: found no frame, expected one since reset()")
+        return self._state.pred[0]
+
     @torch.inference_mode()
     def labels(self, size: tuple[int, int]) -> Tensor:
         """Class ids (height, width) of the last frame.

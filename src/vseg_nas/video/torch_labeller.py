@@ -1,0 +1,39 @@
+"""Labels frames by torch, on any device."""
+
+import numpy as np
+import torch
+
+from vseg_nas.models.segmenter_file import SegmenterSpec
+from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.video.frames import Image
+from vseg_nas.video.labeller import Floats, Labeller, Size
+
+
+class TorchLabeller(Labeller):
+    """A `Labeller` over `VideoSegmenter.step`.
+
+    Args:
+        segmenter: ready for evaluation.
+        spec: of it.
+        device: where to compute.
+        size: h and w; None: those of the source.
+    """
+
+    def __init__(self, segmenter: VideoSegmenter, spec: SegmenterSpec, device: torch.device, size: Size | None) -> None:
+        super().__init__(spec.classes, spec.palette, spec.mean, spec.std, size)
+        self.segmenter = segmenter.to(device).eval()
+        self.device = device
+
+    def label(self, frame: Floats, key: bool, size: Size) -> Image:
+        """See `Labeller`; the frame goes to the device and the labels come back."""
+        ids = self.segmenter.step(torch.from_numpy(frame[0]).to(self.device), key, size)
+        labels: Image = ids.to(torch.uint8).cpu().numpy().astype(np.uint8, copy=False)
+        return labels
+
+    def confidence(self) -> float:
+        """See `Labeller`."""
+        return float(self.segmenter.logits.softmax(0).amax(0).mean())
+
+    def reset(self) -> None:
+        """See `Labeller`."""
+        self.segmenter.reset()
