@@ -11,14 +11,15 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src"
 RANKS = {
     **dict.fromkeys(("pretrain", "search", "train", "evaluate", "benchmark", "report", "compare", "check"), 5),
+    **dict.fromkeys(("predict", "export", "api"), 5),
     **dict.fromkeys(("config", "run_directory", "checking", "assembly"), 5),
     "reporting": 4,
-    "nas": 3,
-    **dict.fromkeys(("training", "evaluation"), 2),
+    **dict.fromkeys(("nas", "video"), 3),
+    **dict.fromkeys(("training", "evaluation", "graphs"), 2),
     **dict.fromkeys(("models", "data", "metrics"), 1),
     **dict.fromkeys(("space", "flow"), 0),
 }
-FREE = {"errors", "files", "labels", "machine", "normalisation", "run_record", "signals"}
+FREE = {"errors", "files", "labels", "machine", "normalisation", "run_record", "shipped", "signals"}
 VERBS = {name for name, rank in RANKS.items() if rank == 5}
 
 

@@ -1,20 +1,27 @@
-"""What a measurement ran on, in words."""
+"""What a measurement ran on, in words; imports torch only to describe it."""
+
+from __future__ import annotations
 
 import platform
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def describe(device: torch.device) -> str:
     """Such as ``cpu: AMD EPYC, 2 threads; torch 2.15.0``."""
+    import torch
+
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}; torch {torch.__version__}"
     threads = torch.get_num_threads()
-    return f"cpu: {_cpu_name()}, {threads} thread{'s' * (threads > 1)}; torch {torch.__version__}"
+    return f"cpu: {cpu_name()}, {threads} thread{'s' * (threads > 1)}; torch {torch.__version__}"
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """Of the processor, as the system calls it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

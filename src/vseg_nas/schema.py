@@ -251,14 +251,34 @@ class LoggerConfig:
     group: str | None = field()
 
 
+@dataclass
+class EveryKeyConfig:
+    """Key frames at a steady pace."""
+
+    name: str = field(metadata=one_of("every"))
+    every: int | None = field(metadata=limits(1))
+
+
+@dataclass
+class AdaptiveKeyConfig:
+    """Key frames where they are needed."""
+
+    name: str = field(metadata=one_of("adaptive"))
+    every: int | None = field(metadata=limits(1))
+    cut: float = field(metadata=limits(above=0))
+    drop: float = field(metadata=limits(above=0))
+
+
 DatasetConfig = SyntheticConfig | CamVidConfig | CityScapesConfig
 StrategyConfig = PPOConfig | ReinforceConfig | RandomConfig
 ExecutorConfig = SerialConfig | IsolatedConfig
+KeyConfig = EveryKeyConfig | AdaptiveKeyConfig
 
 OPTIONS: dict[str, dict[str, type]] = {
     "dataset": {"synthetic": SyntheticConfig, "camvid": CamVidConfig, "cityscapes": CityScapesConfig},
     "strategy": {"ppo": PPOConfig, "reinforce": ReinforceConfig, "random": RandomConfig},
     "executor": {"serial": SerialConfig, "isolated": IsolatedConfig},
+    "key": {"every": EveryKeyConfig, "adaptive": AdaptiveKeyConfig},
 }
 """Groups whose options differ in shape: the ``name`` in the composed group picks the dataclass."""
 
@@ -370,5 +390,36 @@ class BenchmarkConfig(CommandConfig):
     repeats: int = field(metadata=limits(1))
     warmup: int = field(metadata=limits(1))
     gpu: GpuConfig = field()
+    runs_dir: str = field()
+    name: str = field()
+
+
+@dataclass
+class PredictConfig(CommandConfig):
+    """Root of `predict`."""
+
+    source: str = field()
+    checkpoint: str | None = field()
+    runtime: str = field(metadata=one_of("torch", "onnx"))
+    key: Any = field()
+    size: list[int] | None = field(metadata=limits(32, length=2))
+    rate: float = field(metadata=limits(above=0))
+    frames: int | None = field(metadata=limits(1))
+    overlay: bool = field()
+    opacity: float = field(metadata=limits(0, 1))
+    labels: bool = field()
+    gpu: GpuConfig = field()
+    runs_dir: str = field()
+    name: str = field()
+
+
+@dataclass
+class ExportConfig(CommandConfig):
+    """Root of `export`."""
+
+    checkpoint: str | None = field()
+    format: str = field(metadata=one_of("onnx", "pt2"))
+    output: str = field(metadata=one_of("logits", "labels"))
+    size: list[int] | None = field(metadata=limits(64, length=2))
     runs_dir: str = field()
     name: str = field()

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vseg_nas.evaluation.latency import Latency, Quartiles, measure, now, random_frames
+from vseg_nas.evaluation.latency import Latency, measure, now, random_frames
+from vseg_nas.evaluation.quartiles import Quartiles
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.propagation import CellPropagation, CopyPrevious, FrameState
 from vseg_nas.models.static import StaticSegmenter

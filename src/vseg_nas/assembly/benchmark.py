@@ -12,9 +12,10 @@ from vseg_nas.assembly.static import device_of, trainer_options
 from vseg_nas.data.cityscapes import CLASSES
 from vseg_nas.errors import DataError
 from vseg_nas.evaluation.frame_macs import frame_macs
-from vseg_nas.evaluation.latency import Latency, Quartiles, measure, random_frames
+from vseg_nas.evaluation.latency import Latency, measure, random_frames
 from vseg_nas.evaluation.memory import peak_memory
 from vseg_nas.evaluation.protocols import Tick
+from vseg_nas.evaluation.quartiles import Quartiles
 from vseg_nas.models.complexity import count_parameters
 from vseg_nas.models.inference import optimized
 from vseg_nas.models.propagation import CopyPrevious

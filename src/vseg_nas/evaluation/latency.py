@@ -6,30 +6,13 @@ Legend: N frames from one key frame to the next, H, W pixels. Times are millisec
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from vseg_nas.models.video import VideoSegmenter
 
 _SEED = 0
-
-
-@dataclass(frozen=True)
-class Quartiles:
-    """The median of repeated measurements with the quartiles below and above it."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, samples: Sequence[float]) -> Self:
-        """Interpolates linearly between the samples."""
-        low, median, high = np.percentile(samples, (25, 50, 75)).tolist()
-        return cls(median, low, high)
 
 
 @dataclass(frozen=True)

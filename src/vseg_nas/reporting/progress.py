@@ -35,7 +35,7 @@ def track(iterable: Iterable[Item], description: str, total: int, console: Conso
     """
     started = time.monotonic()
     if console.is_interactive:
-        with _progress(console) as progress:
+        with bar(console) as progress:
             task = progress.add_task(description, total=total, values="")
             for item in iterable:
                 yield item
@@ -52,7 +52,7 @@ def steps(description: str, total: int, console: Console) -> Iterator[Callable[[
     if not console.is_interactive:
         yield lambda: None
         return
-    with _progress(console) as progress:
+    with bar(console) as progress:
         task = progress.add_task(description, total=total, values="")
         yield lambda: progress.advance(task)
 
@@ -68,7 +68,7 @@ class FitView:
     def __init__(self, description: str, console: Console) -> None:
         self._description = description
         self._console = console
-        self._progress = _progress(console) if console.is_interactive else None
+        self._progress = bar(console) if console.is_interactive else None
         self._task = self._progress.add_task(description, total=None, values="") if self._progress else None
 
     def __enter__(self) -> Self:
@@ -93,7 +93,8 @@ class FitView:
             self._progress.update(self._task, completed=epoch, total=epochs, values=values)
 
 
-def _progress(console: Console) -> Progress:
+def bar(console: Console) -> Progress:
+    """A bar with count, times and a text of the task."""
     return Progress(
         TextColumn("[bold]{task.description}", markup=True),
         BarColumn(),

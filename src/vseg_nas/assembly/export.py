@@ -1,0 +1,71 @@
+"""A network as two graphs in a folder, each compared with torch before it is kept."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from vseg_nas.assembly.inference import load_for_inference
+from vseg_nas.graphs.metadata import GraphMetadata
+from vseg_nas.graphs.pair import Difference, Run, differences, graph_pair
+from vseg_nas.models.segmenter_file import SegmenterSpec
+from vseg_nas.schema import ExportConfig
+
+DEFAULT_SIZE = (192, 256)
+
+
+class Exported(NamedTuple):
+    """What was written.
+
+    Attributes:
+        files: of the two graphs.
+        checked: against torch.
+        name: of the network.
+    """
+
+    files: list[Path]
+    checked: list[Difference]
+    name: str
+
+
+def export(config: ExportConfig, folder: Path) -> Exported:
+    """Writes and checks the graphs; nothing is left of those that do not agree.
+
+    Raises:
+        DataError: the network cannot be expressed, or its graphs differ from torch.
+        ExtraError: the packages of the format are not installed.
+    """
+    segmenter, spec = load_for_inference(config.checkpoint)
+    size = (config.size[0], config.size[1]) if config.size else spec.size or DEFAULT_SIZE
+    pair = graph_pair(segmenter, size, config.output)  # type: ignore[arg-type]  # checked by the schema
+    metadata = metadata_of(spec, config.output)
+    files = [folder / f"{graph.name}.{config.format}" for graph in pair]
+    try:
+        if config.format == "onnx":
+            from vseg_nas.graphs.onnx_files import OnnxPair, write_onnx
+
+            for graph, path in zip(pair, files, strict=True):
+                write_onnx(graph, metadata, path)
+            run: Run = OnnxPair(folder)
+        else:
+            from vseg_nas.graphs.pt2_files import Pt2Pair, write_pt2
+
+            for graph, path in zip(pair, files, strict=True):
+                write_pt2(graph, metadata, path)
+            run = Pt2Pair(folder)
+        checked = differences(pair, run, (size, other_size(size)))
+    except BaseException:
+        for path in files:
+            path.unlink(missing_ok=True)
+        raise
+    return Exported(files, checked, spec.group)
+
+
+def metadata_of(spec: SegmenterSpec, output: str) -> GraphMetadata:
+    """What the graphs of a network say of themselves."""
+    return GraphMetadata(
+        spec.group, spec.genotype.expression(), spec.classes, spec.palette, spec.mean, spec.std, spec.size, output
+    )
+
+
+def other_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Another size, of another shape and of odd sides."""
+    return size[0] * 5 // 8 | 1, size[1] * 7 // 8 | 1

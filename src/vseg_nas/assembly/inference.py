@@ -1,0 +1,20 @@
+"""A trained network, ready to label video: the one place that makes it so."""
+
+from pathlib import Path
+
+from vseg_nas.models.segmenter_file import SegmenterSpec, load_segmenter
+from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.shipped import shipped_checkpoint
+
+
+def load_for_inference(checkpoint: str | None) -> tuple[VideoSegmenter, SegmenterSpec]:
+    """Reads a network.
+
+    Args:
+        checkpoint: a file that `train` wrote; None: the network that comes along.
+
+    Raises:
+        DataError: it cannot be used.
+    """
+    segmenter, spec = load_segmenter(Path(checkpoint) if checkpoint else shipped_checkpoint())
+    return segmenter, spec  # a faster form of it is made here, and nowhere else

@@ -1,0 +1,103 @@
+"""The parts of a prediction: source, network, key frames. Imports torch only where it computes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from vseg_nas.errors import DataError
+from vseg_nas.schema import AdaptiveKeyConfig, KeyConfig, PredictConfig
+from vseg_nas.shipped import shipped_checkpoint
+from vseg_nas.video.folder import FrameFolder, frame_files, is_pattern
+from vseg_nas.video.keys import Adaptive, EveryK, KeyPolicy
+
+if TYPE_CHECKING:
+    from vseg_nas.video.frames import FrameSource
+    from vseg_nas.video.labeller import Labeller
+
+
+class Network(NamedTuple):
+    """What labels, in objects and in words."""
+
+    labeller: Labeller
+    name: str
+    device: str
+
+
+def check_source(source: str) -> None:
+    """Looks whether the frames are there, without reading any.
+
+    Raises:
+        DataError: there is no such file, or no image in the folder.
+    """
+    if _is_files(source):
+        frame_files(source)
+    elif not Path(source).exists() and not source.isdecimal():
+        raise DataError(f"source: found no {source}, expected a video, a folder, a pattern or the number of a camera")
+
+
+def open_source(config: PredictConfig) -> FrameSource:
+    """Opens a video, a camera, or a folder of frames.
+
+    Raises:
+        DataError: there is nothing to read in it.
+        ExtraError: reading video is not installed.
+    """
+    if _is_files(config.source):
+        return FrameFolder(config.source, config.rate)
+    from vseg_nas.video.stream import VideoStream
+
+    return VideoStream(config.source)
+
+
+def _is_files(source: str) -> bool:
+    return Path(source).is_dir() or (is_pattern(source) and not Path(source).exists())
+
+
+def build_keys(config: KeyConfig) -> KeyPolicy:
+    """Which frames become key frames."""
+    if isinstance(config, AdaptiveKeyConfig):
+        return Adaptive(config.cut, config.drop, config.every)
+    return EveryK(config.every)
+
+
+def check_checkpoint(config: PredictConfig) -> None:
+    """Looks whether the network is there.
+
+    Raises:
+        DataError: there is no such file or folder.
+    """
+    given = config.checkpoint
+    if config.runtime == "onnx":
+        if given is None or not Path(given).is_dir():
+            found = "none" if given is None else f"no folder {given}"
+            raise DataError(f"checkpoint: found {found}, expected the folder that `export format=onnx` wrote")
+    elif not Path(given or shipped_checkpoint()).is_file():
+        raise DataError(f"checkpoint: found no file {given or shipped_checkpoint()}, expected one that `train` wrote")
+
+
+def build_network(config: PredictConfig) -> Network:
+    """The network, on its device.
+
+    Raises:
+        ConfigError: the device is not there.
+        DataError: the checkpoint cannot be used.
+        ExtraError: the runtime is not installed.
+    """
+    size = None if config.size is None else (config.size[0], config.size[1])
+    if config.runtime == "onnx":
+        from vseg_nas.machine import cpu_name
+        from vseg_nas.video.onnx_labeller import OnnxLabeller
+
+        gpu = config.gpu
+        graphs = OnnxLabeller(Path(str(config.checkpoint)), size, gpu.accelerator, gpu.threads)
+        return Network(graphs, graphs.name, f"{graphs.runtime}; {cpu_name()}")
+    from vseg_nas.assembly.inference import load_for_inference
+    from vseg_nas.assembly.static import device_of, trainer_options
+    from vseg_nas.machine import describe
+    from vseg_nas.video.torch_labeller import TorchLabeller
+
+    trainer_options(config.gpu)
+    device = device_of(config.gpu)
+    segmenter, spec = load_for_inference(config.checkpoint)
+    return Network(TorchLabeller(segmenter, spec, device, size or spec.size), spec.group, describe(device))

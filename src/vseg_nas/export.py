@@ -1,0 +1,36 @@
+"""A network for other runtimes: ``python -m vseg_nas.export checkpoint=FILE format=onnx``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vseg_nas.config import command
+from vseg_nas.errors import DataError
+from vseg_nas.schema import ExportConfig
+
+
+def _preflight(config: ExportConfig) -> None:
+    if config.checkpoint is not None and not Path(config.checkpoint).is_file():
+        raise DataError(f"checkpoint: found no file {config.checkpoint}, expected one that `train` wrote")
+
+
+@command("export", ExportConfig, _preflight)
+def main(config: ExportConfig, run_dir: Path) -> None:
+    """Writes ``key_frame`` and ``next_frame`` into the run directory."""
+    from rich.console import Console
+
+    from vseg_nas.assembly.export import export
+
+    console = Console()
+    exported = export(config, run_dir)
+    for size, largest in exported.checked:
+        console.print(
+            f"{exported.name}: as torch up to {largest:.1e} on frames of {size[0]} x {size[1]}",
+            soft_wrap=True, markup=False, highlight=False,
+        )  # fmt: skip
+    for path in exported.files:
+        console.print(f"written: {path} ({path.stat().st_size / 2**20:.1f} MiB)", soft_wrap=True, highlight=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Graphs as .pt2 files of `torch.export`."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vseg_nas.errors import DataError
+from vseg_nas.files import replacing
+from vseg_nas.graphs.metadata import KEY, GraphMetadata
+from vseg_nas.graphs.pair import Graph
+
+
+def write_pt2(graph: Graph, metadata: GraphMetadata, path: Path) -> None:
+    """Exports a graph.
+
+    Raises:
+        DataError: torch.export does not know an operator in it.
+    """
+    try:
+        program = torch.export.export(graph.module, graph.example, dynamic_shapes=graph.dynamic_shapes, strict=False)
+    except (RuntimeError, ValueError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{graph.name}: cannot be expressed by torch.export ({first[:160]})") from error
+    with replacing(path) as partial:
+        torch.export.save(program, partial, extra_files={KEY: metadata.to_json()})
+
+
+class Pt2Pair:
+    """The graphs of a folder by their names, as functions of tensors."""
+
+    def __init__(self, folder: Path) -> None:
+        self._modules = {path.stem: torch.export.load(path).module() for path in sorted(folder.glob("*.pt2"))}
+
+    def __call__(self, name: str, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Runs one graph."""
+        with torch.no_grad():
+            outputs: tuple[Tensor, ...] = self._modules[name](*inputs)
+        return outputs

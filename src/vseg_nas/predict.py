@@ -1,0 +1,152 @@
+"""Labels video: ``python -m vseg_nas.predict source=drive.mp4``, ``source=frames/``, ``source=0`` (a camera)."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shlex
+import sys
+import time
+from contextlib import ExitStack, closing
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vseg_nas.config import command
+from vseg_nas.errors import missing_extra
+from vseg_nas.schema import PredictConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from vseg_nas.assembly.predict import Network
+    from vseg_nas.video.frames import FrameSource
+    from vseg_nas.video.labelling import Tally
+
+RESULT = "predict.json"
+FORMAT = "vseg_nas.predict/1"
+
+
+def _preflight(config: PredictConfig) -> None:
+    from vseg_nas.assembly.predict import check_checkpoint, check_source
+
+    check_source(config.source)
+    check_checkpoint(config)
+    if config.overlay and find_spec("av") is None:
+        raise missing_extra("av", "to write video (overlay=false does without)", "video")
+
+
+@command("predict", PredictConfig, _preflight)
+def main(config: PredictConfig, run_dir: Path) -> None:
+    """Writes ``overlay.mp4``, ``frames.csv`` and ``predict.json``, and ``labels/`` if wanted."""
+    from rich.console import Console
+
+    from vseg_nas.assembly.predict import build_network, open_source
+    from vseg_nas.files import write_text
+
+    console = Console()
+    with closing(open_source(config)) as source:
+        network = build_network(config)
+        height, width = source.size
+        small = network.labeller.size or source.size
+        console.print(
+            f"{config.source}: {width} x {height}, {float(source.rate):.3g} frames a second; labelled at "
+            f"{small[1]} x {small[0]} by {network.name} on {network.device}",
+            soft_wrap=True, markup=False, highlight=False,
+        )  # fmt: skip
+        started = time.perf_counter()
+        tally = _label(config, run_dir, source, network, console)
+        seconds = time.perf_counter() - started
+        result = _result(config, source, network, tally, seconds)
+    write_text(run_dir / RESULT, json.dumps(result, indent=1, allow_nan=False))
+    for line in _summary(result):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+    written = " ".join(sorted(path.name for path in run_dir.iterdir() if path.name in _PRODUCTS))
+    console.print(f"written: {run_dir}: {written}", soft_wrap=True, markup=False, highlight=False)
+
+
+_PRODUCTS = ("overlay.mp4", "frames.csv", RESULT, "labels")
+
+
+def _label(
+    config: PredictConfig, run_dir: Path, source: FrameSource, network: Network, console: Console
+) -> Tally:
+    from vseg_nas.assembly.predict import build_keys
+    from vseg_nas.reporting.frames_view import frames_view
+    from vseg_nas.video.labelling import Tally, label_video
+    from vseg_nas.video.products import (
+        FRAMES_FILE, LABELS_FOLDER, OVERLAY_FILE, frame_table, full_palette, label_maps, overlay_video,
+    )  # fmt: skip
+
+    colours, tally = full_palette(network.labeller.palette), Tally()
+    total = min(filter(None, (config.frames, source.total)), default=None)
+    with ExitStack() as stack:
+        sinks = [stack.enter_context(frame_table(run_dir / FRAMES_FILE))]
+        if config.overlay:
+            size, rate, base = source.size, source.rate, source.time_base
+            path = run_dir / OVERLAY_FILE
+            sinks.append(stack.enter_context(overlay_video(path, size, rate, base, colours, config.opacity)))
+        if config.labels:
+            sinks.append(stack.enter_context(label_maps(run_dir / LABELS_FOLDER, colours)))
+        tick = stack.enter_context(frames_view(total, console))
+        try:
+            for labelled in label_video(source, network.labeller, build_keys(config.key), config.frames):
+                for sink in sinks:
+                    sink(labelled)
+                tally.add(labelled)
+                tick()
+        except KeyboardInterrupt:
+            if not source.endless:
+                raise
+    return tally
+
+
+def _result(
+    config: PredictConfig, source: FrameSource, network: Network, tally: Tally, seconds: float
+) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "source": config.source,
+        "checkpoint": config.checkpoint,
+        "network": network.name,
+        "device": network.device,
+        "size": list(source.size),
+        "network_size": list(network.labeller.size or source.size),
+        "rate": float(source.rate),
+        "frames": tally.frames,
+        "key_frames": tally.keys,
+        "skipped": source.skipped,
+        "first_skipped": source.complaint or None,
+        "seconds": seconds,
+        "frames_per_second": tally.frames / seconds,
+        "key_ms": _quartiles(tally.key_ms),
+        "dynamic_ms": _quartiles(tally.dynamic_ms),
+        "command": shlex.join(["python", "-m", "vseg_nas.predict", *sys.argv[1:]]),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+
+
+def _quartiles(times: Sequence[float]) -> dict[str, float] | None:
+    from vseg_nas.evaluation.quartiles import Quartiles
+
+    return asdict(Quartiles.of(list(times))) if times else None
+
+
+def _summary(result: dict[str, Any]) -> list[str]:
+    lines = [
+        f"{result['frames']} frames in {result['seconds']:.1f} s, {result['frames_per_second']:.1f} frames a second, "
+        f"reading and writing included; {result['key_frames']} of them key frames"
+    ]
+    for name, times in (("key frames", result["key_ms"]), ("other frames", result["dynamic_ms"])):
+        if times is not None:
+            lines.append(f"{name}: {times['median']:.1f} ms ({times['low']:.1f}-{times['high']:.1f}), median (quartiles)")
+    if result["skipped"]:
+        lines.append(f"skipped: {result['skipped']} frames; the first: {result['first_skipped']}")
+    return lines
+
+
+if __name__ == "__main__":
+    main()

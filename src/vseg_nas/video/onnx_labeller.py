@@ -1,0 +1,87 @@
+"""Labels frames by onnxruntime; no torch here."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from vseg_nas.errors import DataError
+from vseg_nas.graphs.metadata import GraphMetadata
+from vseg_nas.graphs.sessions import describe_runtime, open_session
+from vseg_nas.video.frames import Image
+from vseg_nas.video.labeller import Floats, Labeller, Size
+
+
+class OnnxLabeller(Labeller):
+    """A `Labeller` over the graphs of a folder that `export format=onnx output=logits` wrote.
+
+    Args:
+        folder: holds ``key_frame.onnx`` and ``next_frame.onnx``.
+        size: h and w; None: those it was trained for, or of the source.
+        accelerator: ``auto``, ``cpu`` or ``cuda``.
+        threads: of one operator; None: as many as cores.
+
+    Raises:
+        ConfigError: the device is not there.
+        DataError: the graphs cannot be used.
+    """
+
+    def __init__(self, folder: Path, size: Size | None, accelerator: str = "cpu", threads: int | None = None) -> None:
+        self._key, metadata = open_session(folder / "key_frame.onnx", accelerator, threads)
+        self._next, other = open_session(folder / "next_frame.onnx", accelerator, threads)
+        _check(folder, metadata, other)
+        super().__init__(metadata.classes, metadata.palette, metadata.mean, metadata.std, size or metadata.size)
+        self.name = metadata.name
+        self.runtime = describe_runtime(self._key)
+        self._reads = {entry.name for entry in self._next.get_inputs()}
+        self._state: dict[str, Floats] | None = None
+        self._logits: Floats | None = None
+
+    def label(self, frame: Floats, key: bool, size: Size) -> Image:
+        """See `Labeller`.
+
+        Raises:
+            ValueError: the frame has another size than the one before.
+        """
+        if self._state is None or key:
+            logits, layer4, dec = self._key.run(None, {"frame": frame})
+        else:
+            if self._shape != frame.shape:
+                raise ValueError(f"frame: found {frame.shape}, expected {self._shape}; call reset() between videos")
+            feeds = {"frame": frame, **self._state}
+            logits, layer4, dec = self._next.run(None, {k: v for k, v in feeds.items() if k in self._reads})
+        self._state, self._shape, self._logits = {"layer4": layer4, "dec": dec}, frame.shape, logits[0]
+        return likeliest(logits[0], size)
+
+    def confidence(self) -> float:
+        """See `Labeller`."""
+        if self._logits is None:
+            raise ValueError("confidence: found no frame, expected one since reset()")
+        odds = np.exp(self._logits - self._logits.max(0))
+        return float((1 / odds.sum(0)).mean())
+
+    def reset(self) -> None:
+        """See `Labeller`."""
+        self._state = self._logits = None
+
+
+def likeliest(logits: Floats, size: Size) -> Image:
+    """Class ids (H, W) of logits (K, h, w), resized bilinearly; the lower id where two are equally likely.
+
+    Plane by plane, since numpy's argmax over K planes of full size takes several times as long.
+    """
+    height, width = size
+    best = cv2.resize(logits[0], (width, height), interpolation=cv2.INTER_LINEAR)
+    ids = np.zeros(size, np.uint8)
+    for index, plane in enumerate(logits[1:], 1):
+        full = cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR)
+        ids[full > best] = index
+        np.maximum(best, full, out=best)
+    return ids
+
+
+def _check(folder: Path, metadata: GraphMetadata, other: GraphMetadata) -> None:
+    if metadata != other:
+        raise DataError(f"{folder}: key_frame.onnx and next_frame.onnx are not of one network")
+    if metadata.output != "logits":
+        raise DataError(f"{folder}: found graphs that give {metadata.output}, expected `export output=logits`")
