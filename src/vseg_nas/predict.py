@@ -71,15 +71,19 @@ def main(config: PredictConfig, run_dir: Path) -> None:
 _PRODUCTS = ("overlay.mp4", "frames.csv", RESULT, "labels")
 
 
-def _label(
-    config: PredictConfig, run_dir: Path, source: FrameSource, network: Network, console: Console
-) -> Tally:
+def _label(config: PredictConfig, run_dir: Path, source: FrameSource, network: Network, console: Console) -> Tally:
     from vseg_nas.assembly.predict import build_keys
     from vseg_nas.reporting.frames_view import frames_view
     from vseg_nas.video.labelling import Tally, label_video
     from vseg_nas.video.products import (
-        FRAMES_FILE, LABELS_FOLDER, OVERLAY_FILE, frame_table, full_palette, label_maps, overlay_video,
-    )  # fmt: skip
+        FRAMES_FILE,
+        LABELS_FOLDER,
+        OVERLAY_FILE,
+        frame_table,
+        full_palette,
+        label_maps,
+        overlay_video,
+    )
 
     colours, tally = full_palette(network.labeller.palette), Tally()
     total = min(filter(None, (config.frames, source.total)), default=None)
@@ -142,7 +146,9 @@ def _summary(result: dict[str, Any]) -> list[str]:
     ]
     for name, times in (("key frames", result["key_ms"]), ("other frames", result["dynamic_ms"])):
         if times is not None:
-            lines.append(f"{name}: {times['median']:.1f} ms ({times['low']:.1f}-{times['high']:.1f}), median (quartiles)")
+            lines.append(
+                f"{name}: {times['median']:.1f} ms ({times['low']:.1f}-{times['high']:.1f}), median (quartiles)"
+            )
     if result["skipped"]:
         lines.append(f"skipped: {result['skipped']} frames; the first: {result['first_skipped']}")
     return lines

@@ -4,7 +4,7 @@ Legend: N frames from one key frame to the next, H, W pixels. Times are millisec
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch

@@ -89,8 +89,7 @@ class Adaptive:
 def thumbnail(image: Image) -> NDArray[np.float32]:
     """(32, 32) float32, grey, 0..1, of a frame (H, W, 3)."""
     small = cv2.resize(image, _THUMBNAIL, interpolation=cv2.INTER_AREA)
-    grey: NDArray[np.float32] = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
-    return grey
+    return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32) / np.float32(255)
 
 
 def difference(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

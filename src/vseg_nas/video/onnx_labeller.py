@@ -36,6 +36,7 @@ class OnnxLabeller(Labeller):
         self._reads = {entry.name for entry in self._next.get_inputs()}
         self._state: dict[str, Floats] | None = None
         self._logits: Floats | None = None
+        self._shape: tuple[int, ...] = ()
 
     def label(self, frame: Floats, key: bool, size: Size) -> Image:
         """See `Labeller`.

@@ -15,7 +15,6 @@ try:
 except ImportError as error:
     raise missing_extra("av", "to write video (overlay=false does without)", "video") from error
 
-_CODEC = "libx264"
 _OPTIONS = {"crf": "20", "preset": "veryfast"}
 
 
@@ -52,7 +51,7 @@ class VideoWriter:
             self._container = av.open(str(path), "w")
         except (av.FFmpegError, OSError) as error:
             raise RunError(f"{path}: cannot be written ({error.strerror})") from error
-        stream = self._container.add_stream(_CODEC, rate=rate, options=_OPTIONS)
+        stream = self._container.add_stream("libx264", rate=rate, options=_OPTIONS)
         stream.height, stream.width = size
         stream.pix_fmt = "yuv444p" if size[0] % 2 or size[1] % 2 else "yuv420p"
         stream.codec_context.time_base = time_base

@@ -1,0 +1,133 @@
+"""The framework from Python: label video with a trained network, search cells for data of your own. See docs/api.md."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from vseg_nas.assembly.inference import load_for_inference
+from vseg_nas.data import Clip, ClipSource, ClipTransform, meta_split, resized
+from vseg_nas.errors import ConfigError
+from vseg_nas.models.static import StaticSegmenter
+from vseg_nas.nas.candidate import CandidateEvaluator
+from vseg_nas.nas.executor import SerialExecutor
+from vseg_nas.nas.lock import RunLock
+from vseg_nas.nas.loop import Budget, SearchLoop
+from vseg_nas.nas.stopping import build_stopping
+from vseg_nas.nas.store import STORE, TrialStore
+from vseg_nas.nas.strategy import build_strategy
+from vseg_nas.nas.trial import Trial
+from vseg_nas.space import SearchSpace
+from vseg_nas.training.cell_module import CellTraining
+from vseg_nas.training.features import cached_features
+from vseg_nas.video.torch_labeller import TorchLabeller
+
+__all__ = ["CellTraining", "ClipSource", "TorchLabeller", "Trial", "load_segmenter", "load_static", "search"]
+
+_DEFAULT_TRAINING = CellTraining()
+
+
+def load_segmenter(
+    checkpoint: str | Path | None = None,
+    key_every: int | None = None,
+    device: str = "cpu",
+    size: tuple[int, int] | None = None,
+) -> TorchLabeller:
+    """A trained video network: ``load_segmenter().step(frame)`` labels the next frame of a video.
+
+    Args:
+        checkpoint: a file that `train` wrote; None: the network that comes along.
+        key_every: frames from one key frame to the next; None: the first after ``reset()`` alone.
+        device: ``cpu`` or ``cuda``.
+        size: height and width of the network's frames; None: those it was trained for, else those of the source.
+
+    Raises:
+        ConfigError: there is no such device.
+        DataError: the checkpoint cannot be used.
+        ValueError: ``key_every`` is below 1.
+    """
+    if key_every is not None and key_every < 1:
+        raise ValueError(f"key_every: found {key_every}, expected at least 1")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError("device: found no CUDA device, expected one; use cpu")
+    segmenter, spec = load_for_inference(None if checkpoint is None else str(checkpoint))
+    segmenter.key_every = key_every
+    return TorchLabeller(segmenter, spec, torch.device(device), size or spec.size)
+
+
+def load_static(weights: str | Path) -> StaticSegmenter:
+    """The static network that `pretrain` wrote.
+
+    Raises:
+        DataError: the file cannot be used.
+    """
+    return StaticSegmenter.load(Path(weights))
+
+
+def search(
+    clips: ClipSource,
+    static: StaticSegmenter,
+    run_dir: str | Path,
+    trials: int = 48,
+    *,
+    transform: ClipTransform | None = None,
+    training: CellTraining = _DEFAULT_TRAINING,
+    layers: int = 5,
+    width: int | str = 64,
+    strategy: str = "ppo",
+    stopping: str = "halfway",
+    val_fraction: float = 0.1,
+    seed: int = 0,
+    device: str = "cpu",
+) -> list[Trial]:
+    """Searches cells; called again with the same folder, goes on.
+
+    Args:
+        clips: to train and score on: any object with the attributes and methods of `ClipSource`.
+        static: labels key frames; its classes are those of the clips.
+        run_dir: holds the trial store and the cached features; made if it is not there.
+        trials: cells to evaluate.
+        transform: of the training clips, such as ``vseg_nas.data.training((192, 256))``; None: frames as they are.
+        training: how long and how each cell trains.
+        layers: of a cell.
+        width: channels of a cell, or ``native``.
+        strategy: ``ppo``, ``reinforce`` or ``random``.
+        stopping: ``halfway``, ``median`` or ``none``.
+        val_fraction: share of the clips that cells are scored on.
+        seed: of everything.
+        device: ``cpu`` or ``cuda``.
+
+    Returns:
+        The trials that have a score, best first.
+
+    Raises:
+        ConfigError: an option is out of range, or the classes differ.
+        DataError: the clips cannot be used.
+        RunError: the folder cannot be used, or every cell fails.
+    """
+    if clips.classes != static.classes:
+        found, expected = len(clips.classes), len(static.classes)
+        raise ConfigError(f"clips: found {found} classes, expected the {expected} of the static network, in its order")
+    run_dir = Path(run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    static.freeze()
+    split = meta_split(clips, val_fraction, "random", seed)
+    parts = ((split.train, transform or resized()), (split.val, resized()))
+    with RunLock(run_dir), TrialStore(run_dir / STORE) as store:
+        train, val = (
+            cached_features(run_dir / "cache", static, clips, indices, how, "fp32", torch.device(device), _silent)
+            for indices, how in parts
+        )
+        rule = build_stopping(stopping, seed)
+        accelerator = torch.device(device).type
+        evaluator = CandidateEvaluator(
+            train, val, static.decoder.classifier, training, rule, run_dir, accelerator=accelerator, devices=1
+        )
+        chooser = build_strategy(strategy, SearchSpace(layers, width), seed)  # type: ignore[arg-type]  # checked there
+        ended = SearchLoop(chooser, SerialExecutor(evaluator), rule, store, seed=seed, budget=Budget(trials)).run()
+    scored = [trial for trial in ended if trial.evaluation is not None]
+    return sorted(scored, key=lambda trial: trial.evaluation.score if trial.evaluation else 0.0, reverse=True)
+
+
+def _silent(clips: Iterable[Clip], total: int) -> Iterable[Clip]:
+    return clips
