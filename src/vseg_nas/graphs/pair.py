@@ -77,9 +77,9 @@ class Graph:
     outputs: tuple[str, ...]
 
     @property
-    def dynamic_shapes(self) -> dict[str, dict[int, Any]]:
+    def dynamic_shapes(self) -> tuple[dict[int, Any], ...]:
         """Height and width of every input are free; how they hang together is found by the exporter."""
-        return {name: {2: Dim.AUTO, 3: Dim.AUTO} for name in self.inputs}
+        return tuple({2: Dim.AUTO, 3: Dim.AUTO} for _ in self.inputs)
 
 
 def graph_pair(segmenter: VideoSegmenter, size: tuple[int, int], output: Output) -> tuple[Graph, Graph]:

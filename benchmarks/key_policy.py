@@ -1,0 +1,97 @@
+"""Chooses the numbers of key=adaptive: ``python benchmarks/key_policy.py CAMVID CLIP.mp4``.
+
+Scene cuts: differences of thumbnails between successive frames (CamVid val, 1/15 s apart, and the clip), and between
+frames of different videos. Confidence: mIoU on CamVid val and the share of key frames, of steady paces and of falls,
+by the network that comes along.
+"""
+
+import itertools
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vseg_nas.api import TorchLabeller, load_segmenter
+from vseg_nas.data import CamVid
+from vseg_nas.evaluation.runs import Run, footage_of
+from vseg_nas.metrics import ConfusionMatrix
+from vseg_nas.video.frames import Image
+from vseg_nas.video.keys import Adaptive, EveryK, KeyPolicy, difference, thumbnail
+from vseg_nas.video.stream import VideoStream
+
+PACES = (1, 2, 5, 10, 20, None)
+DROPS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1)
+NEVER = 9.0
+SHARES = (0, 1, 50, 99, 100)
+
+
+def main() -> None:
+    """Prints tables and a JSON line."""
+    camvid, clip = Path(sys.argv[1]), sys.argv[2]
+    footage = footage_of(CamVid(camvid, "val", 1, 1))
+    runs = [[(raw.frames[0], raw.masks[0]) for _, raw in run] for run in footage.runs if len(run) > 1]
+    driving = [frame.image for frame in VideoStream(clip)]
+    steady = [step for run in (*([image for image, _ in run] for run in runs), driving) for step in _steps(run)]
+    firsts = [_first(run) for split in ("train", "test") for run in footage_of(CamVid(camvid, split, 1, 1)).runs]
+    firsts += [runs[0][0][0], driving[0]]
+    small = [thumbnail(image) for image in firsts]
+    cuts = [difference(one, other) for one, other in itertools.combinations(small, 2)]
+    print(f"difference of thumbnails: {', '.join(f'{share} %' for share in SHARES)}")
+    for name, values in (("successive frames", steady), ("different videos", cuts)):
+        print(f"{name:>18} ({len(values)}): {'  '.join(f'{v:.3f}' for v in np.percentile(values, SHARES))}")
+    labeller, result = load_segmenter(), {}
+    print(f"{'CamVid val':>18}  key frames   mIoU")
+    policies: dict[str, list[KeyPolicy]] = {f"every {k or 'never'}": [EveryK(k) for _ in runs] for k in PACES}
+    policies |= {f"fall {drop:g}": [Adaptive(NEVER, drop, None) for _ in runs] for drop in DROPS}
+    for name, keys in policies.items():
+        share, miou = _score(labeller, runs, keys)
+        result[name] = {"keys": share, "miou": miou}
+        print(f"{name:>18}  {100 * share:8.1f} %  {100 * miou:5.2f}", flush=True)
+    print(f"{'the clip':>18}  key frames")
+    for drop in DROPS:
+        share = _share(labeller, driving, Adaptive(NEVER, drop, None))
+        result[f"fall {drop:g}"]["keys_of_clip"] = share
+        print(f"{f'fall {drop:g}':>18}  {100 * share:8.1f} %", flush=True)
+    print(json.dumps({"steady": max(steady), "cuts": min(cuts), "policies": result}))
+
+
+def _first(run: Run) -> Image:
+    _, raw = next(iter(run))
+    return raw.frames[0]
+
+
+def _steps(images: list[Image]) -> list[float]:
+    return [difference(one, other) for one, other in itertools.pairwise(map(thumbnail, images))]
+
+
+def _score(
+    labeller: TorchLabeller, runs: list[list[tuple[Image, NDArray[np.uint8]]]], keys: list[KeyPolicy]
+) -> tuple[float, float]:
+    """Share of key frames and mIoU over all frames of all runs."""
+    confusion, count, frames = ConfusionMatrix(len(labeller.classes)), 0, 0
+    for run, policy in zip(runs, keys, strict=True):
+        labeller.reset()
+        for image, mask in run:
+            key = policy.wants_key(image)
+            labels = labeller.step(image, key)
+            policy.told(key, labeller.confidence())
+            confusion.update(torch.from_numpy(labels).long(), torch.from_numpy(mask).long())
+            count, frames = count + key, frames + 1
+    return count / frames, confusion.scores().miou
+
+
+def _share(labeller: TorchLabeller, images: list[Image], policy: KeyPolicy) -> float:
+    labeller.reset()
+    keys = []
+    for image in images:
+        keys.append(policy.wants_key(image))
+        labeller.step(image, keys[-1])
+        policy.told(keys[-1], labeller.confidence())
+    return sum(keys) / len(keys)
+
+
+if __name__ == "__main__":
+    main()
