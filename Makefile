@@ -10,10 +10,10 @@ OVERRIDES ?=
 NAME ?= tour
 TRAINED := runs/train/synthetic/$(NAME)-best/video.safetensors,runs/train/synthetic/$(NAME)-random/video.safetensors
 
-.PHONY: help setup demo tour test reliability lint format types wheel clean
+.PHONY: help setup demo demo-video tour test reliability lint format types wheel clean
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(READY) ## make the project's environment in .venv
 
@@ -27,6 +27,11 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY) ## set up, then search on synthetic street clips (minutes on two cores)
 	$(BIN)/python -m vseg_nas.search $(OVERRIDES)
+
+CLIP := runs/demo-video/street.mp4
+demo-video: $(READY) ## label a synthetic drive with the trained network that comes along (under a minute)
+	$(BIN)/python -c 'from pathlib import Path; from vseg_nas.video.synthetic_clip import write_clip; write_clip(Path("$(CLIP)"))'
+	$(BIN)/python -m vseg_nas.predict source=$(CLIP) labels=true $(OVERRIDES)
 
 tour: $(READY) ## search, train a found and a random cell, evaluate, benchmark, report (under ten minutes on two cores)
 	$(BIN)/python -m vseg_nas.search name=$(NAME)

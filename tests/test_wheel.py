@@ -27,6 +27,7 @@ def test_the_wheel_holds_the_whole_tree(wheel: Path) -> None:
     for file in (ROOT / "conf").rglob("*.yaml"):
         assert f"vseg_nas/conf/{file.relative_to(ROOT / 'conf')}" in names
     assert "vseg_nas/py.typed" in names
+    assert "vseg_nas/weights/camvid_cpu_best_cell.safetensors" in names
     assert not [name for name in names if name.startswith("tests")]
 
 
@@ -48,6 +49,9 @@ def test_the_console_script_runs_from_another_folder(wheel: Path, tmp_path: Path
     mistake = subprocess.run([script, "phase.search.epochs=0"], cwd=elsewhere, env=environment, capture_output=True)
     assert mistake.returncode == 2
     assert mistake.stderr.startswith(b"error: phase.search.epochs: found 0")
+    shipped = "from vseg_nas.shipped import shipped_checkpoint as s; print(s().is_file(), s())"
+    found = subprocess.run([str(python), "-c", shipped], cwd=elsewhere, env=environment, capture_output=True, text=True)
+    assert found.stdout.startswith(f"True {site / 'vseg_nas/weights'}")
     where = [str(python), "-c", "import vseg_nas.config as c; print(c.conf_dir())"]
-    found = subprocess.run(where, cwd=elsewhere, capture_output=True, text=True).stdout
-    assert found.strip() == str(site / "vseg_nas/conf")
+    tree = subprocess.run(where, cwd=elsewhere, capture_output=True, text=True).stdout
+    assert tree.strip() == str(site / "vseg_nas/conf")

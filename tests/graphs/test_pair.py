@@ -132,7 +132,7 @@ def test_an_operator_that_onnx_lacks_is_named() -> None:
         to_onnx(graph, METADATA)
 
 
-@pytest.mark.parametrize("past", ["current", "zero"])
+@pytest.mark.parametrize("past", [pytest.param("current", marks=pytest.mark.slow), "zero"])
 def test_pt2_of_the_controls(past: Past, tmp_path: Path) -> None:
     check(network(HAND_WRITTEN["local_filters"], past), "logits", tmp_path, "pt2")
 

@@ -22,15 +22,13 @@ def write_video(
     rate: int = 25,
     ticks: Sequence[int] | None = None,
     rotation: int = 0,
-    codec: str = "libx264",
     gop: int = 12,
 ) -> Path:
     """Writes frames; `ticks` are their times in thousandths of a second, `rotation` turns them anti-clockwise."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate)
-        assert isinstance(stream, av.VideoStream)
+        stream = container.add_stream("libx264", rate=rate)
         stream.height, stream.width = images[0].shape[:2]
-        stream.pix_fmt = "rgb24" if codec == "png" else "yuv420p"
+        stream.pix_fmt = "yuv420p"
         stream.codec_context.gop_size = gop
         stream.codec_context.time_base = Fraction(1, 1000) if ticks else Fraction(1, rate)
         if rotation:

@@ -1,0 +1,192 @@
+"""`predict` and `export` as a user runs them: what they write, what they refuse."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+import vseg_nas.export
+import vseg_nas.predict
+from tests.conftest import InProcess
+from tests.video.making import grey_ramp, write_video
+from vseg_nas.errors import ExtraError
+from vseg_nas.shipped import shipped_checkpoint
+from vseg_nas.space.hand_written import HAND_WRITTEN
+
+QUICK = ["gpu=cpu", "gpu.threads=1", "name=one"]
+
+
+def save_checkpoint(path: Path, flow: bool = False) -> None:
+    import torch
+
+    from vseg_nas.models.segmenter_file import SegmenterSpec, save_segmenter
+
+    palette = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+    genotype = HAND_WRITTEN["gated_warp" if flow else "local_filters"]
+    third = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    spec = SegmenterSpec("mine", 3, "r", ("a", "b", "c"), palette, genotype, "previous", flow, *third, (64, 96))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_segmenter(spec.build(), spec, path)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A clip of seven frames and a checkpoint."""
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 255, (50, 70, 3), dtype=np.uint8) for _ in range(7)]
+    write_video(tmp_path / "clip.mp4", images)
+    save_checkpoint(tmp_path / "video.safetensors")
+    return tmp_path
+
+
+def test_a_clip_gets_its_labels(in_process: InProcess, files: Path) -> None:
+    options = ["source=clip.mp4", "checkpoint=video.safetensors", "labels=true", "key.every=3", *QUICK]
+    status, out, err = in_process(vseg_nas.predict.main, *options)
+    assert (status, err) == (0, "")
+    run = files / "runs/predict/one"
+    rows = list(csv.DictReader((run / "frames.csv").open()))
+    assert [row["kind"] for row in rows] == ["key", "dynamic", "dynamic", "key", "dynamic", "dynamic", "key"]
+    result = json.loads((run / "predict.json").read_text())
+    assert (result["frames"], result["key_frames"], result["skipped"]) == (7, 3, 0)
+    assert (result["size"], result["network_size"]) == ([50, 70], [64, 96])
+    assert result["key_ms"] is None  # three key frames are warm-up
+    assert result["dynamic_ms"]["low"] <= result["dynamic_ms"]["median"] <= result["dynamic_ms"]["high"]
+    assert "7 frames in" in out
+    with av.open(str(run / "overlay.mp4")) as container:
+        stream = container.streams.video[0]
+        assert (stream.frames, stream.height, stream.width, stream.average_rate) == (7, 50, 70, 25)
+    labels = [np.asarray(PillowImage.open(path)) for path in sorted((run / "labels").iterdir())]
+    assert [image.shape for image in labels] == [(50, 70)] * 7
+    changes = [(one != other).mean() for one, other in zip(labels[:-1], labels[1:], strict=True)]
+    np.testing.assert_allclose([float(row["changed"]) for row in rows[1:]], changes, atol=1e-6)
+
+
+def test_the_labels_are_those_of_the_network(in_process: InProcess, files: Path) -> None:
+    """Step by step, by the transform of `evaluate`."""
+    from vseg_nas.data import RawClip, resized
+    from vseg_nas.models.segmenter_file import load_segmenter
+    from vseg_nas.video.stream import VideoStream
+
+    options = ["source=clip.mp4", "checkpoint=video.safetensors", "labels=true", "key.every=3", "overlay=false"]
+    assert in_process(vseg_nas.predict.main, *options, *QUICK)[0] == 0
+    segmenter, transform = load_segmenter(files / "video.safetensors")[0], resized((64, 96))
+    segmenter.key_every = 3
+    for frame in VideoStream("clip.mp4"):
+        clip = transform(RawClip((frame.image,), (frame.image[..., 0],), (frame.name,)))
+        expected = segmenter.step(clip.frames[0], size=(50, 70)).numpy()
+        written = np.asarray(PillowImage.open(files / f"runs/predict/one/labels/{frame.name}.png"))
+        assert (written == expected).mean() > 0.999
+
+
+def test_a_folder_with_the_shipped_network(in_process: InProcess, tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    for index, image in enumerate(grey_ramp(3)):
+        PillowImage.fromarray(image).save(tmp_path / f"frames/{index}.png")
+    (tmp_path / "frames/1.png").write_bytes(b"damaged")
+    status, out, _ = in_process(vseg_nas.predict.main, "source=frames/*.png", "key=adaptive", "overlay=false", *QUICK)
+    assert status == 0
+    assert "skipped: 1 frames; the first: frames/1.png: damaged" in out
+    result = json.loads((tmp_path / "runs/predict/one/predict.json").read_text())
+    assert (result["frames"], result["network_size"], result["rate"]) == (2, [180, 240], 10)
+
+
+def _nothing(folder: Path) -> None: ...
+
+
+def _empty_folder(folder: Path) -> None:
+    (folder / "empty").mkdir()
+
+
+def _text(folder: Path) -> None:
+    (folder / "a.mp4").write_text("no video")
+
+
+def _wrong_checkpoint(folder: Path) -> None:
+    write_video(folder / "a.mp4", grey_ramp(2))
+    (folder / "w.safetensors").write_bytes(b"wrong")
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "part"),
+    [
+        (_nothing, [], "source: not set"),
+        (_nothing, ["source=none.mp4"], "source: found no none.mp4, expected a video, a folder"),
+        (_nothing, ["source=none/*.png"], "found no image that matches"),
+        (_nothing, ["source=97"], "source: found no camera 97"),
+        (_empty_folder, ["source=empty"], "source: empty: found no image in it"),
+        (_text, ["source=a.mp4"], "source: a.mp4: cannot be read as video"),
+        (_wrong_checkpoint, ["source=a.mp4", "checkpoint=w.safetensors"], "w.safetensors: unreadable"),
+        (_wrong_checkpoint, ["source=a.mp4", "checkpoint=none"], "checkpoint: found no file none"),
+        (_wrong_checkpoint, ["source=a.mp4", "runtime=onnx"], "checkpoint: found none, expected the folder that"),
+        (_wrong_checkpoint, ["source=a.mp4", "runtime=onnx", "checkpoint=."], "key_frame.onnx: not found"),
+        (_wrong_checkpoint, ["source=a.mp4", "key.every=0"], "key.every: found 0, expected at least 1"),
+        (_wrong_checkpoint, ["source=a.mp4", "key=never"], "key=never: no such option, expected one of: adaptive"),
+        (_wrong_checkpoint, ["source=a.mp4", "opacity=2"], "opacity: found 2"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_no_run(
+    in_process: InProcess, tmp_path: Path, make: Callable[[Path], None], options: list[str], part: str
+) -> None:
+    make(tmp_path)
+    status, _, err = in_process(vseg_nas.predict.main, *options, *QUICK)
+    assert status == 2
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert part in err
+    assert not (tmp_path / "runs/predict/one").exists()
+
+
+def test_a_missing_extra_is_one_line_with_the_command(
+    in_process: InProcess, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    status, _, err = in_process(vseg_nas.predict.main, "source=clip.mp4", *QUICK)
+    assert status == 2
+    assert err.endswith("install it with: pip install 'vseg-nas[video]'\n")
+    assert err.count("\n") == 1
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.delitem(sys.modules, "vseg_nas.graphs.sessions", raising=False)
+    with pytest.raises(ExtraError, match=r"onnxruntime: not installed, .*pip install 'vseg-nas\[onnx\]'"):
+        importlib.import_module("vseg_nas.graphs.sessions")
+
+
+def test_flow_cannot_be_exported(in_process: InProcess, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "flow.safetensors", flow=True)
+    status, _, err = in_process(vseg_nas.export.main, "checkpoint=flow.safetensors", "name=one")
+    assert status == 2
+    assert "DISOpticalFlow" in err
+    assert not (tmp_path / "runs/export/one").exists()
+
+
+def test_exported_graphs_label_the_clip_alike_and_without_torch(in_process: InProcess, files: Path) -> None:
+    status, out, err = in_process(vseg_nas.export.main, "checkpoint=video.safetensors", "name=one")
+    assert status == 0, err
+    assert out.count("as torch up to") == 2
+    options = ["source=clip.mp4", "labels=true", "key.every=3", "overlay=false", "gpu=cpu", "gpu.threads=1"]
+    assert in_process(vseg_nas.predict.main, *options, "checkpoint=video.safetensors", "name=torch")[0] == 0
+    code = (
+        "import sys; from vseg_nas.predict import main; main(); "
+        "assert not {'torch', 'torchvision', 'albumentations'} & set(sys.modules), 'loaded'"
+    )
+    command = [sys.executable, "-c", code, *options, "runtime=onnx", "checkpoint=runs/export/one", "name=onnx"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=files)
+    assert done.returncode == 0, done.stderr
+    runs = files / "runs/predict"
+    for path in sorted((runs / "torch/labels").iterdir()):
+        ours, theirs = (np.asarray(PillowImage.open(runs / run / "labels" / path.name)) for run in ("torch", "onnx"))
+        assert (ours == theirs).mean() >= 0.999
+
+
+def test_the_shipped_network_is_there() -> None:
+    assert shipped_checkpoint().is_file()
