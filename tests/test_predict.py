@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import itertools
 import json
 import subprocess
 import sys
@@ -68,7 +69,7 @@ def test_a_clip_gets_its_labels(in_process: InProcess, files: Path) -> None:
         assert (stream.frames, stream.height, stream.width, stream.average_rate) == (7, 50, 70, 25)
     labels = [np.asarray(PillowImage.open(path)) for path in sorted((run / "labels").iterdir())]
     assert [image.shape for image in labels] == [(50, 70)] * 7
-    changes = [(one != other).mean() for one, other in zip(labels[:-1], labels[1:], strict=True)]
+    changes = [(one != other).mean() for one, other in itertools.pairwise(labels)]
     np.testing.assert_allclose([float(row["changed"]) for row in rows[1:]], changes, atol=1e-6)
 
 
