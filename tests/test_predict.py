@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -66,7 +67,7 @@ def test_a_clip_gets_its_labels(in_process: InProcess, files: Path) -> None:
     assert "7 frames in" in out
     with av.open(str(run / "overlay.mp4")) as container:
         stream = container.streams.video[0]
-        assert (stream.frames, stream.height, stream.width, stream.average_rate) == (7, 50, 70, 25)
+        assert (stream.frames, stream.height, stream.width, stream.average_rate) == (7, 50, 70, Fraction(25))
     labels = [np.asarray(PillowImage.open(path)) for path in sorted((run / "labels").iterdir())]
     assert [image.shape for image in labels] == [(50, 70)] * 7
     changes = [(one != other).mean() for one, other in itertools.pairwise(labels)]

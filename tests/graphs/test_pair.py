@@ -123,7 +123,8 @@ def test_flow_is_refused_by_the_name_of_its_operator() -> None:
 
 class _Unknown(nn.Module):
     def forward(self, frame: Tensor) -> Tensor:
-        return torch.linalg.eigvals(frame).real
+        values: Tensor = torch.linalg.eigvals(frame).real
+        return values
 
 
 def test_an_operator_that_onnx_lacks_is_named() -> None:

@@ -116,7 +116,7 @@ def test_what_is_written(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(image.convert("RGB")), palette[expected])
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        assert (stream.height, stream.width, stream.average_rate, stream.frames) == (49, 63, 25, 5)
+        assert (stream.height, stream.width, stream.average_rate, stream.frames) == (49, 63, Fraction(25), 5)
         for frame in container.decode(stream):
             shown = frame.to_ndarray(format="rgb24").astype(int)
             assert np.abs(shown - palette[expected]).mean() < 12

@@ -23,7 +23,7 @@ def means(source: VideoStream | FrameFolder) -> list[float]:
 def test_frames_come_in_order_with_their_times(tmp_path: Path) -> None:
     images = grey_ramp(10)
     source = VideoStream(str(write_video(tmp_path / "a.mp4", images, rate=20)))
-    assert (source.size, source.rate, source.total, source.endless) == ((48, 64), 20, 10, False)
+    assert (source.size, source.rate, source.total, source.endless) == ((48, 64), Fraction(20), 10, False)
     frames = list(source)
     assert [frame.time for frame in frames] == [Fraction(i, 20) for i in range(10)]
     assert [frame.name for frame in frames[:2]] == ["000000", "000001"]
@@ -108,7 +108,7 @@ def test_a_camera_that_is_not_there_is_one_line() -> None:
         VideoStream("97")
 
 
-def _save(folder: Path, name: str, image: np.ndarray) -> None:  # type: ignore[type-arg]
+def _save(folder: Path, name: str, image: np.ndarray) -> None:
     PillowImage.fromarray(image).save(folder / name)
 
 

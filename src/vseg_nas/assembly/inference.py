@@ -1,4 +1,4 @@
-"""A trained network, ready to label video: the one place that makes it so."""
+"""A trained network to label video with, or to export."""
 
 from pathlib import Path
 
@@ -16,5 +16,4 @@ def load_for_inference(checkpoint: str | None) -> tuple[VideoSegmenter, Segmente
     Raises:
         DataError: it cannot be used.
     """
-    segmenter, spec = load_segmenter(Path(checkpoint) if checkpoint else shipped_checkpoint())
-    return segmenter, spec  # a faster form of it is made here, and nowhere else
+    return load_segmenter(Path(checkpoint) if checkpoint else shipped_checkpoint())

@@ -14,7 +14,7 @@ def write_clip(path: Path, frames: int = 50, size: tuple[int, int] = (360, 480),
         RunError: the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    (clip,) = SyntheticStreet(1, frames, size, seed, "val", frames)
+    clip = SyntheticStreet(1, frames, size, seed, "val", frames)[0]
     rate = 1 / Fraction(FRAME_SECONDS).limit_denominator(1000)
     writer = VideoWriter(path, size, rate, 1 / rate)
     for index, image in enumerate(clip.frames):

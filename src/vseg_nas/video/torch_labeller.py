@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from vseg_nas.models.inference import optimized
 from vseg_nas.models.segmenter_file import SegmenterSpec
 from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.video.frames import Image
@@ -13,7 +14,7 @@ class TorchLabeller(Labeller):
     """A `Labeller` over `VideoSegmenter.step`.
 
     Args:
-        segmenter: ready for evaluation.
+        segmenter: its fast form is used.
         spec: of it.
         device: where to compute.
         size: h and w; None: those of the source.
@@ -21,7 +22,7 @@ class TorchLabeller(Labeller):
 
     def __init__(self, segmenter: VideoSegmenter, spec: SegmenterSpec, device: torch.device, size: Size | None) -> None:
         super().__init__(spec.classes, spec.palette, spec.mean, spec.std, size)
-        self.segmenter = segmenter.to(device).eval()
+        self.segmenter = optimized(segmenter.to(device))
         self.device = device
 
     def label(self, frame: Floats, key: bool, size: Size) -> Image:
