@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from vseg_nas.errors import DataError
-from vseg_nas.models.layers import label_map
+from vseg_nas.models.layers import resize
 from vseg_nas.models.propagation import CellPropagation, FrameState
 from vseg_nas.models.video import VideoSegmenter
 
@@ -48,14 +48,17 @@ class NextFrame(nn.Module):
     def forward(self, frame: Tensor, layer4: Tensor, dec: Tensor) -> State:
         """Labels a frame (1, 3, H, W) from layer4 (1, 320, H/32, W/32) and dec (1, 64, h, w) of the one before."""
         before = FrameState(frame, layer4, dec, dec)  # neither the frame nor the logits before are read without flow
-        return _outputs(self.segmenter.follow(before, frame), self.output)
+        after = self.segmenter.follow(before, frame)
+        if not after.layer4.numel():  # nothing reads it: it stays, or the shape of the state would change
+            after = after._replace(layer4=layer4.clone())
+        return _outputs(after, self.output)
 
 
 def _outputs(state: FrameState, output: Output) -> State:
     if output == "logits":
         return state.pred, state.layer4, state.dec
-    labels = label_map(state.pred, (state.frame.shape[-2], state.frame.shape[-1]))
-    return labels.to(torch.uint8), state.layer4, state.dec
+    logits = resize(state.pred, (state.frame.shape[-2], state.frame.shape[-1]))  # in bands, sizes would not be free
+    return logits.max(1).indices.to(torch.uint8), state.layer4, state.dec
 
 
 @dataclass(frozen=True)
