@@ -11,11 +11,10 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.figures import Figure
+    from tests.fixtures import Figure, InProcess
     from vseg_nas.data.feature_cache import StaticFeatures
 
 MakeFeatures = Callable[..., "StaticFeatures"]
-InProcess = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from PIL import Image as PillowImage
 
 import vseg_nas.export
 import vseg_nas.predict
-from tests.conftest import InProcess
+from tests.fixtures import InProcess
 from tests.video.making import grey_ramp, write_video
 from vseg_nas.errors import ExtraError
 from vseg_nas.shipped import shipped_checkpoint

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from vseg_nas.checking import GENOTYPE_NOTE, WEIGHTS_NOTE, C, check
 from vseg_nas.errors import ConfigError, RunError
 from vseg_nas.nas.lock import RunLock
-from vseg_nas.run_record import CONFIG, DIGESTS, OVERRIDES, recorded_config, recorded_overrides
+from vseg_nas.run_record import CONFIG, DIGESTS, OVERRIDES, flat, recorded_config, recorded_overrides
 
 _HARMLESS_ON_RESUME = (
     "resume",
@@ -78,8 +78,8 @@ def check_same_meaning(run_dir: Path, config: DictConfig) -> None:
     """
     if not (run_dir / CONFIG).is_file():
         raise RunError(f"resume: no {CONFIG} in {run_dir}")
-    stored = _flat(recorded_config(run_dir))
-    now = _flat(OmegaConf.to_container(config, resolve=True))
+    stored = flat(recorded_config(run_dir))
+    now = flat(OmegaConf.to_container(config, resolve=True))
     differing = [k for k in sorted(stored.keys() | now.keys()) if stored.get(k) != now.get(k) and not _harmless(k)]
     if differing:
         changes = "; ".join(f"{k} was {stored.get(k)}, is {now.get(k)}" for k in differing[:3])
@@ -88,11 +88,3 @@ def check_same_meaning(run_dir: Path, config: DictConfig) -> None:
 
 def _harmless(key: str) -> bool:
     return any(key == k or key.startswith(k + ".") for k in _HARMLESS_ON_RESUME)
-
-
-def _flat(node: object, prefix: str = "") -> dict[str, object]:
-    if not isinstance(node, dict):
-        return {prefix: node}
-    return {
-        k: v for key, value in node.items() for k, v in _flat(value, f"{prefix}.{key}" if prefix else str(key)).items()
-    }

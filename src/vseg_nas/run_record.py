@@ -69,6 +69,14 @@ def recorded_overrides(run_dir: Path) -> list[str]:
     return overrides
 
 
+def flat(node: object, prefix: str = "") -> dict[str, object]:
+    """The leaves of nested mappings by dotted keys."""
+    if not isinstance(node, dict):
+        return {prefix: node}
+    leaves = (flat(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in node.items())
+    return {key: value for leaf in leaves for key, value in leaf.items()}
+
+
 def _read(path: Path) -> str:
     content = _bytes(path)
     expected = [line.split() for line in _bytes(path.with_name(DIGESTS)).decode("ascii", "replace").splitlines()]

@@ -1,7 +1,6 @@
 """Run by test_full_disk.py: real searches on a disk that is full from their k-th write on, and how they ended as JSON.
 
-A write is a file opened to be written, renamed or flushed, a folder made, or a statement that changes the store. Forks
-a child for each search, so that torch is imported once. Nothing is computed before a fork.
+A write is a file opened to be written, renamed or flushed, a folder made, or a statement that changes the store.
 """
 
 import errno
@@ -9,19 +8,10 @@ import json
 import os
 import sqlite3
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning  # noqa: F401  (for all children)
-import torch
-
-import vseg_nas.assembly.search
-import vseg_nas.assembly.static
-import vseg_nas.reporting.live
-import vseg_nas.reporting.summary
-import vseg_nas.search
-from tests.reliability.signalled_search import history
+from tests.reliability.forked import RUNS, history, start, wait, warm_up
 from tests.tiny import TINY
 
 ARGUMENTS = [*TINY, "phase.search.trials=3"]
@@ -76,44 +66,35 @@ class Disk:
 def search(folder: Path, room: int, *overrides: str) -> tuple[int, str, int]:
     """Exit status, standard error and number of writes of a search in a child."""
     out, err = os.pipe()
-    child = os.fork()
-    if child == 0:
+    disk = Disk(folder, room)
+
+    def prepare() -> None:
         os.close(out)
         os.dup2(err, 2)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.argv = ["vseg-nas-search", *overrides]
-        disk = Disk(folder, room)
         disk.insert()
-        status = 1
-        try:
-            vseg_nas.search.main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-        finally:
-            if status == 1:
-                traceback.print_exc()
-            sys.stderr.flush()
-            os.write(2, f"\n{disk.written}".encode())
-            os._exit(status)
+
+    child = start(prepare, *overrides, after=lambda: _say(disk.written))
     os.close(err)
     with os.fdopen(out) as stream:
         text, _, written = stream.read().rpartition("\n")
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status), text.strip(), int(written)
+    return wait(child), text.strip(), int(written)
+
+
+def _say(written: int) -> None:
+    os.write(2, f"\n{written}".encode())
 
 
 def main(folder: Path, step: int) -> None:
     os.chdir(folder)
-    runs = Path("runs/search/synthetic")
     status, text, from_nothing = search(folder, NEVER, *ARGUMENTS, "name=first")  # makes network and cache
     assert status == 0, text
     status, text, writes = search(folder, NEVER, *ARGUMENTS, "name=whole")
     assert status == 0, text
-    expected = history(runs / "whole")
+    expected = history(RUNS / "whole")
     wrong, differing = [], 0
     for room in range(0, writes, step):
-        run = runs / f"full{room}"
+        run = RUNS / f"full{room}"
         status, text, _ = search(folder, room, *ARGUMENTS, f"name={run.name}")
         lines = [line for line in text.splitlines() if line.startswith("error: ")]
         if status != 2 or len(lines) != 1 or "Traceback" in text or ("space" not in text and "full" not in text):
@@ -129,5 +110,5 @@ def main(folder: Path, step: int) -> None:
 
 
 if __name__ == "__main__":
-    torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])  # seconds of imports, once for all children
+    warm_up()
     main(Path(sys.argv[1]), int(sys.argv[2]))

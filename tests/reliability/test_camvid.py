@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.figures import Figure
+from tests.fixtures import Figure
 from tests.test_search_run import ended, finish, history, start, wait_for
 
 WEIGHTS = Path(__file__).parents[2] / "weights/camvid_cpu_static.safetensors"

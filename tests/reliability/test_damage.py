@@ -15,7 +15,7 @@ import vseg_nas.benchmark
 import vseg_nas.report
 import vseg_nas.search
 import vseg_nas.train
-from tests.figures import Figure
+from tests.fixtures import Figure, InProcess
 from tests.reliability.damage import damaged
 from vseg_nas.assembly.cells import resolve_cell
 from vseg_nas.data.feature_cache import CacheKey, open_cache, write_cache
@@ -35,7 +35,6 @@ from vseg_nas.space import SearchSpace
 from vseg_nas.space.hand_written import HAND_WRITTEN
 from vseg_nas.training.checkpoints import NotedCheckpoints, newest_checkpoint, read_checkpoint
 
-InProcess = Callable[..., tuple[int, str, str]]
 SPACE = SearchSpace(2)
 
 

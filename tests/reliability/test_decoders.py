@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.figures import Figure
+from tests.fixtures import Figure
 from tests.reliability.damage import damaged
 from vseg_nas.data.camvid import camvid_layout
 from vseg_nas.data.image_files import decode_frame, decode_mask

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.figures import Figure
+from tests.fixtures import Figure
 from vseg_nas.nas.lock import RunLock
 
 # A command of our own kind that only holds its run for a while; nothing of torch.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.figures import Figure
+from tests.fixtures import Figure
 from tests.nas.isolated_search import check_ends, check_faults
 from vseg_nas.nas.store import STORE
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.figures import Figure
+from tests.fixtures import Figure
 
 
 @pytest.mark.parametrize("step", [31, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])

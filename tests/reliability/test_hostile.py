@@ -23,7 +23,7 @@ import vseg_nas.pretrain
 import vseg_nas.report
 import vseg_nas.search
 import vseg_nas.train
-from tests.figures import Figure
+from tests.fixtures import Figure, InProcess
 from tests.sealed import seal
 from vseg_nas.config import conf_dir
 from vseg_nas.data.synthetic import CLASSES
@@ -32,7 +32,6 @@ from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.weights import write_safetensors
 
 Attack = Callable[[Path], object]
-InProcess = Callable[..., tuple[int, str, str]]
 SECONDS, MEBIBYTES = 5.0, 200
 CANARY = "canary"
 

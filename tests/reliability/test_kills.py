@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.figures import Figure
+from tests.fixtures import Figure
 
 SCRIPT = Path(__file__).parents[1] / "nas" / "killed_search.py"
 

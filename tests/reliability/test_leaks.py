@@ -10,7 +10,7 @@ import psutil
 import pytest
 from torch import nn
 
-from tests.figures import Figure
+from tests.fixtures import Figure
 from tests.nas.faults import Faulty, ignore
 from tests.nas.isolated_search import isolated
 from vseg_nas.nas.candidate import CandidateEvaluator

@@ -18,7 +18,7 @@ import vseg_nas.evaluate
 import vseg_nas.pretrain
 import vseg_nas.search
 import vseg_nas.train
-from tests.figures import Figure
+from tests.fixtures import Figure, InProcess
 from tests.sealed import seal
 from vseg_nas.config import conf_dir
 from vseg_nas.data.synthetic import CLASSES, PALETTE
@@ -31,7 +31,6 @@ from vseg_nas.space.hand_written import HAND_WRITTEN
 
 LONGEST = 200
 Refused = Callable[..., str]
-InProcess = Callable[..., tuple[int, str, str]]
 
 CONFIG = {  # command line of `search`: what the line has to name
     "phase.search.epoch=3": "phase.search.epoch:",

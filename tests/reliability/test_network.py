@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.figures import Figure
+from tests.fixtures import Figure
 
 
 def test_a_lost_logger_changes_nothing(tmp_path: Path, figure: Figure) -> None:

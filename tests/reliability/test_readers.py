@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.figures import Figure
+from tests.fixtures import Figure
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.trial import Trial, TrialState
 from vseg_nas.space import SearchSpace

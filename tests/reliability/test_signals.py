@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.figures import Figure
+from tests.fixtures import Figure
 from vseg_nas.signals import Terminated, stopping
 
 

@@ -17,10 +17,8 @@ from vseg_nas.reporting.wandb_logger import (
     EvaluationLogger,
     FitLogger,
     WandbListener,
-    has_credentials,
-    open_wandb,
-    without_secrets,
 )
+from vseg_nas.reporting.wandb_run import has_credentials, open_wandb, without_secrets
 from vseg_nas.space.hand_written import HAND_WRITTEN
 
 MakeTrials = Callable[[int], list[Trial]]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.figures import Figure
+from tests.fixtures import Figure
 from vseg_nas.errors import DataError, RunError
 from vseg_nas.files import write_text
 from vseg_nas.models.weights import note_of

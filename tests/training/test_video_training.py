@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.figures import Figure
+from tests.fixtures import Figure
 from vseg_nas.data import ClipBatch, SyntheticStreet, resized, training
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.errors import ConfigError, RunError

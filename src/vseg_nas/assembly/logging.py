@@ -5,7 +5,7 @@ from typing import Any
 
 from vseg_nas.checking import to_plain
 from vseg_nas.reporting.run_names import short_names
-from vseg_nas.reporting.wandb_logger import open_wandb
+from vseg_nas.reporting.wandb_run import open_wandb
 from vseg_nas.schema import EvaluateConfig, SearchConfig, TrainConfig
 
 

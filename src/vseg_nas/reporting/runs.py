@@ -11,7 +11,7 @@ from vseg_nas.nas.trial import Trial
 from vseg_nas.reporting.benchmark_results import BENCHMARK_FILE, BenchmarkResults, read_benchmark
 from vseg_nas.reporting.evaluation_results import EVALUATION_FILE, EvaluationResults, read_evaluation
 from vseg_nas.reporting.run_names import short_names
-from vseg_nas.run_record import CONFIG, recorded_config, recorded_overrides
+from vseg_nas.run_record import CONFIG, flat, recorded_config, recorded_overrides
 
 
 @dataclass(frozen=True)
@@ -102,15 +102,8 @@ def _search(folder: Path, name: str) -> SearchRun:
 
 
 def _config(folder: Path) -> dict[str, object]:
-    flat = _flat(recorded_config(folder))
+    config = flat(recorded_config(folder))
     for key in ("dataset.name", "strategy.name"):
-        if not isinstance(flat.get(key), str):
-            raise RunError(f"{folder / CONFIG}: {key}: found {str(flat.get(key))[:40]!r}, expected a name")
-    return flat
-
-
-def _flat(node: object, prefix: str = "") -> dict[str, object]:
-    if not isinstance(node, dict):
-        return {prefix: node}
-    leaves = (_flat(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in node.items())
-    return {key: value for leaf in leaves for key, value in leaf.items()}
+        if not isinstance(config.get(key), str):
+            raise RunError(f"{folder / CONFIG}: {key}: found {str(config.get(key))[:40]!r}, expected a name")
+    return config

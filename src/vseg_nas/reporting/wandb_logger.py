@@ -1,21 +1,14 @@
-"""The search on Weights & Biases: one run per search, one log call per candidate. Only this file knows wandb.
+"""Searches, trainings and evaluations on Weights & Biases; only this file and wandb_run.py know wandb.
 
-The run is a copy of what the trial store holds; what goes wrong with it costs a warning, never the search.
+A search is one run with one log call per candidate. The run is a copy of what the trial store holds; what goes wrong
+with it costs a warning, never the search.
 """
 
-import logging
-import netrc
-import os
-import re
-import socket
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
-from urllib.parse import urlsplit
-from urllib.request import getproxies
+from typing import TYPE_CHECKING, Any, Self
 
 from vseg_nas.nas.trial import Trial
 from vseg_nas.reporting.candidate_metrics import candidate_metrics
@@ -23,127 +16,13 @@ from vseg_nas.reporting.history import best_cells, ended, window_for
 from vseg_nas.reporting.run_names import training_names
 from vseg_nas.reporting.summary import REPORTED_CELLS, write_pictures
 from vseg_nas.reporting.tables import EVALUATION_FIELDS, trial_record
+from vseg_nas.reporting.wandb_run import warn
 from vseg_nas.space import Genotype
 
 if TYPE_CHECKING:
     from vseg_nas.nas.loop import Budget  # importing it loads torch
 
-Mode = Literal["auto", "online", "offline"]
-
-RunMode = Literal["online", "offline", "disabled"]
-MODES: tuple[RunMode, ...] = ("online", "offline", "disabled")  # each falls back on the next
-DEFAULT_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")  # older and newer releases of wandb
-# Without a finish timeout an offline run comes back from `finish` before its file is written.
-SETTINGS: dict[str, Any] = {"silent": True, "console": "off", "finish_timeout": 60.0}
-ONLINE_SETTINGS: dict[str, Any] = {"init_timeout": 20.0, "login_timeout": 20.0}
-_KNOCK_S = 2.0
-SECRET = re.compile(r"(key|token|secret|password)s?$", re.IGNORECASE)
 CELL_FIELDS = ("trial", *EVALUATION_FIELDS, "expression", "genotype")
-
-log = logging.getLogger(__name__)
-
-
-def open_wandb(
-    mode: Mode, dir: Path, project: str, name: str, config: Mapping[str, Any], group: str | None = None
-) -> Any:
-    """Opens a quiet W&B run: online, failing that offline, failing that one that logs nowhere.
-
-    Args:
-        mode: `auto` is online if an API key is found and offline if not, unless WANDB_MODE says otherwise.
-        dir: W&B makes its folder `wandb` in this one.
-        project: On W&B.
-        name: Of the run.
-        config: Plain data to keep with the run, less the values of keys named like secrets.
-        group: On W&B, such as one sweep.
-
-    Returns:
-        The `wandb.Run`, to be handed to `WandbListener`, which finishes it.
-    """
-    import wandb
-
-    dir.mkdir(parents=True, exist_ok=True)
-    wanted: RunMode = _mode(os.environ) if mode == "auto" else mode
-    for attempt in MODES[MODES.index(wanted) :]:
-        chosen = SETTINGS | (ONLINE_SETTINGS if attempt == "online" else {})
-        # Settings come and go between releases of wandb; those that this one lacks are not missed.
-        settings = wandb.Settings(**{k: v for k, v in chosen.items() if k in wandb.Settings.model_fields})
-        try:
-            if attempt == "online":
-                _knock()
-            wandb.setup(settings)  # or logging in is announced, silent or not
-            return wandb.init(
-                mode=attempt,
-                dir=str(dir),
-                project=project,
-                name=name,
-                group=group,
-                config=without_secrets(config),
-                settings=settings,
-            )
-        except (wandb.errors.Error, OSError) as error:
-            reason = str(error).partition("\n")[0]
-            _warn(f"W&B run cannot be opened {attempt}, trying the next best: {reason}")
-    raise AssertionError("a disabled W&B run can always be opened")
-
-
-def _mode(env: Mapping[str, str]) -> RunMode:
-    for mode in MODES:
-        if env.get("WANDB_MODE") == mode:
-            return mode
-    return "online" if has_credentials(env) else "offline"
-
-
-def _knock() -> None:
-    """Finds out within seconds that no server answers, which W&B itself would try for twenty.
-
-    Raises:
-        OSError: none does, and no proxy is there to ask instead.
-    """
-    own = urlsplit(os.environ.get("WANDB_BASE_URL", ""))
-    hosts = (own.hostname,) if own.hostname else DEFAULT_HOSTS
-    port = own.port or (80 if own.scheme == "http" else 443)
-    problem: OSError | None = None
-    for host in hosts if not getproxies() else ():
-        try:
-            socket.create_connection((host, port), timeout=_KNOCK_S).close()
-            return
-        except OSError as error:
-            problem = error
-    if problem is not None:
-        raise problem
-
-
-def _warn(message: str) -> None:
-    """For the run's log, and for the terminal: nothing falls back in silence."""
-    log.warning(message)
-    sys.stderr.write(f"warning: {message}\n")
-
-
-def has_credentials(env: Mapping[str, str]) -> bool:
-    """Whether wandb would find an API key, in the environment or in the netrc file. Asks no network."""
-    if env.get("WANDB_API_KEY") or env.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    own_server = env.get("WANDB_BASE_URL")
-    hosts = (urlsplit(own_server).netloc,) if own_server else DEFAULT_HOSTS
-    home = Path.home()
-    paths = [Path(env["NETRC"]).expanduser()] if env.get("NETRC") else [home / ".netrc", home / "_netrc"]
-    try:
-        path = next(path for path in paths if path.is_file())
-        entries = netrc.netrc(path)
-    except (StopIteration, netrc.NetrcParseError, OSError):
-        return False
-    return any(entries.authenticators(host) for host in hosts)
-
-
-def without_secrets(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy in which values of keys such as `api_key` or `password` are left out, at any depth."""
-
-    def clean(key: str, value: Any) -> Any:
-        if SECRET.search(key):
-            return "(left out)"
-        return without_secrets(value) if isinstance(value, Mapping) else value
-
-    return {key: clean(str(key), value) for key, value in config.items()}
 
 
 class _Copy:
@@ -178,7 +57,7 @@ class _Copy:
             action()
         except self._errors as error:
             self._open = False
-            _warn(f"W&B logging ends here, the work goes on: {str(error).partition(chr(10))[0]}")
+            warn(f"W&B logging ends here, the work goes on: {str(error).partition(chr(10))[0]}")
 
     def _axis(self, axis: str, metrics: str) -> None:
         self._attempt(lambda: self._run.define_metric(axis))

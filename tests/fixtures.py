@@ -1,0 +1,6 @@
+"""Types of the fixtures of conftest.py."""
+
+from collections.abc import Callable
+
+Figure = Callable[[str, str], None]
+InProcess = Callable[..., tuple[int, str, str]]

@@ -1,0 +1,74 @@
+"""Real searches in forked children, so that torch is imported once. Nothing may be computed before a fork."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import pytorch_lightning  # noqa: F401  (for all children)
+import torch
+
+import vseg_nas.assembly.search
+import vseg_nas.assembly.static
+import vseg_nas.reporting.live
+import vseg_nas.reporting.summary
+import vseg_nas.search
+from vseg_nas.nas.store import STORE, TrialStore
+
+RUNS = Path("runs/search/synthetic")
+
+
+def warm_up() -> None:
+    """Seconds of imports that torch puts off, once for all children."""
+    torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
+
+
+def start(prepare: Callable[[], None], *overrides: str, after: Callable[[], None] = lambda: None) -> int:
+    """A child that searches; its process id.
+
+    Args:
+        prepare: runs in the child before the search.
+        *overrides: of its command line.
+        after: runs in the child after it, however it ended.
+    """
+    child = os.fork()
+    if child:
+        return child
+    prepare()
+    sys.argv = ["vseg-nas-search", *overrides]
+    status = 1
+    try:
+        vseg_nas.search.main()
+        status = 0
+    except SystemExit as end:
+        status = int(end.code or 0)
+    finally:
+        if status == 1:
+            traceback.print_exc()
+        sys.stderr.flush()
+        after()
+        os._exit(status)
+
+
+def write_to(output: Path) -> None:
+    """Sends standard output and errors of this process to the end of a file."""
+    with output.open("a") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+
+
+def wait(child: int) -> int:
+    """Its exit status."""
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def history(run: Path) -> str:
+    """Everything about the trials of a run but the time they took."""
+    with TrialStore.read(run / STORE) as store:
+        rows = [
+            (t.id, t.genotype.tokens, t.seed, str(t.state), t.evaluation and (t.evaluation.score, t.evaluation.epochs))
+            for t in store.trials()
+        ]
+    return repr(rows)
