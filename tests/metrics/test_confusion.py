@@ -42,6 +42,12 @@ def test_by_hand() -> None:
     assert scores.score == pytest.approx((7 / 12 * 5 / 8 * 5 / 6) ** (1 / 3))
 
 
+def test_what_is_counted_stays_as_it_was() -> None:
+    prediction, truth = torch.tensor([0, 1, 1]), torch.tensor([0, 1, 255])
+    ConfusionMatrix(2).update(prediction, truth)
+    assert (prediction.tolist(), truth.tolist()) == ([0, 1, 1], [0, 1, 255])
+
+
 @pytest.mark.parametrize("in_truth", [(0, 1, 2, 3, 4), (0, 2), (3,)])
 @pytest.mark.parametrize("predicted", [(0, 1, 2, 3, 4), (0, 1), (4,)])
 def test_like_numpy_whatever_is_absent(in_truth: tuple[int, ...], predicted: tuple[int, ...]) -> None:

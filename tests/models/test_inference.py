@@ -125,5 +125,27 @@ def test_labels_are_those_of_the_largest_resized_logit(size: tuple[int, int], me
     assert torch.equal(label_map(logits, size), resized.argmax(1))
 
 
+@pytest.mark.parametrize(
+    ("plane", "size"),
+    [
+        ((23, 9), (184, 72)),
+        ((17, 9), (136, 72)),
+        ((23, 20), (184, 160)),
+        ((23, 20), (69, 160)),
+        ((23, 20), (115, 160)),
+        ((23, 9), (161, 71)),
+        ((23, 9), (92, 36)),
+    ],
+)
+def test_rounding_decides_between_nearly_equal_logits_as_without_bands(
+    plane: tuple[int, int], size: tuple[int, int]
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    one = torch.randn(1, 1, *plane, generator=generator)
+    logits = one + 1e-7 * torch.randn(1, 6, *plane, generator=generator)
+    resized = nn.functional.interpolate(logits, size, mode="bilinear", align_corners=False)
+    assert torch.equal(label_map(logits, size), resized.argmax(1))
+
+
 def test_the_lower_class_wins_a_tie() -> None:
     assert label_map(torch.ones(1, 3, 4, 4), (32, 32)).eq(0).all()

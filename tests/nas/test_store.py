@@ -177,3 +177,31 @@ class TestUnusableFiles:
         store._connection.execute("UPDATE trials SET genotype = replace(genotype, '[', '{')")
         with pytest.raises(RunError, match="trial 0 is damaged"):
             store.trials()
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            *("seed = seed + 1", "score = 0.75", "miou = NULL", "epochs = epochs + 1", "stopped = 1", "seconds = 9"),
+            *(
+                "state = 'stopped'",
+                "reason = 'none'",
+                "reused_from = 0",
+                "failed_reward = 0.5",
+                "attempts = attempts + 1",
+            ),
+            *("key = 'another'", "parameters = 1", "macs = 1", "failure = 'oom'"),
+        ],
+    )
+    def test_a_changed_value(self, store: TrialStore, path: Path, change: str) -> None:
+        fill(store, [completed(0, 0.5)])
+        store._connection.execute(f"UPDATE trials SET {change}")
+        with pytest.raises(RunError, match="trial 0 is damaged"):
+            TrialStore.read(path).trials()
+
+    @pytest.mark.parametrize("change", ["DELETE FROM trials WHERE id = 1", "DELETE FROM snapshot"])
+    @pytest.mark.parametrize("open_store", [TrialStore, TrialStore.read])
+    def test_a_missing_row(self, store: TrialStore, path: Path, open_store: type[TrialStore], change: str) -> None:
+        fill(store, [completed(0, 0.5), completed(1, 0.5), completed(2, 0.5)])
+        store._connection.execute(change)
+        with pytest.raises(RunError, match="not as many trials as were stored"):
+            open_store(path)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 _BAND = 8  # rows of logits that `label_map` enlarges at a time
+_SMALL = 128  # height and width of planes, added up, that torch enlarges with other roundings
 
 
 def conv_bn_relu(c_in: int, c_out: int, kernel: int = 1, dilation: int = 1) -> nn.Sequential:
@@ -35,7 +36,8 @@ def label_map(logits: Tensor, size: tuple[int, int]) -> Tensor:
     On a CPU band by band, where that gives the same bits: a full-size float copy of every class leaves the cache.
     """
     height, factor = logits.shape[-2], size[0] // logits.shape[-2]
-    if logits.is_cuda or size[0] != height * factor or factor & (factor - 1):  # powers of two make weights exact
+    exact = size[0] == height * factor and not factor & (factor - 1)  # powers of two make weights exact
+    if logits.is_cuda or not exact or size[1] <= _SMALL:
         return _largest(resize(logits, size))
     labels = torch.empty(logits.shape[0], *size, dtype=torch.int64, device=logits.device)
     for top in range(0, height, _BAND):
