@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_300_candidates_of_which_every_third_has_a_fault(tmp_path: Path, figure: Figure) -> None:
     check_faults(tmp_path, trials=300, share=0.3)
-    figure("G5", "300 candidates, 30 % with a fault of ten kinds: every kind right, the search goes on")
+    figure("G5", "300 candidates, 30 % with a fault of eleven kinds: every kind right, the search goes on")
 
 
 @pytest.mark.timeout(900)
