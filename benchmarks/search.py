@@ -172,15 +172,19 @@ class TimedEvaluator(CandidateEvaluator):
 
 
 def random_features(clips: int, height: int, width: int, classes: int = 11) -> StaticFeatures:
-    """Noise in the shapes of features of clips of three frames."""
+    """Noise in the shapes and the layout of cached features of clips of three frames."""
     sizes = {stride: (-(-height // stride), -(-width // stride)) for stride in (8, 16, 32)}
+
+    def planes(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape[:-3], *shape[-2:], shape[-3]).movedim(-1, -3)
+
     return StaticFeatures(
-        torch.randn(clips, 320, *sizes[32]),
-        torch.randn(clips, 64, *sizes[8]),
-        torch.randn(clips, classes, *sizes[8]),
-        torch.randn(clips, 2, 32, *sizes[8]),
-        torch.randn(clips, 2, 96, *sizes[16]),
-        torch.randn(clips, 2, 320, *sizes[32]),
+        planes(clips, 320, *sizes[32]),
+        planes(clips, 64, *sizes[8]),
+        planes(clips, classes, *sizes[8]),
+        planes(clips, 2, 32, *sizes[8]),
+        planes(clips, 2, 96, *sizes[16]),
+        planes(clips, 2, 320, *sizes[32]),
         torch.randint(classes, (clips, 3, height, width)).to(torch.uint8),
     )
 

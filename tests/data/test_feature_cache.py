@@ -54,6 +54,16 @@ def test_round_trip(root: Path, features: StaticFeatures) -> None:
     assert [folder.name for folder in root.iterdir()] == [KEY.digest]
 
 
+def test_channels_lie_innermost_in_files_and_batches(root: Path, features: StaticFeatures) -> None:
+    stored = np.load(root / KEY.digest / "layer3.npy")
+    assert np.array_equal(stored, features.layer3.permute(0, 1, 3, 4, 2))
+    for source in (features, opened(root)):  # however they lie
+        taken = source.take(torch.tensor([2, 0]))
+        assert same(taken, features.map(lambda array: array[[2, 0]]))
+        assert taken.key_dec.is_contiguous(memory_format=torch.channels_last)
+        assert taken.layer2[0].is_contiguous(memory_format=torch.channels_last)
+
+
 def test_half_precision_rounds_features_and_no_mask(tmp_path: Path, features: StaticFeatures) -> None:
     write_cache(tmp_path, HALF, one_by_one(features), features.clips)
     found = opened(tmp_path, HALF)

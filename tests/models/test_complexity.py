@@ -1,4 +1,5 @@
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -59,12 +60,19 @@ def test_counting_changes_nothing() -> None:
 
 
 def plain_count(module: nn.Module, *shapes: tuple[int, ...]) -> int:
-    """Torch's own counter, on real numbers; bilinear sampling is eight FLOP a value."""
+    """Torch's own counter, on real numbers; bilinear sampling is eight FLOP a value: four pixels, weighed and added."""
 
     def sampling(x: tuple[int, ...], grid: tuple[int, ...], *args: object, out_shape: object = None) -> int:
         return 8 * grid[0] * x[1] * grid[1] * grid[2]
 
-    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.grid_sampler_2d: sampling})
+    def bag(table: tuple[int, ...], pixels: tuple[int, ...], *args: object, **kwargs: object) -> int:
+        return 2 * pixels[0] * table[1]
+
+    operators: dict[Any, Any] = {
+        torch.ops.aten.grid_sampler_2d: sampling,
+        torch.ops.aten._embedding_bag_forward_only: bag,
+    }
+    counter = FlopCounterMode(display=False, custom_mapping=operators)
     with torch.no_grad(), counter:
         copy.deepcopy(module).eval()(*map(torch.zeros, shapes))
     return counter.get_total_flops() // 2

@@ -1,10 +1,12 @@
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import deform_conv2d as reference
 
-from vseg_nas.models.deform import deform_conv2d
+from vseg_nas.models.deform import _sampled_deform_conv2d, deform_conv2d
 
 CENTRE = torch.zeros(1, 1, 3, 3)
 CENTRE[..., 1, 1] = 1
@@ -72,6 +74,33 @@ def test_half_precision_keeps_positions() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = deform_conv2d(x.bfloat16(), offset.bfloat16(), mask.bfloat16(), CENTRE)
     torch.testing.assert_close(out.float(), x, rtol=0, atol=0.03)
+
+
+def test_the_form_that_is_exported_is_the_same() -> None:
+    inputs = draw(2, 13, 17, 2.0)
+    out, expected = deform_conv2d(*inputs), _sampled_deform_conv2d(*inputs)
+    torch.testing.assert_close(out, expected)
+    for ours, theirs in zip(gradients(out, inputs), gradients(expected, inputs), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("far", [3e9, -3e9, math.inf])
+def test_offsets_beyond_all_counting_are_outside(far: float) -> None:
+    x, offset, mask, weight = draw(1, 5, 7, 0.3)
+    offset = offset.detach()
+    offset[0, :, 2, 3] = far
+    out = deform_conv2d(x, offset, mask, weight)
+    assert out.isfinite().all()
+    assert not out[0, :, 2, 3].any()
+
+
+def test_what_is_no_number_spoils_its_pixel_alone() -> None:
+    x, offset, mask, weight = draw(1, 5, 7, 0.3)
+    offset = offset.detach()
+    offset[0, 4, 2, 3] = math.nan
+    out = deform_conv2d(x, offset, mask, weight)
+    assert out[0, :, 2, 3].isnan().all()
+    assert out.isnan().sum() == out.shape[1]
 
 
 @pytest.mark.gpu

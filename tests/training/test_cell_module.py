@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vseg_nas.data.feature_cache import StaticFeatures
 from vseg_nas.errors import NonFiniteError
 from vseg_nas.models.cell import DynamicCell
+from vseg_nas.nas.random_search import RandomSearch
 from vseg_nas.space import SearchSpace
 from vseg_nas.training.cell_module import CellModule, CellTraining
 from vseg_nas.training.features import FeatureBatches
@@ -68,6 +69,30 @@ def test_loss_is_the_sum_over_later_frames(make_features: Any) -> None:
     assert module.training_step(batch, 0).item() == pytest.approx(expected, rel=1e-4)
     batch.masks[:, 0] = 255  # the first frame has no part in it
     assert module.training_step(batch, 0).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_channels_last_is_the_plain_form_but_for_rounding(make_features: Any) -> None:
+    features = make_features(clips=3)
+    taken = features.take(torch.arange(3))
+    batch = taken.map(Tensor.double)._replace(masks=taken.masks)
+    assert batch.key_dec.is_contiguous(memory_format=torch.channels_last)
+    for genotype in RandomSearch(SearchSpace(5, 16), seed=2).ask(6):
+        torch.manual_seed(0)
+        module = CellModule(DynamicCell(genotype), nn.Conv2d(64, 4, 3, padding=1), CellTraining()).double()
+        assert any(
+            weight.dim() == 4 and not weight.is_contiguous() for weight in module.cell.parameters()
+        )  # or there is nothing to compare
+        losses, gradients = [], []
+        for form, inputs in ((torch.channels_last, batch), (torch.contiguous_format, batch.map(Tensor.contiguous))):
+            module.cell.to(memory_format=form)
+            module.zero_grad()
+            loss = module.training_step(inputs, 0)
+            loss.backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+            gradients.append([p.grad.clone() for p in module.cell.parameters() if p.grad is not None])
+        torch.testing.assert_close(*losses)
+        for fast, plain in zip(*gradients, strict=True):
+            torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-6)
 
 
 def test_gradients_go_through_dec(make_features: Any) -> None:

@@ -3,12 +3,13 @@
 1 MAC = 2 FLOP. Convolutions and bilinear sampling count; norms, activations and resizing do not.
 """
 
-import copy
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -55,10 +56,19 @@ def count_parameters(module: nn.Module) -> int:
 
 def count_macs(module: nn.Module, *shapes: tuple[int, ...]) -> int:
     """MACs of one forward pass in evaluation mode on tensors of ``shapes``; the module is left as it is."""
-    ghost = copy.deepcopy(module).to("meta").eval()
-    inputs = [torch.empty(shape, device="meta") for shape in shapes]
+    modes = {part: part.training for part in module.modules()}
+    tensors = {
+        name: torch.empty_like(value, device="meta")
+        for name, value in itertools.chain(module.named_parameters(), module.named_buffers())
+    }
+    inputs = tuple(torch.empty(shape, device="meta") for shape in shapes)
     mapping = {torch.ops.aten.grid_sampler_2d: _grid_sampler_flop}
     shapes_only = _KnownShapes()  # type: ignore[no-untyped-call]
-    with torch.no_grad(), shapes_only, FlopCounterMode(display=False, custom_mapping=mapping) as counter:
-        ghost(*inputs)
+    module.eval()
+    try:
+        with torch.no_grad(), shapes_only, FlopCounterMode(display=False, custom_mapping=mapping) as counter:
+            functional_call(module, tensors, inputs)
+    finally:
+        for part, training in modes.items():
+            part.training = training
     return int(counter.get_total_flops()) // 2

@@ -31,13 +31,56 @@ def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Te
     if x.is_cuda:
         out: Tensor = fused_deform_conv2d(x, offset, weight, padding=1, mask=mask)
         return out
+    if x.device.type == "cpu" and not torch.compiler.is_exporting():
+        return _gathered_deform_conv2d(x, offset, mask, weight)
     return _sampled_deform_conv2d(x, offset, mask, weight)
+
+
+def _gathered_deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
+    """Each tap is a weighted sum of four pixels, rows of a table (B H W, C); the taps meet ``weight`` in one product.
+
+    On CPUs torchvision's operator is not vectorised; a bag of embeddings is, over the channels.
+    """
+    batch, channels, height, width = x.shape
+    weight = weight.permute(2, 3, 1, 0).reshape(_TAPS * channels, -1)
+    # float32 beside half-precision offsets, which are too coarse for positions; promoted by float64 ones
+    table = x.permute(0, 2, 3, 1).reshape(-1, channels)
+    table = table.to(torch.promote_types(offset.dtype, torch.float32))
+    pixels, shares = _corners(offset, mask)
+    taps = F.embedding_bag(pixels, table, mode="sum", per_sample_weights=shares.to(table.dtype))
+    out = taps.view(-1, _TAPS * channels).to(weight.dtype) @ weight
+    return out.view(batch, height, width, -1).permute(0, 3, 1, 2)
+
+
+def _corners(offset: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The four pixels around each tap and what each counts; (B H W 9, 4), both; nothing outside the image."""
+    batch, _, height, width = mask.shape
+    dy, dx = offset.view(batch, _TAPS, 2, height, width).permute(2, 0, 3, 4, 1)
+    taps = torch.arange(_TAPS, device=mask.device)
+    rows = torch.arange(height, device=mask.device)[:, None, None] + taps // 3 - 1
+    columns = torch.arange(width, device=mask.device)[:, None] + taps % 3 - 1
+    y, y_share = _neighbours(dy.contiguous() + rows.to(torch.float32), height)
+    x, x_share = _neighbours(dx.contiguous() + columns.to(torch.float32), width)
+    first = height * torch.arange(batch, dtype=torch.int32, device=mask.device)
+    pixels = (y + first[:, None, None, None])[:, None] * width + x
+    shares = (y_share * mask.permute(0, 2, 3, 1))[:, None] * x_share
+    return pixels.view(4, -1).t().contiguous(), shares.view(4, -1).t().contiguous()
+
+
+def _neighbours(position: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """The whole positions below and above, and the share of each: 0 outside."""
+    position = position.clamp(-2, size + 1)  # where all is zero already; int32 cannot hold every float
+    below = position.detach().floor()
+    above_share = position - below
+    pair = torch.stack((below, below + 1)).to(torch.int32)
+    shares = torch.stack((1 - above_share, above_share)) * ((pair >= 0) & (pair < size))
+    return pair.clamp(0, size - 1), shares
 
 
 def _sampled_deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     """Samples the taps of pixel (h, w) as the 3x3 tile at (3h, 3w) of a map, then convolves tile by tile.
 
-    On CPUs torchvision's operator is not vectorised; sampling and convolution are.
+    Of operators that the formats of `export` and every device know.
     """
     batch, _, height, width = x.shape
     # float32 beside half-precision offsets, which are too coarse for positions; promoted by float64 ones

@@ -57,7 +57,7 @@ class CellModule(pl.LightningModule):
         self, cell: DynamicCell, classifier: nn.Conv2d, training: CellTraining, sees_previous: bool = True
     ) -> None:
         super().__init__()
-        self.cell = cell
+        self.cell = cell.to(memory_format=torch.channels_last)
         # A convolution has no mode; Lightning warns of modules that start a fit in evaluation mode.
         self.classifier = copy.deepcopy(classifier).requires_grad_(False).train()
         self.options = training
@@ -85,9 +85,8 @@ class CellModule(pl.LightningModule):
         Raises:
             NonFiniteError: the loss is NaN or infinite.
         """
-        masks = batch.masks.long()
         losses = [
-            segmentation_loss(logits, shrink_masks(masks[:, t], (logits.shape[-2], logits.shape[-1])))
+            segmentation_loss(logits, shrink_masks(batch.masks[:, t], (logits.shape[-2], logits.shape[-1])))
             for t, logits in enumerate(self(batch), start=1)
         ]
         loss = torch.stack(losses).sum()
