@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from vseg_nas.errors import DataError, NonFiniteError, RunError
-from vseg_nas.nas.executor import Failure, SerialExecutor
+from vseg_nas.nas.executor import FREEZE_EVERY, Failure, SerialExecutor
 from vseg_nas.nas.trial import Evaluation, Progress, Trial, TrialState
 from vseg_nas.space import Genotype
 
@@ -143,3 +143,22 @@ def test_nothing_of_a_failed_candidate_stays_in_memory() -> None:
             assert models[-1]() is None
     finally:
         gc.enable()
+
+
+def test_the_search_for_garbage_does_not_grow_with_what_the_search_keeps() -> None:
+    kept: list[list[int]] = []
+    seen: list[int] = []
+
+    def act(progress: Progress) -> Evaluation:
+        kept.extend([len(seen)] for _ in range(50))
+        seen.append(len(gc.get_objects()))  # without the frozen ones
+        return GOOD
+
+    trials = [dataclasses.replace(TRIALS[0], id=id_) for id_ in range(3 * FREEZE_EVERY)]
+    frozen = gc.get_freeze_count()
+    for _ in SerialExecutor(Scripted(act)).run(trials, ignore):
+        pass
+    assert gc.get_freeze_count() <= frozen
+    first, last = seen[:FREEZE_EVERY], seen[-FREEZE_EVERY:]
+    assert max(first) - min(first) > 40 * FREEZE_EVERY
+    assert max(last) < max(first) + 10 * FREEZE_EVERY

@@ -6,8 +6,10 @@ from rich.console import Console
 
 from vseg_nas.nas.loop import Budget, SearchListener
 from vseg_nas.nas.trial import Trial
+from vseg_nas.reporting.history import best_cells, outcome_counts, scored
 from vseg_nas.reporting.live import LiveView
 from vseg_nas.reporting.progress import FitView, track
+from vseg_nas.reporting.screen import NEWEST, Standing, Tally
 
 MakeTrials = Callable[[int], list[Trial]]
 
@@ -54,6 +56,24 @@ def test_off_terminal_one_plain_line_a_trial(make_trials: MakeTrials) -> None:
     assert lines[6].count("as trial 0") == 1
     assert lines[7].startswith("[8/10] trial 7 failed: NonFiniteError: the loss is nan in epoch 3")
     assert out.getvalue().replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("order", [list(range(60)), [*range(30), 45, *range(30, 45), *range(46, 60)]])
+def test_counting_one_by_one_is_counting_all(make_trials: MakeTrials, order: list[int]) -> None:
+    """Also where a trial ends after younger ones."""
+    trials = [make_trials(60)[i] for i in order]
+    tally = Tally(trials[:7], 60)
+    for count in range(8, 61):
+        tally.add(trials[count - 1], trials[:count])
+        so_far = sorted(trials[:count], key=lambda trial: trial.id)
+        (best,) = best_cells(so_far, 1)
+        recent = [cell.evaluation.score for cell in scored(so_far)][-10:]
+        marks = (
+            f"best {best.evaluation.score:.4f} (trial {best.trial.id})",
+            f"mean of last {len(recent)}: {sum(recent) / len(recent):.4f}",
+        )
+        expected = Standing(60, count, outcome_counts(so_far), tuple(so_far[-NEWEST:]), marks)
+        assert tally.standing() == expected
 
 
 def test_a_continued_search_says_so_and_counts_on(make_trials: MakeTrials) -> None:

@@ -17,6 +17,8 @@ from vseg_nas.errors import NonFiniteError, RunError, UserError
 from vseg_nas.nas.trial import Evaluation, Evaluator, FailureKind, Trial
 
 LONGEST_REASON = 400
+FREEZE_EVERY = 100
+"""Trials from one to the next time that all objects alive are excepted from the search for garbage."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,11 @@ class SerialExecutor:
         """See `Executor`."""
         gc.freeze()  # what is there already is no candidate's garbage, and takes long to go through each time
         try:
-            for trial in trials:
+            for count, trial in enumerate(trials, 1):
                 result = self._evaluate(trial, report)
                 _free_memory()
+                if count % FREEZE_EVERY == 0:
+                    gc.freeze()  # nor are the trials that have ended, a millisecond each time for every thousand
                 yield Outcome(trial, result)
                 if device_is_lost():
                     raise RunError("CUDA error: this process can no longer use the GPU; continue with resume=")

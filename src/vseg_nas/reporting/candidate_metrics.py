@@ -1,5 +1,6 @@
 """A candidate as the numbers that a dashboard plots over the candidates."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from vseg_nas.nas.trial import Trial
@@ -27,8 +28,8 @@ def candidate_metrics(history: Sequence[Trial], window: int) -> dict[str, float]
     if scores:
         recent = scores[-window:]
         metrics |= {"best": max(scores), "mean": sum(recent) / len(recent)}
-    for kind in Outcome:
-        metrics[f"trials/{kind.name.lower()}"] = sum(outcome(t) == kind for t in history)
+    counts = Counter(map(outcome, history))
+    metrics |= {f"trials/{kind.name.lower()}": counts[kind] for kind in Outcome}
     shares = token_shares([t.genotype for t in history[-window:]])
     metrics |= {f"operation/{n}": s for n, s in zip(OPERATIONS, shares.operations, strict=True)}
     metrics |= {f"aggregation/{n}": s for n, s in zip(AGGREGATIONS, shares.aggregations, strict=True)}

@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from vseg_nas.nas.trial import Trial
-from vseg_nas.reporting.screen import Running, Standing, screen, sentence, standing
+from vseg_nas.reporting.screen import Running, Tally, screen, sentence
 
 if TYPE_CHECKING:
     from vseg_nas.nas.loop import Budget  # importing it loads torch
@@ -32,7 +32,8 @@ class LiveView:
         self._started = clock()
         self._before = 0  # trials that earlier processes had finished
         self._deadline_s: float | None = None
-        self._now: Standing = standing((), 0)
+        self._tally = Tally((), 0)
+        self._now = self._tally.standing()
         self._running: dict[int, Running] = {}
         self._live: Live | None = None
 
@@ -48,7 +49,8 @@ class LiveView:
 
     def on_start(self, trials: Sequence[Trial], budget: "Budget") -> None:
         """Begins to show a search, of which `trials` have ended already."""
-        self._now = standing(trials, budget.trials)
+        self._tally = Tally(trials, budget.trials)
+        self._now = self._tally.standing()
         self._before, self._started = self._now.done, self._clock()
         self._deadline_s = None if budget.hours is None else budget.hours * 3600
         if self._console.is_interactive:
@@ -72,14 +74,14 @@ class LiveView:
     def on_trial_end(self, trial: Trial, trials: Sequence[Trial], diagnostics: dict[str, float]) -> None:
         """Shows how a trial ended."""
         self._running.pop(trial.id, None)
-        self._now = standing(trials, self._now.budget)
+        self._tally.add(trial, trials)
+        self._now = self._tally.standing()
         if self._live is None:
             self._line(sentence(trial, self._now, self.seconds_left()))
 
     def on_end(self, trials: Sequence[Trial]) -> None:
         """Ends the view."""
         self._running.clear()
-        self._now = standing(trials, self._now.budget)
         self._stop()
 
     def seconds_left(self) -> float | None:

@@ -1,5 +1,6 @@
 """What the live view shows, as pure functions of how the search stands."""
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,11 +13,9 @@ from rich.text import Text
 from vseg_nas.nas.trial import Trial
 from vseg_nas.reporting.history import (
     Outcome,
-    best_cells,
+    Scored,
     ended,
     outcome,
-    outcome_counts,
-    scored,
     window_for,
 )
 from vseg_nas.reporting.units import duration, quantity
@@ -53,17 +52,53 @@ class Standing:
     marks: tuple[str, ...]
 
 
-def standing(trials: Sequence[Trial], budget: int) -> Standing:
-    """Sums up the trials that have ended."""
-    history = ended(trials)
-    marks: tuple[str, ...] = ()
-    if best := best_cells(history, 1):
-        scores = [cell.evaluation.score for cell in scored(history)][-window_for(budget) :]
-        marks = (
-            f"best {best[0].evaluation.score:.4f} (trial {best[0].trial.id})",
-            f"mean of last {len(scores)}: {sum(scores) / len(scores):.4f}",
-        )
-    return Standing(budget, len(history), outcome_counts(history), tuple(history[-NEWEST:]), marks)
+class Tally:
+    """Sums up the trials that have ended, one after the other: a trial costs the same however long the search is.
+
+    Args:
+        trials: that have ended so far.
+        budget: how many there will be.
+    """
+
+    def __init__(self, trials: Sequence[Trial], budget: int) -> None:
+        self._budget = budget
+        self._count(trials)
+
+    def add(self, trial: Trial, trials: Sequence[Trial]) -> None:
+        """Adds a trial, the last of all `trials`; one that ended after younger ones has them counted anew."""
+        if trial.id > self._last:
+            self._add(trial)
+        else:
+            self._count(trials)
+
+    def standing(self) -> Standing:
+        """How the search stands."""
+        marks: tuple[str, ...] = ()
+        if self._best is not None:
+            marks = (
+                f"best {self._best.evaluation.score:.4f} (trial {self._best.trial.id})",
+                f"mean of last {len(self._recent)}: {sum(self._recent) / len(self._recent):.4f}",
+            )
+        done = sum(self._counts.values())
+        return Standing(self._budget, done, dict(self._counts), tuple(self._newest), marks)
+
+    def _count(self, trials: Sequence[Trial]) -> None:
+        self._counts = dict.fromkeys(Outcome, 0)
+        self._newest: deque[Trial] = deque(maxlen=NEWEST)
+        self._recent: deque[float] = deque(maxlen=window_for(self._budget))
+        self._best: Scored | None = None
+        self._last = -1
+        for trial in ended(trials):
+            self._add(trial)
+
+    def _add(self, trial: Trial) -> None:
+        self._last = trial.id
+        self._counts[outcome(trial)] += 1
+        self._newest.append(trial)
+        if trial.evaluation is not None:
+            self._recent.append(trial.evaluation.score)
+            if self._best is None or trial.evaluation.score > self._best.evaluation.score:
+                self._best = Scored(trial, trial.evaluation)
 
 
 def sentence(trial: Trial, now: Standing, left_s: float | None) -> str:
