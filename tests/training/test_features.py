@@ -17,7 +17,7 @@ from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.space import SearchSpace
 from vseg_nas.training.cell_module import CellModule, CellTraining
-from vseg_nas.training.features import FeatureBatches, cached_features
+from vseg_nas.training.features import FeatureBatches, cached_features, placed
 
 CPU = torch.device("cpu")
 INDICES = (3, 0, 2)
@@ -168,3 +168,30 @@ def test_batches_hold_whole_clips(make_features: Any) -> None:
     for name, array in features.arrays().items():
         found = torch.cat([batch.arrays()[name] for batch in batches])
         assert torch.equal(found, array[indices]), name
+
+
+def test_features_stay_where_the_device_has_no_room(make_features: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    features = make_features()
+    cuda, size = torch.device("cuda"), sum(array.nbytes for array in features.arrays().values())
+    moved: list[torch.device] = []
+
+    def move(self: StaticFeatures, device: torch.device) -> StaticFeatures:
+        moved.append(device)
+        return self
+
+    monkeypatch.setattr(StaticFeatures, "to", move)
+    assert placed(features, CPU) is features
+    for free, expected in ((2 * size - 1, []), (2 * size, [cuda])):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10 * size))
+        placed(features, cuda)
+        assert moved == expected
+
+
+@pytest.mark.gpu
+def test_batches_from_the_device_are_those_of_the_host(make_features: Any) -> None:
+    features = make_features(clips=5)
+    there = placed(features, torch.device("cuda"))
+    assert there.layer2.is_cuda
+    pairs = zip(*(FeatureBatches(form, 2, torch.Generator().manual_seed(0)) for form in (features, there)), strict=True)
+    for expected, found in pairs:
+        assert all(torch.equal(found.arrays()[name].cpu(), array) for name, array in expected.arrays().items())

@@ -22,7 +22,7 @@ from vseg_nas.nas.strategy import Strategy, build_strategy
 from vseg_nas.schema import GpuConfig, IsolatedConfig, SearchConfig, SearchPhase
 from vseg_nas.space import SearchSpace
 from vseg_nas.training.cell_module import CellTraining
-from vseg_nas.training.features import Track, cache_key, cached_features
+from vseg_nas.training.features import Track, cache_key, cached_features, placed
 
 
 class MetaData(NamedTuple):
@@ -105,7 +105,8 @@ class CandidateRecipe:
 
     def __call__(self, stopping: StoppingRule, root_dir: Path) -> CandidateEvaluator:
         """Opens the features and builds the evaluator."""
-        train, val = map(map_cache, self.caches)
+        device = device_of(self.gpu)
+        train, val = (placed(map_cache(folder), device) for folder in self.caches)
         options = trainer_options(self.gpu)
         return CandidateEvaluator(train, val, self.classifier, self.training, stopping, root_dir, **options)
 
@@ -137,7 +138,8 @@ def build_evaluator(
     training = cell_training(config.phase.search)
     classifier = data.network.decoder.classifier
     options = trainer_options(config.gpu)
-    return CandidateEvaluator(data.train, data.val, classifier, training, stopping, run_dir, sees_previous, **options)
+    train, val = (placed(features, device_of(config.gpu)) for features in (data.train, data.val))
+    return CandidateEvaluator(train, val, classifier, training, stopping, run_dir, sees_previous, **options)
 
 
 def build_strategy_of(config: SearchConfig) -> Strategy:
