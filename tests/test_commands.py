@@ -150,7 +150,7 @@ def test_experiments_add_no_key(verb: str, schema: type[NetworkConfig], needed: 
         check(compose(verb, ["dataset=camvid", f"experiment={experiment}", *needed]), schema)
 
 
-@pytest.mark.parametrize("group", ["dataset", "gpu", "space", "strategy", "stopping", "reward", "logger"])
+@pytest.mark.parametrize("group", ["dataset", "gpu", "space", "strategy", "executor", "stopping", "reward", "logger"])
 def test_every_option_of_every_group_passes_the_schema(group: str) -> None:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         for option in sorted(p.stem for p in (conf_dir() / group).glob("*.yaml")):

@@ -16,7 +16,6 @@ from torch import Tensor
 
 import vseg_nas.benchmark
 import vseg_nas.evaluate
-import vseg_nas.search
 from vseg_nas.assembly.static import count_devices
 from vseg_nas.config import shared_overrides
 from vseg_nas.data import SyntheticStreet, resized
@@ -45,8 +44,6 @@ TRAIN = [
 @pytest.mark.parametrize(
     ("main", "overrides", "found"),
     [
-        (vseg_nas.search.main, ["gpu=many"], "null (all)"),
-        (vseg_nas.search.main, ["gpu=cpu", "gpu.devices=2"], "2"),
         (vseg_nas.evaluate.main, ["gpu=many", "checkpoint=a.safetensors"], "null (all)"),
         (vseg_nas.benchmark.main, ["gpu.devices=2", "cell=local_filters"], "2"),
     ],

@@ -34,7 +34,7 @@ from vseg_nas.schema import CommandConfig
 from vseg_nas.signals import INTERRUPTED, TERMINATED, Terminated, stopping
 
 _SHARED_KEYS = ("dataset", "experiment", "runs_dir", "static", "gpu", "phase.pretrain", "phase.train")
-_ON_MANY_DEVICES = ("pretrain", "train")
+_ON_MANY_DEVICES = ("pretrain", "search", "train")
 _LAUNCHERS = ("hydra._internal.core_plugins.", "hydra_plugins.")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 _SHOWS_ONLY = ("help", "hydra_help", "info", "cfg", "shell_completion")

@@ -102,6 +102,7 @@ class SearchPhase(CellStage):
     """The budget, the meta split and the training of candidates (paper, section 4.1)."""
 
     trials: int = field(metadata=limits(1))
+    batch: int = field(metadata=limits(1))
     hours: float | None = field(metadata=limits(above=0))
     layers: int = field(metadata=limits(1, 10))
     split: str = field(metadata=one_of("random", "by_run"))
@@ -228,6 +229,19 @@ class IsolatedConfig:
 
 
 @dataclass
+class RayConfig:
+    """Candidates side by side, on all devices of a machine or of a Ray cluster."""
+
+    name: str = field(metadata=one_of("ray"))
+    mode: str = field(metadata=one_of("batch", "async"))
+    address: str | None = field(default=None)
+    workers: int | None = field(default=None, metadata=limits(1))
+    gpus_per_candidate: float = field(default=1.0, metadata=limits(above=0, high=1))
+    cpus_per_candidate: float = field(default=1.0, metadata=limits(above=0))
+    limit_s: float | None = field(default=None, metadata=limits(above=0))
+
+
+@dataclass
 class StoppingConfig:
     """When to give a candidate up half-way."""
 
@@ -271,13 +285,13 @@ class AdaptiveKeyConfig:
 
 DatasetConfig = SyntheticConfig | CamVidConfig | CityScapesConfig
 StrategyConfig = PPOConfig | ReinforceConfig | RandomConfig
-ExecutorConfig = SerialConfig | IsolatedConfig
+ExecutorConfig = SerialConfig | IsolatedConfig | RayConfig
 KeyConfig = EveryKeyConfig | AdaptiveKeyConfig
 
 OPTIONS: dict[str, dict[str, type]] = {
     "dataset": {"synthetic": SyntheticConfig, "camvid": CamVidConfig, "cityscapes": CityScapesConfig},
     "strategy": {"ppo": PPOConfig, "reinforce": ReinforceConfig, "random": RandomConfig},
-    "executor": {"serial": SerialConfig, "isolated": IsolatedConfig},
+    "executor": {"serial": SerialConfig, "isolated": IsolatedConfig, "ray": RayConfig},
     "key": {"every": EveryKeyConfig, "adaptive": AdaptiveKeyConfig},
 }
 """Groups whose options differ in shape: the ``name`` in the composed group picks the dataclass."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from vseg_nas.assembly.static_network import ensure_static, require_static
 from vseg_nas.checking import keep_weights_digest
 from vseg_nas.config import command, python_command, shared_overrides
-from vseg_nas.schema import SearchConfig
+from vseg_nas.nas.ray_extra import require_ray
+from vseg_nas.schema import RayConfig, SearchConfig
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,7 +18,13 @@ if TYPE_CHECKING:
     from vseg_nas.nas.store import TrialStore
 
 
-@command("search", SearchConfig, require_static)
+def _preflight(config: SearchConfig) -> None:
+    if isinstance(config.executor, RayConfig):
+        require_ray()
+    require_static(config)
+
+
+@command("search", SearchConfig, _preflight)
 def main(config: SearchConfig, run_dir: Path) -> None:
     """Runs or continues one search; pre-trains first where the data set needs no files."""
     from rich.console import Console

@@ -6,10 +6,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+import vseg_nas.search
+from tests.fixtures import InProcess
+from vseg_nas.assembly.search import executor_of
 from vseg_nas.checking import check
 from vseg_nas.config import conf_dir
 from vseg_nas.errors import ConfigError
-from vseg_nas.schema import ExecutorConfig, IsolatedConfig, SearchConfig, SerialConfig
+from vseg_nas.schema import ExecutorConfig, IsolatedConfig, RayConfig, SearchConfig, SerialConfig
 
 
 def composed(*overrides: str) -> ExecutorConfig:
@@ -23,6 +26,35 @@ def test_candidates_run_in_process_unless_isolation_is_asked_for() -> None:
     assert composed("executor=isolated") == IsolatedConfig("isolated", None, None)
     limited = composed("executor=isolated", "executor.limit_s=90", "executor.memory_gib=2.5")
     assert limited == IsolatedConfig("isolated", 90.0, 2.5)
+    assert composed("executor=ray") == RayConfig("ray", "batch")
+    shared = composed("executor=ray", "executor.mode=async", "executor.workers=16", "executor.gpus_per_candidate=0.5")
+    assert shared == RayConfig("ray", "async", workers=16, gpus_per_candidate=0.5)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ([], SerialConfig("serial")),
+        (["gpu.devices=2"], RayConfig("ray", "async", workers=2)),
+        (["gpu.devices=2", "phase.search.batch=4"], RayConfig("ray", "batch", workers=2)),
+        (["gpu.devices=2", "executor=isolated"], IsolatedConfig("isolated", None, None)),
+        (["gpu.devices=2", "executor=ray"], RayConfig("ray", "batch")),
+    ],
+)
+def test_several_devices_mean_ray_unless_another_executor_is_asked_for(
+    overrides: list[str], expected: ExecutorConfig
+) -> None:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = check(compose("search", ["gpu=cpu", *overrides]), SearchConfig)
+    assert executor_of(config) == expected
+
+
+def test_without_the_extra_the_line_names_it(in_process: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vseg_nas.nas.ray_extra.find_spec", lambda name: None)
+    status, _, errors = in_process(vseg_nas.search.main, "executor=ray")
+    expected = "error: executor: found ray, which is not installed, expected it: pip install 'vseg-nas[ray]'\n"
+    assert (status, errors) == (2, expected)
+    assert list(Path.cwd().iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -30,7 +62,15 @@ def test_candidates_run_in_process_unless_isolation_is_asked_for() -> None:
     [
         (["executor=isolated", "executor.limit_s=0"], r"^executor.limit_s: found 0.0, expected more than 0$"),
         (["executor=isolated", "executor.memory_gib=-1"], r"^executor.memory_gib: found -1.0, expected more than 0$"),
-        (["executor.name=parallel"], r"^executor.name: found 'parallel', expected one of: serial, isolated$"),
+        (
+            ["executor=ray", "executor.gpus_per_candidate=2"],
+            r"^executor.gpus_per_candidate: found 2.0, expected at",
+        ),
+        (["executor=ray", "executor.cpus_per_candidate=0"], r"^executor.cpus_per_candidate: found 0.0, expected more"),
+        (["executor=ray", "executor.workers=0"], r"^executor.workers: found 0, expected at least 1$"),
+        (["executor=ray", "executor.mode=sync"], r"^executor.mode: found 'sync', expected one of: batch, async$"),
+        (["phase.search.batch=0"], r"^phase.search.batch: found 0, expected at least 1$"),
+        (["executor.name=parallel"], r"^executor.name: found 'parallel', expected one of: serial, isolated, ray$"),
         (["+executor.limit_s=3"], r"^executor.*limit_s"),
     ],
 )
@@ -42,6 +82,6 @@ def test_mistakes_are_one_line(overrides: list[str], message: str) -> None:
 def test_options_are_named_in_the_table_of_contents() -> None:
     options = sorted(path.stem for path in (conf_dir() / "executor").iterdir())
     text = (Path(conf_dir()) / "search.yaml").read_text()
-    assert "executor: serial # serial | isolated" in text
-    assert options == ["isolated", "serial"]
+    assert "executor: serial # serial | isolated | ray" in text
+    assert options == ["isolated", "ray", "serial"]
     assert OmegaConf.load(conf_dir() / "executor" / "serial.yaml") == {"name": "serial"}

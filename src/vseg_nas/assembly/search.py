@@ -2,24 +2,41 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from numpy.typing import NDArray
 from torch import nn
 
-from vseg_nas.assembly.static import Sources, build_sources, build_transform, device_of, load_static, trainer_options
+from vseg_nas.assembly.static import (
+    Sources,
+    build_sources,
+    build_transform,
+    device_of,
+    devices_there,
+    load_static,
+    trainer_options,
+)
 from vseg_nas.data import ClipTransform, MetaSplit, leak_report, meta_split, resized
-from vseg_nas.data.feature_cache import StaticFeatures, map_cache
+from vseg_nas.data.feature_cache import StaticFeatures, as_features, map_cache, stored_arrays
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.candidate import CandidateEvaluator
 from vseg_nas.nas.executor import Executor, SerialExecutor
 from vseg_nas.nas.isolation import IsolatedExecutor
 from vseg_nas.nas.loop import Budget, SearchListener, SearchLoop
+from vseg_nas.nas.ray_executor import RayExecutor, Share
 from vseg_nas.nas.stopping import StoppingRule, build_stopping
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategy import Strategy, build_strategy
-from vseg_nas.schema import GpuConfig, IsolatedConfig, SearchConfig, SearchPhase
+from vseg_nas.schema import (
+    ExecutorConfig,
+    GpuConfig,
+    RayConfig,
+    SearchConfig,
+    SearchPhase,
+    SerialConfig,
+)
 from vseg_nas.space import SearchSpace
 from vseg_nas.training.cell_module import CellTraining
 from vseg_nas.training.features import Track, cache_key, cached_features, placed
@@ -82,7 +99,7 @@ def build_meta_data(config: SearchConfig, cache_dir: Path, track: Track) -> Meta
         cache_dir / cache_key(network, sources.train, indices, transform, precision).digest
         for indices, transform in parts
     )
-    if isinstance(config.executor, IsolatedConfig):  # another process computes with them
+    if not isinstance(executor_of(config), SerialConfig):  # another process computes with them
         train, val = map_cache(folder_train), map_cache(folder_val)
     return MetaData(network, sources, split, train, val, (folder_train, folder_val))
 
@@ -103,26 +120,63 @@ class CandidateRecipe:
     classifier: nn.Conv2d
     training: CellTraining
 
-    def __call__(self, stopping: StoppingRule, root_dir: Path) -> CandidateEvaluator:
-        """Opens the features and builds the evaluator."""
-        device = device_of(self.gpu)
-        train, val = (placed(map_cache(folder), device) for folder in self.caches)
+    def __call__(
+        self, stopping: StoppingRule, root_dir: Path, arrays: Sequence[dict[str, NDArray[Any]]] | None = None
+    ) -> CandidateEvaluator:
+        """Opens the features, where they do not come as arrays, and builds the evaluator."""
+        opened = map(as_features, map(stored_arrays, self.caches) if arrays is None else arrays)
+        train, val = (placed(features, device_of(self.gpu)) for features in opened)
         options = trainer_options(self.gpu)
         return CandidateEvaluator(train, val, self.classifier, self.training, stopping, root_dir, **options)
+
+    def arrays(self) -> list[dict[str, NDArray[Any]]]:
+        """The features, for a machine that does not see the folders."""
+        return [stored_arrays(folder) for folder in self.caches]
+
+
+def executor_of(config: SearchConfig) -> ExecutorConfig:
+    """As configured; with ``gpu=many``, where that names several devices, Ray instead of `serial`."""
+    executor: ExecutorConfig = config.executor
+    if isinstance(executor, SerialConfig) and config.gpu.devices != 1 and devices_there(config.gpu) > 1:
+        mode = "async" if config.phase.search.batch == 1 else "batch"
+        return RayConfig("ray", mode, workers=config.gpu.devices)
+    return executor
 
 
 def build_executor(config: SearchConfig, data: MetaData, stopping: StoppingRule, run_dir: Path) -> Executor:
     """Where candidates run."""
-    if not isinstance(config.executor, IsolatedConfig):
+    executor = executor_of(config)
+    if isinstance(executor, SerialConfig):
         return SerialExecutor(build_evaluator(config, data, stopping, run_dir))
     classifier = copy.deepcopy(data.network.decoder.classifier).cpu()
     recipe = CandidateRecipe(config.gpu, data.caches, classifier, cell_training(config.phase.search))
+    if isinstance(executor, RayConfig):
+        return _build_ray_executor(config, executor, recipe, stopping)
     return IsolatedExecutor(
         recipe,
         stopping,
         run_dir / "worker",
-        limit_s=config.executor.limit_s,
-        memory_gib=config.executor.memory_gib,
+        limit_s=executor.limit_s,
+        memory_gib=executor.memory_gib,
+    )
+
+
+def _build_ray_executor(
+    config: SearchConfig, executor: RayConfig, recipe: CandidateRecipe, stopping: StoppingRule
+) -> RayExecutor:
+    threads = config.gpu.threads or max(1, int(executor.cpus_per_candidate))
+    caches = (recipe.caches[0].resolve(), recipe.caches[1].resolve())
+    return RayExecutor(
+        replace(recipe, gpu=replace(config.gpu, threads=threads), caches=caches),
+        stopping,
+        Share(
+            executor.gpus_per_candidate if device_of(config.gpu).type == "cuda" else 0.0,
+            executor.cpus_per_candidate,
+        ),
+        workers=executor.workers,
+        at_most=config.phase.search.batch if executor.mode == "batch" else None,
+        address=executor.address,
+        limit_s=executor.limit_s,
     )
 
 
@@ -158,6 +212,7 @@ def build_loop(
     """The search, ready to run or to go on."""
     phase = config.phase.search
     stopping = build_stopping(config.stopping.name, config.seed)
+    executor = executor_of(config)
     return SearchLoop(
         build_strategy_of(config),
         build_executor(config, data, stopping, run_dir),
@@ -167,4 +222,6 @@ def build_loop(
         budget=Budget(phase.trials, phase.hours),
         listeners=listeners,
         failed_reward=config.reward.failed,
+        batch=phase.batch,
+        asynchronous=isinstance(executor, RayConfig) and executor.mode == "async",
     )

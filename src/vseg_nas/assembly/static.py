@@ -121,6 +121,22 @@ def _check_accelerator(config: GpuConfig) -> None:
         raise ConfigError("gpu.accelerator: found no CUDA device, expected one; use gpu=cpu or gpu=auto")
 
 
+def devices_there(config: GpuConfig) -> int:
+    """How many devices `gpu.devices` means.
+
+    Raises:
+        ConfigError: there are fewer.
+    """
+    _check_accelerator(config)
+    there = torch.cuda.device_count() if device_of(config).type == "cuda" else None
+    count = there if config.devices is None else config.devices
+    if count is None:
+        raise ConfigError("gpu.devices: found null (all CUDA devices) on the CPU, expected a number; use gpu=cpu")
+    if there is not None and count > there:
+        raise ConfigError(f"gpu.devices: found {count}, expected at most {there}, as many as CUDA devices are there")
+    return count
+
+
 def count_devices(config: GpuConfig, batch_size: int, key: str) -> int:
     """How many devices, and processes, train together.
 
@@ -132,13 +148,7 @@ def count_devices(config: GpuConfig, batch_size: int, key: str) -> int:
     Raises:
         ConfigError: there are fewer, or they cannot share a batch evenly.
     """
-    _check_accelerator(config)
-    there = torch.cuda.device_count() if device_of(config).type == "cuda" else None
-    count = there if config.devices is None else config.devices
-    if count is None:
-        raise ConfigError("gpu.devices: found null (all CUDA devices) on the CPU, expected a number; use gpu=cpu")
-    if there is not None and count > there:
-        raise ConfigError(f"gpu.devices: found {count}, expected at most {there}, as many as CUDA devices are there")
+    count = devices_there(config)
     if batch_size % count:
         raise ConfigError(f"{key}: found {batch_size}, expected a multiple of {count}, the devices that share a batch")
     return count

@@ -12,13 +12,14 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import psutil
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vseg_nas.errors import DataError, RunError
@@ -134,19 +135,33 @@ def open_cache(root: Path, key: CacheKey) -> StaticFeatures | None:
     size = sum(f.stat().st_size for f in folder.iterdir())
     in_memory = size < _MEMORY_SHARE * psutil.virtual_memory().available
     # "c": pages are private, so a tensor over read-only data is never written through
-    return _opened(folder, key.fields, None if in_memory else "c")
+    return as_features(stored_arrays(folder, None if in_memory else "c"))
 
 
 def map_cache(folder: Path) -> StaticFeatures:
-    """An opened cache as read-only views of its files: pages that processes share and that are no process's data."""
-    names = [path.stem for path in folder.glob("*.npy")]
+    """An opened cache as read-only views of its files: pages that processes share and that are no process's data.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    return as_features(stored_arrays(folder))
+
+
+def stored_arrays(folder: Path, mmap_mode: Literal["r", "c"] | None = "r") -> dict[str, NDArray[Any]]:
+    """The arrays of an opened cache as its files hold them: (..., h, w, C), and masks.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    names = [path.stem for path in folder.iterdir() if path.suffix == ".npy"]
+    return {name: np.load(folder / f"{name}.npy", mmap_mode=mmap_mode) for name in names}
+
+
+def as_features(stored: Mapping[str, NDArray[Any]]) -> StaticFeatures:
+    """Views of `stored_arrays`, which may be read-only."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that nobody must write to them: nobody does, batches are copies
-        return _opened(folder, names, "r")
-
-
-def _opened(folder: Path, names: Iterable[str], mmap_mode: Literal["r", "c"] | None) -> StaticFeatures:
-    arrays = {name: torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode=mmap_mode)) for name in names}
+        arrays = {name: torch.from_numpy(array) for name, array in stored.items()}
     return StaticFeatures(**{name: array if name == "masks" else _outside(array) for name, array in arrays.items()})
 
 

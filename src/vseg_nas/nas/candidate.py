@@ -13,7 +13,7 @@ from vseg_nas.data.feature_cache import StaticFeatures
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.complexity import count_macs, count_parameters
-from vseg_nas.nas.stopping import StoppingRule
+from vseg_nas.nas.stopping import StoppingRule, is_halfway
 from vseg_nas.nas.trial import Evaluation, Progress, derive_seed
 from vseg_nas.space import Genotype
 from vseg_nas.training.cell_module import CellModule, CellTraining
@@ -35,7 +35,7 @@ class _HalfwayAndEnd(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, CellModule)
         epoch, epochs = trainer.current_epoch + 1, pl_module.options.epochs
-        measured = epoch in (epochs // 2, epochs)
+        measured = is_halfway(epoch, epochs) or epoch == epochs
         if measured:
             self.scores = pl_module.score(self.val)
             if epoch < epochs and not self.stopping.keep_going(self.scores.score):

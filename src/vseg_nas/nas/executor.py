@@ -7,7 +7,7 @@ search is continued.
 
 import gc
 import traceback
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -59,13 +59,21 @@ class Report(Protocol):
 class Executor(Protocol):
     """Runs evaluations, one or many at a time."""
 
-    def run(self, trials: Iterable[Trial], report: Report) -> Generator[Outcome]:
+    def run(self, trials: Iterable[Trial | None], report: Report) -> Generator[Outcome]:
         """Yields an outcome for each trial as it ends, in any order; whoever draws them closes the generator.
 
         `trials` is lazy: draw the next one only when there is a free place to run it, which is after the
-        outcomes yielded so far have been learnt from. A trial whose process has died may be drawn again.
+        outcomes yielded so far have been learnt from. None instead of a trial: draw again after the next outcome.
+        A trial whose process has died may be drawn again.
         """
         ...
+
+
+def one_at_a_time(trials: Iterable[Trial | None]) -> Iterator[Trial]:
+    """The trials for an executor that never draws while one runs: such a one need not wait."""
+    for trial in trials:
+        assert trial is not None
+        yield trial
 
 
 class SerialExecutor:
@@ -74,11 +82,11 @@ class SerialExecutor:
     def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
 
-    def run(self, trials: Iterable[Trial], report: Report) -> Generator[Outcome]:
+    def run(self, trials: Iterable[Trial | None], report: Report) -> Generator[Outcome]:
         """See `Executor`."""
         gc.freeze()  # what is there already is no candidate's garbage, and takes long to go through each time
         try:
-            for count, trial in enumerate(trials, 1):
+            for count, trial in enumerate(one_at_a_time(trials), 1):
                 result = self._evaluate(trial, report)
                 _free_memory()
                 if count % FREEZE_EVERY == 0:

@@ -2,7 +2,7 @@
 
 import random
 
-from vseg_nas.nas.stopping import NeverStop, StoppingRule
+from vseg_nas.nas.stopping import NeverStop, StoppingRule, is_halfway
 from vseg_nas.nas.trial import Evaluation, Progress
 from vseg_nas.space import Genotype
 
@@ -34,7 +34,7 @@ class FakeEvaluator:
         for epoch in range(1, self._epochs + 1):
             score = final * epoch / self._epochs
             progress(epoch, self._epochs, score)
-            if epoch == self._epochs // 2 and not self._stopping.keep_going(score):
+            if is_halfway(epoch, self._epochs) and not self._stopping.keep_going(score):
                 break
         return Evaluation(
             score=score,

@@ -16,7 +16,7 @@ from multiprocessing import connection, forkserver, resource_tracker
 from pathlib import Path
 
 from vseg_nas.errors import RunError
-from vseg_nas.nas.executor import Died, Failure, Outcome, Report
+from vseg_nas.nas.executor import Died, Failure, Outcome, Report, one_at_a_time
 from vseg_nas.nas.stopping import StoppingRule
 from vseg_nas.nas.trial import Evaluation, FailureKind, Trial
 from vseg_nas.nas.worker import DEAF_TO, Broken, Ended, Epoch, Message, Question, Ready, Recipe, serve
@@ -61,11 +61,10 @@ class IsolatedExecutor:
         self._worker: _Worker | None = None
         _CONTEXT.set_forkserver_preload([serve.__module__, type(recipe).__module__])
 
-    def run(self, trials: Iterable[Trial], report: Report) -> Generator[Outcome]:
+    def run(self, trials: Iterable[Trial | None], report: Report) -> Generator[Outcome]:
         """See `Executor`."""
-        self._answered: dict[int, bool] = {}
         try:
-            for trial in trials:
+            for trial in one_at_a_time(trials):
                 yield Outcome(trial, self._evaluate(trial, report))
         finally:
             self._end_worker(grace_s=0)
@@ -96,15 +95,9 @@ class IsolatedExecutor:
             case Epoch():
                 report(trial, *message)
             case Question(score):
-                self._worker.send(self._keep_going(trial, score))
+                self._worker.send(self._stopping.keep_going(score))
             case Broken(error):
                 raise error
-
-    def _keep_going(self, trial: Trial, score: float) -> bool:
-        """Asks the rule once a trial: a second attempt after the death of a child must not count twice."""
-        if trial.id not in self._answered:
-            self._answered = {trial.id: self._stopping.keep_going(score)}
-        return self._answered[trial.id]
 
     def _died(self) -> Died:
         assert self._worker is not None

@@ -1,7 +1,6 @@
 """The paper's algorithm (section 3.3): ask for a cell, evaluate it, tell the strategy the score, save."""
 
 import io
-import itertools
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ import torch
 
 from vseg_nas.errors import RunError, UserError
 from vseg_nas.nas.executor import Died, Executor, Failure
-from vseg_nas.nas.stopping import StoppingRule
+from vseg_nas.nas.stopping import StoppingRule, is_halfway
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategy import Strategy
 from vseg_nas.nas.trial import Evaluation, FailureKind, Trial, TrialState, derive_seed
@@ -59,16 +58,23 @@ class SearchLoop:
     ended with the whole process three times is abandoned, or it could end every session of the search. One whose
     process was its own has then failed.
 
+    Cells are asked for in batches. In a batch, trials are told in the order of asking, the stopping rule answers all of
+    them as it stood before the batch, and of two equal cells the second waits for the first: so the history of a search
+    does not depend on how many of a batch are evaluated side by side, nor on how long each takes. An asynchronous
+    search instead asks for one cell whenever there is a place to evaluate it, and tells trials as they end.
+
     Args:
         strategy: proposes cells.
         executor: evaluates them.
-        stopping: the rule the evaluator consults; the loop saves its state.
+        stopping: the rule the evaluator consults; the loop teaches it and saves its state.
         store: of this run.
         seed: of this run; every trial derives its own.
         budget: when to stop.
         listeners: told of everything, in this order.
         failed_reward: what a failure counts for; None tells the strategy no reward.
         max_failures_in_a_row: so many are a broken set-up, not bad cells.
+        batch: cells to ask for at once.
+        asynchronous: see above; `batch` then means nothing.
     """
 
     def __init__(
@@ -83,6 +89,8 @@ class SearchLoop:
         listeners: Sequence[SearchListener] = (),
         failed_reward: float | None = None,
         max_failures_in_a_row: int = 10,
+        batch: int = 1,
+        asynchronous: bool = False,
     ) -> None:
         self._strategy = strategy
         self._executor = executor
@@ -93,10 +101,19 @@ class SearchLoop:
         self._listeners = listeners
         self._failed_reward = failed_reward
         self._max_failures = max_failures_in_a_row
+        self._batch = batch
+        self._asynchronous = asynchronous
         self._ended: list[Trial] = []
+        self._restart()
+
+    def _restart(self) -> None:
+        self._open: dict[int, Trial] = {}  # asked for and not told, by id
+        self._waiting: list[Trial] = []  # of these, those that are not being evaluated and have not ended
+        self._settled: dict[int, Trial] = {}  # of these, those that have ended
+        self._halfway: dict[int, float] = {}  # scores of these
+        self._heard: list[float] = []  # half-way scores of this batch that have been told, but not to the rule
         self._attempts_before: dict[int, tuple[Trial, int]] = {}
-        self._again: list[tuple[Trial, int]] = []
-        self._failures_in_a_row = 0
+        self._failures_in_a_row: int = 0
 
     def run(self) -> list[Trial]:
         """Searches until the budget is spent and returns all ended trials.
@@ -122,33 +139,60 @@ class SearchLoop:
                 listener.on_end(self._ended)
         return self._ended
 
-    def _candidates(self) -> Iterator[Trial]:
-        """Trials to evaluate: interrupted ones, then new ones; a cell met before reuses its score instead."""
-        for trial in itertools.chain(self._store.unfinished(), self._asked()):
+    def _candidates(self) -> Iterator[Trial | None]:
+        """Trials to evaluate, interrupted ones first; None while there is none before another one has ended."""
+        while True:
+            trial = self._next_waiting()
+            if trial is not None:
+                yield self._attempt(trial)
+            elif self._has_room() and len(self._store) < self._budget.trials and not self._out_of_time():
+                self._ask()
+            elif self._open:  # the first of them is being evaluated: it never waits for another
+                yield None
+            else:
+                return
+
+    def _next_waiting(self) -> Trial | None:
+        """Takes out the first waiting trial that can be evaluated; ends those on the way that need not be."""
+        while (trial := next(filter(self._is_first_of_its_cell, self._waiting), None)) is not None:
+            self._waiting.remove(trial)
             met_before = self._store.find(trial.genotype.key)
             if met_before is not None:
                 self._announce(trial)
-                self._tell(trial.reusing(met_before))
-            elif (attempts := self._store.attempts(trial)) < MAX_ATTEMPTS:
-                yield self._attempt(trial, attempts)
-                while self._again:
-                    yield self._attempt(*self._again.pop())
+                self._settle(trial.reusing(met_before))
+            elif self._store.attempts(trial) < MAX_ATTEMPTS:
+                return trial
             else:
                 self._abandon(trial)
+        return None
 
-    def _asked(self) -> Iterator[Trial]:
-        while (id_ := len(self._store)) < self._budget.trials and not self._out_of_time():
-            (genotype,) = self._strategy.ask(1)
-            trial = Trial(id_, genotype, derive_seed(self._seed, "trial", id_), TrialState.RUNNING)
-            self._store.add([trial], self._snapshot())
-            yield trial
+    def _is_first_of_its_cell(self, trial: Trial) -> bool:
+        """Whether no trial asked for earlier may still yield a score to reuse."""
+        key = trial.genotype.key
+        return not any(other.id < trial.id and other.genotype.key == key for other in self._open.values())
+
+    def _has_room(self) -> bool:
+        """Whether to ask for more: after the batch; or always, unless as many wait for their like as are evaluated."""
+        return not self._open or (self._asynchronous and 2 * len(self._waiting) < len(self._open))
+
+    def _ask(self) -> None:
+        first = len(self._store)
+        count = 1 if self._asynchronous else min(self._batch, self._budget.trials - first)
+        trials = [
+            Trial(id_, genotype, derive_seed(self._seed, "trial", id_), TrialState.RUNNING)
+            for id_, genotype in enumerate(self._strategy.ask(count), first)
+        ]
+        self._store.add(trials, self._snapshot())
+        self._open.update((trial.id, trial) for trial in trials)
+        self._waiting += trials
 
     def _announce(self, trial: Trial) -> None:
         for listener in self._listeners:
             listener.on_trial_start(trial)
 
-    def _attempt(self, trial: Trial, attempts: int) -> Trial:
+    def _attempt(self, trial: Trial) -> Trial:
         self._announce(trial)
+        attempts = self._store.attempts(trial)
         self._attempts_before[trial.id] = trial, attempts
         self._store.count_attempts(trial, attempts + 1)
         return trial
@@ -163,7 +207,7 @@ class SearchLoop:
     def _end(self, trial: Trial, result: Evaluation | Failure | Died) -> None:
         match result:
             case Evaluation():
-                self._tell(trial.completed(result))
+                self._settle(trial.completed(result))
             case Failure():
                 self._fail(trial, result)
             case Died():
@@ -174,30 +218,49 @@ class SearchLoop:
         attempts = self._store.attempts(trial)
         logger.warning("trial %d: %s in attempt %d of %d", trial.id, died, attempts, MAX_ATTEMPTS)
         if attempts < MAX_ATTEMPTS:
-            self._again.append((trial, attempts))
+            self._waiting.insert(0, trial)
         else:
             self._fail(trial, Failure(FailureKind.KILLED, f"{died}, in the last of {attempts} attempts"))
 
+    def _abandon(self, trial: Trial) -> None:
+        reason = f"{MAX_ATTEMPTS} attempts, and each ended with the whole process (a kill, preemption, power)"
+        logger.warning("trial %d is abandoned: %s", trial.id, reason)
+        self._settle(trial.abandoned(reason))
+
+    def _fail(self, trial: Trial, failure: Failure) -> None:
+        self._settle(trial.failed(str(failure), self._failed_reward, failure.kind))
+
+    def _settle(self, ended: Trial) -> None:
+        """Tells the trial as soon as it is its turn."""
+        self._settled[ended.id] = ended
+        while (turn := ended.id if self._asynchronous else next(iter(self._open), None)) in self._settled:
+            self._tell(self._settled.pop(turn))
+
     def _tell(self, trial: Trial) -> None:
         self._strategy.tell([trial])
+        del self._open[trial.id]
+        self._teach(trial)
         self._store.finish(trial, self._snapshot())
         self._attempts_before.pop(trial.id, None)
         self._ended.append(trial)
         self._failures_in_a_row = self._failures_in_a_row + 1 if trial.state is TrialState.FAILED else 0
         for listener in self._listeners:
             listener.on_trial_end(trial, self._ended, self._strategy.diagnostics())
-
-    def _abandon(self, trial: Trial) -> None:
-        reason = f"{MAX_ATTEMPTS} attempts, and each ended with the whole process (a kill, preemption, power)"
-        logger.warning("trial %d is abandoned: %s", trial.id, reason)
-        self._tell(trial.abandoned(reason))
-
-    def _fail(self, trial: Trial, failure: Failure) -> None:
-        self._tell(trial.failed(str(failure), self._failed_reward, failure.kind))
         if self._failures_in_a_row >= self._max_failures:
-            raise RunError(f"{self._failures_in_a_row} candidates failed in a row; the last: {failure}")
+            raise RunError(f"{self._failures_in_a_row} candidates failed in a row; the last: {trial.reason}")
+
+    def _teach(self, trial: Trial) -> None:
+        """Hands half-way scores on to the stopping rule: those of a batch at its end, in the order of telling."""
+        if trial.id in self._halfway:
+            self._heard.append(self._halfway.pop(trial.id))
+        if self._asynchronous or not self._open:
+            for score in self._heard:
+                self._stopping.learn(score)
+            self._heard.clear()
 
     def _report(self, trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
+        if is_halfway(epoch, epochs) and score is not None:
+            self._halfway[trial.id] = score
         for listener in self._listeners:
             listener.on_epoch(trial, epoch, epochs, score)
 
@@ -212,6 +275,7 @@ class SearchLoop:
         state = {
             "strategy": self._strategy.state_dict(),
             "stopping": self._stopping.state_dict(),
+            "heard": self._heard,
             "worked_s": self._worked_s(),
         }
         torch.save(state, buffer)
@@ -220,8 +284,9 @@ class SearchLoop:
     def _restore(self) -> None:
         self._started = time.monotonic()
         self._worked_before_s = 0.0
-        self._failures_in_a_row = 0
-        self._again.clear()
+        self._restart()
+        self._waiting += self._store.unfinished()
+        self._open.update((trial.id, trial) for trial in self._waiting)
         self._ended = [trial for trial in self._store.trials() if trial.state.is_final]
         snapshot = self._store.snapshot()
         if snapshot is not None:
@@ -232,6 +297,7 @@ class SearchLoop:
             state = torch.load(io.BytesIO(snapshot), weights_only=True)
             self._strategy.load_state_dict(state["strategy"])
             self._stopping.load_state_dict(state["stopping"])
+            self._heard = state["heard"]
             self._worked_before_s = state["worked_s"]
         except (KeyError, RuntimeError) as error:
             raise RunError(

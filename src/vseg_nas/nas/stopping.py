@@ -1,8 +1,11 @@
 """Early stopping of un-promising cells, decided once, half-way through the training (section 4.1).
 
-A rule sees the half-way score of every trained cell in order; its memory is part of the search's state.
+A rule learns the half-way score of every trained cell in the order in which trials are told, not while they run: so
+what it answers to cells that are evaluated side by side does not depend on which is faster. Its memory is part of the
+search's state.
 """
 
+import copy
 import random
 import statistics
 from typing import Any, Protocol
@@ -15,7 +18,11 @@ class StoppingRule(Protocol):
     """Asked once for each cell, after half of its epochs."""
 
     def keep_going(self, score: float) -> bool:
-        """Whether a cell with this half-way score (a fraction) may finish; the rule remembers the score."""
+        """Whether a cell with this half-way score (a fraction) may finish; the rule stays as it is."""
+        ...
+
+    def learn(self, score: float) -> None:
+        """Remembers the half-way score of a cell that has ended."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -27,12 +34,20 @@ class StoppingRule(Protocol):
         ...
 
 
+def is_halfway(epoch: int, epochs: int) -> bool:
+    """Whether a rule is asked after epoch `epoch` of `epochs` (1-based)."""
+    return epoch == epochs // 2
+
+
 class NeverStop:
     """Every cell trains to the end."""
 
     def keep_going(self, score: float) -> bool:
         """Always."""
         return True
+
+    def learn(self, score: float) -> None:
+        """Nothing to remember."""
 
     def state_dict(self) -> dict[str, Any]:
         """Empty: nothing is remembered."""
@@ -54,7 +69,7 @@ class Halfway:
     The average starts near zero and is not corrected for that, so that hardly any of the first hundred cells
     is stopped: after n similar scores s it is about s * (1 - .99^n). For short searches see `Median`. The
     authors' code counts a cell above the average twice and so misses some of the n at which delta shrinks;
-    here every cell counts once.
+    here every cell counts once. Cells that are asked for together see the same delta, m and u.
     """
 
     def __init__(
@@ -68,6 +83,13 @@ class Halfway:
 
     def keep_going(self, score: float) -> bool:
         """See the class."""
+        return copy.deepcopy(self)._decide(score)
+
+    def learn(self, score: float) -> None:
+        """Moves on to the next n."""
+        self._decide(score)
+
+    def _decide(self, score: float) -> bool:
         self._delta *= {100: 0.9, 200: 0.8, 300: 0.7, 400: 0.6}.get(self._seen, 1.0)
         self._seen += 1
         self._average = self._decay * self._average + (1 - self._decay) * score
@@ -105,9 +127,11 @@ class Median:
 
     def keep_going(self, score: float) -> bool:
         """See the class."""
-        earlier = list(self._scores)
+        return len(self._scores) < self._warm_up or score >= statistics.median(self._scores)
+
+    def learn(self, score: float) -> None:
+        """Adds it to those that the median is taken of."""
         self._scores.append(score)
-        return len(earlier) < self._warm_up or score >= statistics.median(earlier)
 
     def state_dict(self) -> dict[str, Any]:
         """All scores so far."""

@@ -13,7 +13,7 @@ from contextlib import suppress
 from multiprocessing import connection, parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from vseg_nas.errors import RunError, UserError
 from vseg_nas.nas.executor import Died, Failure, SerialExecutor, device_is_lost
@@ -85,24 +85,29 @@ def serve(pipe: Connection, recipe: bytes, folder: Path, log: Path, memory_gib: 
     _settle(log)
     _die_with_parent()
     try:
-        evaluator = _build(recipe, _AskParent(pipe), folder)
+        evaluator = build(recipe, _AskParent(pipe), folder)
         _limit_memory(memory_gib)
         pipe.send(Ready())
-        _evaluate(pipe, evaluator)
+        evaluate(pipe, evaluator)
     except (UserError, OSError) as error:
         with suppress(OSError):  # the pipe itself
-            pipe.send(Broken(_portable(error)))
+            pipe.send(Broken(portable(error)))
 
 
 def _settle(log: Path) -> None:
     for number in DEAF_TO:
         signal.signal(number, signal.SIG_IGN)
-    for name in [name for name in os.environ if name.startswith("SLURM_")]:
-        del os.environ[name]  # Lightning would act on them, and a candidate is no job of Slurm's
+    forget_slurm()
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (1, 2):
         os.dup2(output, stream)
     os.close(output)
+
+
+def forget_slurm() -> None:
+    """Removes its variables: Lightning would act on them, and a candidate is no job of Slurm's."""
+    for name in [name for name in os.environ if name.startswith("SLURM_")]:
+        del os.environ[name]
 
 
 def _die_with_parent() -> None:
@@ -117,10 +122,14 @@ def _die_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _build(recipe: bytes, stopping: StoppingRule, folder: Path) -> Evaluator:
+def build(recipe: bytes, stopping: StoppingRule, folder: Path, *arrays: Any) -> Evaluator:
+    """The evaluator of a pickled `Recipe`.
+
+    Raises:
+        RunError: the recipe has raised what is neither `UserError` nor `OSError`.
+    """
     try:
-        build: Recipe = pickle.loads(recipe)
-        return build(stopping, folder)
+        return pickle.loads(recipe)(stopping, folder, *arrays)  # type: ignore[no-any-return]
     except (UserError, OSError):
         raise
     except Exception as error:
@@ -147,7 +156,9 @@ def _data_bytes() -> int:
     return 0
 
 
-def _evaluate(pipe: Connection, evaluator: Evaluator) -> None:
+def evaluate(pipe: Connection, evaluator: Evaluator) -> None:
+    """Evaluates trials that come down the pipe, until none comes or the device is lost."""
+
     def report(trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
         pipe.send(Epoch(epoch, epochs, score))
 
@@ -178,7 +189,7 @@ class _AskParent(NeverStop):
         return answer
 
 
-def _portable(error: UserError | OSError) -> UserError | OSError:
+def portable(error: UserError | OSError) -> UserError | OSError:
     """The error without causes and attributes that might not be picklable."""
     if isinstance(error, UserError):
         return type(error)(str(error))

@@ -1,0 +1,317 @@
+"""Runs candidates side by side on every device of one machine or of a Ray cluster. Only this file knows Ray.
+
+Each place to run one is a Ray actor that lives as long as the search, holds the features and a share of the machine's
+devices, and is replaced when it has died or has to. What candidates do is a function of the same things as in
+`SerialExecutor`.
+"""
+
+import logging
+import os
+import pickle
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NamedTuple
+
+from vseg_nas.errors import ConfigError, RunError
+from vseg_nas.nas.executor import Died, Failure, Outcome, Report
+from vseg_nas.nas.ray_extra import require_ray
+from vseg_nas.nas.ray_worker import Answer, Carried, Missing, Place
+from vseg_nas.nas.stopping import StoppingRule
+from vseg_nas.nas.trial import FailureKind, Trial
+from vseg_nas.nas.worker import Broken, Ended, Epoch, Message, Recipe
+
+_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+_STORE_BYTES = 256 * 2**20  # of a Ray of our own: messages only, since its places see the files of this process
+_LONGEST_WAIT_S = 0.25
+_TIDYING_S = 1.0
+_OWN_SIGNAL_S = 1.0
+_MAX_BAD_STARTS = 3
+
+logger = logging.getLogger(__name__)
+
+
+class Share(NamedTuple):
+    """What one candidate takes of a machine: CUDA devices and CPU cores, as Ray counts them."""
+
+    gpus: float
+    cpus: float
+
+
+class RayExecutor:
+    """As many candidates at a time as there are places.
+
+    Args:
+        recipe: of the evaluator; picklable. Where a machine does not see its files, a `Carried` one is handed the
+            arrays: Ray keeps one copy of them on each machine, which its places share.
+        stopping: the rule that candidates are asked about half-way, as it stands when they start.
+        share: what a candidate takes.
+        workers: places; None: as many as there are shares.
+        at_most: places, whatever `workers` says: more could never be used.
+        address: host and port of a running cluster; None: a Ray on this machine that lives as long as the search.
+        limit_s: wall-clock seconds that a candidate may take; None: any number.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        stopping: StoppingRule,
+        share: Share,
+        *,
+        workers: int | None = None,
+        at_most: int | None = None,
+        address: str | None = None,
+        limit_s: float | None = None,
+    ) -> None:
+        self._recipe = recipe
+        self._pickled = pickle.dumps(recipe)
+        self._stopping = stopping
+        self._share = share
+        self._workers = workers
+        self._at_most = at_most
+        self._address = address
+        self._limit_s = limit_s
+        self._arrays: list[Any] = []  # a reference to them, once a machine has asked
+        self._bad_starts = 0
+
+    def run(self, trials: Iterable[Trial | None], report: Report) -> Generator[Outcome]:
+        """See `Executor`.
+
+        Raises:
+            ConfigError: Ray is not installed, not to be reached, or has fewer devices than asked for.
+            RunError: no place gets as far as its first candidate.
+        """
+        self._ray = _import_ray()
+        with self._connected():
+            places = [self._open() for _ in range(self._count())]
+            try:
+                yield from self._run(places, trials, report)
+            finally:
+                self._close(places)
+
+    def _run(self, places: "list[_Slot]", trials: Iterable[Trial | None], report: Report) -> Generator[Outcome]:
+        waiting, over = iter(trials), False
+        while True:
+            for place in places:
+                if not over and place.is_free:
+                    trial = next(waiting, self)
+                    over = trial is self
+                    if not isinstance(trial, Trial):
+                        break
+                    place.begin(trial, self._stopping, self._limit_s)
+            if over and not any(place.trial for place in places):
+                return
+            for index, place in enumerate(places):
+                if place.is_late:
+                    places[index] = self._open(instead_of=place)
+                    yield Outcome(place.taken, Failure(FailureKind.TIMEOUT, f"took longer than {self._limit_s:g} s"))
+            ready = self._wait(places)
+            for index, place in enumerate(places):
+                if place.pending is ready and ready is not None:
+                    outcome = self._react(place, report)
+                    if not place.is_usable:
+                        places[index] = self._open(instead_of=place)
+                    if outcome is not None:
+                        yield outcome
+
+    def _wait(self, places: "list[_Slot]") -> Any:
+        """What has something to say; None if nothing has in time."""
+        pending = [place.pending for place in places if place.pending is not None]
+        deadlines = [place.deadline for place in places if place.deadline is not None]
+        left = max(0.0, min(deadlines) - time.monotonic()) if deadlines else _LONGEST_WAIT_S
+        with _signals_wait():
+            ready, _ = self._ray.wait(pending, timeout=min(left, _LONGEST_WAIT_S), fetch_local=False)
+        return ready[0] if ready else None
+
+    def _react(self, place: "_Slot", report: Report) -> Outcome | None:
+        exceptions = self._ray.exceptions
+        try:
+            with _signals_wait():
+                message = place.receive()
+            return self._hear(place, message, report)
+        except (exceptions.RayActorError, exceptions.WorkerCrashedError, exceptions.ObjectLostError) as error:
+            place.is_usable = False
+            time.sleep(_OWN_SIGNAL_S)  # a signal to the whole job: leave ours time to arrive and end the search
+            if place.trial is not None:
+                return Outcome(place.trial, Died(f"its process ended ({type(error).__name__})"))
+            self._bad_starts += 1
+            if self._bad_starts == _MAX_BAD_STARTS:
+                reason = " ".join(str(error).split())[:300]
+                raise RunError(
+                    f"executor=ray: {_MAX_BAD_STARTS} processes ended before their first trial: {reason}"
+                ) from error
+            return None
+
+    def _hear(self, place: "_Slot", message: Message | Answer, report: Report) -> Outcome | None:
+        match message:
+            case Epoch():
+                report(place.taken, *message)
+            case Ended(result, usable):
+                place.is_usable = usable
+                return Outcome(place.end(), result)
+            case Broken(error):
+                raise error
+            case Missing(error):
+                if not isinstance(self._recipe, Carried):
+                    raise error
+                self._arrays = self._arrays or [self._ray.put(self._recipe.arrays())]
+                place.start(self._pickled, *self._arrays)
+            case _:
+                self._bad_starts = 0
+        return None
+
+    def _open(self, instead_of: "_Slot | None" = None) -> "_Slot":
+        if instead_of is not None:
+            self._ray.kill(instead_of.actor)
+        options = {"num_gpus": self._share.gpus, "num_cpus": self._share.cpus}
+        actor = self._ray.remote(Place).options(**options).remote(self._folder)
+        place = _Slot(self._ray, actor)
+        place.start(self._pickled, *self._arrays)
+        return place
+
+    def _close(self, places: "list[_Slot]") -> None:
+        """Lets free places tidy up, and ends all of them."""
+        tidying = [place.actor.close.remote() for place in places if place.is_free]
+        if tidying:
+            self._ray.wait(tidying, num_returns=len(tidying), timeout=_TIDYING_S)
+        for place in places:
+            self._ray.kill(place.actor)
+
+    def _count(self) -> int:
+        """How many places to open."""
+        there = self._ray.cluster_resources()
+        kinds = {"GPU": self._share.gpus, "CPU": self._share.cpus}
+        most = min(int(there.get(kind, 0) / each) for kind, each in kinds.items() if each)
+        wanted = self._workers
+        if most < (wanted or 1):
+            has = f"{there.get('GPU', 0):g} GPUs and {there.get('CPU', 0):g} CPU cores"
+            raise ConfigError(
+                f"executor.workers: found {wanted or 'null (all)'}, expected at most {most}: Ray has {has}"
+            )
+        count, useful = wanted or most, self._at_most or wanted or most
+        if count > useful:
+            logger.warning(
+                "executor.workers: %d of %d stay unused, for phase.search.batch=%d", count - useful, count, useful
+            )
+        return min(count, useful)
+
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        """Within, there is a Ray; afterwards one of our own is gone, with every process and file of it."""
+        self._folder = None if self._address else tempfile.mkdtemp(prefix="vr-")  # short: sockets' names are limited
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            self._connect()
+            signal.signal(signal.SIGTERM, handler)  # Ray has put its own there
+            yield
+        except SystemExit:
+            if callable(handler):  # what Ray's own does about a signal that came early
+                handler(signal.SIGTERM, None)
+            raise
+        finally:
+            self._ray.shutdown()
+            signal.signal(signal.SIGTERM, handler)
+            if self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _connect(self) -> None:
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if self._address is None:
+            cores = os.cpu_count() or 1
+            options["num_cpus"] = max(cores, round((self._workers or 0) * self._share.cpus + 0.5))
+            options |= {"include_dashboard": False, "object_store_memory": _STORE_BYTES, "_temp_dir": self._folder}
+            if not self._share.gpus:
+                options["num_gpus"] = 0
+        try:
+            self._ray.init(address=self._address or "local", **options)
+        except ConnectionError as error:
+            raise ConfigError(
+                f"executor.address: found no Ray cluster at {self._address}, expected one that this machine is part of"
+            ) from error
+
+
+class _Slot:
+    """A place as the search sees it."""
+
+    def __init__(self, ray: Any, actor: Any) -> None:
+        self._ray = ray
+        self.actor = actor
+        self.trial: Trial | None = None
+        self.pending: Any = None  # what the actor's next message comes by
+        self.deadline: float | None = None
+        self.is_usable = True
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it can begin."""
+        return self.pending is None and self.is_usable
+
+    @property
+    def is_late(self) -> bool:
+        """Whether its candidate has used up its time."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+    @property
+    def taken(self) -> Trial:
+        """The trial under way."""
+        assert self.trial is not None
+        return self.trial
+
+    def start(self, recipe: bytes, *arrays: Any) -> None:
+        """Has the evaluator built; a message will say whether it is."""
+        self.pending = self.actor.start.remote(recipe, *arrays)
+
+    def begin(self, trial: Trial, stopping: StoppingRule, limit_s: float | None) -> None:
+        """Has a trial evaluated; messages will come."""
+        self.trial = trial
+        self.deadline = None if limit_s is None else time.monotonic() + limit_s
+        self.pending = self.actor.evaluate.options(num_returns="streaming").remote(trial, stopping)
+
+    def end(self) -> Trial:
+        """The trial that was under way."""
+        trial, self.trial, self.deadline, self.pending = self.taken, None, None, None
+        return trial
+
+    def receive(self) -> Message | Answer:
+        """The message that has arrived."""
+        if self.trial is None:
+            answer: Answer = self._ray.get(self.pending)
+            self.pending = None
+            return answer
+        message: Message = self._ray.get(next(self.pending))
+        return message
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Within, their handlers do not run: what one raises in Ray's C code comes out as a SystemError."""
+    came: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    ours = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in ours:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+        for signalled in came:
+            ours[signal.Signals(signalled)](signalled, None)
+
+
+def _import_ray() -> Any:
+    require_ray()
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    import ray
+    import ray.exceptions
+
+    return ray

@@ -1,0 +1,283 @@
+"""A batch has one history, however many of it run side by side and whichever ends first; and no place is left idle."""
+
+import io
+import random
+from collections.abc import Generator, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.nas.faults import IN_PROCESS, TARGET, Faulty
+from tests.nas.isolated_search import plain
+from tests.nas.loops import SPACE as ONE_LAYER
+from tests.nas.loops import Failing, Listed, Recorder, cells
+from vseg_nas.nas.executor import Died, Executor, Outcome, Report, SerialExecutor
+from vseg_nas.nas.fake import FakeEvaluator
+from vseg_nas.nas.loop import MAX_ATTEMPTS, Budget, SearchLoop
+from vseg_nas.nas.stopping import Halfway, Median, NeverStop
+from vseg_nas.nas.store import TrialStore
+from vseg_nas.nas.strategy import build_strategy
+from vseg_nas.nas.trial import Evaluator, Trial
+from vseg_nas.space import Genotype, SearchSpace
+
+BATCH, TRIALS = 5, 43
+RECIPE = Faulty(IN_PROCESS, share=0.2)
+
+
+def unsafe_store(path: Path) -> TrialStore:
+    """Nobody kills these searches: no need to wait for the disk."""
+    store = TrialStore(path)
+    store._connection.execute("PRAGMA synchronous = OFF")
+    return store
+
+
+class Shuffled:
+    """Has up to `places` trials under way and evaluates them in any order; every third process dies."""
+
+    def __init__(self, evaluator: Evaluator, places: int, seed: int, deaths: float = 0.3) -> None:
+        self._serial = SerialExecutor(evaluator)
+        self._places = places
+        self._rng = random.Random(seed)
+        self._deaths = deaths
+        self.busy: list[int] = []
+        """How many were under way at each end."""
+
+    def run(self, trials: Iterable[Trial | None], report: Report) -> Generator[Outcome]:
+        waiting, under_way, over = iter(trials), list[Trial](), False
+        died: set[int] = set()
+        while True:
+            while len(under_way) < self._places and not over:
+                trial = next(waiting, self)
+                over = trial is self
+                if not isinstance(trial, Trial):
+                    break
+                under_way.append(trial)
+            if not under_way:
+                return
+            self.busy.append(len(under_way))
+            trial = under_way.pop(self._rng.randrange(len(under_way)))
+            if trial.id not in died and self._rng.random() < self._deaths:
+                died.add(trial.id)
+                yield Outcome(trial, Died("killed"))
+            else:
+                yield from self._serial.run([trial], report)
+
+
+class Interrupting(Recorder):
+    """Ctrl-C at the k-th event."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.after = after
+
+    def on_epoch(self, trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
+        self._count()
+
+    def on_trial_start(self, trial: Trial) -> None:
+        self._count()
+
+    def on_trial_end(self, trial: Trial, trials: Sequence[Trial], diagnostics: dict[str, float]) -> None:
+        self._count()
+
+    def _count(self) -> None:
+        self.after -= 1
+        if self.after == 0:
+            raise KeyboardInterrupt
+
+
+def search(
+    store: TrialStore, places: int | None, seed: int = 0, interrupt: int = -1, **options: Any
+) -> tuple[list[Trial], Any]:
+    """The trials and the state of a search with failures, stops and cells met again; `places` None: serial."""
+    rule = Halfway(0, initial_average=0.3, decay=0.9)
+    evaluator = RECIPE(rule, Path())
+    deaths = 0.3 if interrupt < 0 else 0
+    executor: Executor = SerialExecutor(evaluator) if places is None else Shuffled(evaluator, places, seed, deaths)
+    options = {"batch": BATCH} | options
+    loop = SearchLoop(
+        build_strategy("reinforce", ONE_LAYER, 0, learning_rate=0.05),
+        executor,
+        rule,
+        store,
+        seed=1,
+        budget=Budget(TRIALS),
+        failed_reward=0.0,
+        max_failures_in_a_row=99,
+        listeners=[Interrupting(interrupt)],
+        **options,
+    )
+    ended = loop.run()
+    state = torch.load(io.BytesIO(store.snapshot() or b""), weights_only=True)
+    del state["worked_s"]
+    return ended, plain(state)
+
+
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Trial], Any]:
+    with unsafe_store(tmp_path_factory.mktemp("serial") / "search.sqlite") as store:
+        return search(store, None)
+
+
+def test_the_serial_search_has_something_to_lose(serial: tuple[list[Trial], Any]) -> None:
+    ended, _ = serial
+    assert {str(trial.state) for trial in ended} == {"complete", "stopped", "failed"}
+    within = [t for t in ended if t.reused_from is not None and t.reused_from // BATCH == t.id // BATCH]
+    assert len(within) > 1  # equal cells in one batch
+    assert [trial.id for trial in ended] == list(range(TRIALS))
+
+
+@pytest.mark.parametrize("places", [1, 2, 5, 9])
+def test_side_by_side_is_one_after_the_other(tmp_path: Path, serial: tuple[list[Trial], Any], places: int) -> None:
+    for seed in range(2):
+        with unsafe_store(tmp_path / f"{seed}.sqlite") as store:
+            assert search(store, places, seed) == serial
+            assert store.trials() == serial[0]
+            assert store.unfinished() == []
+
+
+def test_interrupted_anywhere_and_continued_is_never_interrupted(
+    tmp_path: Path, serial: tuple[list[Trial], Any]
+) -> None:
+    rng = random.Random(0)
+    for seed in range(2):
+        with unsafe_store(tmp_path / f"{seed}.sqlite") as store:
+            interruptions = 0
+            while True:
+                try:
+                    found = search(store, rng.choice((None, 2, 4)), seed, interrupt=rng.randrange(1, 60))
+                except KeyboardInterrupt:
+                    interruptions += 1
+                    assert {store.attempts(trial) for trial in store.unfinished()} <= {0}
+                else:
+                    break
+            assert interruptions > 1
+            assert found[1] == serial[1]
+            assert store.trials() == serial[0]
+
+
+def test_another_batch_is_another_history(tmp_path: Path, serial: tuple[list[Trial], Any]) -> None:
+    with unsafe_store(tmp_path / "search.sqlite") as store:
+        assert search(store, None, batch=4)[0] != serial[0]
+
+
+def test_a_batch_is_judged_by_the_rule_as_it_was_before(tmp_path: Path) -> None:
+    """Median of none, then of the four before: .2 of each cell's score at half-way is below or above it by hand."""
+    rule, strategy = Median(warm_up=1), Listed([*cells(4), *reversed(cells(8)[4:])])
+    with unsafe_store(tmp_path / "search.sqlite") as store:
+        loop = SearchLoop(
+            strategy,
+            SerialExecutor(FakeEvaluator(TARGET_1, rule, noise=0)),
+            rule,
+            store,
+            seed=0,
+            budget=Budget(8),
+            batch=4,
+        )
+        halfway = [sum(map(int.__eq__, cell.tokens, TARGET_1.tokens)) / 10 for cell in strategy.cells]
+        first, second = halfway[:4], halfway[4:]
+        median = sum(sorted(first)[1:3]) / 2
+        expected = ["complete"] * 4 + ["complete" if score >= median else "stopped" for score in second]
+        assert len(set(expected[4:])) == 2
+        assert [str(trial.state) for trial in loop.run()] == expected
+    assert rule.state_dict()["scores"] == halfway
+
+
+TARGET_1 = ONE_LAYER.genotype([0, 1, 2, 3, 4])
+
+
+def listed(store: TrialStore, strategy: Listed, executor: Executor, trials: int, **options: Any) -> SearchLoop:
+    return SearchLoop(strategy, executor, NeverStop(), store, seed=0, budget=Budget(trials), **options)
+
+
+def test_the_second_of_two_equal_cells_in_a_batch_waits_and_runs_if_the_first_has_failed(tmp_path: Path) -> None:
+    one, other = cells(2)
+    evaluator = Failing({0: ValueError("bang")})
+    with unsafe_store(tmp_path / "search.sqlite") as store:
+        strategy = Listed([one, one, other, one])
+        ended = listed(store, strategy, Shuffled(evaluator, 1, 0, deaths=0), 4, batch=4).run()
+    assert [str(trial.state) for trial in ended] == ["failed", "complete", "complete", "complete"]
+    assert [trial.reused_from for trial in ended] == [None, None, None, 1]
+    assert strategy.told == ended
+
+
+def test_an_asynchronous_search_tells_as_trials_end_and_leaves_no_place_idle(tmp_path: Path) -> None:
+    strategy = Listed(distinct(24))
+    executor = Shuffled(FakeEvaluator(TARGET), 4, 0)
+    with unsafe_store(tmp_path / "search.sqlite") as store:
+        ended = listed(store, strategy, executor, 24, asynchronous=True).run()
+        assert [t.id for t in store.trials()] == list(range(24))
+        assert store.unfinished() == []
+    assert sorted(trial.id for trial in ended) == list(range(24))
+    assert [trial.id for trial in ended] != list(range(24))
+    assert strategy.told == ended
+    assert executor.busy[:-4] == [4] * (len(executor.busy) - 4)
+
+
+def distinct(count: int) -> list[Genotype]:
+    rng, found = random.Random(0), dict[str, Genotype]()
+    while len(found) < count:
+        cell = SearchSpace(2).sample(rng)
+        found[cell.key] = cell
+    return list(found.values())
+
+
+def test_an_asynchronous_search_interrupted_anywhere_has_every_trial_once(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    for seed in range(2):
+        with unsafe_store(tmp_path / f"{seed}.sqlite") as store:
+            while True:
+                interrupt = rng.randrange(1, 60)
+                try:
+                    search(store, 4, seed, interrupt, asynchronous=True)
+                except KeyboardInterrupt:
+                    continue
+                break
+            trials = store.trials()
+        state = torch.load(io.BytesIO(unsafe_store(tmp_path / f"{seed}.sqlite").snapshot() or b""), weights_only=True)
+        assert [trial.id for trial in trials] == list(range(TRIALS))
+        assert all(trial.state.is_final for trial in trials)
+        assert state["strategy"]["pending"] == []
+        expected = {trial.id: RECIPE.fault(trial.seed) is not None for trial in trials if trial.reused_from is None}
+        assert {trial.id: trial.failure is not None for trial in trials if trial.reused_from is None} == expected
+        keys = [t.genotype.key for t in trials if t.evaluation is not None and t.reused_from is None]
+        assert len(keys) == len(set(keys))  # no cell is evaluated twice
+
+
+def test_one_cell_again_and_again_does_not_use_the_budget_up_unheard(tmp_path: Path) -> None:
+    """While its first evaluation runs, at most as many of its like wait as trials run."""
+    strategy = Listed(cells(1) * 30)
+    recorder = Waiting(strategy)
+    with unsafe_store(tmp_path / "search.sqlite") as store:
+        executor = Shuffled(FakeEvaluator(TARGET), 8, 0)
+        ended = listed(store, strategy, executor, 30, asynchronous=True, listeners=[recorder]).run()
+    assert len(ended) == 30
+    assert recorder.most <= 2
+
+
+class Waiting(Recorder):
+    """The most cells that were asked for and not told when an epoch ended."""
+
+    most = 0
+
+    def __init__(self, strategy: Listed) -> None:
+        super().__init__()
+        self.strategy = strategy
+
+    def on_epoch(self, trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
+        self.most = max(self.most, self.strategy.asked - len(self.strategy.told))
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_three_deaths_of_its_process_are_a_failure(tmp_path: Path, asynchronous: bool) -> None:
+    class Deadly:
+        def run(self, trials: Iterable[Trial | None], report: Report) -> Generator[Outcome]:
+            for trial in trials:
+                assert trial is not None
+                yield Outcome(trial, Died("its process ended"))
+
+    with unsafe_store(tmp_path / "search.sqlite") as store:
+        ended = listed(store, Listed(cells(4)), Deadly(), 4, batch=2, asynchronous=asynchronous).run()
+        assert [store.attempts(trial) for trial in ended] == [MAX_ATTEMPTS] * 4
+    assert [str(trial.failure) for trial in ended] == ["killed"] * 4

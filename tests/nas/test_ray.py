@@ -1,0 +1,319 @@
+"""A search on Ray is the search in process, whatever happens to Ray's processes."""
+
+import errno
+import io
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from tests.nas.faults import IN_PROCESS, Acting, Dead, DyingOnce, Faulty, Raising, ignore, trial
+from tests.nas.isolated_search import plain
+from tests.nas.loops import Recorder
+from tests.nas.ray_search import FarAway, Meeting, Slow, executor, ray_nodes, report_and_hang, rule, search_loop
+from tests.tiny import TINY
+from vseg_nas.errors import ConfigError, DataError, RunError
+from vseg_nas.nas.executor import SerialExecutor
+from vseg_nas.nas.store import STORE, TrialStore
+from vseg_nas.nas.trial import FailureKind, Trial
+from vseg_nas.nas.worker import Recipe
+
+pytest.importorskip("ray")
+BATCH = 4
+slow = pytest.mark.slow  # each search waits for two processes to import torch
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with ray_nodes(2) as address:
+        yield address
+
+
+def search(
+    folder: Path, recipe: Recipe, address: str | None, trials: int, **options: Any
+) -> tuple[list[Trial], list[int], Any]:
+    """Trials in the order of telling, attempts at each by id, and the final state; on Ray if there is an address."""
+    folder.mkdir()
+    here = rule()
+    how = SerialExecutor(recipe(here, folder)) if address is None else executor(recipe, address, here, workers=2)
+    with TrialStore(folder / STORE) as store:
+        ended = search_loop(store, how, here, trials, **options).run()
+        return (ended, *standing(store))
+
+
+def standing(store: TrialStore) -> tuple[list[int], Any]:
+    """Attempts at each trial by id, and the state of the search."""
+    state = torch.load(io.BytesIO(store.snapshot() or b""), weights_only=True)
+    del state["worked_s"]
+    return [store.attempts(trial) for trial in store.trials()], plain(state)
+
+
+def test_a_search_on_two_workers_that_die_now_and_then_is_the_search_in_process(tmp_path: Path, address: str) -> None:
+    (tmp_path / "markers").mkdir()
+    serial, _, state = search(tmp_path / "serial", Faulty(share=0), None, 8, batch=BATCH)
+    found, attempts, found_state = search(tmp_path / "ray", DyingOnce(tmp_path / "markers"), address, 8, batch=BATCH)
+    assert (found, found_state) == (serial, state)
+    deaths = {int(marker.name) for marker in (tmp_path / "markers").iterdir()}
+    assert deaths
+    assert attempts == [0 if t.reused_from is not None else 2 if t.seed in deaths else 1 for t in serial]
+
+
+@slow
+def test_a_search_on_two_workers_with_faults_is_the_search_in_process(tmp_path: Path, address: str) -> None:
+    recipe = Faulty(IN_PROCESS, share=0.2)
+    serial = search(tmp_path / "serial", recipe, None, 40, batch=BATCH)
+    assert search(tmp_path / "ray", recipe, address, 40, batch=BATCH) == serial
+    assert {str(trial.state) for trial in serial[0]} == {"complete", "stopped", "failed"}
+
+
+@slow
+def test_an_asynchronous_search_ends_every_trial_once(tmp_path: Path, address: str) -> None:
+    (tmp_path / "notes").mkdir()
+    ended, attempts, state = search(tmp_path / "ray", Slow(tmp_path / "notes", 0.02), address, 12, asynchronous=True)
+    assert sorted(trial.id for trial in ended) == list(range(12))
+    assert all(trial.evaluation is not None for trial in ended)
+    assert attempts == [1 if trial.reused_from is None else 0 for trial in sorted(ended, key=lambda trial: trial.id)]
+    assert state["strategy"]["pending"] == []
+    assert len(list((tmp_path / "notes").iterdir())) == 2  # processes
+
+
+def outcomes(recipe: Recipe, address: str, trials: int = 2, **options: Any) -> dict[int, Any]:
+    options = {"workers": 2} | options
+    return {t.id: result for t, result in executor(recipe, address, **options).run(map(trial, range(trials)), ignore)}
+
+
+@slow
+def test_workers_live_as_long_as_the_search_and_run_side_by_side(tmp_path: Path, address: str) -> None:
+    found = {result.parameters for result in outcomes(Meeting(tmp_path), address, 8).values()}
+    assert len(found) == 2
+    assert os.getpid() not in found
+    assert wait_for_end(found) == set()
+
+
+def wait_for_end(processes: Iterable[int], seconds: float = 5) -> set[int]:
+    """Those that are there after some time."""
+    deadline = time.monotonic() + seconds
+    while (left := set(filter(is_alive, processes))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
+
+
+def is_alive(process: int) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+@slow
+def test_a_machine_without_the_files_is_handed_their_arrays_and_reads_them_once(tmp_path: Path, address: str) -> None:
+    found = outcomes(FarAway(tmp_path / "features.npy"), address, 4)
+    assert [result.parameters for result in found.values()] == [499500] * 4
+    assert (tmp_path / "read").read_text() == "once\n"
+
+
+@slow
+def test_a_hanging_candidate_is_a_failure_and_the_others_go_on(address: str) -> None:
+    found = outcomes(Acting(report_and_hang), address, 3, limit_s=1.0)
+    assert [result.kind for result in found.values()] == [FailureKind.TIMEOUT] * 3
+
+
+@slow
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize(
+    "error", [DataError("masks/1.png: cannot be read"), OSError(errno.ENOSPC, "No space left on device", "file")]
+)
+def test_what_is_nobodys_fault_ends_the_search_with_its_line(address: str, error: Exception, at_once: bool) -> None:
+    with pytest.raises(type(error)) as raised:
+        outcomes(Raising(error, at_once), address)
+    assert str(raised.value) == str(error)
+
+
+@slow
+def test_an_evaluator_that_cannot_be_built_is_no_candidates_fault(address: str) -> None:
+    with pytest.raises(RunError, match=r"cannot be built in its own process: ZeroDivisionError\('by'\)$"):
+        outcomes(Raising(ZeroDivisionError("by"), at_once=True), address)
+    with pytest.raises(RunError, match=r"^executor=ray: 3 processes ended before their first trial: "):
+        outcomes(Dead(), address, workers=1)
+
+
+def test_more_workers_than_cores_are_refused(address: str) -> None:
+    message = r"^executor.workers: found 3, expected at most 2: Ray has 0 GPUs and 2 CPU cores$"
+    with pytest.raises(ConfigError, match=message):
+        outcomes(Dead(), address, workers=3)
+
+
+@slow
+@pytest.mark.timeout(900)
+def test_workers_killed_in_ten_trials_change_nothing(tmp_path: Path, address: str) -> None:
+    (tmp_path / "notes").mkdir()
+    recipe = Slow(tmp_path / "notes", 0.1)
+    serial, _, state = search(tmp_path / "serial", recipe, None, 24, batch=BATCH)
+    (tmp_path / "notes" / f"{os.getpid()}").unlink()
+    killed: dict[int, int] = {}
+
+    class Killing(Recorder):
+        def on_epoch(self, trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
+            if epoch == 1 + trial.id % 3 and trial.id not in killed and len(killed) < 10:
+                (note,) = [note for note in (tmp_path / "notes").iterdir() if note.read_text() == f"{trial.seed}"]
+                killed[trial.id] = int(note.name)
+                os.kill(killed[trial.id], signal.SIGKILL)
+                note.unlink()
+
+    found, attempts, found_state = search(tmp_path / "ray", recipe, address, 24, batch=BATCH, listeners=[Killing()])
+    assert len(set(killed.values())) == 10
+    assert (found, found_state) == (serial, state)
+    evaluated = sum(trial.reused_from is None for trial in found)
+    assert (
+        sum(attempts) == evaluated + 10
+    )  # a worker may have ended its trial already: the death is then the next one's
+
+
+@slow
+@pytest.mark.timeout(900)
+def test_two_nodes_are_one_search_and_one_of_them_may_go(tmp_path: Path) -> None:
+    recipe = Faulty(share=0)
+    serial = search(tmp_path / "serial", recipe, None, 12, batch=BATCH)
+    with ray_nodes(1, 1) as address:
+        assert search(tmp_path / "ray", recipe, address, 12, batch=BATCH) == serial
+        (tmp_path / "meeting").mkdir()
+        assert len({result.parameters for result in outcomes(Meeting(tmp_path / "meeting"), address, 4).values()}) == 2
+        (tmp_path / "notes").mkdir()
+        here, gone = rule(), list[psutil.Process]()
+
+        class Unplugging(Recorder):
+            def on_trial_start(self, trial: Trial) -> None:
+                if trial.id == 6 and not gone:
+                    nodes = [p for p in psutil.Process().children() if p.name() == "raylet"]
+                    gone.append(nodes[1])
+                    nodes[1].kill()
+
+        with TrialStore(tmp_path / STORE) as store:
+            how = executor(Slow(tmp_path / "notes", 0.05), address, here, workers=2)
+            found = search_loop(store, how, here, 12, batch=BATCH, listeners=[Unplugging()]).run()
+        assert gone
+        assert found == serial[0]
+
+
+@contextmanager
+def start(folder: Path, mode: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "tests.nas.started_ray", str(folder), mode]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@slow
+@pytest.mark.parametrize(
+    ("number", "whole_job"),
+    [(signal.SIGINT, False), (signal.SIGINT, True), (signal.SIGTERM, True), (signal.SIGKILL, False)],
+)
+def test_no_process_and_no_file_is_left_after_any_end(tmp_path: Path, number: int, whole_job: bool) -> None:
+    with start(tmp_path, "hang") as search:
+        assert search.stdout is not None
+        search.stdout.readline()
+        children = json.loads(search.stdout.readline())  # of the second candidate: both are there
+        assert len(children) > 4
+        commands = " ".join(word for child in children if is_alive(child) for word in psutil.Process(child).cmdline())
+        (folder,) = set(re.findall(rf"{tempfile.gettempdir()}/vr-\w+", commands))
+        sent = time.monotonic()
+        (os.killpg if whole_job else os.kill)(search.pid, number)
+        _, errors = search.communicate(timeout=20)
+        assert time.monotonic() - sent < 10
+        if number == signal.SIGKILL:  # nobody is left to end Ray's two agents, which take a minute to notice
+            assert len(wait_for_end(children)) <= 2
+        assert wait_for_end(children, 120 if number == signal.SIGKILL else 5) == set()
+    if number == signal.SIGKILL:
+        assert search.returncode == -signal.SIGKILL
+    else:
+        assert errors.strip().splitlines()[-1].split(":")[0].rpartition(".")[2] in ("KeyboardInterrupt", "Terminated")
+        assert not Path(folder).exists()
+
+
+@slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("mode", ["batch", "async"])
+def test_killed_and_continued_loses_nothing(tmp_path: Path, mode: str) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "serial").mkdir()
+    here = rule()
+    with TrialStore(tmp_path / "serial" / STORE) as store:
+        how = SerialExecutor(Slow(tmp_path / "serial", 0.0)(here, tmp_path))
+        expected = search_loop(store, how, here, 24, batch=BATCH).run()
+        _, state = standing(store)
+    for ended in (4, 11, 17):
+        with start(tmp_path, mode) as search:
+            while number_of_ended(tmp_path) < ended:
+                assert search.poll() is None
+                time.sleep(0.05)
+            search.kill()
+    with start(tmp_path, mode) as search:
+        _, errors = search.communicate()
+        assert (search.returncode, errors) == (0, "")
+    with TrialStore(tmp_path / STORE) as store:
+        trials = store.trials()
+        _, found = standing(store)
+    assert [trial.id for trial in trials] == list(range(24))
+    assert all(trial.evaluation is not None for trial in trials)
+    assert found["strategy"]["pending"] == []
+    if mode == "batch":
+        assert (trials, found) == (expected, state)
+
+
+def number_of_ended(folder: Path) -> int:
+    if not (folder / STORE).exists() or not (folder / STORE).stat().st_size:
+        return 0
+    with suppress(RunError), TrialStore.read(folder / STORE) as store:
+        return len(store.trials()) - len(store.unfinished())
+    return 0
+
+
+@slow
+@pytest.mark.timeout(900)
+def test_the_command_finds_the_same_on_ray(tmp_path: Path) -> None:
+    runs = tmp_path / "runs/search/synthetic"
+    command = [sys.executable, "-m", "vseg_nas.search", *TINY, "phase.search.batch=2"]
+    columns = "id, genotype, seed, state, score, miou, fwiou, macc, epochs, stopped, failure, reason, attempts"
+    histories = []
+    for how in (["executor=serial"], ["executor=ray", "executor.workers=2"], ["gpu.devices=2"]):
+        name = how[0].partition("=")[2]
+        done = subprocess.run(
+            [*command, *how, f"name={name}"], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        with sqlite3.connect(runs / name / STORE) as connection:
+            histories.append(connection.execute(f"SELECT {columns} FROM trials ORDER BY id").fetchall())
+    assert histories[0] == histories[1] == histories[2]
+    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        name = f"cut{status}"
+        cut = subprocess.Popen(
+            [*command, "executor=ray", "phase.search.trials=400", f"name={name}"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while number_of_ended(runs / name) < 3:
+            assert cut.poll() is None
+            time.sleep(0.05)
+        children = [child.pid for child in psutil.Process(cut.pid).children(recursive=True)]
+        cut.send_signal(number)
+        _, errors = cut.communicate(timeout=20)
+        assert cut.returncode == status
+        assert errors.count("\n") == 1
+        assert wait_for_end(children) == set()
