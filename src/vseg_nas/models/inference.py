@@ -52,31 +52,38 @@ class _AddBias(nn.Module):
         return x + self.bias
 
 
-class _ClippedConv(nn.Module):
-    """A convolution and the ReLU or ReLU6 after it, in one operator of oneDNN."""
+class _FusedConv(nn.Conv2d):
+    """A convolution and the ReLU or ReLU6 after it, if there is one, in one operator of oneDNN.
 
-    def __init__(self, conv: nn.Conv2d, activation: nn.Module) -> None:
-        super().__init__()
-        self.conv = conv
-        to_six: tuple[str, list[float]] = ("hardtanh", [0.0, 6.0])
-        self.clip = to_six if isinstance(activation, nn.ReLU6) else ("relu", [])
+    On one thread torch itself does not use oneDNN for 1x1 convolutions of single frames.
+    """
+
+    then: tuple[str, list[float]]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H', W')."""
-        conv = self.conv
-        shape = list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups
-        out: Tensor = torch.ops.mkldnn._convolution_pointwise(x, conv.weight, conv.bias, *shape, *self.clip, "")
+        shape = list(self.padding), list(self.stride), list(self.dilation), self.groups
+        out: Tensor = torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *shape, *self.then, "")
         return out
 
 
+def _fuse(conv: nn.Conv2d, activation: nn.Module | None = None) -> None:
+    to_six: tuple[str, list[float]] = ("hardtanh", [0.0, 6.0])
+    conv.__class__ = _FusedConv
+    assert isinstance(conv, _FusedConv)
+    conv.then = to_six if isinstance(activation, nn.ReLU6) else ("none" if activation is None else "relu", [])
+
+
 def _join(module: nn.Module) -> None:
+    if type(module) is nn.Conv2d:
+        _fuse(module)
     if not isinstance(module, nn.Sequential):
         return
     children = [(name, child) for name, child in module.named_children() if not isinstance(child, nn.Identity)]
-    for (name, conv), (next_name, activation) in itertools.pairwise(children):
+    for (_, conv), (name, activation) in itertools.pairwise(children):
         if isinstance(conv, nn.Conv2d) and isinstance(activation, nn.ReLU | nn.ReLU6):
-            setattr(module, name, _ClippedConv(conv, activation))
-            setattr(module, next_name, nn.Identity())
+            _fuse(conv, activation)
+            setattr(module, name, nn.Identity())
 
 
 def _fold(module: nn.Module) -> None:
