@@ -1,11 +1,12 @@
-"""Controller and PPO against the authors' way of running them: ``python benchmarks/controller.py``.
+"""Controller and PPO against the authors' way of running them: ``python benchmarks/controller.py [--threads 1]``.
 
-CamVid's space (5 layers, 25 tokens), one thread, all forms interleaved in one process; process CPU time, minimum and
+CamVid's space (5 layers, 25 tokens), all forms interleaved in one process; process CPU time, minimum and
 median, and wall time. The baseline is written here from the description of the authors' code: one string at a time, one
 token at a time through `nn.LSTM` on sequences of length one, a linear head for every kind of token, and an update
 that goes through the buffer string by string with a backward pass for each.
 """
 
+import argparse
 import json
 import statistics
 import time
@@ -127,7 +128,9 @@ def compare(title: str, forms: dict[str, Callable[[], object]]) -> dict[str, dic
 
 def main() -> None:
     """Prints two tables and a JSON line."""
-    torch.set_num_threads(1)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=1)
+    torch.set_num_threads(parser.parse_args().threads)
     torch.manual_seed(0)
     authors, update = AuthorsWay(), AuthorsUpdate()
     policy = PPO(SPACE, 0).policy

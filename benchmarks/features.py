@@ -1,6 +1,6 @@
-"""The feature cache: ``python benchmarks/features.py [--camvid DIR] [--score]``.
+"""The feature cache: ``python benchmarks/features.py [--camvid DIR] [--score] [--threads 1]``.
 
-One thread, process CPU time and wall time, on clips of three frames at 180x240 (as `experiment=camvid_cpu`); rendered
+Process CPU time and wall time, on clips of three frames at 180x240 (as `experiment=camvid_cpu`); rendered
 streets with random weights unless a folder of CamVid is given, which goes with the shipped weights. Prints tables and a
 JSON line:
 
@@ -91,7 +91,7 @@ def building_and_reading(caches: dict[str, Cache]) -> dict[str, Any]:
 
 def epochs(cache: Cache, repeats: int) -> dict[str, Any]:
     """Prints one epoch on cached features against the same through frames and the frozen network, over a few cells."""
-    print(f"\none epoch, {CLIPS} clips in batches of {BATCH}, one step of Adam each, CPU s")
+    print(f"\none epoch, {CLIPS} clips in batches of {BATCH}, one step of Adam each, CPU / wall s")
     features = cache.open()
 
     def cached() -> Iterator[StaticFeatures]:
@@ -119,10 +119,10 @@ def epochs(cache: Cache, repeats: int) -> dict[str, Any]:
         times = {form.__name__: timed(lambda form=form: run(form)) for form in (cached, through_frames)}  # type: ignore[misc]
         reading = {form.__name__: timed(lambda form=form: list(form())) for form in (cached, through_frames)}  # type: ignore[misc]
         ratio = times["through_frames"][0] / times["cached"][0]
+        cached_s, frames_s = ("{:.2f} / {:.2f}".format(*times[form]) for form in ("cached", "through_frames"))
         print(
-            f"cached {times['cached'][0]:.2f} (features {reading['cached'][0]:.3f}), "
-            f"through frames {times['through_frames'][0]:.2f} "
-            f"(features {reading['through_frames'][0]:.2f}): {ratio:.2f} times"
+            f"cached {cached_s} (features {reading['cached'][0]:.3f}), "
+            f"through frames {frames_s} (features {reading['through_frames'][0]:.2f}): {ratio:.2f} times"
         )
         result.append({"cached_s": times["cached"], "frames_s": times["through_frames"], "ratio": ratio})
     return {"epochs": result}
@@ -157,8 +157,9 @@ def main() -> None:
     parser.add_argument("--camvid", type=Path, help="folder of CamVid")
     parser.add_argument("--score", action="store_true")
     parser.add_argument("--cells", type=int, default=2, help="of the scores")
+    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     source: ClipSource
     if args.camvid:
