@@ -102,6 +102,16 @@ def test_local_filter_equals_unfolding() -> None:
         torch.testing.assert_close(ours, theirs)
 
 
+def test_local_filter_of_half_precision_maps_counts_in_the_precision_of_the_kernels() -> None:
+    x, kernels = pair()[0].float(), torch.rand(2, 9, 5, 7, generator=torch.Generator().manual_seed(2))
+    half = x.bfloat16().requires_grad_()
+    kernels.requires_grad_()
+    out = local_filter(half, kernels)
+    torch.testing.assert_close(out, local_filter(half.detach().float(), kernels))
+    of_half, of_kernels = torch.autograd.grad(out.sum(), (half, kernels))
+    assert (of_half.dtype, of_kernels.dtype) == (torch.bfloat16, torch.float32)
+
+
 def test_affine_bilinear_starts_as_the_first_input() -> None:
     x1, x2 = pair()
     torch.testing.assert_close(build("affine_bilinear")(x1, x2), x1)

@@ -3,8 +3,8 @@
 Legend: B clips, C channels, H, W.
 """
 
-from collections.abc import Callable
-from functools import reduce
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -57,11 +57,45 @@ class Predictive(nn.Module):
 
 def local_filter(x: Tensor, kernels: Tensor) -> Tensor:
     """Filters (B, C, H, W) with (B, 9, H, W), the 3x3 kernel of each pixel row by row; zeros outside."""
-    height, width = x.shape[-2:]
-    padded = F.pad(x, (1, 1, 1, 1))
-    # Nine shifted views of one padded map: unfolding would keep nine copies for the backward pass.
-    views = (padded[:, :, i : i + height, j : j + width] for i in range(3) for j in range(3))
-    return reduce(torch.add, map(torch.mul, kernels.unsqueeze(2).unbind(1), views))
+    out: Tensor = _LocalFilter.apply(x, kernels)
+    return out
+
+
+class _LocalFilter(torch.autograd.Function):
+    """Adds up nine shifted views of one padded map; the gradient goes the same way back.
+
+    Unfolding would keep nine copies for the backward pass, and autograd would fill nine maps with zeros in it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kernels: Tensor) -> Tensor:
+        """See `local_filter`."""
+        ctx.dtypes = x.dtype, kernels.dtype
+        dtype = torch.promote_types(*ctx.dtypes)
+        padded, kernels = F.pad(x, (1, 1, 1, 1)).to(dtype), kernels.to(dtype)
+        ctx.save_for_backward(padded, kernels)
+        (first, weight), *others = zip(_shifted(padded), kernels.unsqueeze(2).unbind(1), strict=True)
+        out = first * weight
+        for view, weight in others:
+            out.addcmul_(view, weight)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Of x and of the kernels."""
+        padded, kernels = ctx.saved_tensors
+        of_padded = torch.zeros_like(padded)
+        of_kernels = [(gradient * view).sum(1) for view in _shifted(padded)]
+        for view, weight in zip(_shifted(of_padded), kernels.unsqueeze(2).unbind(1), strict=True):
+            view.addcmul_(gradient, weight)
+        of_x = of_padded[:, :, 1:-1, 1:-1]
+        return of_x.to(ctx.dtypes[0]), torch.stack(of_kernels, 1).to(ctx.dtypes[1])
+
+
+def _shifted(padded: Tensor) -> Iterator[Tensor]:
+    """The nine views of a map with a border of one pixel, row by row."""
+    height, width = padded.shape[-2] - 2, padded.shape[-1] - 2
+    return (padded[:, :, i : i + height, j : j + width] for i in range(3) for j in range(3))
 
 
 class AffineBilinear(nn.Module):
