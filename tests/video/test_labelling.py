@@ -11,10 +11,12 @@ import av
 import numpy as np
 import psutil
 import pytest
+import torch
 from PIL import Image as PillowImage
 
 from tests.video.making import Threshold, bright_corner, grey_ramp, write_video
-from vseg_nas.data import RawClip, normalise, resized
+from vseg_nas.data import RawClip, SyntheticStreet, normalise, resized
+from vseg_nas.models.segmenter_file import load_segmenter
 from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from vseg_nas.video.frames import Frame, Image
 from vseg_nas.video.keys import Adaptive, EveryK
@@ -23,6 +25,7 @@ from vseg_nas.video.labelling import WARM_UP, Tally, label_video
 from vseg_nas.video.overlay import VideoWriter, blend
 from vseg_nas.video.products import frame_table, full_palette, label_maps, overlay_video
 from vseg_nas.video.stream import VideoStream
+from vseg_nas.video.torch_labeller import TorchLabeller
 
 
 class Sequence:
@@ -87,6 +90,20 @@ def test_frames_are_prepared_as_evaluation_does_it(size: Size | None) -> None:
     theirs = resized(size)(RawClip((image,), (image[..., 0],), ("a",))).frames.numpy()
     np.testing.assert_allclose(mine, theirs, atol=1e-5)
     assert size is not None or np.allclose(mine, normalise(image[None]).numpy(), atol=1e-5)
+
+
+def test_torch_labels_as_the_network_does() -> None:
+    """OpenCV resizes logits here, torch in evaluation: the same but for pixels between two equally likely classes."""
+    segmenter, spec = load_segmenter(Path(__file__).parents[2] / "weights/camvid_cpu_best_cell.safetensors")
+    labeller = TorchLabeller(segmenter, spec, torch.device("cpu"), (96, 128))
+    for image in SyntheticStreet(1, 3, (150, 210))[0].frames:
+        frame = torch.from_numpy(labeller.prepare(image)[0])
+        expected = segmenter.step(frame, size=(150, 210)).numpy()
+        found = labeller.step(image)
+        assert found.shape == expected.shape
+        assert found.dtype == np.uint8
+        assert (found == expected).mean() > 0.999
+        assert len(np.unique(found)) > 1
 
 
 def test_an_image_of_another_type_is_refused() -> None:

@@ -80,6 +80,21 @@ class Labeller(ABC):
         """Forgets the video: the next frame is a key frame."""
 
 
+def likeliest(logits: Floats, size: Size) -> Image:
+    """Class ids (H, W) of logits (K, h, w), resized bilinearly; the lower id where two are equally likely.
+
+    Plane by plane, since numpy's argmax over K planes of full size takes several times as long.
+    """
+    height, width = size
+    best = cv2.resize(logits[0], (width, height), interpolation=cv2.INTER_LINEAR)
+    ids = np.zeros(size, np.uint8)
+    for index, plane in enumerate(logits[1:], 1):
+        full = cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR)
+        ids[full > best] = index
+        np.maximum(best, full, out=best)
+    return ids
+
+
 def _resized(image: Image, size: Size) -> Image:
     """As the transforms of training and evaluation do it: cubic where a frame grows, area where it shrinks."""
     (height, width), (new_height, new_width) = image.shape[:2], size

@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from vseg_nas.errors import DataError
 from vseg_nas.graphs.metadata import GraphMetadata
 from vseg_nas.graphs.sessions import describe_runtime, open_session
 from vseg_nas.video.frames import Image
-from vseg_nas.video.labeller import Floats, Labeller, Size
+from vseg_nas.video.labeller import Floats, Labeller, Size, likeliest
 
 
 class OnnxLabeller(Labeller):
@@ -64,21 +63,6 @@ class OnnxLabeller(Labeller):
     def reset(self) -> None:
         """See `Labeller`."""
         self._state = self._logits = None
-
-
-def likeliest(logits: Floats, size: Size) -> Image:
-    """Class ids (H, W) of logits (K, h, w), resized bilinearly; the lower id where two are equally likely.
-
-    Plane by plane, since numpy's argmax over K planes of full size takes several times as long.
-    """
-    height, width = size
-    best = cv2.resize(logits[0], (width, height), interpolation=cv2.INTER_LINEAR)
-    ids = np.zeros(size, np.uint8)
-    for index, plane in enumerate(logits[1:], 1):
-        full = cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR)
-        ids[full > best] = index
-        np.maximum(best, full, out=best)
-    return ids
 
 
 def _check(folder: Path, metadata: GraphMetadata, other: GraphMetadata) -> None:

@@ -1,17 +1,16 @@
 """Labels frames by torch, on any device."""
 
-import numpy as np
 import torch
 
 from vseg_nas.models.inference import optimized
 from vseg_nas.models.segmenter_file import SegmenterSpec
 from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.video.frames import Image
-from vseg_nas.video.labeller import Floats, Labeller, Size
+from vseg_nas.video.labeller import Floats, Labeller, Size, likeliest
 
 
 class TorchLabeller(Labeller):
-    """A `Labeller` over `VideoSegmenter.step`.
+    """A `Labeller` over `VideoSegmenter.advance`.
 
     Args:
         segmenter: its fast form is used.
@@ -27,8 +26,10 @@ class TorchLabeller(Labeller):
 
     def label(self, frame: Floats, key: bool, size: Size) -> Image:
         """See `Labeller`; the frame goes to the device and the labels come back."""
-        ids = self.segmenter.step(torch.from_numpy(frame[0]).to(self.device), key, size)
-        labels: Image = ids.to(torch.uint8).cpu().numpy().astype(np.uint8, copy=False)
+        self.segmenter.advance(torch.from_numpy(frame[0]).to(self.device), key)
+        if self.device.type == "cpu":
+            return likeliest(self.segmenter.logits.contiguous().numpy(), size)
+        labels: Image = self.segmenter.labels(size).to(torch.uint8).cpu().numpy()
         return labels
 
     def confidence(self) -> float:
