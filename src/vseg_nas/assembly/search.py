@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
@@ -131,7 +132,8 @@ class CandidateRecipe:
 
     def arrays(self) -> list[dict[str, NDArray[Any]]]:
         """The features, for a machine that does not see the folders."""
-        return [stored_arrays(folder) for folder in self.caches]
+        # plain arrays: a memory map would be pickled byte by byte, once for every place
+        return [{name: np.asarray(array) for name, array in stored_arrays(folder).items()} for folder in self.caches]
 
 
 def executor_of(config: SearchConfig) -> ExecutorConfig:

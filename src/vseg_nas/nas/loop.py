@@ -214,10 +214,10 @@ class SearchLoop:
                 self._retry(trial, result)
 
     def _retry(self, trial: Trial, died: Died) -> None:
-        del self._attempts_before[trial.id]
         attempts = self._store.attempts(trial)
         logger.warning("trial %d: %s in attempt %d of %d", trial.id, died, attempts, MAX_ATTEMPTS)
         if attempts < MAX_ATTEMPTS:
+            del self._attempts_before[trial.id]
             self._waiting.insert(0, trial)
         else:
             self._fail(trial, Failure(FailureKind.KILLED, f"{died}, in the last of {attempts} attempts"))
