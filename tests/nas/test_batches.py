@@ -19,7 +19,7 @@ from vseg_nas.nas.loop import MAX_ATTEMPTS, Budget, SearchLoop
 from vseg_nas.nas.stopping import Halfway, Median, NeverStop
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategy import build_strategy
-from vseg_nas.nas.trial import Evaluator, Trial
+from vseg_nas.nas.trial import Evaluator, FailureKind, Trial
 from vseg_nas.space import Genotype, SearchSpace
 
 BATCH, TRIALS = 5, 43
@@ -281,3 +281,45 @@ def test_three_deaths_of_its_process_are_a_failure(tmp_path: Path, asynchronous:
         ended = listed(store, Listed(cells(4)), Deadly(), 4, batch=2, asynchronous=asynchronous).run()
         assert [store.attempts(trial) for trial in ended] == [MAX_ATTEMPTS] * 4
     assert [str(trial.failure) for trial in ended] == ["killed"] * 4
+
+
+class DyingBesideOthers:
+    """The process of trial 1 dies whenever it is tried, while trial 0 is under way; then Ctrl-C, or trial 0 ends."""
+
+    def __init__(self, evaluator: Evaluator, interrupted: bool) -> None:
+        self._serial = SerialExecutor(evaluator)
+        self._interrupted = interrupted
+
+    def run(self, trials: Iterable[Trial | None], report: Report) -> Generator[Outcome]:
+        waiting = iter(trials)
+        slow = next(waiting)
+        while (dying := next(waiting)) is not None:
+            yield Outcome(dying, Died("killed"))
+        if self._interrupted:
+            raise KeyboardInterrupt
+        yield from self._serial.run([slow], report)
+
+
+def test_a_third_death_that_waits_for_its_turn_is_a_failure_also_after_ctrl_c(tmp_path: Path) -> None:
+    found = []
+    for name, interruptions in (("whole", 0), ("cut", 2)):
+        with unsafe_store(tmp_path / name) as store:
+            for interrupted in [True] * interruptions + [False]:
+                rule = NeverStop()
+                loop = SearchLoop(
+                    Listed(cells(2)),
+                    DyingBesideOthers(FakeEvaluator(TARGET, rule), interrupted),
+                    rule,
+                    store,
+                    seed=1,
+                    budget=Budget(2),
+                    failed_reward=0.0,
+                    batch=2,
+                )
+                if interrupted:
+                    with pytest.raises(KeyboardInterrupt):
+                        loop.run()
+                else:
+                    found.append(loop.run())
+    assert [trial.failure for trial in found[0]] == [None, FailureKind.KILLED]
+    assert found[0] == found[1]

@@ -12,6 +12,7 @@ from vseg_nas.assembly.search import executor_of
 from vseg_nas.checking import check
 from vseg_nas.config import conf_dir
 from vseg_nas.errors import ConfigError
+from vseg_nas.nas.ray_executor import Share
 from vseg_nas.schema import ExecutorConfig, IsolatedConfig, RayConfig, SearchConfig, SerialConfig
 
 
@@ -85,3 +86,20 @@ def test_options_are_named_in_the_table_of_contents() -> None:
     assert "executor: serial # serial | isolated | ray" in text
     assert options == ["isolated", "ray", "serial"]
     assert OmegaConf.load(conf_dir() / "executor" / "serial.yaml") == {"name": "serial"}
+
+
+@pytest.mark.parametrize(
+    ("share", "machine", "expected"),
+    [
+        (Share(0, 1), {"CPU": 4.0}, 4),
+        (Share(0, 6), {"CPU": 4.0}, 0),  # a cluster of two such machines holds none either
+        (Share(0, 0.1), {"CPU": 1.0}, 10),
+        (Share(1, 1), {"CPU": 16.0, "GPU": 4.0}, 4),
+        (Share(0.4, 1), {"CPU": 16.0, "GPU": 4.0}, 8),  # two on each device, though ten times 0.4 are four
+        (Share(0.1, 1), {"CPU": 16.0, "GPU": 1.0}, 10),
+        (Share(0.5, 4), {"CPU": 16.0, "GPU": 4.0}, 4),
+        (Share(1, 1), {"CPU": 16.0}, 0),
+    ],
+)
+def test_a_candidate_fits_one_machine_and_one_device(share: Share, machine: dict[str, float], expected: int) -> None:
+    assert share.fits(machine) == expected

@@ -1,6 +1,7 @@
 """Real candidates in a child process, from the features on disk."""
 
 import dataclasses
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,10 @@ def test_real_candidates_in_children_are_those_in_process(make_features: Any, tm
     assert untimed(isolated[0]) == untimed(serial[0])
     assert isolated[1] == serial[1]
     assert len({trial.reward for trial in serial[0]}) == 3
+    for cache in recipe.arrays():  # Ray shares what pickle hands over beside its bytes, one copy a machine
+        beside: list[pickle.PickleBuffer] = []
+        assert len(pickle.dumps(cache, protocol=5, buffer_callback=beside.append)) < 10_000
+        assert len(beside) == len(cache)
 
 
 def untimed(trials: list[Trial]) -> list[Trial]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from vseg_nas.space.vocabulary import AGGREGATIONS
 
@@ -81,6 +82,7 @@ class _LocalFilter(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Of x and of the kernels."""
         padded, kernels = ctx.saved_tensors

@@ -31,6 +31,7 @@ _LONGEST_WAIT_S = 0.25
 _TIDYING_S = 1.0
 _OWN_SIGNAL_S = 1.0
 _MAX_BAD_STARTS = 3
+_ROUNDING = 1e-9
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,13 @@ class Share(NamedTuple):
 
     gpus: float
     cpus: float
+
+    def fits(self, resources: dict[str, float]) -> int:
+        """How many times it fits one machine; a share of a CUDA device is never taken from two."""
+        cores = int(resources.get("CPU", 0) / self.cpus + _ROUNDING)
+        if not self.gpus:
+            return cores
+        return min(cores, int(resources.get("GPU", 0)) * int(1 / self.gpus + _ROUNDING))
 
 
 class RayExecutor:
@@ -133,7 +141,13 @@ class RayExecutor:
             with _signals_wait():
                 message = place.receive()
             return self._hear(place, message, report)
-        except (exceptions.RayActorError, exceptions.WorkerCrashedError, exceptions.ObjectLostError) as error:
+        except (
+            exceptions.RayActorError,
+            exceptions.WorkerCrashedError,
+            exceptions.ObjectLostError,
+            exceptions.OutOfMemoryError,  # ended by Ray, for a machine that was about to run out
+            exceptions.NodeDiedError,
+        ) as error:
             place.is_usable = False
             time.sleep(_OWN_SIGNAL_S)  # a signal to the whole job: leave ours time to arrive and end the search
             if place.trial is not None:
@@ -184,8 +198,7 @@ class RayExecutor:
     def _count(self) -> int:
         """How many places to open."""
         there = self._ray.cluster_resources()
-        kinds = {"GPU": self._share.gpus, "CPU": self._share.cpus}
-        most = min(int(there.get(kind, 0) / each) for kind, each in kinds.items() if each)
+        most = sum(self._share.fits(node["Resources"]) for node in self._ray.nodes() if node["Alive"])
         wanted = self._workers
         if most < (wanted or 1):
             has = f"{there.get('GPU', 0):g} GPUs and {there.get('CPU', 0):g} CPU cores"

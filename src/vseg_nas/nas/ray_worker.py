@@ -94,6 +94,8 @@ class Place:
             try:
                 evaluator = build(recipe, self._rule, self._folder, *arrays)
             except FileNotFoundError as error:
+                if arrays:  # it has all it asked for
+                    raise
                 pipe.send(Missing(portable(error)))
             else:
                 pipe.send(Ready())
