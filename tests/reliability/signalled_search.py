@@ -22,6 +22,8 @@ KINDS = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": 143, "SIGINT twice": 130}
 def begin(output: Path, *overrides: str) -> int:
     def prepare() -> None:
         os.setsid()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN)  # before and after the handlers of the command, which are tested
         write_to(output)
 
     return start(prepare, *overrides)
@@ -65,7 +67,6 @@ def main(folder: Path, signals: int) -> None:
                     wrong.append(["none", status])
             else:
                 kind = kinds[delivered % len(kinds)]
-                # Before the command has set up its handlers it dies like any Python program, which tells nothing.
                 seconds, status = signalled(child, kind, rng.uniform(0.35, 1) * longest)
                 if status != 0:
                     delivered += 1

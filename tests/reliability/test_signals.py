@@ -61,6 +61,22 @@ def test_the_first_signal_raises_and_handlers_are_put_back(number: int, raised: 
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)] == before
 
 
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+def test_what_a_library_makes_of_a_signal_is_still_that_signal(number: int, raised: type[BaseException]) -> None:
+    def converting() -> None:
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(1)
+        except BaseException:  # noqa: BLE001  (as pybind11's type casters do)
+            message = "Invalid bounding box"
+            raise ValueError(message) from None
+
+    with pytest.raises(raised), stopping():
+        converting()
+    with pytest.raises(ValueError, match="our bug"), stopping():
+        raise ValueError("our bug")
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_second_signal_ends_the_process_whatever_it_is_doing(number: int, status: int) -> None:
     child = os.fork()
