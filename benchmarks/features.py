@@ -58,16 +58,25 @@ class Cache:
         self.precision = precision
         self.transform = training(SIZE, (0.5, 0.5), False, 0.0)
 
-    def open(self, first: int = 0, count: int = CLIPS) -> StaticFeatures:
+    def open(self, first: int = 0, count: int = CLIPS, for_training: bool = True) -> StaticFeatures:
         """Computes them the first time, reads them after that."""
         indices = tuple(range(first, first + count))
         return cached_features(
-            self.root, self.network, self.source, indices, self.transform, self.precision, CPU, quiet
+            self.root,
+            self.network,
+            self.source,
+            indices,
+            self.transform,
+            self.precision,
+            CPU,
+            quiet,
+            for_training=for_training,
         )
 
     def megabytes(self) -> float:
         """Size on disk."""
-        key = cache_key(self.network, self.source, tuple(range(CLIPS)), self.transform, self.precision)
+        indices = tuple(range(CLIPS))
+        key = cache_key(self.network, self.source, indices, self.transform, self.precision, for_training=True)
         return sum(file.stat().st_size for file in (self.root / key.digest).iterdir()) / 1e6
 
 
@@ -100,7 +109,7 @@ def epochs(cache: Cache, repeats: int) -> dict[str, Any]:
     def through_frames() -> Iterator[StaticFeatures]:
         for start in range(0, CLIPS, BATCH):
             clips = [cache.transform(cache.source[index]) for index in range(start, start + BATCH)]
-            parts = [extract(cache.network, clip, CPU) for clip in clips]
+            parts = [extract(cache.network, clip, CPU, for_training=True) for clip in clips]
             arrays = [torch.cat([getattr(part, name) for part in parts]).clone() for name in parts[0].arrays()]
             yield StaticFeatures(*arrays)
 
@@ -135,7 +144,7 @@ def scores(caches: dict[str, Cache], cells: int) -> dict[str, Any]:
     for name, cache in caches.items():
         evaluator = CandidateEvaluator(
             cache.open(),
-            cache.open(CLIPS, VAL_CLIPS),
+            cache.open(CLIPS, VAL_CLIPS, for_training=False),
             cache.network.decoder.classifier,
             CellTraining(epochs=8, batch_size=BATCH),
             NeverStop(),

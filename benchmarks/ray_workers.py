@@ -40,12 +40,11 @@ def draw_features(clips: int, seed: int) -> Iterator[StaticFeatures]:
         return torch.randn(1, *frames, channels, -(-HEIGHT // stride), -(-WIDTH // stride), generator=generator)
 
     for _ in range(clips):
-        masks = torch.randint(CLASSES, (1, FRAMES, HEIGHT, WIDTH), generator=generator, dtype=torch.uint8)
+        masks = torch.randint(CLASSES, (1, FRAMES - 1, HEIGHT, WIDTH), generator=generator, dtype=torch.uint8)
         later = FRAMES - 1
         yield StaticFeatures(
             plane(320, 32),
             plane(64, 8),
-            plane(CLASSES, 8),
             plane(32, 8, later),
             plane(96, 16, later),
             plane(320, 32, later),

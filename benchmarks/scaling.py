@@ -252,26 +252,27 @@ def load_durations() -> list[float]:
     return [MEAN_S * each / statistics.mean(seconds) for each in seconds]
 
 
-def feature_bytes(clips: int, frames: int, classes: int, size: tuple[int, int], feature: int) -> int:
+def feature_bytes(clips: int, frames: int, size: tuple[int, int], feature: int, for_training: bool) -> int:
     """Of a cache: see `StaticFeatures`; ``feature`` bytes a number."""
     at = {stride: math.prod(-(-side // stride) for side in size) for stride in (8, 16, 32)}
-    key = 320 * at[32] + (64 + classes) * at[8]
+    key = 320 * at[32] + 64 * at[8]
     later = 32 * at[8] + 96 * at[16] + 320 * at[32]
-    return clips * (feature * (key + (frames - 1) * later) + frames * math.prod(size))
+    mask = at[8] if for_training else math.prod(size)
+    return clips * (feature * key + (frames - 1) * (feature * later + mask))
 
 
 def paper_features() -> dict[str, dict[str, int]]:
     """Bytes of the paper's two searches: meta-train and meta-val, 9 to 1, in both precisions."""
     parts = {
-        "CamVid": ((322, 3, 11, (400, 600)), (35, 3, 11, (360, 480))),
-        "CityScapes": ((2678, 2, 19, (512, 512)), (297, 2, 19, (512, 1024))),
+        "CamVid": ((322, 3, (400, 600)), (35, 3, (360, 480))),
+        "CityScapes": ((2678, 2, (512, 512)), (297, 2, (512, 1024))),
     }
     return {
         name: {
-            precision: sum(feature_bytes(*part, width) for part in both)
+            precision: feature_bytes(*train, width, True) + feature_bytes(*val, width, False)
             for precision, width in (("fp16", 2), ("fp32", 4))
         }
-        for name, both in parts.items()
+        for name, (train, val) in parts.items()
     }
 
 

@@ -93,12 +93,11 @@ def make_features() -> MakeFeatures:
         def draw(channels: int, stride: int, *frames: int) -> torch.Tensor:
             return torch.randn(clips, *frames, channels, *planes[stride], generator=generator)
 
-        masks = torch.randint(classes, (clips, frames, *size), generator=generator, dtype=torch.uint8)
+        masks = torch.randint(classes, (clips, frames - 1, *size), generator=generator, dtype=torch.uint8)
         masks[torch.rand(masks.shape, generator=generator) < 0.1] = 255
         return StaticFeatures(
             draw(320, 32),
             draw(64, 8),
-            draw(classes, 8),
             draw(32, 8, frames - 1),
             draw(96, 16, frames - 1),
             draw(320, 32, frames - 1),

@@ -112,11 +112,21 @@ def search(
     run_dir.mkdir(parents=True, exist_ok=True)
     static.freeze()
     split = meta_split(clips, val_fraction, "random", seed)
-    parts = ((split.train, transform or resized()), (split.val, resized()))
+    parts = ((split.train, transform or resized(), True), (split.val, resized(), False))
     with RunLock(run_dir), TrialStore(run_dir / STORE) as store:
         train, val = (
-            cached_features(run_dir / "cache", static, clips, indices, how, "fp32", torch.device(device), _silent)
-            for indices, how in parts
+            cached_features(
+                run_dir / "cache",
+                static,
+                clips,
+                indices,
+                how,
+                "fp32",
+                torch.device(device),
+                _silent,
+                for_training=for_training,
+            )
+            for indices, how, for_training in parts
         )
         rule = build_stopping(stopping, seed)
         accelerator = torch.device(device).type

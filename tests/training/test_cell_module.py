@@ -61,14 +61,14 @@ def batch_of(make_features: Any, **options: Any) -> StaticFeatures:
 def test_loss_is_the_sum_over_later_frames(make_features: Any) -> None:
     batch, module = batch_of(make_features, clips=2), stub(4)
     expected = 0.0
-    for t, logits in enumerate(logits_of(module, batch), start=1):
+    for t, logits in enumerate(logits_of(module, batch)):
         target = batch.masks[:, t, 4::8, 4::8].numpy()
         log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
         picked = np.take_along_axis(log_p, np.minimum(target, 3)[:, None].astype(np.int64), 1)[:, 0]
         expected -= picked[target != 255].mean()
     assert module.training_step(batch, 0).item() == pytest.approx(expected, rel=1e-4)
-    batch.masks[:, 0] = 255  # the first frame has no part in it
-    assert module.training_step(batch, 0).item() == pytest.approx(expected, rel=1e-4)
+    small = batch._replace(masks=batch.masks[:, :, 4::8, 4::8])  # as in a cache for training
+    assert torch.equal(module.training_step(small, 0), module.training_step(batch, 0))
 
 
 def test_channels_last_is_the_plain_form_but_for_rounding(make_features: Any) -> None:
@@ -98,7 +98,7 @@ def test_channels_last_is_the_plain_form_but_for_rounding(make_features: Any) ->
 def test_gradients_go_through_dec(make_features: Any) -> None:
     """The loss of frame 2 alone teaches frame 1: with one step, not w but w + w^2 stands before the inputs."""
     batch, module = batch_of(make_features, clips=2), stub(4)
-    batch.masks[:, 1] = 255
+    batch.masks[:, 0] = 255
     module.training_step(batch, 0).backward()  # type: ignore[no-untyped-call]
     (found,) = (parameter.grad for parameter in module.cell.parameters())
     step = 1e-2
@@ -164,7 +164,7 @@ def test_scores_by_hand(make_features: Any) -> None:
     features, module = make_features(clips=5, classes=3), stub(3)
     features = features._replace(masks=features.masks[:, :, ::8, ::8])
     predicted = np.stack([logits.argmax(1) for logits in logits_of(module, features)], 1)
-    truth = features.masks[:, 1:].numpy()
+    truth = features.masks.numpy()
     counts = np.zeros((3, 3))
     for t, p in zip(truth[truth != 255], predicted[truth != 255], strict=True):
         counts[t, p] += 1
@@ -188,7 +188,7 @@ def test_scores_at_the_size_of_the_masks(make_features: Any) -> None:
     module.classifier.weight.zero_()
     assert module.classifier.bias is not None
     module.classifier.bias.copy_(torch.tensor([0.0, 1.0, -1.0]))
-    truth = features.masks[:, 1:]
+    truth = features.masks
     share = (truth == 1).sum() / (truth != 255).sum()
     scores = module.score(FeatureBatches(features, 2))
     assert scores.iou_per_class == pytest.approx((0, share.item(), 0))

@@ -42,6 +42,7 @@ def cached(
     transform: ClipTransform,
     indices: tuple[int, ...] = INDICES,
     precision: str = "fp32",
+    for_training: bool = False,
 ) -> tuple[StaticFeatures, int]:
     """The features, and how many frames went through the encoder."""
     frames = 0
@@ -55,16 +56,20 @@ def cached(
         return clips
 
     handle = network.encoder.register_forward_pre_hook(count)
-    features = cached_features(root, network, source, indices, transform, precision, CPU, track)
+    features = cached_features(
+        root, network, source, indices, transform, precision, CPU, track, for_training=for_training
+    )
     handle.remove()
     return features, frames
 
 
+@pytest.mark.parametrize("for_training", [False, True])
 def test_loss_is_that_of_the_frames_themselves(
-    tmp_path: Path, network: StaticSegmenter, source: SyntheticStreet
+    tmp_path: Path, network: StaticSegmenter, source: SyntheticStreet, for_training: bool
 ) -> None:
     transform = training((64, 96), (0.8, 1.2), jitter=0.2)
-    features, _ = cached(tmp_path, network, source, transform)
+    features, _ = cached(tmp_path, network, source, transform, for_training=for_training)
+    assert features.masks.shape[-2:] == ((8, 12) if for_training else (64, 96))
     torch.manual_seed(1)
     cell = DynamicCell(GENOTYPE)
     module = CellModule(copy.deepcopy(cell), network.decoder.classifier, CellTraining())
@@ -98,11 +103,13 @@ def test_the_network_runs_once(tmp_path: Path, network: StaticSegmenter, source:
     assert frames == 0
     pairs = zip(first.arrays().values(), second.arrays().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
-    assert first.masks.shape == (3, 3, 80, 112)  # native, while features are of 64 x 96
+    assert first.masks.shape == (3, 2, 80, 112)  # native, while features are of 64 x 96
     assert first.layer2.shape == (3, 2, 32, 8, 12)
 
 
-@pytest.mark.parametrize("change", ["weights", "statistics", "source", "indices", "transform", "precision"])
+@pytest.mark.parametrize(
+    "change", ["weights", "statistics", "source", "indices", "transform", "precision", "for_training"]
+)
 def test_whatever_matters_is_computed_anew(
     tmp_path: Path, network: StaticSegmenter, source: SyntheticStreet, change: str
 ) -> None:
@@ -122,6 +129,8 @@ def test_whatever_matters_is_computed_anew(
             other["transform"] = resized((32, 33))
         case "precision":
             other["precision"] = "fp16"
+        case "for_training":
+            other["for_training"] = True
     assert cached(tmp_path, **other)[1] == 3
 
 
@@ -132,7 +141,7 @@ def test_a_clip_is_drawn_alike_in_any_company(
     together, _ = cached(tmp_path, network, source, transform, (0, 1, 2))
     alone, _ = cached(tmp_path, network, source, transform, (2,))
     assert torch.equal(together.masks[2], alone.masks[0])
-    torch.testing.assert_close(together.key_pred[2], alone.key_pred[0])
+    torch.testing.assert_close(together.key_dec[2], alone.key_dec[0])
     assert not torch.equal(together.masks[0], together.masks[1])
 
 

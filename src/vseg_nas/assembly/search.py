@@ -91,14 +91,16 @@ def build_meta_data(config: SearchConfig, cache_dir: Path, track: Track) -> Meta
     split = meta_split(sources.train, phase.val_fraction, phase.split, phase.split_seed)  # type: ignore[arg-type]
     device = device_of(config.gpu)
     precision = config.gpu.cache_precision
-    parts = ((split.train, build_transform(phase.transform)), (split.val, val_transform(phase)))
+    parts = ((split.train, build_transform(phase.transform), True), (split.val, val_transform(phase), False))
     train, val = (
-        cached_features(cache_dir, network, sources.train, indices, transform, precision, device, track)
-        for indices, transform in parts
+        cached_features(
+            cache_dir, network, sources.train, indices, transform, precision, device, track, for_training=for_training
+        )
+        for indices, transform, for_training in parts
     )
     folder_train, folder_val = (
-        cache_dir / cache_key(network, sources.train, indices, transform, precision).digest
-        for indices, transform in parts
+        cache_dir / cache_key(network, sources.train, indices, transform, precision, for_training=for_training).digest
+        for indices, transform, for_training in parts
     )
     if not isinstance(executor_of(config), SerialConfig):  # another process computes with them
         train, val = map_cache(folder_train), map_cache(folder_val)

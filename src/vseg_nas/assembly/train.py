@@ -117,6 +117,7 @@ def _train_cell(
         device_of(config.gpu),
         track,
         config.flow,
+        for_training=True,
     )
     seed = derive_seed(config.seed, "order of cached clips")
     train_cell_alone(module, features, seed, checkpoint, report, **trainer_options(config.gpu))

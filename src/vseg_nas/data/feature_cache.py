@@ -3,7 +3,7 @@
 A cache is a folder named after its key; it appears in one rename, so it is whole or not there. Every array's SHA-256
 is checked when it is opened. Channels lie innermost, in files, memory and batches, which is how cells are fastest.
 
-Legend: N clips, T frames, K classes, C channels, h, w feature sizes (rounded up), H, W mask sizes.
+Legend: N clips, T frames, C channels, h, w feature sizes (rounded up), H, W mask sizes.
 """
 
 import hashlib
@@ -38,18 +38,16 @@ class StaticFeatures(NamedTuple):
     Attributes:
         key_layer4: (N, 320, h/32, w/32) of frame 0.
         key_dec: (N, 64, h/8, w/8) of frame 0.
-        key_pred: (N, K, h/8, w/8), logits of frame 0.
         layer2: (N, T-1, 32, h/8, w/8) of the later frames.
         layer3: (N, T-1, 96, h/16, w/16).
         layer4: (N, T-1, 320, h/32, w/32).
-        masks: (N, T, H, W) uint8, 255 = ignore.
+        masks: (N, T-1, H, W) uint8, 255 = ignore; of a cache for training (N, T-1, h/8, w/8), where the loss is taken.
         flow: (N, T-1, 2, h/8, w/8), optical flow from each later frame back to the one before, in steps of this plane;
             None where nobody asked for it.
     """
 
     key_layer4: Tensor
     key_dec: Tensor
-    key_pred: Tensor
     layer2: Tensor
     layer3: Tensor
     layer4: Tensor
@@ -94,6 +92,7 @@ class CacheKey(NamedTuple):
         transform: parameters of the transform; the draw of a clip depends on its index alone.
         precision: ``fp32`` or ``fp16``.
         flow: whether optical flow is among them.
+        for_training: whether masks are of the size of dec.
     """
 
     weights: str
@@ -101,6 +100,7 @@ class CacheKey(NamedTuple):
     transform: str
     precision: str
     flow: bool = False
+    for_training: bool = False
 
     @property
     def fields(self) -> tuple[str, ...]:

@@ -87,7 +87,7 @@ class CellModule(pl.LightningModule):
         """
         losses = [
             segmentation_loss(logits, shrink_masks(batch.masks[:, t], (logits.shape[-2], logits.shape[-1])))
-            for t, logits in enumerate(self(batch), start=1)
+            for t, logits in enumerate(self(batch))
         ]
         loss = torch.stack(losses).sum()
         if not loss.isfinite():
@@ -110,7 +110,7 @@ class CellModule(pl.LightningModule):
         confusion = ConfusionMatrix(self.classifier.out_channels)
         for batch in batches:
             batch = batch.to(self.device)
-            for t, logits in enumerate(self(batch), start=1):
+            for t, logits in enumerate(self(batch)):
                 if not logits.isfinite().all():
                     raise NonFiniteError(f"logits are not finite in epoch {self.current_epoch + 1}")
                 masks = batch.masks[:, t].long()

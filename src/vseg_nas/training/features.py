@@ -14,6 +14,7 @@ from vseg_nas.data import Clip, ClipSource, ClipTransform
 from vseg_nas.data.feature_cache import CacheKey, StaticFeatures, open_cache, write_cache
 from vseg_nas.flow import dis_flow, resize_flow
 from vseg_nas.models.static import StaticSegmenter
+from vseg_nas.training.losses import shrink_masks
 
 _DEVICE_SHARE = 0.5  # of what is free on the device, that the features of one split may take
 
@@ -22,7 +23,9 @@ Track = Callable[[Iterable[Clip], int], Iterable[Clip]]
 
 
 @torch.inference_mode()
-def extract(network: StaticSegmenter, clip: Clip, device: torch.device, flow: bool = False) -> StaticFeatures:
+def extract(
+    network: StaticSegmenter, clip: Clip, device: torch.device, flow: bool = False, for_training: bool = False
+) -> StaticFeatures:
     """Features of one clip, N = 1: the whole network on frame 0, the encoder alone on the others.
 
     Args:
@@ -30,18 +33,19 @@ def extract(network: StaticSegmenter, clip: Clip, device: torch.device, flow: bo
         clip: T frames and masks.
         device: where to compute; the result is on the CPU.
         flow: compute optical flow, too.
+        for_training: shrink the masks to the size of dec, as the loss would; else they keep theirs, for scoring.
     """
     frames = clip.frames.to(device)
     key = network(frames[:1])
     later = network.encode(frames[1:])
+    masks = shrink_masks(clip.masks[1:], (key.dec.shape[-2], key.dec.shape[-1])) if for_training else clip.masks[1:]
     return StaticFeatures(
         key.encoder.layer4.cpu(),
         key.dec.cpu(),
-        key.pred.cpu(),
         later.layer2[None].cpu(),
         later.layer3[None].cpu(),
         later.layer4[None].cpu(),
-        clip.masks[None].to(torch.uint8),
+        masks[None].to(torch.uint8),
         resize_flow(dis_flow(frames[1:], frames[:-1]), later.layer2)[None].cpu() if flow else None,
     )
 
@@ -62,10 +66,11 @@ def cache_key(
     transform: ClipTransform,
     precision: str,
     flow: bool = False,
+    for_training: bool = False,
 ) -> CacheKey:
     """Under which `cached_features` keeps the features of some clips."""
     clips = hashlib.sha256(f"{source.fingerprint()} {indices}".encode()).hexdigest()
-    return CacheKey(weights_digest(network), clips, transform.fingerprint(), precision, flow)
+    return CacheKey(weights_digest(network), clips, transform.fingerprint(), precision, flow, for_training)
 
 
 def cached_features(
@@ -78,6 +83,7 @@ def cached_features(
     device: torch.device,
     track: Track,
     flow: bool = False,
+    for_training: bool = False,
 ) -> StaticFeatures:
     """Opens the features of some clips of a source, computing them first where no cache holds them.
 
@@ -93,13 +99,14 @@ def cached_features(
         device: where to compute.
         track: shows progress.
         flow: optical flow, too.
+        for_training: see `extract`.
     """
-    key = cache_key(network, source, indices, transform, precision, flow)
+    key = cache_key(network, source, indices, transform, precision, flow, for_training)
     features = open_cache(root, key)
     if features is None:
         network = network.to(device)
         clips = track(_transformed(source, indices, transform), len(indices))
-        write_cache(root, key, (extract(network, clip, device, flow) for clip in clips), len(indices))
+        write_cache(root, key, (extract(network, clip, device, flow, for_training) for clip in clips), len(indices))
         features = open_cache(root, key)
     assert features is not None, "a cache just written is there"
     return features

@@ -28,9 +28,11 @@ def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
 
 
 def shrink_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """Nearest-neighbour resize of (B, H, W) class ids to ``size``, by the centres of pixels.
+    """Nearest-neighbour resize of (B, H, W) class ids to ``size``, by the centres of pixels, int64.
 
     Mode "nearest" would take the corner of every cell, half a cell away from where `resize` puts its logits back:
     labels of CamVid that go down to 1/8 and up again keep an mIoU of 0.82 by centres, of 0.72 by corners.
     """
+    if masks.shape[-2:] == size:
+        return masks.long()
     return F.interpolate(masks[:, None].float(), size, mode="nearest-exact")[:, 0].long()
