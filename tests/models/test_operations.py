@@ -6,7 +6,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from vseg_nas.models.operations import build_operation
+from vseg_nas.models import operations
+from vseg_nas.models.operations import DilatedDepthwise, build_operation
 from vseg_nas.space.vocabulary import OPERATIONS
 
 BN_SCALE = 1 / np.sqrt(1 + 1e-5)  # a fresh batch norm in evaluation
@@ -46,6 +47,45 @@ def test_separable_convolution_is_the_written_out_sum(name: str, kernel: int, ra
             expected[:, :, row, column] += depthwise[:, 0, i, j] * x[:, :, r, c].numpy()
     expected = np.einsum("oc,bchw->bohw", pointwise[:, :, 0, 0], expected)
     np.testing.assert_allclose(module(x).detach().numpy(), np.maximum(expected * BN_SCALE, 0), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "kernel", "rate"), [("sep_conv_3x3_rate_3", 3, 3), ("sep_conv_5x5_rate_6", 5, 6)])
+@pytest.mark.parametrize("shape", [(1, 4, 1, 1), (2, 4, 5, 7), (2, 4, 12, 18), (1, 4, 23, 30)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_interleaved_maps_give_the_dilated_convolution_and_its_gradients(
+    name: str, kernel: int, rate: int, shape: tuple[int, int, int, int], layout: torch.memory_format
+) -> None:
+    conv = next(iter(build(name, 4).double().children()))
+    assert isinstance(conv, DilatedDepthwise)
+    found = []
+    for form in (conv, nn.functional.conv2d):
+        x = randn(*shape).double().to(memory_format=layout).requires_grad_()
+        conv.zero_grad()
+        y = conv(x) if form is conv else nn.functional.conv2d(x, conv.weight, None, 1, rate * (kernel // 2), rate, 4)
+        (y * randn(*shape, seed=2)).sum().backward()
+        assert conv.weight.grad is not None
+        found.append((y.detach(), x.grad, conv.weight.grad.clone()))
+    for fast, plain in zip(*found, strict=True):
+        torch.testing.assert_close(fast, plain)
+
+
+def test_interleaving_is_for_where_it_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def spy(x: torch.Tensor, weight: torch.Tensor, rate: int) -> torch.Tensor:
+        calls.append(rate)
+        return x
+
+    monkeypatch.setattr(operations, "convolve_interleaved", spy)
+    small, large = (next(iter(build(name).children())) for name in ("sep_conv_3x3_rate_3", "sep_conv_5x5_rate_6"))
+    x = randn(1, 3, 8, 8)
+    small(x), large(x)
+    assert calls == [3, 6]
+    with torch.no_grad():
+        small(x), large(x)
+    assert calls == [3, 6, 6]
+    torch.export.export(large, (x,))
+    assert calls == [3, 6, 6]
 
 
 def test_global_average_pooling_is_a_constant_plane() -> None:

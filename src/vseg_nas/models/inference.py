@@ -81,7 +81,7 @@ def _join(module: nn.Module) -> None:
         return
     children = [(name, child) for name, child in module.named_children() if not isinstance(child, nn.Identity)]
     for (_, conv), (name, activation) in itertools.pairwise(children):
-        if isinstance(conv, nn.Conv2d) and isinstance(activation, nn.ReLU | nn.ReLU6):
+        if type(conv) is nn.Conv2d and isinstance(activation, nn.ReLU | nn.ReLU6):
             _fuse(conv, activation)
             setattr(module, name, nn.Identity())
 
