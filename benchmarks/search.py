@@ -3,10 +3,10 @@
 One thread. Four tables and a JSON line:
 
 - cost of a trial with the fake evaluator, in the first and the last tenth of searches of growing size, and memory;
-- fixed cost of a real trial: everything but training steps and scoring. That is asking, building, Trainer, reading
-  batches, counting MACs, the store, the terminal, collecting garbage; random search, because the update of PPO is
-  measured in `controller.py`. On features of 32x32 pixels, and of 180x240 (as `experiment=camvid_cpu`: 108 and 12
-  clips of 3);
+- fixed cost of a real trial: everything but training steps and scoring. That is asking, building, Trainer, counting
+  MACs, the store, the terminal, collecting garbage, and what grows with the steps: Lightning's loop around them and,
+  shown apart, reading their batches; random search, because the update of PPO is measured in `controller.py`. On
+  features of 32x32 pixels, and of 180x240 (as `experiment=camvid_cpu`: 108 and 12 clips of 3);
 - memory over real trials;
 - with ``--camvid``: trials an hour of `experiment=camvid_cpu` on the real features, all cores, stopping=median.
 
@@ -21,8 +21,10 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 import torch
@@ -126,6 +128,27 @@ def growing_searches(sizes: Iterable[int]) -> dict[str, Any]:
     return result
 
 
+class Reading:
+    """CPU seconds spent on reading batches, over all trials."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Times `StaticFeatures.take`, but for what `score` reads."""
+        take = StaticFeatures.take
+
+        def timed(features: StaticFeatures, indices: torch.Tensor) -> StaticFeatures:
+            since = time.process_time()
+            taken = take(features, indices)
+            self.seconds += time.process_time() - since if features.masks.shape[-1] == features.layer2.shape[-1] else 0
+            return taken
+
+        with patch.object(StaticFeatures, "take", timed):
+            yield
+
+
 class TimedModule(CellModule):
     """Adds up what is not fixed cost: steps and scoring, in wall and CPU seconds."""
 
@@ -203,7 +226,10 @@ def evaluator(train: StaticFeatures, val: StaticFeatures, training: CellTraining
 
 def fixed_costs(name: str, timed: TimedEvaluator, trials: int) -> dict[str, Any]:
     """Prints the fixed cost of real trials; the first one, which imports and warms up, is left out."""
-    trace = search(timed, trials, "random")
+    reading = Reading()
+    with reading.watched():
+        trace = search(timed, trials, "random")
+    read = 1e3 * reading.seconds / trials
     rows = []
     for (wall0, cpu0, _), (wall, cpu, _), spent in zip(trace.marks[1:], trace.marks[2:], timed.spent[1:], strict=False):
         rows.append((wall - wall0, cpu - cpu0, wall - wall0 - spent[0], cpu - cpu0 - spent[1]))
@@ -212,7 +238,7 @@ def fixed_costs(name: str, timed: TimedEvaluator, trials: int) -> dict[str, Any]
     )
     memory = [trace.tenth(index)["rss_mib"] for index in range(10)] if trials >= 10 else []
     print(
-        f"{name:>40} {whole_cpu:>9.0f} {whole_wall:>9.0f} {fixed_cpu:>9.1f} {fixed_wall:>9.1f}"
+        f"{name:>40} {whole_cpu:>9.0f} {whole_wall:>9.0f} {fixed_cpu:>9.1f} {fixed_wall:>9.1f} {read:>10.1f}"
         f" {fixed_cpu / whole_cpu:>7.1%}   {' '.join(f'{m:.0f}' for m in memory)}"
     )
     return {
@@ -220,6 +246,7 @@ def fixed_costs(name: str, timed: TimedEvaluator, trials: int) -> dict[str, Any]
         "trial_wall_ms": whole_wall,
         "fixed_cpu_ms": fixed_cpu,
         "fixed_wall_ms": fixed_wall,
+        "of_that_reading_batches_cpu_ms": read,
         "rss_mib": memory,
     }
 
@@ -268,7 +295,7 @@ def main() -> None:
     gc.collect()
     print(
         f"\nreal evaluator, ms a trial (medians)\n{'':>40} {'trial CPU':>9} {'wall':>9} {'fixed CPU':>9} {'wall':>9}"
-        f" {'share':>7}   MiB, each tenth"
+        f" {'batches':>10} {'share':>7}   MiB, each tenth"
     )
     tiny = evaluator(
         random_features(4, 32, 32, for_training=True), random_features(2, 32, 32), CellTraining(epochs=2, batch_size=4)
