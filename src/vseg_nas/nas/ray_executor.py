@@ -8,12 +8,10 @@ devices, and is replaced when it has died or has to. What candidates do is a fun
 import logging
 import os
 import pickle
-import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -21,6 +19,7 @@ from vseg_nas.errors import ConfigError, RunError
 from vseg_nas.nas.executor import Died, Failure, Outcome, Report
 from vseg_nas.nas.ray_extra import require_ray
 from vseg_nas.nas.ray_worker import Answer, Carried, Missing, Place
+from vseg_nas.nas.scratch import scratch
 from vseg_nas.nas.stopping import StoppingRule
 from vseg_nas.nas.trial import FailureKind, Trial
 from vseg_nas.nas.worker import Broken, Ended, Epoch, Message, Recipe
@@ -215,9 +214,12 @@ class RayExecutor:
     @contextmanager
     def _connected(self) -> Iterator[None]:
         """Within, there is a Ray; afterwards one of our own is gone, with every process and file of it."""
-        self._folder = None if self._address else tempfile.mkdtemp(prefix="vr-")  # short: sockets' names are limited
         handler = signal.getsignal(signal.SIGTERM)
+        files = ExitStack()
+        self._folder: str | None = None
         try:
+            if self._address is None:
+                self._folder = str(files.enter_context(scratch("vr-")))  # short: sockets' names are limited
             self._connect()
             signal.signal(signal.SIGTERM, handler)  # Ray has put its own there
             yield
@@ -228,8 +230,7 @@ class RayExecutor:
         finally:
             self._ray.shutdown()
             signal.signal(signal.SIGTERM, handler)
-            if self._folder is not None:
-                shutil.rmtree(self._folder, ignore_errors=True)
+            files.close()
 
     def _connect(self) -> None:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
