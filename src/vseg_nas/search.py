@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 
 
 def _preflight(config: SearchConfig) -> None:
-    if isinstance(config.executor, RayConfig):
-        require_ray()
     require_static(config)
+    executor = config.executor
+    if config.gpu.devices != 1:
+        from vseg_nas.assembly.search import executor_of  # loads torch, which counts the devices
+
+        executor = executor_of(config)
+    if isinstance(executor, RayConfig):
+        require_ray()
 
 
 @command("search", SearchConfig, _preflight)

@@ -70,9 +70,9 @@ class MortalStore(TrialStore):
         with self._announced("attempt", trial.id):
             super().count_attempts(trial, attempts)
 
-    def finish(self, trial: Trial, snapshot: bytes) -> None:
+    def finish(self, trial: Trial, snapshot: bytes, attempts: int | None = None) -> None:
         with self._announced("tell", trial.id):
-            super().finish(trial, snapshot)
+            super().finish(trial, snapshot, attempts)
 
     @contextmanager
     def _announced(self, verb: str, trial: int) -> Iterator[None]:

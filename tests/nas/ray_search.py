@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.nas.faults import GOOD, SPACE, TARGET, Acting, ActingEvaluator, Candidate
+from tests.nas.faults import GOOD, SPACE, TARGET, Acting, ActingEvaluator, Candidate, kill
 from vseg_nas.nas.executor import Executor
 from vseg_nas.nas.fake import FakeEvaluator
 from vseg_nas.nas.loop import Budget, SearchLoop
@@ -60,6 +60,29 @@ class Meeting:
         while len(list(self.notes.iterdir())) < 2:
             time.sleep(0.01)
         return dataclasses.replace(GOOD, parameters=os.getpid())
+
+
+class DyingTogether(Meeting):
+    """A recipe: every candidate waits likewise, and then takes its process along."""
+
+    def meet(self, candidate: Candidate) -> Evaluation:
+        super().meet(candidate)
+        kill()
+        return GOOD
+
+
+@dataclass(frozen=True)
+class NotingItsFolder:
+    """A recipe: every candidate notes the folder of its place under its seed, and hangs."""
+
+    notes: Path
+
+    def __call__(self, stopping: StoppingRule, root_dir: Path) -> ActingEvaluator:
+        return Acting(self.note)(stopping, root_dir)
+
+    def note(self, candidate: Candidate) -> Evaluation:
+        (self.notes / f"{candidate.seed}").write_text(str(candidate.root_dir))
+        return report_and_hang(candidate)
 
 
 @dataclass(frozen=True)
@@ -136,6 +159,11 @@ def search_loop(store: TrialStore, how: Executor, rule: StoppingRule, trials: in
 
 def rule() -> StoppingRule:
     return Halfway(0, initial_average=0.3, decay=0.9)
+
+
+def report_and_end(candidate: Candidate) -> Evaluation:
+    candidate.progress(1, 2, None)
+    return GOOD
 
 
 def report_and_hang(candidate: Candidate) -> Evaluation:

@@ -1,6 +1,8 @@
 """What uses an attempt at a trial up, and what comes after the last one."""
 
 import io
+import shutil
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 import pytest
@@ -8,10 +10,12 @@ import torch
 
 from tests.nas.loops import SPACE, Failing, Listed, Recorder, cells, make_loop
 from vseg_nas.errors import DataError, RunError
-from vseg_nas.nas.loop import MAX_ATTEMPTS
+from vseg_nas.nas.executor import Died, Outcome, Report
+from vseg_nas.nas.loop import MAX_ATTEMPTS, Budget, SearchLoop
+from vseg_nas.nas.stopping import NeverStop
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategy import Strategy, build_strategy
-from vseg_nas.nas.trial import Trial, TrialState, derive_seed
+from vseg_nas.nas.trial import Evaluation, Trial, TrialState, derive_seed
 
 
 @pytest.fixture
@@ -94,3 +98,72 @@ def test_an_abandoned_trial_is_none_of_ten_failures_in_a_row(store: TrialStore) 
     with pytest.raises(RunError, match=r"^10 candidates failed in a row; the last: error: ValueError.*bang 9"):
         make_loop(store, Listed(cells(20)), Failing(errors), 20).run()
     assert store.counts()[TrialState.ABANDONED] == 1
+
+
+GOOD = Evaluation(0.5, 0.5, 0.5, 0.5, parameters=1, macs=1, seconds=0.0, epochs=1)
+
+
+class SideBySide:
+    """All trials of a batch begin; those in `died` lose their process, those in `ended` end; then a SIGKILL, or not.
+
+    What the store's file is like when a process is killed is what a copy of it is like at that moment.
+    """
+
+    def __init__(self, store: Path, killed: Path | None, died: tuple[int, ...], ended: tuple[int, ...]) -> None:
+        self._store = store
+        self._killed = killed
+        self._died = died
+        self._ended = ended
+
+    def run(self, trials: Iterable[Trial | None], report: Report) -> Generator[Outcome]:
+        drawn = iter(trials)
+        begun = {trial.id: trial for trial in iter(lambda: next(drawn, None), None)}
+        for id_ in self._died:
+            yield Outcome(begun[id_], Died("killed"))
+            assert next(drawn) is begun[id_]
+        for id_ in begun.keys() & self._ended:
+            yield Outcome(begun.pop(id_), GOOD)
+        if self._killed is not None:
+            shutil.copy(self._store, self._killed)
+            raise KeyboardInterrupt
+        for trial in begun.values():
+            yield Outcome(trial, GOOD)
+        assert next(drawn, None) is None
+
+
+def sessions(folder: Path, kills: int, died: tuple[int, ...], ended: tuple[int, ...]) -> tuple[list[Trial], list[int]]:
+    """Trials of a search of one batch that is killed so many times, and attempts at them."""
+    for session in range(kills + 1):
+        path, killed = folder / f"{session}", None if session == kills else folder / f"{session + 1}"
+        executor = SideBySide(path, killed, died, ended)
+        with TrialStore(path) as store:
+            loop = SearchLoop(Listed(cells(4)), executor, NeverStop(), store, seed=5, budget=Budget(4), batch=4)
+            try:
+                loop.run()
+            except KeyboardInterrupt:
+                continue
+            trials = store.trials()
+            return trials, [store.attempts(trial) for trial in trials]
+    raise AssertionError("the last session ends")
+
+
+@pytest.mark.parametrize("ended", [(), (1, 3)])  # (1, 3): they wait for the turn of 0
+def test_kills_of_a_process_that_evaluates_several_are_put_down_to_none(tmp_path: Path, ended: tuple[int, ...]) -> None:
+    trials, attempts = sessions(tmp_path, 2 * MAX_ATTEMPTS, (), ended)
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 4
+    assert attempts == [1] * 4
+
+
+def test_deaths_of_its_own_process_are_counted_over_such_kills(tmp_path: Path) -> None:
+    trials, attempts = sessions(tmp_path, 1, (2,), ())
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 4
+    assert attempts == [1, 1, 3, 1]
+
+
+@pytest.mark.parametrize(("kills_alone", "state"), [(2, TrialState.COMPLETE), (3, TrialState.ABANDONED)])
+def test_what_is_left_of_several_counts_from_when_it_begins_alone(
+    tmp_path: Path, kills_alone: int, state: TrialState
+) -> None:
+    trials, attempts = sessions(tmp_path, 1 + kills_alone, (), (0, 1, 2))
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 3 + [state]
+    assert attempts == [1, 1, 1, 3]

@@ -1,5 +1,7 @@
 """`executor=` on the command line."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,12 +52,38 @@ def test_several_devices_mean_ray_unless_another_executor_is_asked_for(
     assert executor_of(config) == expected
 
 
-def test_without_the_extra_the_line_names_it(in_process: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("overrides", [["executor=ray"], ["gpu=cpu", "gpu.devices=2"]])
+def test_without_the_extra_the_line_names_it(
+    in_process: InProcess, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
+) -> None:
     monkeypatch.setattr("vseg_nas.nas.ray_extra.find_spec", lambda name: None)
-    status, _, errors = in_process(vseg_nas.search.main, "executor=ray")
+    status, _, errors = in_process(vseg_nas.search.main, *overrides)
     expected = "error: executor: found ray, which is not installed, expected it: pip install 'vseg-nas[ray]'\n"
     assert (status, errors) == (2, expected)
     assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "loads"),
+    [
+        ("[]", False),
+        ("['executor=ray']", False),
+        ("['gpu=cpu', 'gpu.devices=2']", True),
+    ],
+)
+def test_only_several_devices_make_the_first_look_load_torch(overrides: str, loads: bool) -> None:
+    code = f"""
+import sys
+from hydra import compose, initialize_config_dir
+from vseg_nas import search
+from vseg_nas.checking import check
+from vseg_nas.config import conf_dir
+with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    search._preflight(check(compose("search", {overrides}), search.SearchConfig))
+print("torch" in sys.modules)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == f"{loads}\n"
 
 
 @pytest.mark.parametrize(

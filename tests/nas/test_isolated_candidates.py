@@ -2,23 +2,31 @@
 
 import dataclasses
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from torch import nn
 
+import vseg_nas.assembly.search
 from tests.nas.isolated_search import search
-from vseg_nas.assembly.search import CandidateRecipe
-from vseg_nas.data.feature_cache import CacheKey, map_cache, write_cache
+from vseg_nas.assembly.search import CandidateRecipe, _build_ray_executor
+from vseg_nas.checking import check
+from vseg_nas.config import conf_dir
+from vseg_nas.data.feature_cache import CacheKey, StaticFeatures, map_cache, write_cache
+from vseg_nas.nas.stopping import NeverStop
 from vseg_nas.nas.trial import Trial
-from vseg_nas.schema import GpuConfig
+from vseg_nas.schema import GpuConfig, SearchConfig
 from vseg_nas.space import SearchSpace
 from vseg_nas.training.cell_module import CellTraining
 
 
-def test_real_candidates_in_children_are_those_in_process(make_features: Any, tmp_path: Path) -> None:
+@pytest.fixture
+def recipe(make_features: Any, tmp_path: Path) -> CandidateRecipe:
     torch.manual_seed(0)
     caches = []
     for seed, clips in ((0, 6), (1, 2)):
@@ -28,7 +36,10 @@ def test_real_candidates_in_children_are_those_in_process(make_features: Any, tm
         caches.append(tmp_path / key.digest)
     gpu = GpuConfig("cpu", "cpu", "32-true", workers=0, threads=torch.get_num_threads(), cache_precision="fp32")
     classifier = nn.Conv2d(64, 4, 3, padding=1)
-    recipe = CandidateRecipe(gpu, (caches[0], caches[1]), classifier, CellTraining(epochs=6, batch_size=2))
+    return CandidateRecipe(gpu, (caches[0], caches[1]), classifier, CellTraining(epochs=6, batch_size=2))
+
+
+def test_real_candidates_in_children_are_those_in_process(recipe: CandidateRecipe, tmp_path: Path) -> None:
     space = SearchSpace(2, 8)
     serial, isolated = (search(tmp_path, recipe, how, 3, space) for how in ("serial", "isolated"))
     assert untimed(isolated[0]) == untimed(serial[0])
@@ -38,6 +49,25 @@ def test_real_candidates_in_children_are_those_in_process(make_features: Any, tm
         beside: list[pickle.PickleBuffer] = []
         assert len(pickle.dumps(cache, protocol=5, buffer_callback=beside.append)) < 10_000
         assert len(beside) == len(cache)
+
+
+def test_places_that_share_a_device_put_on_it_what_fits_their_share(
+    recipe: CandidateRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, float]] = []
+
+    def place(splits: Sequence[StaticFeatures], device: torch.device, share: float = 1.0) -> list[StaticFeatures]:
+        asked.append((len(splits), share))
+        return list(splits)
+
+    monkeypatch.setattr(vseg_nas.assembly.search, "placed", place)
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        overrides = ["gpu=cpu", "executor=ray", "executor.gpus_per_candidate=0.25"]
+        config = check(compose("search", overrides), SearchConfig)
+    handed_on = _build_ray_executor(config, config.executor, recipe, NeverStop())._recipe
+    handed_on(NeverStop(), tmp_path)
+    recipe(NeverStop(), tmp_path)
+    assert asked == [(2, 0.25), (2, 1.0)]
 
 
 def untimed(trials: list[Trial]) -> list[Trial]:

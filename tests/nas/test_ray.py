@@ -20,13 +20,26 @@ import psutil
 import pytest
 import torch
 
-from tests.nas.faults import IN_PROCESS, Acting, Dead, DyingOnce, Faulty, Raising, ignore, trial
+from tests.nas.faults import GOOD, IN_PROCESS, Acting, Dead, DyingOnce, Faulty, Raising, ignore, trial
 from tests.nas.isolated_search import plain
 from tests.nas.loops import Recorder
-from tests.nas.ray_search import FarAway, Meeting, Slow, executor, ray_nodes, report_and_hang, rule, search_loop
+from tests.nas.ray_search import (
+    DyingTogether,
+    FarAway,
+    Meeting,
+    NotingItsFolder,
+    Slow,
+    executor,
+    ray_nodes,
+    report_and_end,
+    report_and_hang,
+    rule,
+    search_loop,
+)
 from tests.tiny import TINY
 from vseg_nas.errors import ConfigError, DataError, RunError
-from vseg_nas.nas.executor import SerialExecutor
+from vseg_nas.nas.executor import Died, SerialExecutor
+from vseg_nas.nas.scratch import scratch
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.trial import FailureKind, Trial
 from vseg_nas.nas.worker import Recipe
@@ -128,6 +141,72 @@ def test_a_machine_without_the_files_is_handed_their_arrays_and_reads_them_once(
 def test_a_hanging_candidate_is_a_failure_and_the_others_go_on(address: str) -> None:
     found = outcomes(Acting(report_and_hang), address, 3, limit_s=1.0)
     assert [result.kind for result in found.values()] == [FailureKind.TIMEOUT] * 3
+
+
+@slow
+def test_a_candidate_whose_end_came_in_time_is_not_late_because_the_search_was(address: str) -> None:
+    def be_suspended(trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
+        time.sleep(2.5)
+
+    search = executor(Acting(report_and_end), address, workers=1, limit_s=2.0)
+    assert [result for _, result in search.run([trial(0)], be_suspended)] == [GOOD]
+
+
+@slow
+def test_the_search_pauses_once_for_processes_that_end_together(
+    tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        original(seconds)
+
+    original = time.sleep
+    monkeypatch.setattr(time, "sleep", sleep)
+    found = outcomes(DyingTogether(tmp_path), address)
+    assert all(isinstance(result, Died) for result in found.values())
+    assert (len(found), slept) == (2, [1.0])
+
+
+OCCUPY = """
+import sys, ray
+ray.init(sys.argv[1], log_to_driver=False)
+
+@ray.remote(num_cpus=1)
+class Occupant:
+    def sit(self): pass
+
+occupant = Occupant.remote()
+ray.get(occupant.sit.remote())
+print("there", flush=True)
+sys.stdin.read()
+"""
+
+
+@slow
+def test_a_place_that_the_cluster_has_no_room_for_is_said_once(
+    address: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def trials() -> Iterator[Trial]:
+        yield trial(0)  # drawn again when a place has evaluated it: the other place is not just slow to start
+        assert caplog.messages == []
+        monkeypatch.setattr("vseg_nas.nas.ray_executor._PATIENCE_S", 0.5)
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            yield trial(0)
+
+    monkeypatch.setattr("vseg_nas.nas.ray_executor._PATIENCE_S", 1000)
+    command = [sys.executable, "-c", OCCUPY, address]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as occupant:
+        assert occupant.stdout is not None
+        assert occupant.stdout.readline() == "there\n"
+        found = executor(Acting(report_and_end), address, workers=2).run(trials(), ignore)
+        assert {result for _, result in found} == {GOOD}
+    assert caplog.messages == [
+        "executor=ray: 1 of 2 places have not started in 0 s; each takes 0 GPUs and 1 CPU cores, "
+        "and Ray has 0 of 0 GPUs and 0 of 2 CPU cores free"
+    ]
 
 
 @slow
@@ -240,9 +319,21 @@ def test_no_process_and_no_file_is_left_after_any_end(tmp_path: Path, number: in
         assert wait_for_end(children, 120 if number == signal.SIGKILL else 5) == set()
     if number == signal.SIGKILL:
         assert search.returncode == -signal.SIGKILL
+        assert Path(folder).exists()
+        with scratch("vr-"):  # as the next search does
+            assert not Path(folder).exists()
     else:
         assert errors.strip().splitlines()[-1].split(":")[0].rpartition(".")[2] in ("KeyboardInterrupt", "Terminated")
         assert not Path(folder).exists()
+
+
+@slow
+def test_the_folder_of_a_place_that_was_ended_goes_when_the_next_one_starts(tmp_path: Path, address: str) -> None:
+    found = outcomes(NotingItsFolder(tmp_path), address, 2, workers=1, limit_s=1.0)
+    assert [result.kind for result in found.values()] == [FailureKind.TIMEOUT] * 2
+    folders = [Path((tmp_path / f"{trial(id_).seed}").read_text()) for id_ in range(2)]
+    assert len(set(folders)) == 2
+    assert [folder.exists() for folder in folders] == [False, False]  # a third place has started to see what is next
 
 
 @slow

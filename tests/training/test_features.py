@@ -179,9 +179,22 @@ def test_batches_hold_whole_clips(make_features: Any) -> None:
         assert torch.equal(found, array[indices]), name
 
 
-def test_features_stay_where_the_device_has_no_room(make_features: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    features = make_features()
-    cuda, size = torch.device("cuda"), sum(array.nbytes for array in features.arrays().values())
+@pytest.mark.parametrize(
+    ("share", "free", "total", "there"),  # in sizes of both splits together
+    [
+        (1.0, 2, 10, True),
+        (1.0, 1.99, 10, False),  # room for one split
+        (0.5, 4, 4, True),
+        (0.25, 8, 8, True),  # a place of four, which has started first
+        (0.25, 7.9, 7.9, False),
+        (0.25, 1.9, 16, False),
+    ],
+)
+def test_features_go_to_the_device_where_its_share_has_room_for_all_of_them(
+    make_features: Any, monkeypatch: pytest.MonkeyPatch, share: float, free: float, total: float, there: bool
+) -> None:
+    splits = make_features(clips=4), make_features(clips=2)
+    size = sum(array.nbytes for features in splits for array in features.arrays().values())
     moved: list[torch.device] = []
 
     def move(self: StaticFeatures, device: torch.device) -> StaticFeatures:
@@ -189,17 +202,22 @@ def test_features_stay_where_the_device_has_no_room(make_features: Any, monkeypa
         return self
 
     monkeypatch.setattr(StaticFeatures, "to", move)
-    assert placed(features, CPU) is features
-    for free, expected in ((2 * size - 1, []), (2 * size, [cuda])):
-        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10 * size))
-        placed(features, cuda)
-        assert moved == expected
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(free * size), int(total * size)))
+    found = placed(splits, torch.device("cuda"), share)
+    assert moved == [torch.device("cuda")] * 2 * there
+    assert all(one is other for one, other in zip(found, splits, strict=True))
+
+
+def test_features_stay_without_a_gpu(make_features: Any) -> None:
+    features = make_features()
+    (found,) = placed([features], CPU)
+    assert found is features
 
 
 @pytest.mark.gpu
 def test_batches_from_the_device_are_those_of_the_host(make_features: Any) -> None:
     features = make_features(clips=5)
-    there = placed(features, torch.device("cuda"))
+    (there,) = placed([features], torch.device("cuda"))
     assert there.layer2.is_cuda
     pairs = zip(*(FeatureBatches(form, 2, torch.Generator().manual_seed(0)) for form in (features, there)), strict=True)
     for expected, found in pairs:

@@ -116,19 +116,21 @@ class CandidateRecipe:
         caches: folders with the features of meta-train and meta-val.
         classifier: of the static network, on the CPU.
         training: epochs, batches, Adam.
+        share: of a CUDA device, that is the process's.
     """
 
     gpu: GpuConfig
     caches: tuple[Path, Path]
     classifier: nn.Conv2d
     training: CellTraining
+    share: float = 1.0
 
     def __call__(
         self, stopping: StoppingRule, root_dir: Path, arrays: Sequence[dict[str, NDArray[Any]]] | None = None
     ) -> CandidateEvaluator:
         """Opens the features, where they do not come as arrays, and builds the evaluator."""
         opened = map(as_features, map(stored_arrays, self.caches) if arrays is None else arrays)
-        train, val = (placed(features, device_of(self.gpu)) for features in opened)
+        train, val = placed(list(opened), device_of(self.gpu), self.share)
         options = trainer_options(self.gpu)
         return CandidateEvaluator(train, val, self.classifier, self.training, stopping, root_dir, **options)
 
@@ -171,7 +173,7 @@ def _build_ray_executor(
     threads = config.gpu.threads or max(1, int(executor.cpus_per_candidate))
     caches = (recipe.caches[0].resolve(), recipe.caches[1].resolve())
     return RayExecutor(
-        replace(recipe, gpu=replace(config.gpu, threads=threads), caches=caches),
+        replace(recipe, gpu=replace(config.gpu, threads=threads), caches=caches, share=executor.gpus_per_candidate),
         stopping,
         Share(
             executor.gpus_per_candidate if device_of(config.gpu).type == "cuda" else 0.0,
@@ -196,7 +198,7 @@ def build_evaluator(
     training = cell_training(config.phase.search)
     classifier = data.network.decoder.classifier
     options = trainer_options(config.gpu)
-    train, val = (placed(features, device_of(config.gpu)) for features in (data.train, data.val))
+    train, val = placed((data.train, data.val), device_of(config.gpu))
     return CandidateEvaluator(train, val, classifier, training, stopping, run_dir, sees_previous, **options)
 
 

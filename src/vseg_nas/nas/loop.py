@@ -54,9 +54,12 @@ class SearchLoop:
 
     One transaction holds a trial asked for and the state after asking; another, its end and the state after
     learning from it. So a search killed at any moment and continued is the search that was never killed, if
-    evaluations are deterministic. A third transaction counts an attempt at a trial before it starts: one that has
-    ended with the whole process three times is abandoned, or it could end every session of the search. One whose
-    process was its own has then failed.
+    evaluations are deterministic.
+
+    A third transaction counts an attempt at a trial before it starts, if no other one is being evaluated: one that has
+    ended with the whole process three times is abandoned, or it could end every session of the search. When the process
+    ends while it evaluates several trials, nobody knows which of them it was, if any, so none is charged with it. Of a
+    trial whose process was its own, each death of that is counted when it is heard of, and the third is a failure.
 
     Cells are asked for in batches. In a batch, trials are told in the order of asking, the stopping rule answers all of
     them as it stood before the batch, and of two equal cells the second waits for the first: so the history of a search
@@ -109,10 +112,12 @@ class SearchLoop:
     def _restart(self) -> None:
         self._open: dict[int, Trial] = {}  # asked for and not told, by id
         self._waiting: list[Trial] = []  # of these, those that are not being evaluated and have not ended
+        self._running: set[int] = set()  # of these, those that are being evaluated
         self._settled: dict[int, Trial] = {}  # of these, those that have ended
         self._halfway: dict[int, float] = {}  # scores of these
         self._heard: list[float] = []  # half-way scores of this batch that have been told, but not to the rule
-        self._attempts_before: dict[int, tuple[Trial, int]] = {}
+        self._attempts: dict[int, int] = {}  # at those that have begun, the last one included
+        self._charged: Trial | None = None  # the one whose last attempt counts already, before anything has come of it
         self._failures_in_a_row: int = 0
 
     def run(self) -> list[Trial]:
@@ -131,8 +136,9 @@ class SearchLoop:
             with closing(self._executor.run(self._candidates(), self._report)) as outcomes:
                 for trial, result in outcomes:
                     self._end(trial, result)
-        except BaseException:
-            self._take_attempts_back()
+        except BaseException:  # what ends here did not kill the process
+            with suppress(UserError):  # where a full disk ended the search, it can prevent this, too
+                self._discharge()
             raise
         finally:
             for listener in self._listeners:
@@ -192,19 +198,22 @@ class SearchLoop:
 
     def _attempt(self, trial: Trial) -> Trial:
         self._announce(trial)
-        attempts = self._store.attempts(trial)
-        self._attempts_before[trial.id] = trial, attempts
-        self._store.count_attempts(trial, attempts + 1)
+        self._discharge()
+        self._attempts[trial.id] = self._store.attempts(trial) + 1
+        if not self._running:
+            self._charged = trial
+            self._store.count_attempts(trial, self._attempts[trial.id])
+        self._running.add(trial.id)
         return trial
 
-    def _take_attempts_back(self) -> None:
-        """Whatever raises an exception here did not kill the process, so it is not what attempts are counted for."""
-        for trial, attempts in self._attempts_before.values():
-            with suppress(UserError):  # where a full disk ended the search, it can prevent this, too
-                self._store.count_attempts(trial, attempts)
-        self._attempts_before.clear()
+    def _discharge(self) -> None:
+        """From here on, an end of the process is not to be put down to one trial."""
+        if self._charged is not None:
+            self._store.count_attempts(self._charged, self._attempts[self._charged.id] - 1)
+            self._charged = None
 
     def _end(self, trial: Trial, result: Evaluation | Failure | Died) -> None:
+        self._running.remove(trial.id)
         match result:
             case Evaluation():
                 self._settle(trial.completed(result))
@@ -214,13 +223,19 @@ class SearchLoop:
                 self._retry(trial, result)
 
     def _retry(self, trial: Trial, died: Died) -> None:
-        attempts = self._store.attempts(trial)
+        attempts = self._attempts[trial.id]
         logger.warning("trial %d: %s in attempt %d of %d", trial.id, died, attempts, MAX_ATTEMPTS)
         if attempts < MAX_ATTEMPTS:
-            del self._attempts_before[trial.id]
+            self._store.count_attempts(trial, attempts)
+            self._clear(trial)
             self._waiting.insert(0, trial)
         else:
             self._fail(trial, Failure(FailureKind.KILLED, f"{died}, in the last of {attempts} attempts"))
+
+    def _clear(self, trial: Trial) -> None:
+        """What the store says about attempts at this trial is final."""
+        if self._charged is not None and self._charged.id == trial.id:
+            self._charged = None
 
     def _abandon(self, trial: Trial) -> None:
         reason = f"{MAX_ATTEMPTS} attempts, and each ended with the whole process (a kill, preemption, power)"
@@ -240,8 +255,8 @@ class SearchLoop:
         self._strategy.tell([trial])
         del self._open[trial.id]
         self._teach(trial)
-        self._store.finish(trial, self._snapshot())
-        self._attempts_before.pop(trial.id, None)
+        self._store.finish(trial, self._snapshot(), self._attempts.get(trial.id))
+        self._clear(trial)
         self._ended.append(trial)
         self._failures_in_a_row = self._failures_in_a_row + 1 if trial.state is TrialState.FAILED else 0
         for listener in self._listeners:

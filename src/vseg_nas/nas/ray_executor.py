@@ -8,12 +8,10 @@ devices, and is replaced when it has died or has to. What candidates do is a fun
 import logging
 import os
 import pickle
-import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -21,6 +19,7 @@ from vseg_nas.errors import ConfigError, RunError
 from vseg_nas.nas.executor import Died, Failure, Outcome, Report
 from vseg_nas.nas.ray_extra import require_ray
 from vseg_nas.nas.ray_worker import Answer, Carried, Missing, Place
+from vseg_nas.nas.scratch import scratch
 from vseg_nas.nas.stopping import StoppingRule
 from vseg_nas.nas.trial import FailureKind, Trial
 from vseg_nas.nas.worker import Broken, Ended, Epoch, Message, Recipe
@@ -30,6 +29,7 @@ _STORE_BYTES = 256 * 2**20  # of a Ray of our own: messages only, since its plac
 _LONGEST_WAIT_S = 0.25
 _TIDYING_S = 1.0
 _OWN_SIGNAL_S = 1.0
+_PATIENCE_S = 30.0
 _MAX_BAD_STARTS = 3
 _ROUNDING = 1e-9
 
@@ -85,6 +85,8 @@ class RayExecutor:
         self._limit_s = limit_s
         self._arrays: list[Any] = []  # a reference to them, once a machine has asked
         self._bad_starts = 0
+        self._paused = -_OWN_SIGNAL_S  # when the last pause after a death was over
+        self._has_complained = False
 
     def run(self, trials: Iterable[Trial | None], report: Report) -> Generator[Outcome]:
         """See `Executor`.
@@ -113,8 +115,9 @@ class RayExecutor:
                     place.begin(trial, self._stopping, self._limit_s)
             if over and not any(place.trial for place in places):
                 return
+            self._mention_waiting(places)
             for index, place in enumerate(places):
-                if place.is_late:
+                if place.is_late and not self._is_there(place.pending):  # else it was in time: this process was late
                     places[index] = self._open(instead_of=place)
                     yield Outcome(place.taken, Failure(FailureKind.TIMEOUT, f"took longer than {self._limit_s:g} s"))
             ready = self._wait(places)
@@ -135,6 +138,37 @@ class RayExecutor:
             ready, _ = self._ray.wait(pending, timeout=min(left, _LONGEST_WAIT_S), fetch_local=False)
         return ready[0] if ready else None
 
+    def _is_there(self, pending: Any) -> bool:
+        with _signals_wait():
+            ready, _ = self._ray.wait([pending], timeout=0, fetch_local=False)
+        return bool(ready)
+
+    def _mention_waiting(self, places: "list[_Slot]") -> None:
+        """Says so, once, where places have not started for long: most likely, Ray has no room for them."""
+        if self._has_complained:
+            return
+        long_ago = time.monotonic() - _PATIENCE_S
+        late = [place for place in places if place.is_starting and place.opened < long_ago]
+        waiting = [place for place in late if not self._is_there(place.placed)]
+        if waiting:
+            self._has_complained = True
+            all_of, free = self._ray.cluster_resources(), self._ray.available_resources()
+            has = [f"{free.get(key, 0):g} of {all_of.get(key, 0):g}" for key in ("GPU", "CPU")]
+            logger.warning(
+                "executor=ray: %d of %d places have not started in %.0f s; each takes %g GPUs and %g CPU cores, "
+                "and Ray has %s GPUs and %s CPU cores free",
+                *(len(waiting), len(places), _PATIENCE_S, *self._share, *has),
+            )
+
+    def _leave_time_for_own_signal(self) -> None:
+        """What has ended a process may have been sent to the whole job: then ours is to arrive, and ends the search.
+
+        Once for deaths that are heard of one after the other.
+        """
+        if time.monotonic() - self._paused >= _OWN_SIGNAL_S:
+            time.sleep(_OWN_SIGNAL_S)
+            self._paused = time.monotonic()
+
     def _react(self, place: "_Slot", report: Report) -> Outcome | None:
         exceptions = self._ray.exceptions
         try:
@@ -149,7 +183,7 @@ class RayExecutor:
             exceptions.NodeDiedError,
         ) as error:
             place.is_usable = False
-            time.sleep(_OWN_SIGNAL_S)  # a signal to the whole job: leave ours time to arrive and end the search
+            self._leave_time_for_own_signal()
             if place.trial is not None:
                 return Outcome(place.trial, Died(f"its process ended ({type(error).__name__})"))
             self._bad_starts += 1
@@ -215,9 +249,12 @@ class RayExecutor:
     @contextmanager
     def _connected(self) -> Iterator[None]:
         """Within, there is a Ray; afterwards one of our own is gone, with every process and file of it."""
-        self._folder = None if self._address else tempfile.mkdtemp(prefix="vr-")  # short: sockets' names are limited
         handler = signal.getsignal(signal.SIGTERM)
+        files = ExitStack()
+        self._folder: str | None = None
         try:
+            if self._address is None:
+                self._folder = str(files.enter_context(scratch("vr-")))  # short: sockets' names are limited
             self._connect()
             signal.signal(signal.SIGTERM, handler)  # Ray has put its own there
             yield
@@ -228,8 +265,7 @@ class RayExecutor:
         finally:
             self._ray.shutdown()
             signal.signal(signal.SIGTERM, handler)
-            if self._folder is not None:
-                shutil.rmtree(self._folder, ignore_errors=True)
+            files.close()
 
     def _connect(self) -> None:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -253,6 +289,8 @@ class _Slot:
     def __init__(self, ray: Any, actor: Any) -> None:
         self._ray = ray
         self.actor = actor
+        self.opened = time.monotonic()
+        self.placed = actor.__ray_ready__.remote()  # comes when Ray has found room for it, and its process is there
         self.trial: Trial | None = None
         self.pending: Any = None  # what the actor's next message comes by
         self.deadline: float | None = None
@@ -262,6 +300,11 @@ class _Slot:
     def is_free(self) -> bool:
         """Whether it can begin."""
         return self.pending is None and self.is_usable
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether it has not said yet that it can begin."""
+        return self.pending is not None and self.trial is None
 
     @property
     def is_late(self) -> bool:

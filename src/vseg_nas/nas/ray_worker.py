@@ -4,18 +4,18 @@ The evaluator lives in a thread, so that its messages can go out while it comput
 """
 
 import os
-import shutil
 import signal
-import tempfile
 import threading
 import traceback
 from collections.abc import Iterator
+from contextlib import ExitStack
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from vseg_nas.errors import UserError
+from vseg_nas.nas.scratch import scratch
 from vseg_nas.nas.stopping import NeverStop, StoppingRule
 from vseg_nas.nas.trial import Evaluator, Trial
 from vseg_nas.nas.worker import DEAF_TO, Broken, Ended, Message, Ready, build, evaluate, forget_slurm, portable
@@ -55,7 +55,8 @@ class Place:
             signal.signal(number, signal.SIG_IGN)
         forget_slurm()
         self._rule = _Shipped()
-        self._folder = Path(tempfile.mkdtemp(prefix="vseg-nas-", dir=folder))
+        self._files = ExitStack()
+        self._folder = self._files.enter_context(scratch("vseg-nas-", folder))
 
     def start(self, recipe: bytes, *arrays: Any) -> Answer:
         """Builds the evaluator.
@@ -86,7 +87,7 @@ class Place:
 
     def close(self) -> None:
         """Removes what it has on disk."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._files.close()
 
     def _serve(self, pipe: Connection, recipe: bytes, arrays: tuple[Any, ...]) -> None:
         over = False

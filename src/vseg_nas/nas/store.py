@@ -89,24 +89,30 @@ class TrialStore:
                 self._seal(trial)
             self._write_snapshot(snapshot)
 
-    def finish(self, trial: Trial, snapshot: bytes) -> None:
-        """Records the end of a trial, together with the state of the search after learning from it."""
+    def finish(self, trial: Trial, snapshot: bytes, attempts: int | None = None) -> None:
+        """Records the end of a trial, together with the state of the search after learning from it.
+
+        Args:
+            trial: that has ended.
+            snapshot: the state.
+            attempts: it took; None: as many as have been counted.
+        """
         assignments = ", ".join(f"{column} = ?" for column in COLUMNS)
         with self._errors(), self._transaction():
-            update = f"UPDATE trials SET {assignments} WHERE id = ?"
-            if self._connection.execute(update, (*_row(trial), trial.id)).rowcount != 1:
+            update = f"UPDATE trials SET {assignments}, attempts = COALESCE(?, attempts) WHERE id = ?"
+            if self._connection.execute(update, (*_row(trial), attempts, trial.id)).rowcount != 1:
                 raise ValueError(f"trial {trial.id} was never added")
             self._seal(trial)
             self._write_snapshot(snapshot)
 
     def count_attempts(self, trial: Trial, attempts: int) -> None:
-        """Records how often a trial has been attempted: before an attempt, or when one does not count after all."""
+        """Records how often a trial has been attempted, as soon as that counts, or when it does not after all."""
         with self._errors(), self._transaction():
             self._connection.execute("UPDATE trials SET attempts = ? WHERE id = ?", (attempts, trial.id))
             self._seal(trial)
 
     def attempts(self, trial: Trial) -> int:
-        """How often a trial has been attempted, the attempt under way included.
+        """How often a trial has been attempted; while it is unfinished, the attempts that may have killed a process.
 
         Not part of the trial: a search that was killed and continued has the same trials as one that was not.
         """

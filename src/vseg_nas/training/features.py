@@ -4,7 +4,7 @@ Legend: N clips, T frames.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from vseg_nas.flow import dis_flow, resize_flow
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.training.losses import shrink_masks
 
-_DEVICE_SHARE = 0.5  # of what is free on the device, that the features of one split may take
+_FOR_FEATURES = 0.5  # of the memory of a device, and of what is free there, that features may take
 
 Track = Callable[[Iterable[Clip], int], Iterable[Clip]]
 """Passes clips on and shows how many of how many are done."""
@@ -118,16 +118,22 @@ def _transformed(source: ClipSource, indices: tuple[int, ...], transform: ClipTr
         yield transform(source[index])
 
 
-def placed(features: StaticFeatures, device: torch.device) -> StaticFeatures:
-    """Features where cells train: in the memory of a CUDA device where they leave half of what is free, else as is.
+def placed(splits: Sequence[StaticFeatures], device: torch.device, share: float = 1.0) -> list[StaticFeatures]:
+    """Features where cells train: in the memory of a CUDA device where all of them fit, else as they are.
 
-    From there a batch costs no copy from the host.
+    From there a batch costs no copy from the host. They fit if they leave half of the share, and half of what is free.
+
+    Args:
+        splits: all that this process trains and scores cells on.
+        device: where.
+        share: of the device's memory, that is this process's: others may not have taken theirs yet.
     """
-    if device.type != "cuda":
-        return features
-    free, _ = torch.cuda.mem_get_info(device)
-    size = sum(array.nbytes for array in features.arrays().values())
-    return features.to(device) if size <= _DEVICE_SHARE * free else features
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        size = sum(array.nbytes for features in splits for array in features.arrays().values())
+        if size <= _FOR_FEATURES * min(share * total, free):
+            return [features.to(device) for features in splits]
+    return list(splits)
 
 
 class FeatureBatches:

@@ -1,0 +1,51 @@
+"""Folders of living processes stay, those of killed ones do not."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vseg_nas.nas.scratch import scratch
+
+OWNER = """
+import sys
+from vseg_nas.nas.scratch import scratch
+with scratch("ours-", sys.argv[1]) as folder:
+    (folder / "file").touch()
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_folder_is_there_as_long_as_it_is_used(tmp_path: Path) -> None:
+    with scratch("ours-", str(tmp_path)) as folder:
+        (folder / "file").touch()
+        assert folder.name.startswith("ours-")
+        assert list(tmp_path.iterdir()) == [folder]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_folders_of_dead_processes_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ours-but-never-locked", "theirs-1"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "theirs-1" / "lock").touch()
+    foreign = set(tmp_path.iterdir())
+    command = [sys.executable, "-c", OWNER, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        folder = Path(owner.stdout.readline().strip())
+        with scratch("ours-", str(tmp_path)) as living, scratch("ours-", str(tmp_path)) as another:
+            assert set(tmp_path.iterdir()) == foreign | {folder, living, another}
+            assert (folder / "file").exists()
+        os.kill(owner.pid, signal.SIGKILL)
+    assert set(tmp_path.iterdir()) == foreign | {folder}
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getuid", lambda: -1)
+        with scratch("ours-", str(tmp_path)) as living:
+            assert set(tmp_path.iterdir()) == foreign | {folder, living}  # another user's
+    with scratch("ours-", str(tmp_path)) as living:
+        assert set(tmp_path.iterdir()) == foreign | {living}
+    assert set(tmp_path.iterdir()) == foreign
