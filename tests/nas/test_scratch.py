@@ -29,9 +29,9 @@ def test_a_folder_is_there_as_long_as_it_is_used(tmp_path: Path) -> None:
 
 
 def test_only_folders_of_dead_processes_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("ours-but-never-locked", "theirs-1"):
+    for name in ("ours-is-a-run-directory", "theirs-1"):
         (tmp_path / name).mkdir()
-    (tmp_path / "theirs-1" / "lock").touch()
+        (tmp_path / name / "lock").touch()
     foreign = set(tmp_path.iterdir())
     command = [sys.executable, "-c", OWNER, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as owner:

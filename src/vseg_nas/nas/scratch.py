@@ -10,6 +10,9 @@ from pathlib import Path
 from vseg_nas.errors import RunError
 from vseg_nas.nas.lock import RunLock
 
+_MARK = ".scratch"
+"""A file in each of them: a run directory has a lock, too, and may be called anything."""
+
 
 @contextmanager
 def scratch(prefix: str, root: str | None = None) -> Iterator[Path]:
@@ -22,6 +25,7 @@ def scratch(prefix: str, root: str | None = None) -> Iterator[Path]:
     parent = Path(root or tempfile.gettempdir())
     _remove_left(parent, prefix)
     unlocked = Path(tempfile.mkdtemp(prefix=f".{prefix}", dir=parent))  # of another name: nobody takes it for left
+    (unlocked / _MARK).touch()
     with RunLock(unlocked):
         folder = unlocked.rename(parent / unlocked.name[1:])
         try:
@@ -40,4 +44,4 @@ def _remove_left(parent: Path, prefix: str) -> None:
 
 def _is_ours(folder: Path) -> bool:
     """Whether this user has made it, here: in a folder that all users share, other names lead anywhere."""
-    return folder.lstat().st_uid == os.getuid() and (folder / "lock").is_file()
+    return folder.lstat().st_uid == os.getuid() and (folder / _MARK).is_file()
