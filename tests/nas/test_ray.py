@@ -95,7 +95,7 @@ def test_a_search_on_two_workers_with_faults_is_the_search_in_process(tmp_path: 
 @slow
 def test_an_asynchronous_search_ends_every_trial_once(tmp_path: Path, address: str) -> None:
     (tmp_path / "notes").mkdir()
-    ended, attempts, state = search(tmp_path / "ray", Slow(tmp_path / "notes", 0.02), address, 12, asynchronous=True)
+    ended, attempts, state = search(tmp_path / "ray", Slow(tmp_path / "notes", 0.1), address, 12, asynchronous=True)
     assert sorted(trial.id for trial in ended) == list(range(12))
     assert all(trial.evaluation is not None for trial in ended)
     assert attempts == [1 if trial.reused_from is None else 0 for trial in sorted(ended, key=lambda trial: trial.id)]
