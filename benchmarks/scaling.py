@@ -1,6 +1,6 @@
 """How a search would scale to 1000 devices, in virtual time: ``python benchmarks/scaling.py [PICTURE]``.
 
-Measures what one trial costs the process of the search: asking, learning, keeping the state, two commits. Then runs
+Measures what one trial costs the process of the search: asking, learning, keeping the state, three commits. Then runs
 the real search loop with devices that only pretend: a clock advances by those costs and by durations drawn from the
 candidates of a real search (docs/results/camvid_cpu_trials.csv), scaled to the mean of the paper's.
 """
@@ -76,8 +76,8 @@ class Costs:
 
     @property
     def trial(self) -> float:
-        """All of a trial that is asked for alone, and evaluated beside others."""
-        return self.ask + self.learn + 2 * self.snapshot + 2 * self.commit + 2 * MESSAGE_S
+        """All of a trial that is asked for alone."""
+        return self.ask + self.learn + 2 * self.snapshot + 3 * self.commit + 2 * MESSAGE_S
 
 
 def median_of(clock: Callable[[], float], act: Callable[[], object]) -> float:

@@ -65,7 +65,7 @@ def command(
         def job(config: DictConfig) -> None:
             typed = check(config, schema)
             run_dir = Path(HydraConfig.get().runtime.output_dir)
-            with stopping(), _one_line_errors(typed.debug), RunLock(run_dir):
+            with _one_line_errors(typed.debug), stopping(), RunLock(run_dir):
                 if getattr(typed, "resume", None) is None:
                     _refuse_a_run(run_dir, schema)
                     write_record(run_dir, OmegaConf.to_yaml(config, resolve=True), HydraConfig.get().overrides.task)

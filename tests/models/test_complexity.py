@@ -36,6 +36,12 @@ def test_closed_forms(module: nn.Module, shape: tuple[int, ...], macs: int) -> N
     assert count_macs(module, shape) == macs
 
 
+def test_counts_are_the_same_in_inference_mode() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(32, 5))
+    with torch.inference_mode():
+        assert count_macs(module, (1, 3, 4, 4)) == 2 * 2 * 8 * 27 + 32 * 5
+
+
 def test_bilinear_sampling_costs_four_products_a_value() -> None:
     assert count_macs(Sampler(), (2, 5, 8, 9), (2, 3, 4, 2)) == 2 * 5 * 3 * 4 * 4
 

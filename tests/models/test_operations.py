@@ -72,7 +72,7 @@ def test_interleaved_maps_give_the_dilated_convolution_and_its_gradients(
 def test_interleaving_is_for_where_it_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 
-    def spy(x: torch.Tensor, weight: torch.Tensor, rate: int) -> torch.Tensor:
+    def spy(x: torch.Tensor, weight: torch.Tensor, bias: None, rate: int) -> torch.Tensor:
         calls.append(rate)
         return x
 

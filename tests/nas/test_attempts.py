@@ -2,7 +2,7 @@
 
 import io
 import shutil
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -100,70 +100,90 @@ def test_an_abandoned_trial_is_none_of_ten_failures_in_a_row(store: TrialStore) 
     assert store.counts()[TrialState.ABANDONED] == 1
 
 
+Kills = Callable[[set[int]], bool]
 GOOD = Evaluation(0.5, 0.5, 0.5, 0.5, parameters=1, macs=1, seconds=0.0, epochs=1)
 
 
 class SideBySide:
-    """All trials of a batch begin; those in `died` lose their process, those in `ended` end; then a SIGKILL, or not.
+    """Evaluates as many as it gets; a SIGKILL ends it as soon as what is begun, and has not ended, asks for one.
 
     What the store's file is like when a process is killed is what a copy of it is like at that moment.
     """
 
-    def __init__(self, store: Path, killed: Path | None, died: tuple[int, ...], ended: tuple[int, ...]) -> None:
+    def __init__(self, store: Path, killed: Path, kills: Kills, died: tuple[int, ...], ended: tuple[int, ...]) -> None:
         self._store = store
         self._killed = killed
-        self._died = died
+        self._kills = kills
+        self._died = list(died)
         self._ended = ended
 
     def run(self, trials: Iterable[Trial | None], report: Report) -> Generator[Outcome]:
-        drawn = iter(trials)
-        begun = {trial.id: trial for trial in iter(lambda: next(drawn, None), None)}
-        for id_ in self._died:
-            yield Outcome(begun[id_], Died("killed"))
-            assert next(drawn) is begun[id_]
-        for id_ in begun.keys() & self._ended:
-            yield Outcome(begun.pop(id_), GOOD)
-        if self._killed is not None:
-            shutil.copy(self._store, self._killed)
-            raise KeyboardInterrupt
-        for trial in begun.values():
-            yield Outcome(trial, GOOD)
-        assert next(drawn, None) is None
+        drawn, begun = iter(trials), dict[int, Trial]()
+        while True:
+            begun |= {trial.id: trial for trial in iter(lambda: next(drawn, None), None)}
+            if self._died:
+                yield Outcome(begun.pop(self._died.pop()), Died("killed"))
+                continue
+            if ready := begun.keys() & self._ended:
+                yield Outcome(begun.pop(min(ready)), GOOD)
+                continue
+            if self._kills(set(begun)):
+                shutil.copy(self._store, self._killed)
+                raise KeyboardInterrupt
+            if not begun:
+                return
+            yield Outcome(begun.pop(min(begun)), GOOD)
 
 
-def sessions(folder: Path, kills: int, died: tuple[int, ...], ended: tuple[int, ...]) -> tuple[list[Trial], list[int]]:
-    """Trials of a search of one batch that is killed so many times, and attempts at them."""
-    for session in range(kills + 1):
-        path, killed = folder / f"{session}", None if session == kills else folder / f"{session + 1}"
-        executor = SideBySide(path, killed, died, ended)
+def sessions(
+    folder: Path, kills: Sequence[Kills], died: tuple[int, ...] = (), ended: tuple[int, ...] = ()
+) -> tuple[list[str], list[int]]:
+    """How the trials of a search of one batch end, and attempts at them; some die in the first session alone."""
+    for session, kill in enumerate([*kills, lambda begun: False]):
+        path = folder / f"{session}"
+        executor = SideBySide(path, folder / f"{session + 1}", kill, () if session else died, ended)
         with TrialStore(path) as store:
             loop = SearchLoop(Listed(cells(4)), executor, NeverStop(), store, seed=5, budget=Budget(4), batch=4)
             try:
-                loop.run()
+                trials = loop.run()
             except KeyboardInterrupt:
                 continue
-            trials = store.trials()
-            return trials, [store.attempts(trial) for trial in trials]
+            return [str(trial.state) for trial in trials], [store.attempts(trial) for trial in trials]
     raise AssertionError("the last session ends")
 
 
-@pytest.mark.parametrize("ended", [(), (1, 3)])  # (1, 3): they wait for the turn of 0
-def test_kills_of_a_process_that_evaluates_several_are_put_down_to_none(tmp_path: Path, ended: tuple[int, ...]) -> None:
-    trials, attempts = sessions(tmp_path, 2 * MAX_ATTEMPTS, (), ended)
-    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 4
-    assert attempts == [1] * 4
+def always(begun: set[int]) -> bool:
+    return True
 
 
-def test_deaths_of_its_own_process_are_counted_over_such_kills(tmp_path: Path) -> None:
-    trials, attempts = sessions(tmp_path, 1, (2,), ())
-    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 4
+def test_a_trial_that_ends_the_process_of_several_is_abandoned_and_its_neighbours_are_not(tmp_path: Path) -> None:
+    companies: list[set[int]] = []
+
+    def kill(begun: set[int]) -> bool:
+        companies.append(begun)
+        return 2 in begun
+
+    states, attempts = sessions(tmp_path, [kill] * 10)
+    assert states == ["complete", "complete", "abandoned", "complete"]
+    assert attempts == [3, 3, 3, 3]
+    assert [company for company in companies if 2 in company] == [{0, 1, 2, 3}, {0, 1, 2, 3}, {2}]
+
+
+def test_trials_that_have_ended_and_wait_for_their_turn_have_no_part_in_a_kill(tmp_path: Path) -> None:
+    states, attempts = sessions(tmp_path, [always, always], ended=(1, 3))
+    assert states == ["complete"] * 4
+    assert attempts == [3, 1, 3, 1]
+
+
+def test_a_trial_that_is_hit_by_every_kill_is_abandoned_and_no_other(tmp_path: Path) -> None:
+    states, attempts = sessions(tmp_path, [always] * 3)
+    assert states == ["abandoned", "complete", "complete", "complete"]
+    assert attempts == [3, 3, 3, 3]
+
+
+def test_deaths_of_its_own_process_are_counted_over_kills(tmp_path: Path) -> None:
+    assert sessions(tmp_path, [always], died=(2,)) == (["complete"] * 4, [2, 2, 3, 2])
+    (tmp_path / "more").mkdir()
+    states, attempts = sessions(tmp_path / "more", [], died=(2, 2, 2))
+    assert states == ["complete", "complete", "failed", "complete"]
     assert attempts == [1, 1, 3, 1]
-
-
-@pytest.mark.parametrize(("kills_alone", "state"), [(2, TrialState.COMPLETE), (3, TrialState.ABANDONED)])
-def test_what_is_left_of_several_counts_from_when_it_begins_alone(
-    tmp_path: Path, kills_alone: int, state: TrialState
-) -> None:
-    trials, attempts = sessions(tmp_path, 1 + kills_alone, (), (0, 1, 2))
-    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 3 + [state]
-    assert attempts == [1, 1, 1, 3]

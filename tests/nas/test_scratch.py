@@ -1,7 +1,10 @@
 """Folders of living processes stay, those of killed ones do not."""
 
+import errno
+import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +31,16 @@ def test_a_folder_is_there_as_long_as_it_is_used(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_nothing_is_left_where_nothing_can_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="No locks"), scratch("ours-", str(tmp_path)):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_only_folders_of_dead_processes_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ours-is-a-run-directory", "theirs-1"):
         (tmp_path / name).mkdir()
@@ -42,10 +55,11 @@ def test_only_folders_of_dead_processes_are_removed(tmp_path: Path, monkeypatch:
             assert (folder / "file").exists()
         os.kill(owner.pid, signal.SIGKILL)
     assert set(tmp_path.iterdir()) == foreign | {folder}
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "getuid", lambda: -1)
-        with scratch("ours-", str(tmp_path)) as living:
-            assert set(tmp_path.iterdir()) == foreign | {folder, living}  # another user's
+    for module, name, other in ((os, "getuid", -1), (socket, "gethostname", "another")):  # another user's, or machine's
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, lambda other=other: other)
+            with scratch("ours-", str(tmp_path)) as living:
+                assert set(tmp_path.iterdir()) == foreign | {folder, living}
     with scratch("ours-", str(tmp_path)) as living:
         assert set(tmp_path.iterdir()) == foreign | {living}
     assert set(tmp_path.iterdir()) == foreign

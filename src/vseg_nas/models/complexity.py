@@ -32,7 +32,7 @@ def _normed(x: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
     return torch.empty_like(x), x.new_empty(0), x.new_empty(0)
 
 
-def _broadcast(*args: Any) -> Tensor:
+def _broadcast(*args: Any, **kwargs: Any) -> Tensor:
     tensors = [arg for arg in args if isinstance(arg, Tensor)]
     shape = torch.broadcast_shapes(*(tensor.shape for tensor in tensors))  # type: ignore[no-untyped-call]
     return tensors[0].new_empty(shape)
@@ -70,6 +70,7 @@ def count_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
+@torch.inference_mode(False)  # in which composite operators, that have no formula, come whole
 def count_macs(module: nn.Module, *shapes: tuple[int, ...]) -> int:
     """MACs of one forward pass in evaluation mode on tensors of ``shapes``; the module is left as it is."""
     modes = {part: part.training for part in module.modules()}

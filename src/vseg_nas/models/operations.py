@@ -25,11 +25,11 @@ class DilatedDepthwise(nn.Conv2d):
         """(B, C, H, W) -> (B, C, H, W)."""
         faster = self.kernel_size[0] > 3 or torch.is_grad_enabled()
         if x.device.type == "cpu" and faster and not torch.compiler.is_exporting():
-            return convolve_interleaved(x, self.weight, self.dilation[0])
+            return convolve_interleaved(x, self.weight, self.bias, self.dilation[0])
         return super().forward(x)
 
 
-def convolve_interleaved(x: Tensor, weight: Tensor, rate: int) -> Tensor:
+def convolve_interleaved(x: Tensor, weight: Tensor, bias: Tensor | None, rate: int) -> Tensor:
     """Depthwise convolution of dilation ``rate`` as a dense one, for which oneDNN has fast kernels in both directions.
 
     The taps of a pixel lie in every ``rate``-th row and column, so the ``rate`` x ``rate`` maps that are interleaved in
@@ -38,6 +38,7 @@ def convolve_interleaved(x: Tensor, weight: Tensor, rate: int) -> Tensor:
     Args:
         x: (B, C, H, W).
         weight: (C, 1, k, k), k odd.
+        bias: (C,).
         rate: of dilation.
 
     Returns:
@@ -48,7 +49,7 @@ def convolve_interleaved(x: Tensor, weight: Tensor, rate: int) -> Tensor:
     padded = F.pad(x, (0, columns * rate - width, 0, rows * rate - height)).permute(0, 2, 3, 1)
     maps = padded.reshape(batch, rows, rate, columns, rate, channels).permute(0, 2, 4, 1, 3, 5)
     maps = maps.reshape(-1, rows, columns, channels).permute(0, 3, 1, 2)
-    out = F.conv2d(maps, weight, padding=weight.shape[-1] // 2, groups=channels).permute(0, 2, 3, 1)
+    out = F.conv2d(maps, weight, bias, padding=weight.shape[-1] // 2, groups=channels).permute(0, 2, 3, 1)
     apart = out.reshape(batch, rate, rate, rows, columns, channels).permute(0, 3, 1, 4, 2, 5)
     joined = apart.reshape(batch, rows * rate, columns * rate, channels)[:, :height, :width]
     return joined.permute(0, 3, 1, 2)

@@ -56,10 +56,10 @@ class SearchLoop:
     learning from it. So a search killed at any moment and continued is the search that was never killed, if
     evaluations are deterministic.
 
-    A third transaction counts an attempt at a trial before it starts, if no other one is being evaluated: one that has
-    ended with the whole process three times is abandoned, or it could end every session of the search. When the process
-    ends while it evaluates several trials, nobody knows which of them it was, if any, so none is charged with it. Of a
-    trial whose process was its own, each death of that is counted when it is heard of, and the third is a failure.
+    A third transaction counts an attempt at a trial before it starts; it is taken back when the trial has ended and
+    waits for its turn, or is interrupted by what is no kill. One that was being evaluated when the whole process ended,
+    three times, is abandoned, or it could end every session of the search; the third time it is evaluated alone, since
+    of several side by side nobody knows which it was. One whose own process has died three times has failed.
 
     Cells are asked for in batches. In a batch, trials are told in the order of asking, the stopping rule answers all of
     them as it stood before the batch, and of two equal cells the second waits for the first: so the history of a search
@@ -112,12 +112,12 @@ class SearchLoop:
     def _restart(self) -> None:
         self._open: dict[int, Trial] = {}  # asked for and not told, by id
         self._waiting: list[Trial] = []  # of these, those that are not being evaluated and have not ended
-        self._running: set[int] = set()  # of these, those that are being evaluated
+        self._running: dict[int, Trial] = {}  # of these, those that are being evaluated
         self._settled: dict[int, Trial] = {}  # of these, those that have ended
         self._halfway: dict[int, float] = {}  # scores of these
         self._heard: list[float] = []  # half-way scores of this batch that have been told, but not to the rule
         self._attempts: dict[int, int] = {}  # at those that have begun, the last one included
-        self._charged: Trial | None = None  # the one whose last attempt counts already, before anything has come of it
+        self._suspects: set[int] = set()  # those that one more end of the process would abandon
         self._failures_in_a_row: int = 0
 
     def run(self) -> list[Trial]:
@@ -134,12 +134,12 @@ class SearchLoop:
             for listener in self._listeners:
                 listener.on_start(self._ended, self._budget)
             with closing(self._executor.run(self._candidates(), self._report)) as outcomes:
-                for trial, result in outcomes:
-                    self._end(trial, result)
-        except BaseException:  # what ends here did not kill the process
-            with suppress(UserError):  # where a full disk ended the search, it can prevent this, too
-                self._discharge()
-            raise
+                try:
+                    for trial, result in outcomes:
+                        self._end(trial, result)
+                except BaseException:  # what ends here did not kill the process
+                    self._take_attempts_back()
+                    raise
         finally:
             for listener in self._listeners:
                 listener.on_end(self._ended)
@@ -160,7 +160,7 @@ class SearchLoop:
 
     def _next_waiting(self) -> Trial | None:
         """Takes out the first waiting trial that can be evaluated; ends those on the way that need not be."""
-        while (trial := next(filter(self._is_first_of_its_cell, self._waiting), None)) is not None:
+        while (trial := next(filter(self._may_begin, self._waiting), None)) is not None:
             self._waiting.remove(trial)
             met_before = self._store.find(trial.genotype.key)
             if met_before is not None:
@@ -171,6 +171,11 @@ class SearchLoop:
             else:
                 self._abandon(trial)
         return None
+
+    def _may_begin(self, trial: Trial) -> bool:
+        """Whether no other one has to end before: its like, or any where one of the two is to be evaluated alone."""
+        alone = trial.id in self._suspects or not self._suspects.isdisjoint(self._running)
+        return self._is_first_of_its_cell(trial) and not (alone and self._running)
 
     def _is_first_of_its_cell(self, trial: Trial) -> bool:
         """Whether no trial asked for earlier may still yield a score to reuse."""
@@ -198,22 +203,21 @@ class SearchLoop:
 
     def _attempt(self, trial: Trial) -> Trial:
         self._announce(trial)
-        self._discharge()
         self._attempts[trial.id] = self._store.attempts(trial) + 1
-        if not self._running:
-            self._charged = trial
-            self._store.count_attempts(trial, self._attempts[trial.id])
-        self._running.add(trial.id)
+        self._running[trial.id] = trial
+        self._store.count_attempts(trial, self._attempts[trial.id])
         return trial
 
-    def _discharge(self) -> None:
-        """From here on, an end of the process is not to be put down to one trial."""
-        if self._charged is not None:
-            self._store.count_attempts(self._charged, self._attempts[self._charged.id] - 1)
-            self._charged = None
+    def _take_attempts_back(self) -> None:
+        with suppress(UserError):  # where a full disk ended the search, it can prevent this, too
+            for trial in self._running.values():
+                self._take_back(trial)
+
+    def _take_back(self, trial: Trial) -> None:
+        """An end of the process from here on is none of this attempt's doing."""
+        self._store.count_attempts(trial, self._attempts[trial.id] - 1)
 
     def _end(self, trial: Trial, result: Evaluation | Failure | Died) -> None:
-        self._running.remove(trial.id)
         match result:
             case Evaluation():
                 self._settle(trial.completed(result))
@@ -221,21 +225,17 @@ class SearchLoop:
                 self._fail(trial, result)
             case Died():
                 self._retry(trial, result)
+        if trial.id in self._settled:
+            self._take_back(trial)
+        self._running.pop(trial.id, None)
 
     def _retry(self, trial: Trial, died: Died) -> None:
         attempts = self._attempts[trial.id]
         logger.warning("trial %d: %s in attempt %d of %d", trial.id, died, attempts, MAX_ATTEMPTS)
         if attempts < MAX_ATTEMPTS:
-            self._store.count_attempts(trial, attempts)
-            self._clear(trial)
             self._waiting.insert(0, trial)
         else:
             self._fail(trial, Failure(FailureKind.KILLED, f"{died}, in the last of {attempts} attempts"))
-
-    def _clear(self, trial: Trial) -> None:
-        """What the store says about attempts at this trial is final."""
-        if self._charged is not None and self._charged.id == trial.id:
-            self._charged = None
 
     def _abandon(self, trial: Trial) -> None:
         reason = f"{MAX_ATTEMPTS} attempts, and each ended with the whole process (a kill, preemption, power)"
@@ -256,7 +256,7 @@ class SearchLoop:
         del self._open[trial.id]
         self._teach(trial)
         self._store.finish(trial, self._snapshot(), self._attempts.get(trial.id))
-        self._clear(trial)
+        self._running.pop(trial.id, None)
         self._ended.append(trial)
         self._failures_in_a_row = self._failures_in_a_row + 1 if trial.state is TrialState.FAILED else 0
         for listener in self._listeners:
@@ -302,6 +302,7 @@ class SearchLoop:
         self._restart()
         self._waiting += self._store.unfinished()
         self._open.update((trial.id, trial) for trial in self._waiting)
+        self._suspects = {trial.id for trial in self._waiting if self._store.attempts(trial) == MAX_ATTEMPTS - 1}
         self._ended = [trial for trial in self._store.trials() if trial.state.is_final]
         snapshot = self._store.snapshot()
         if snapshot is not None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,23 +26,25 @@ def scratch(prefix: str, root: str | None = None) -> Iterator[Path]:
     parent = Path(root or tempfile.gettempdir())
     _remove_left(parent, prefix)
     unlocked = Path(tempfile.mkdtemp(prefix=f".{prefix}", dir=parent))  # of another name: nobody takes it for left
-    (unlocked / _MARK).touch()
-    with RunLock(unlocked):
-        folder = unlocked.rename(parent / unlocked.name[1:])
-        try:
+    folder = parent / unlocked.name[1:]
+    try:
+        (unlocked / _MARK).write_text(socket.gethostname())
+        with RunLock(unlocked):
+            unlocked.rename(folder)
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        for path in (folder, unlocked):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _remove_left(parent: Path, prefix: str) -> None:
     for folder in parent.glob(f"{prefix}*"):
-        with suppress(RunError, FileNotFoundError):  # held by its process, or gone by now
+        with suppress(RunError, OSError):  # held by its process, gone by now, or where nothing can be locked
             if _is_ours(folder):
                 with RunLock(folder):
                     shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_ours(folder: Path) -> bool:
-    """Whether this user has made it, here: in a folder that all users share, other names lead anywhere."""
-    return folder.lstat().st_uid == os.getuid() and (folder / _MARK).is_file()
+    """Whether this user has made it on this machine, which may not know the locks of others on a shared disk."""
+    return folder.lstat().st_uid == os.getuid() and (folder / _MARK).read_text() == socket.gethostname()
