@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.fixtures import Figure
+import vseg_nas.search
+from tests.fixtures import Figure, InProcess
+from tests.tiny import TINY
+from vseg_nas.errors import DataError
 from vseg_nas.signals import Terminated, stopping
 
 
@@ -75,6 +78,23 @@ def test_what_a_library_makes_of_a_signal_is_still_that_signal(number: int, rais
         converting()
     with pytest.raises(ValueError, match="our bug"), stopping():
         raise ValueError("our bug")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_that_looks_like_the_user_s_mistake_is_still_that_signal(
+    in_process: InProcess, monkeypatch: pytest.MonkeyPatch, number: int, status: int
+) -> None:
+    def ensure(*arguments: object) -> None:
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(1)
+        except BaseException as error:
+            raise DataError("weights: damaged") from error
+
+    monkeypatch.setattr(vseg_nas.search, "ensure_static", ensure)
+    found, _, err = in_process(vseg_nas.search.main, *TINY, "phase.search.trials=1")
+    assert found == status, err
+    assert err.startswith("error: interrupted" if number == signal.SIGINT else "error: terminated by SIGTERM")
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
