@@ -34,6 +34,7 @@ from tests.nas.ray_search import (
     report_and_end,
     report_and_hang,
     rule,
+    say_process,
     search_loop,
 )
 from tests.tiny import TINY
@@ -41,7 +42,7 @@ from vseg_nas.errors import ConfigError, DataError, RunError
 from vseg_nas.nas.executor import Died, SerialExecutor
 from vseg_nas.nas.scratch import scratch
 from vseg_nas.nas.store import STORE, TrialStore
-from vseg_nas.nas.trial import FailureKind, Trial
+from vseg_nas.nas.trial import Evaluation, FailureKind, Trial
 from vseg_nas.nas.worker import Recipe
 
 pytest.importorskip("ray")
@@ -169,6 +170,16 @@ def test_the_search_pauses_once_for_processes_that_end_together(
     assert (len(found), slept) == (2, [1.0])
 
 
+@slow
+def test_no_trial_is_charged_with_the_end_of_a_process_that_had_nothing_to_do(address: str) -> None:
+    processes: list[int] = []
+    for _, result in executor(Acting(say_process), address, workers=1).run(map(trial, range(3)), ignore):
+        assert isinstance(result, Evaluation)
+        processes.append(result.parameters)
+        os.kill(processes[-1], signal.SIGKILL)
+    assert len(set(processes)) == 3
+
+
 OCCUPY = """
 import sys, ray
 ray.init(sys.argv[1], log_to_driver=False)
@@ -255,9 +266,8 @@ def test_workers_killed_in_ten_trials_change_nothing(tmp_path: Path, address: st
     assert len(set(killed.values())) == 10
     assert (found, found_state) == (serial, state)
     evaluated = sum(trial.reused_from is None for trial in found)
-    assert (
-        sum(attempts) == evaluated + 10
-    )  # a worker may have ended its trial already: the death is then the next one's
+    # a worker may have ended its trial already: its death is then no trial's
+    assert evaluated < sum(attempts) <= evaluated + 10
 
 
 @slow

@@ -30,6 +30,7 @@ _LONGEST_WAIT_S = 0.25
 _TIDYING_S = 1.0
 _OWN_SIGNAL_S = 1.0
 _PATIENCE_S = 30.0
+_ANSWER_S = 1.0
 _MAX_BAD_STARTS = 3
 _ROUNDING = 1e-9
 
@@ -106,8 +107,11 @@ class RayExecutor:
     def _run(self, places: "list[_Slot]", trials: Iterable[Trial | None], report: Report) -> Generator[Outcome]:
         waiting, over = iter(trials), False
         while True:
-            for place in places:
+            for index, place in enumerate(places):
                 if not over and place.is_free:
+                    if not self._is_alive(place):  # it ended after its last trial: none is to be charged with that
+                        places[index] = self._open(instead_of=place)
+                        continue
                     trial = next(waiting, self)
                     over = trial is self
                     if not isinstance(trial, Trial):
@@ -142,6 +146,16 @@ class RayExecutor:
         with _signals_wait():
             ready, _ = self._ray.wait([pending], timeout=0, fetch_local=False)
         return bool(ready)
+
+    def _is_alive(self, place: "_Slot") -> bool:
+        answer = place.actor.__ray_ready__.remote()
+        with _signals_wait():
+            ready, _ = self._ray.wait([answer], timeout=_ANSWER_S, fetch_local=False)
+            try:
+                self._ray.get(ready)
+            except (self._ray.exceptions.RayActorError, self._ray.exceptions.NodeDiedError):
+                return False
+        return True
 
     def _mention_waiting(self, places: "list[_Slot]") -> None:
         """Says so, once, where places have not started for long: most likely, Ray has no room for them."""
