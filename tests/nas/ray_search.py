@@ -53,9 +53,9 @@ class Meeting:
     notes: Path
 
     def __call__(self, stopping: StoppingRule, root_dir: Path) -> ActingEvaluator:
-        return Acting(self.meet)(stopping, root_dir)
+        return Acting(self.act)(stopping, root_dir)
 
-    def meet(self, candidate: Candidate) -> Evaluation:
+    def act(self, candidate: Candidate) -> Evaluation:
         (self.notes / f"{os.getpid()}").touch()
         while len(list(self.notes.iterdir())) < 2:
             time.sleep(0.01)
@@ -70,22 +70,16 @@ def say_process(candidate: Candidate) -> Evaluation:
 class DyingTogether(Meeting):
     """A recipe: every candidate waits likewise, and then takes its process along."""
 
-    def meet(self, candidate: Candidate) -> Evaluation:
-        super().meet(candidate)
+    def act(self, candidate: Candidate) -> Evaluation:
+        super().act(candidate)
         kill()
         return GOOD
 
 
-@dataclass(frozen=True)
-class NotingItsFolder:
+class NotingItsFolder(Meeting):
     """A recipe: every candidate notes the folder of its place under its seed, and hangs."""
 
-    notes: Path
-
-    def __call__(self, stopping: StoppingRule, root_dir: Path) -> ActingEvaluator:
-        return Acting(self.note)(stopping, root_dir)
-
-    def note(self, candidate: Candidate) -> Evaluation:
+    def act(self, candidate: Candidate) -> Evaluation:
         (self.notes / f"{candidate.seed}").write_text(str(candidate.root_dir))
         return report_and_hang(candidate)
 

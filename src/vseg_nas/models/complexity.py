@@ -52,7 +52,7 @@ _FLOP: dict[Any, Callable[..., int]] = {**flop_registry, torch.ops.aten.grid_sam
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its base has an untyped hook
-    """Adds up by torch's formulas; its `FlopCounterMode`, which also follows modules, takes four times as long."""
+    """Adds up by torch's formulas; its `FlopCounterMode`, which also follows modules, takes far longer."""
 
     flop = 0
 

@@ -153,7 +153,7 @@ class SearchLoop:
                 yield self._attempt(trial)
             elif self._has_room() and len(self._store) < self._budget.trials and not self._out_of_time():
                 self._ask()
-            elif self._open:  # the first of them is being evaluated: it never waits for another
+            elif self._open:  # one of them is being evaluated, or the first would begin
                 yield None
             else:
                 return

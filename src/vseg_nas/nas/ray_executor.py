@@ -12,7 +12,6 @@ import signal
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from types import FrameType
 from typing import Any, NamedTuple
 
 from vseg_nas.errors import ConfigError, RunError
@@ -23,6 +22,7 @@ from vseg_nas.nas.scratch import scratch
 from vseg_nas.nas.stopping import StoppingRule
 from vseg_nas.nas.trial import FailureKind, Trial
 from vseg_nas.nas.worker import Broken, Ended, Epoch, Message, Recipe
+from vseg_nas.signals import deferred
 
 _SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
 _STORE_BYTES = 256 * 2**20  # of a Ray of our own: messages only, since its places see the files of this process
@@ -138,21 +138,21 @@ class RayExecutor:
         pending = [place.pending for place in places if place.pending is not None]
         deadlines = [place.deadline for place in places if place.deadline is not None]
         left = max(0.0, min(deadlines) - time.monotonic()) if deadlines else _LONGEST_WAIT_S
-        with _signals_wait():
+        with deferred():
             ready, _ = self._ray.wait(pending, timeout=min(left, _LONGEST_WAIT_S), fetch_local=False)
         return ready[0] if ready else None
 
-    def _is_there(self, pending: Any) -> bool:
-        with _signals_wait():
-            ready, _ = self._ray.wait([pending], timeout=0, fetch_local=False)
+    def _is_there(self, pending: Any, timeout_s: float = 0.0) -> bool:
+        with deferred():
+            ready, _ = self._ray.wait([pending], timeout=timeout_s, fetch_local=False)
         return bool(ready)
 
     def _is_alive(self, place: "_Slot") -> bool:
         answer = place.actor.__ray_ready__.remote()
-        with _signals_wait():
-            ready, _ = self._ray.wait([answer], timeout=_ANSWER_S, fetch_local=False)
+        if self._is_there(answer, _ANSWER_S):  # else it is out of reach, which its next message will show
             try:
-                self._ray.get(ready)
+                with deferred():
+                    self._ray.get(answer)
             except (self._ray.exceptions.RayActorError, self._ray.exceptions.NodeDiedError):
                 return False
         return True
@@ -186,7 +186,7 @@ class RayExecutor:
     def _react(self, place: "_Slot", report: Report) -> Outcome | None:
         exceptions = self._ray.exceptions
         try:
-            with _signals_wait():
+            with deferred():
                 message = place.receive()
             return self._hear(place, message, report)
         except (
@@ -354,27 +354,6 @@ class _Slot:
             return answer
         message: Message = self._ray.get(next(self.pending))
         return message
-
-
-@contextmanager
-def _signals_wait() -> Iterator[None]:
-    """Within, their handlers do not run: what one raises in Ray's C code comes out as a SystemError."""
-    came: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
-    ours = {number: handler for number, handler in handlers.items() if callable(handler)}
-    for number in ours:
-        signal.signal(number, note)
-    try:
-        yield
-    finally:
-        for number, handler in ours.items():
-            signal.signal(number, handler)
-        for signalled in came:
-            ours[signal.Signals(signalled)](signalled, None)
 
 
 def _import_ray() -> Any:

@@ -95,7 +95,7 @@ class TrialStore:
         Args:
             trial: that has ended.
             snapshot: the state.
-            attempts: it took; None: as many as have been counted.
+            attempts: it took, those included that were taken back; None: as many as have been counted.
         """
         assignments = ", ".join(f"{column} = ?" for column in COLUMNS)
         with self._errors(), self._transaction():
@@ -106,13 +106,13 @@ class TrialStore:
             self._write_snapshot(snapshot)
 
     def count_attempts(self, trial: Trial, attempts: int) -> None:
-        """Records how often a trial has been attempted, as soon as that counts, or when it does not after all."""
+        """Records how often a trial has been attempted: before an attempt, or when one does not count after all."""
         with self._errors(), self._transaction():
             self._connection.execute("UPDATE trials SET attempts = ? WHERE id = ?", (attempts, trial.id))
             self._seal(trial)
 
     def attempts(self, trial: Trial) -> int:
-        """How often a trial has been attempted; while it is unfinished, the attempts that may have killed a process.
+        """How often a trial has been attempted, the attempt under way included; no such that was taken back.
 
         Not part of the trial: a search that was killed and continued has the same trials as one that was not.
         """
