@@ -15,7 +15,7 @@ from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.errors import ConfigError, RunError
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.cell import DynamicCell
-from vseg_nas.models.layers import resize
+from vseg_nas.models.layers import enlarge
 from vseg_nas.models.propagation import CellPropagation
 from vseg_nas.models.segmenter_file import SegmenterSpec, load_segmenter
 from vseg_nas.models.static import StaticSegmenter
@@ -56,7 +56,7 @@ def batch() -> ClipBatch:
 
 
 def cross_entropy(pred: Tensor, masks: Tensor) -> Tensor:
-    logits = resize(pred, SIZE).permute(0, 2, 3, 1).flatten(0, 2)
+    logits = enlarge(pred, 8, SIZE).permute(0, 2, 3, 1).flatten(0, 2)
     labelled = masks.flatten() != 255
     logits, truth = logits[labelled], masks.flatten()[labelled]
     return -logits.log_softmax(1)[torch.arange(len(truth)), truth].mean()

@@ -20,6 +20,7 @@ from vseg_nas.errors import DataError
 from vseg_nas.models.weights import first_line, read_foreign_safetensors, read_pickled
 
 TAP_CHANNELS = (24, 32, 96, 320)
+TAP_STRIDES = (4, 8, 16, 32)
 _STAGE_ENDS = (4, 7, 14, 18)  # torchvision's feature blocks up to and including each tap
 _EXPANSION = "stages.0.expansion"
 

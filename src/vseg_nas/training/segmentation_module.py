@@ -42,15 +42,15 @@ class SegmentationModule(pl.LightningModule):
         """Starts a new confusion matrix."""
         self.confusion = ConfusionMatrix(self.confusion.num_classes)
 
-    def count(self, pred: Tensor, masks: Tensor) -> None:
-        """Adds logits (B, K, h, w) at the size of their masks (B, H, W).
+    def count(self, pred: Tensor, frame: tuple[int, int], masks: Tensor) -> None:
+        """Adds logits (B, K, h, w) of frames of that size, at the size of their masks (B, H, W).
 
         Raises:
             NonFiniteError: one is NaN or infinite; the largest of them would pass for a label.
         """
         if not pred.isfinite().all():
             raise NonFiniteError("NaN or infinite logits in the validation")
-        self.confusion.update(label_map(pred.float(), (masks.shape[-2], masks.shape[-1])), masks)
+        self.confusion.update(label_map(pred.float(), frame, (masks.shape[-2], masks.shape[-1])), masks)
 
     def on_validation_epoch_end(self) -> None:
         """Logs mIoU and the score; `scores` keeps all of them, of the clips of all ranks."""

@@ -85,8 +85,9 @@ class VideoModule(SegmentationModule):
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
         """Counts the frames after the first at the size of their masks."""
+        frame = batch.frames.shape[-2], batch.frames.shape[-1]
         for t, state in enumerate(self.segmenter(batch.frames)[1:], start=1):
-            self.count(state.pred, batch.masks[:, t])
+            self.count(state.pred, frame, batch.masks[:, t])
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Adam and SGD side by side, poly per step."""

@@ -4,11 +4,13 @@ Legend: H, W pixels of the source, h, w pixels of the network's frames, K classe
 """
 
 from abc import ABC, abstractmethod
+from fractions import Fraction
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vseg_nas.space.vocabulary import DEC_STRIDE
 from vseg_nas.video.frames import Image
 
 Colour = tuple[int, int, int]
@@ -80,19 +82,52 @@ class Labeller(ABC):
         """Forgets the video: the next frame is a key frame."""
 
 
-def likeliest(logits: Floats, size: Size) -> Image:
-    """Class ids (H, W) of logits (K, h, w), resized bilinearly; the lower id where two are equally likely.
+def likeliest(logits: Floats, frame: Size, size: Size) -> Image:
+    """Class ids of logits, enlarged bilinearly; the lower id where two are equally likely.
 
     Plane by plane, since numpy's argmax over K planes of full size takes several times as long.
+
+    Args:
+        logits: (K, ceil(h / 8), ceil(w / 8)).
+        frame: h and w of the network's frame.
+        size: H and W of the labels, to which the frame, not the plane that reaches beyond it, is stretched.
+
+    Returns:
+        (H, W).
     """
-    height, width = size
-    best = cv2.resize(logits[0], (width, height), interpolation=cv2.INTER_LINEAR)
+    (rows, tall), (columns, wide) = map(_covering, logits.shape[1:], frame, size)
+    beyond = (0, 0), (0, rows - logits.shape[1]), (0, columns - logits.shape[2])
+    first, *others = np.pad(logits, beyond, "edge") if any(map(any, beyond)) else logits
+    best = _enlarged(first, (tall, wide), size).copy()
     ids = np.zeros(size, np.uint8)
-    for index, plane in enumerate(logits[1:], 1):
-        full = cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR)
+    for index, plane in enumerate(others, 1):
+        full = _enlarged(plane, (tall, wide), size)
         ids[full > best] = index
         np.maximum(best, full, out=best)
     return ids
+
+
+def _covering(cells: int, frame: int, side: int) -> tuple[int, int]:
+    """How many cells, the given ones or more, cover a whole number of pixels of the labels, and that number.
+
+    OpenCV resizes from size to size, so their ratio has to be exactly that of a cell to its pixels.
+    """
+    pixels = Fraction(DEC_STRIDE * side, frame)
+    whole = -(-cells // pixels.denominator) * pixels.denominator
+    return whole, int(whole * pixels)
+
+
+def _enlarged(plane: Floats, covered: Size, size: Size) -> Floats:
+    """A plane enlarged to what it covers, and cut."""
+    (tall, wide), (height, width) = covered, size
+    if tall * wide > 2 * height * width:  # the ratio is of large numbers: cut the rows first, which are still short
+        plane, tall = _bilinear(plane, (tall, plane.shape[1]))[:height], height
+    return _bilinear(plane, (tall, wide))[:height, :width]
+
+
+def _bilinear(plane: Floats, size: Size) -> Floats:
+    resized: Floats = cv2.resize(plane, size[::-1], interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
+    return resized
 
 
 def _resized(image: Image, size: Size) -> Image:

@@ -28,7 +28,7 @@ class TorchLabeller(Labeller):
         """See `Labeller`; the frame goes to the device and the labels come back."""
         self.segmenter.advance(torch.from_numpy(frame[0]).to(self.device), key)
         if self.device.type == "cpu":
-            return likeliest(self.segmenter.logits.contiguous().numpy(), size)
+            return likeliest(self.segmenter.logits.contiguous().numpy(), (frame.shape[-2], frame.shape[-1]), size)
         labels: Image = self.segmenter.labels(size).to(torch.uint8).cpu().numpy()
         return labels
 
