@@ -191,6 +191,7 @@ class PPOConfig:
     baseline_decay: float = field(metadata=limits(0, 1))
     max_grad_norm: float = field(metadata=limits(above=0))
     entropy_coef: float = field(metadata=limits(0))
+    reference: bool = field(default=False)
 
 
 @dataclass
@@ -242,10 +243,25 @@ class RayConfig:
 
 
 @dataclass
-class StoppingConfig:
-    """When to give a candidate up half-way."""
+class HalfwayConfig:
+    """Candidates below the moving average are given up half-way."""
 
-    name: str = field(metadata=one_of("halfway", "median", "none"))
+    name: str = field(metadata=one_of("halfway"))
+    reference: bool = field(default=False)
+
+
+@dataclass
+class MedianConfig:
+    """Candidates below the median are given up half-way."""
+
+    name: str = field(metadata=one_of("median"))
+
+
+@dataclass
+class NoStoppingConfig:
+    """Every candidate trains to the end."""
+
+    name: str = field(metadata=one_of("none"))
 
 
 @dataclass
@@ -254,6 +270,7 @@ class RewardConfig:
 
     name: str = field(metadata=one_of("geometric_mean"))
     failed: float | None = field()
+    reference: bool = field(default=False)
 
 
 @dataclass
@@ -291,6 +308,7 @@ KeyConfig = EveryKeyConfig | AdaptiveKeyConfig
 OPTIONS: dict[str, dict[str, type]] = {
     "dataset": {"synthetic": SyntheticConfig, "camvid": CamVidConfig, "cityscapes": CityScapesConfig},
     "strategy": {"ppo": PPOConfig, "reinforce": ReinforceConfig, "random": RandomConfig},
+    "stopping": {"halfway": HalfwayConfig, "median": MedianConfig, "none": NoStoppingConfig},
     "executor": {"serial": SerialConfig, "isolated": IsolatedConfig, "ray": RayConfig},
     "key": {"every": EveryKeyConfig, "adaptive": AdaptiveKeyConfig},
 }
@@ -330,7 +348,7 @@ class SearchConfig(PretrainConfig):
     space: SpaceConfig = field()
     strategy: Any = field()
     executor: Any = field()
-    stopping: StoppingConfig = field()
+    stopping: Any = field()
     reward: RewardConfig = field()
     logger: LoggerConfig = field()
     name: str = field()

@@ -34,6 +34,7 @@ class CellTraining:
         lr: of Adam.
         weight_decay: L2 inside Adam.
         gradient_clip: largest norm of the gradient.
+        reference_scores: score as the authors' code does; see `vseg_nas.metrics.confusion`.
     """
 
     epochs: int = 20
@@ -41,6 +42,7 @@ class CellTraining:
     lr: float = 8e-3
     weight_decay: float = 1e-5
     gradient_clip: float = 3.0
+    reference_scores: bool = False
 
 
 class CellModule(pl.LightningModule):
@@ -121,4 +123,4 @@ class CellModule(pl.LightningModule):
                 masks = batch.masks[:, t].long()
                 confusion.update(label_map(logits, batch.frame, (masks.shape[-2], masks.shape[-1])), masks)
         self.train(training)
-        return confusion.scores()
+        return confusion.scores(self.options.reference_scores)
