@@ -107,26 +107,28 @@ def _largest(logits: Tensor) -> Tensor:
     return logits.max(1).indices  # as argmax, which takes nine times as long on a CPU
 
 
-class GlobalAveragePool(nn.Module):
-    """Mean over the plane, 1x1 conv-BN-ReLU, broadcast back (Table 1, operation 1).
+class PooledBatchNorm(nn.BatchNorm2d):
+    """Batch norm after a global pool, where a single item has one value a channel, which has no variance.
 
-    One value per channel has no variance, so for a single item in training the batch norm uses its running statistics
-    and leaves them unchanged.
+    In training its running statistics then stand in, unchanged. Where several ranks train together the batch is that of
+    all of them, so that single items on each are not: see `vseg_nas.training.collectives`.
     """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, 1, 1) -> (B, C, 1, 1)."""
+        if self.training and x.shape[0] == 1:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        return super().forward(x)
+
+
+class GlobalAveragePool(nn.Module):
+    """Mean over the plane, 1x1 conv-BN-ReLU, broadcast back (Table 1, operation 1)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 1, bias=False)
-        self.norm = nn.BatchNorm2d(channels)
+        self.norm = PooledBatchNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W), constant over each plane."""
-        pooled = self.conv(x.mean((2, 3), keepdim=True))
-        norm = self.norm
-        if norm.training and x.shape[0] == 1:
-            pooled = F.batch_norm(
-                pooled, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps
-            )
-        else:
-            pooled = norm(pooled)
-        return F.relu(pooled).expand_as(x)
+        return F.relu(self.norm(self.conv(x.mean((2, 3), keepdim=True)))).expand_as(x)
