@@ -24,6 +24,7 @@ from vseg_nas.space.hand_written import HAND_WRITTEN
 from vseg_nas.training.cell_module import CellModule, CellTraining
 from vseg_nas.training.fitting import Progress, quiet_trainer
 from vseg_nas.training.optimizers import JointOptimizer
+from vseg_nas.training.static_module import StaticModule, StaticTraining
 from vseg_nas.training.video_module import VideoModule, VideoTraining
 from vseg_nas.training.video_training import restore_trained_cell, train_cell_alone, train_end_to_end
 
@@ -302,3 +303,31 @@ def test_joint_optimizer_steps_and_restores_both() -> None:
     kept = second[0][1].clone()
     steps(*second, 1)
     assert torch.equal(kept, second[0][1])
+
+
+def test_gradients_of_the_parts_are_clipped_apart() -> None:
+    """As in the authors' code: a large gradient of one part does not shrink that of another."""
+    video = video_module()
+    static = StaticModule(segmenter().static, StaticTraining(1e-2, 1e-2))
+    parts = {
+        video: (video.segmenter.static.encoder, video.segmenter.static.decoder, video.segmenter.propagation),
+        static: (static.network.encoder, static.network.decoder),
+    }
+    for module, expected in parts.items():
+        assert sum(len(list(part.parameters())) for part in expected) == len(list(module.parameters()))
+        lengths = (50.0, 0.5, 7.0)
+        for part, length in zip(expected, lengths, strict=False):
+            count = sum(parameter.numel() for parameter in part.parameters())
+            for parameter in part.parameters():
+                parameter.grad = torch.full_like(parameter, length / count**0.5)
+        trainer = quiet_trainer(Path(), 1, [], gradient_clip_val=3.0, **OPTIONS)
+        module.trainer = trainer
+        optimizer = torch.optim.SGD(module.parameters(), 1.0)
+        trainer.precision_plugin._clip_gradients(  # as Lightning does before a step
+            module, optimizer, trainer.gradient_clip_val, gradient_clip_algorithm=trainer.gradient_clip_algorithm
+        )
+        for part, length in zip(expected, lengths, strict=False):
+            gradients = [p.grad.flatten() for p in part.parameters() if p.grad is not None]
+            assert torch.cat(gradients).norm().item() == pytest.approx(min(length, 3.0), rel=1e-4)
+        module.configure_gradient_clipping(optimizer, None)  # none is none
+        assert torch.cat(gradients).norm().item() == pytest.approx(min(length, 3.0), rel=1e-4)

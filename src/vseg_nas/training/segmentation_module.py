@@ -3,7 +3,7 @@
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 
 from vseg_nas.errors import NonFiniteError
 from vseg_nas.metrics import ConfusionMatrix, SegmentationScores
@@ -26,6 +26,22 @@ class SegmentationModule(pl.LightningModule):
         super().__init__()
         self.confusion = ConfusionMatrix(num_classes)
         self.scores: SegmentationScores | None = None
+
+    @property
+    def parts(self) -> tuple[nn.Module, ...]:
+        """Whose gradients are clipped apart, as the authors' code does with encoder and decoder."""
+        raise NotImplementedError
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Scales the gradient of each part down to the largest norm that the Trainer was given."""
+        if gradient_clip_val:
+            for part in self.parts:
+                nn.utils.clip_grad_norm_(part.parameters(), gradient_clip_val)
 
     def log_loss(self, loss: Tensor, batch_size: int, batch_idx: int) -> Tensor:
         """Logs the mean over an epoch and hands the loss on.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 
 from vseg_nas.data.clip import ClipBatch
 from vseg_nas.models.arch2 import AUXILIARY_STRIDES
@@ -58,6 +58,11 @@ class StaticModule(SegmentationModule):
         super().__init__(len(network.classes))
         self.network = network.to(memory_format=torch.channels_last)
         self.options = training
+
+    @property
+    def parts(self) -> tuple[nn.Module, ...]:
+        """The encoder and the decoder."""
+        return self.network.encoder, self.network.decoder
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Loss of one batch.

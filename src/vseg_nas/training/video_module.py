@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 
 from vseg_nas.data.clip import ClipBatch
 from vseg_nas.labels import IGNORE
@@ -63,6 +63,11 @@ class VideoModule(SegmentationModule):
         super().train(mode)
         self.segmenter.static.eval()
         return self
+
+    @property
+    def parts(self) -> tuple[nn.Module, ...]:
+        """The encoder, the decoder of key frames, and the cell with its classifier."""
+        return self.segmenter.static.encoder, self.segmenter.static.decoder, self.segmenter.propagation
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Cross-entropy at full size, summed over the frames after the first, and that of the static network.
