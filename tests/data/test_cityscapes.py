@@ -173,9 +173,12 @@ def test_only_frames_that_are_labelled_are_read(
     source = CityScapes(build(tmp_path), "val")
     opened: list[str] = []
     decode = image_files.decode_frame
-    monkeypatch.setattr(
-        image_files, "decode_frame", lambda path, *rest: opened.append(path.stem) or decode(path, *rest)
-    )
+
+    def watched(path: Path, data: bytes, size: tuple[int, int]) -> Any:
+        opened.append(path.stem)
+        return decode(path, data, size)
+
+    monkeypatch.setattr(image_files, "decode_frame", watched)
     labelled = [raw.names[0] for run in footage_of(source).to_score(key_every) for _, raw in run]
     assert opened == labelled
     assert len(labelled) == read

@@ -245,7 +245,7 @@ def test_early_steps_are_larger_with_empty_rows() -> None:
     """The second moment is shared with rows that have no gradient."""
     moved = []
     for reference in (False, True):
-        strategy = PPO(SearchSpace(1), seed=0, buffer_size=20, reference=reference)
+        strategy = PPO(SearchSpace(1), seed=0, buffer_size=10, reference=reference)
         before = torch.cat([parameter.detach().flatten() for parameter in strategy.policy.parameters()])
         for score in (0.2, 0.9, 0.1, 0.8):
             strategy.tell([scored(strategy.ask(1)[0], score)])

@@ -321,6 +321,7 @@ def test_gradients_of_the_parts_are_clipped_apart() -> None:
             for parameter in part.parameters():
                 parameter.grad = torch.full_like(parameter, length / count**0.5)
         trainer = quiet_trainer(Path(), 1, [], gradient_clip_val=3.0, **OPTIONS)
+        trainer.strategy.connect(module)
         module.trainer = trainer
         optimizer = torch.optim.SGD(module.parameters(), 1.0)
         trainer.precision_plugin._clip_gradients(  # as Lightning does before a step
