@@ -329,6 +329,6 @@ def test_gradients_of_the_parts_are_clipped_apart() -> None:
         )
         for part, length in zip(expected, lengths, strict=False):
             gradients = [p.grad.flatten() for p in part.parameters() if p.grad is not None]
-            assert torch.cat(gradients).norm().item() == pytest.approx(min(length, 3.0), rel=1e-4)
+            assert torch.cat(gradients).norm().item() == pytest.approx(min(length, 3.0), rel=1e-3)
         module.configure_gradient_clipping(optimizer, None)  # none is none
-        assert torch.cat(gradients).norm().item() == pytest.approx(min(length, 3.0), rel=1e-4)
+        assert torch.cat(gradients).norm().item() == pytest.approx(min(length, 3.0), rel=1e-3)

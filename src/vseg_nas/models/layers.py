@@ -44,8 +44,10 @@ def enlarge(x: Tensor, ratio: int, size: tuple[int, int]) -> Tensor:
     """
     if ratio == 1:
         return x
-    height, width = size
-    return F.interpolate(x, scale_factor=ratio, mode="bilinear", align_corners=False)[..., :height, :width]
+    covered = ratio * x.shape[-2], ratio * x.shape[-1]
+    enlarged = F.interpolate(x, covered, mode="bilinear", align_corners=False)
+    # Not a slice: `export` would take it that nothing is to be cut, if that is so at the size it sees.
+    return enlarged.narrow(-2, 0, size[0]).narrow(-1, 0, size[1])
 
 
 def enlarge_to_finest(planes: Sequence[Tensor], strides: Sequence[int]) -> list[Tensor]:
