@@ -46,8 +46,11 @@ def enlarge(x: Tensor, ratio: int, size: tuple[int, int]) -> Tensor:
         return x
     covered = ratio * x.shape[-2], ratio * x.shape[-1]
     enlarged = F.interpolate(x, covered, mode="bilinear", align_corners=False)
-    # Not a slice: `export` would take it that nothing is to be cut, if that is so at the size it sees.
-    return enlarged.narrow(-2, 0, size[0]).narrow(-1, 0, size[1])
+    height, width = size
+    if torch.compiler.is_exporting():  # a view would tie the sizes of the graph to whether anything is cut off here
+        rows, columns = (torch.arange(side, device=x.device) for side in size)
+        return enlarged.index_select(-2, rows).index_select(-1, columns)
+    return enlarged[..., :height, :width]
 
 
 def enlarge_to_finest(planes: Sequence[Tensor], strides: Sequence[int]) -> list[Tensor]:
