@@ -4,17 +4,20 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 from vseg_nas.errors import RunError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     """Yields `partial_of` a path and renames what was written there over the path.
 
     Args:
         path: where the finished file belongs; missing folders are made.
+        durable: whether to wait for the disk; without, only a loss of power can leave less than the whole.
 
     Yields:
         The path to write to. After an error nothing of it is left and an older ``path`` is untouched.
@@ -26,14 +29,31 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
-        flush(partial)
+        if durable:
+            flush(partial)
         os.replace(partial, path)
-        flush(path.parent)
+        if durable:
+            flush(path.parent)
     except OSError as error:
         raise RunError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+class Unbuffered(FileIO):
+    """A file whose writes are in it at once, whole: the system may take less than it is given when the disk runs full."""
+
+    def write(self, data: Any) -> int:
+        """Writes all of it.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        rest = memoryview(data)
+        while rest:
+            rest = rest[super().write(rest) :]
+        return len(data)
 
 
 def partial_of(path: Path) -> Path:
@@ -56,9 +76,9 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_bytes(path: Path, content: bytes | memoryview) -> None:
+def write_bytes(path: Path, content: bytes | memoryview, durable: bool = True) -> None:
     """Writes a file, whole or not at all; see `replacing`."""
-    with replacing(path) as partial:
+    with replacing(path, durable) as partial:
         partial.write_bytes(content)
 
 

@@ -1,18 +1,53 @@
 """Frames that are image files: all of a folder, or those that a pattern matches, in the order of their names."""
 
+import hashlib
+import os
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from glob import glob
+from itertools import chain, count, groupby, takewhile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image as PillowImage
 
 from vseg_nas.errors import DataError
-from vseg_nas.video.frames import Frame
+from vseg_nas.video.frames import Frame, Image
 
+Size = tuple[int, int]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+_SUBFILE_TYPE, _NO_PICTURE = 254, 5  # TIFF's tag, and its bits of copies of reduced resolution and of masks
+_LONGEST_NAME = 200
+"""Bytes of a name, or of a folder's: file systems take 255, and products add suffixes of their own."""
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError)  # what Pillow raises depends on the byte that was hit
+
+
+class _Picture(NamedTuple):
+    """One picture of an image file.
+
+    Attributes:
+        path: of the file.
+        page: its number in the file, from 0 on.
+        size: height and width; None: the header cannot be read.
+        stacked: whether the file holds several.
+    """
+
+    path: Path
+    page: int
+    size: Size | None
+    stacked: bool
+
+    @property
+    def clip(self) -> str:
+        """What is one run of frames: the pages of a stack, or the single pictures of a folder."""
+        return str(self.path if self.stacked else self.path.parent)
+
+    def __str__(self) -> str:
+        """For complaints."""
+        return f"{self.path}, page {self.page} from 0 on" if self.stacked else str(self.path)
 
 
 def is_pattern(source: str) -> bool:
@@ -21,27 +56,102 @@ def is_pattern(source: str) -> bool:
 
 
 def frame_files(source: str) -> list[Path]:
-    """The image files of a folder or a pattern, numbers in their names counted as numbers.
+    """The image files of a folder or a pattern, folder by folder, numbers in names counted as numbers.
 
     Raises:
-        DataError: there are none.
+        DataError: there are none, or the pattern leaves the folders that it matches.
     """
     folder = Path(source)
-    found = list(folder.iterdir()) if folder.is_dir() else [Path(path) for path in glob(source, recursive=True)]
+    found = list(folder.iterdir()) if folder.is_dir() else list(set(map(Path, glob(source, recursive=True))))
     files = [path for path in found if path.suffix.lower() in SUFFIXES and path.is_file()]
     if not files:
         where = "in it" if folder.is_dir() else "that matches"
         raise DataError(f"source: {source}: found no image {where}, expected frames as {', '.join(SUFFIXES)}")
-    return sorted(files, key=lambda path: (str(path.parent), _natural(path.name)))
+    if ".." in files[0].relative_to(_root(source)).parts:
+        raise DataError(f"source: {source}: found .. after a wildcard, expected it before the first one")
+    return sorted(files, key=_order)
+
+
+def _root(source: str) -> Path:
+    """The folder that names are told from: that of the source, or what stands before the wildcards of a pattern."""
+    path = Path(source)
+    return path if path.is_dir() else Path(*takewhile(lambda part: not is_pattern(part), path.parts[:-1]))
+
+
+def _order(path: Path) -> tuple[object, ...]:
+    """frame_10 after frame_9, also where they are folders; 1 before 01, and never between the files of one folder."""
+    parent = path.parent
+    return [_natural(part) for part in parent.parts], str(parent), _natural(path.name), path.name
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """frame_10 after frame_9."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
+def _pictures(path: Path) -> list[_Picture]:
+    """What the headers in a file say, without decoding pixels."""
+    try:
+        with PillowImage.open(path) as image:
+            sizes = _page_sizes(image)
+    except _BROKEN:
+        sizes = {0: None}
+    return [_Picture(path, page, size, len(sizes) > 1) for page, size in sizes.items()]
+
+
+def _page_sizes(image: PillowImage.Image) -> dict[int, Size | None]:
+    """Height and width by number of page; the last is None where the file ends within the list of them."""
+    if image.format == "MPO":  # a JPEG file of a phone, with previews or depth maps behind the picture
+        return {0: (image.height, image.width)}
+    if image.format != "TIFF":  # frames of an animation share its canvas
+        return dict.fromkeys(range(getattr(image, "n_frames", 1)), (image.height, image.width))
+    sizes: dict[int, Size | None] = {}
+    try:
+        for page in count():
+            image.seek(page)
+            if not image.tag_v2.get(_SUBFILE_TYPE, 0) & _NO_PICTURE:  # type: ignore[attr-defined]  # of TIFF files
+                sizes[page] = image.height, image.width
+    except EOFError:
+        return sizes
+    except _BROKEN:
+        return {**sizes, page: None}
+    return sizes
+
+
+def _names(pictures: Sequence[_Picture], root: Path) -> list[str]:
+    """Names that tell all pictures apart, as files in folders too: paths from `root`, without suffixes where that does.
+
+    Raises:
+        DataError: no two frames would be told apart.
+    """
+    paths = {picture.path: picture.path.relative_to(root) for picture in pictures}
+    stems = {path: relative.with_name(relative.stem) for path, relative in paths.items()}
+    often = Counter(str(stem).casefold() for stem in stems.values())
+    short = {path: stem if often[str(stem).casefold()] == 1 else paths[path] for path, stem in stems.items()}
+    for chosen in (short, paths):
+        names = [_storable(chosen[picture.path], picture.page if picture.stacked else None) for picture in pictures]
+        folders = {str(folder) for name in names for folder in Path(name).parents}
+        if len(set(names)) == len(names) and not folders & {f"{name}.png" for name in names}:
+            return names
+    raise DataError(f"source: found frames in {root} whose names cannot be told apart, expected other folder names")
+
+
+def _storable(path: Path, page: int | None) -> str:
+    parts = [_shortened(part) for part in path.parts]
+    return "/".join(parts if page is None else [*parts, f"{page:06}"])
+
+
+def _shortened(name: str) -> str:
+    content = os.fsencode(name)
+    if len(content) <= _LONGEST_NAME:
+        return name
+    return f"{content[:_LONGEST_NAME].decode(errors='ignore')}~{hashlib.sha256(content).hexdigest()[:8]}"
+
+
 class FrameFolder:
-    """A `FrameSource` over image files; one that is damaged or of another size than the first is skipped.
+    """A `FrameSource` over image files.
+
+    Every page of a stack (TIFF, animated PNG or WebP) is a frame. One that is damaged, or of another size than most,
+    is skipped.
 
     Args:
         source: a folder or a pattern.
@@ -58,33 +168,47 @@ class FrameFolder:
         self.time_base = 1 / self.rate
         self.skipped = 0
         self.complaint = ""
-        self._files = frame_files(source)
-        self.total: int | None = len(self._files)
-        self.size = self._first_size(source)
-
-    def _first_size(self, source: str) -> tuple[int, int]:
-        for path in self._files:
-            try:
-                with PillowImage.open(path) as image:
-                    image.load()
-                    return image.height, image.width
-            except (OSError, SyntaxError, ValueError):
-                continue
-        raise DataError(f"source: {source}: found {len(self._files)} image files, none of them readable")
+        files = frame_files(source)
+        self._pictures = [picture for path in files for picture in _pictures(path)]
+        self._names = _names(self._pictures, _root(source))
+        self.total: int | None = len(self._pictures)
+        sizes = Counter(picture.size for picture in self._pictures if picture.size is not None)
+        self.size = max(sizes, key=lambda size: sizes[size], default=(0, 0))  # the first of several as frequent
+        self._decoded = self._decode()
+        self._first = next(self._decoded, None)
+        if self._first is None:
+            raise DataError(f"source: {source}: found {len(files)} image files, none of them readable")
 
     def __iter__(self) -> Iterator[Frame]:
-        for index, path in enumerate(self._files):
+        first, self._first = self._first, None
+        return self._decoded if first is None else chain([first], self._decoded)
+
+    def _decode(self) -> Iterator[Frame]:
+        indexed = enumerate(self._pictures)
+        for path, group in groupby(indexed, key=lambda entry: entry[1].path):
+            pictures = list(group)
             try:
                 with PillowImage.open(path) as opened:
-                    image = np.asarray(opened.convert("RGB"))
-            except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises depends on the byte that was hit
+                    for index, picture in pictures:
+                        image = self._of_usual_size(opened, picture)
+                        if image is not None:
+                            yield Frame(image, index * self.time_base, self._names[index], picture.clip)
+            except _BROKEN as error:
                 self._skip(f"{path}: damaged ({type(error).__name__})")
-                continue
-            if image.shape[:2] != self.size:
-                height, width = self.size
-                self._skip(f"{path}: found {image.shape[1]}x{image.shape[0]} pixels, expected {width}x{height}")
-                continue
-            yield Frame(image, index * self.time_base, path.stem)
+
+    def _of_usual_size(self, opened: PillowImage.Image, picture: _Picture) -> Image | None:
+        """The pixels of a picture; None, and counted, if it cannot be used."""
+        try:
+            opened.seek(picture.page)
+            image = np.asarray(opened.convert("RGB"))
+        except _BROKEN as error:
+            self._skip(f"{picture}: damaged ({type(error).__name__})")
+            return None
+        if image.shape[:2] != self.size:
+            height, width = self.size
+            self._skip(f"{picture}: found {image.shape[1]}x{image.shape[0]} pixels, expected {width}x{height} as most")
+            return None
+        return image
 
     def _skip(self, why: str) -> None:
         self.skipped += 1

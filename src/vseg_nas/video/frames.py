@@ -21,12 +21,14 @@ class Frame:
     Attributes:
         image: (H, W, 3) uint8, RGB, upright.
         time: since the first frame, in seconds; rises from frame to frame.
-        name: of its file, or its number.
+        name: of its file, or its number: no other frame of the source has it. Folders in it stand before slashes.
+        clip: what it is a part of; where this changes, a new video begins.
     """
 
     image: Image
     time: Fraction
     name: str
+    clip: str = ""
 
 
 class FrameSource(Protocol):
