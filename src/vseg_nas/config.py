@@ -28,7 +28,14 @@ from omegaconf.errors import OmegaConfBaseException
 from vseg_nas.checking import C, check
 from vseg_nas.errors import ConfigError, RunError, UserError
 from vseg_nas.nas.lock import RunLock
-from vseg_nas.run_directory import check_same_meaning, forget_empty, stored_overrides
+from vseg_nas.run_directory import (
+    UNFINISHED,
+    begin,
+    check_same_command,
+    check_same_meaning,
+    forget_empty,
+    stored_overrides,
+)
 from vseg_nas.run_record import CONFIG, write_record
 from vseg_nas.schema import CommandConfig
 from vseg_nas.signals import INTERRUPTED, TERMINATED, Terminated, stopping
@@ -47,7 +54,10 @@ def conf_dir() -> Path:
 
 
 def command(
-    verb: str, schema: type[C], preflight: Callable[[C], None] = lambda config: None
+    verb: str,
+    schema: type[C],
+    preflight: Callable[[C], None] = lambda config: None,
+    products: Sequence[str] = (),
 ) -> Callable[[Callable[[C, Path], None]], Callable[[], None]]:
     """Makes a console entry point of ``run(config, run_dir)``.
 
@@ -59,7 +69,9 @@ def command(
         schema: the dataclass of the root.
         preflight: raises `UserError` for what a look at the disk shows to be missing; it runs before any directory
             is made, so it should cost nothing.
+        products: what a run makes and does not replace by itself: taken away when a killed run begins anew.
     """
+    resumable = "resume" in schema.__dataclass_fields__
 
     def decorate(run: Callable[[C, Path], None]) -> Callable[[], None]:
         def job(config: DictConfig) -> None:
@@ -67,7 +79,9 @@ def command(
             run_dir = Path(HydraConfig.get().runtime.output_dir)
             with _one_line_errors(typed.debug), stopping(), RunLock(run_dir):
                 if getattr(typed, "resume", None) is None:
-                    _refuse_a_run(run_dir, schema)
+                    _refuse_a_run(run_dir, schema, config)
+                    if not resumable:
+                        begin(run_dir, products)
                     write_record(run_dir, OmegaConf.to_yaml(config, resolve=True), HydraConfig.get().overrides.task)
                 try:
                     run(typed, run_dir)
@@ -75,6 +89,7 @@ def command(
                     if getattr(typed, "resume", None) is None:
                         forget_empty(run_dir)
                     raise
+                (run_dir / UNFINISHED).unlink(missing_ok=True)
 
         def main() -> None:
             args = get_args_parser().parse_args(sys.argv[1:])
@@ -140,7 +155,7 @@ def _check_command_line(
                 check_same_meaning(Path(resume), config)
                 continue
             if not multirun:
-                _refuse_a_run(Path(str(composed.hydra.run.dir)), schema)
+                _refuse_a_run(Path(str(composed.hydra.run.dir)), schema, config)
     GlobalHydra.instance().clear()
 
 
@@ -151,15 +166,20 @@ def _check_devices(verb: str, config: CommandConfig) -> None:
         raise ConfigError(f"gpu.devices: found {found}, expected 1: {verb} computes on one device; use gpu=one")
 
 
-def _refuse_a_run(run_dir: Path, schema: type[CommandConfig]) -> None:
-    """A new run never writes into an old one.
+def _refuse_a_run(run_dir: Path, schema: type[CommandConfig], config: DictConfig) -> None:
+    """A new run never writes into an old one, but for an unfinished one of the same command that cannot resume.
 
     Raises:
         RunError: the directory holds a run.
     """
-    if (run_dir / CONFIG).exists():
-        go_on = f"continue it with resume={run_dir}, or " if "resume" in schema.__dataclass_fields__ else ""
-        raise RunError(f"{run_dir}: holds a run already; {go_on}choose another name")
+    if not (run_dir / CONFIG).exists():
+        return
+    resumable = "resume" in schema.__dataclass_fields__
+    if not resumable and (run_dir / UNFINISHED).is_file():
+        check_same_command(run_dir, config)
+        return
+    go_on = f"continue it with resume={run_dir}, or " if resumable else ""
+    raise RunError(f"{run_dir}: holds a run already; {go_on}choose another name")
 
 
 def _nothing_foreign_runs(hydra_config: DictConfig) -> None:

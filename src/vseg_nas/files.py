@@ -42,7 +42,7 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
 
 
 class Unbuffered(FileIO):
-    """A file whose writes are in it at once, whole: the system may take less than it is given when the disk runs full."""
+    """A file whose writes are in it at once, and whole: the system may take a part of them when a disk runs full."""
 
     def write(self, data: Any) -> int:
         """Writes all of it.

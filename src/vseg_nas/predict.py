@@ -39,7 +39,10 @@ def _preflight(config: PredictConfig) -> None:
         raise missing_extra("av", "to write video (overlay=false does without)", "video")
 
 
-@command("predict", PredictConfig, _preflight)
+_PRODUCTS = ("overlay.mp4", "frames.csv", RESULT, "labels")
+
+
+@command("predict", PredictConfig, _preflight, products=(*_PRODUCTS, "overlay.partial.mp4"))
 def main(config: PredictConfig, run_dir: Path) -> None:
     """Writes ``overlay.mp4``, ``frames.csv`` and ``predict.json``, and ``labels/`` if wanted."""
     from rich.console import Console
@@ -66,9 +69,6 @@ def main(config: PredictConfig, run_dir: Path) -> None:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     written = " ".join(sorted(path.name for path in run_dir.iterdir() if path.name in _PRODUCTS))
     console.print(f"written: {run_dir}: {written}", soft_wrap=True, markup=False, highlight=False)
-
-
-_PRODUCTS = ("overlay.mp4", "frames.csv", RESULT, "labels")
 
 
 def _label(config: PredictConfig, run_dir: Path, source: FrameSource, network: Network, console: Console) -> Tally:

@@ -1,6 +1,8 @@
 """How the record of a run is used: to go on, to refuse what changed its meaning, to leave nothing of a false start."""
 
+import os
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vseg_nas.checking import GENOTYPE_NOTE, WEIGHTS_NOTE, C, check
 from vseg_nas.errors import ConfigError, RunError
+from vseg_nas.files import write_text
 from vseg_nas.nas.lock import RunLock
 from vseg_nas.run_record import CONFIG, DIGESTS, OVERRIDES, flat, recorded_config, recorded_overrides
 
@@ -26,7 +29,10 @@ _HARMLESS_ON_RESUME = (
     "phase.search.hours",
     "cell",
 )
-_BOOKKEEPING = {CONFIG, OVERRIDES, DIGESTS, "lock", "log", GENOTYPE_NOTE, WEIGHTS_NOTE}
+UNFINISHED = "unfinished"
+"""File of a run directory whose command has not come to its end and cannot resume: the same command begins again."""
+_HARMLESS_IN_ANOTHER = ("debug", "runs_dir", "name")
+_BOOKKEEPING = {CONFIG, OVERRIDES, DIGESTS, "lock", "log", GENOTYPE_NOTE, WEIGHTS_NOTE, UNFINISHED}
 _STORABLE = re.compile(r"(?!-|[+~]*hydra\b)[^$]*", re.DOTALL)
 """Overrides that a run directory, which may be anybody's, may bring along: none of Hydra's own, no interpolation."""
 
@@ -50,6 +56,39 @@ def forget_empty(run_dir: Path) -> None:
         for name in found:
             (run_dir / name).unlink()
         run_dir.rmdir()
+
+
+def begin(run_dir: Path, products: Sequence[str]) -> None:
+    """Marks a run as unfinished, and removes what a killed one has left.
+
+    Args:
+        run_dir: holds no run, or one of the same command that did not finish.
+        products: names of files and folders that a run makes and does not replace.
+
+    Raises:
+        RunError: one of them is there and is no leftover, or the folder cannot be written to.
+    """
+    mark = run_dir / UNFINISHED
+    there = [run_dir / name for name in products if os.path.lexists(run_dir / name)]
+    if not mark.is_file():
+        if there:
+            raise RunError(f"{there[0]}: is there already and of no run; move it or choose another name")
+        write_text(mark, "This run has not finished. The same command replaces what is here.\n")
+    for path in [*there, *run_dir.glob(".*.partial*")]:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def check_same_command(run_dir: Path, config: DictConfig) -> None:
+    """Refuses to replace an unfinished run of something else.
+
+    Raises:
+        RunError: with the keys that differ.
+    """
+    if changes := _changes(run_dir, config, _HARMLESS_IN_ANOTHER):
+        raise RunError(f"{run_dir}: holds an unfinished run of another command ({changes}); choose another name")
 
 
 def stored_overrides(overrides: Sequence[str]) -> list[str]:
@@ -78,13 +117,13 @@ def check_same_meaning(run_dir: Path, config: DictConfig) -> None:
     """
     if not (run_dir / CONFIG).is_file():
         raise RunError(f"resume: no {CONFIG} in {run_dir}")
-    stored = flat(recorded_config(run_dir))
-    now = flat(OmegaConf.to_container(config, resolve=True))
-    differing = [k for k in sorted(stored.keys() | now.keys()) if stored.get(k) != now.get(k) and not _harmless(k)]
-    if differing:
-        changes = "; ".join(f"{k} was {stored.get(k)}, is {now.get(k)}" for k in differing[:3])
+    if changes := _changes(run_dir, config, _HARMLESS_ON_RESUME):
         raise ConfigError(f"resume: the configuration changed its meaning: {changes}")
 
 
-def _harmless(key: str) -> bool:
-    return any(key == k or key.startswith(k + ".") for k in _HARMLESS_ON_RESUME)
+def _changes(run_dir: Path, config: DictConfig, harmless: Sequence[str]) -> str:
+    stored = flat(recorded_config(run_dir))
+    now = flat(OmegaConf.to_container(config, resolve=True))
+    keys = [key for key in sorted(stored.keys() | now.keys()) if stored.get(key) != now.get(key)]
+    differing = [key for key in keys if not any(key == k or key.startswith(k + ".") for k in harmless)]
+    return "; ".join(f"{k} was {stored.get(k)}, is {now.get(k)}" for k in differing[:3])
