@@ -417,7 +417,7 @@ class PredictConfig(CommandConfig):
     runtime: str = field(metadata=one_of("torch", "onnx"))
     key: Any = field()
     size: list[int] | None = field(metadata=limits(32, length=2))
-    rate: float = field(metadata=limits(above=0))
+    rate: float = field(metadata=limits(1e-4, 1000))
     frames: int | None = field(metadata=limits(1))
     overlay: bool = field()
     opacity: float = field(metadata=limits(0, 1))

@@ -1,6 +1,7 @@
 """Frames that are image files: all of a folder, or those that a pattern matches, in the order of their names."""
 
 import hashlib
+import math
 import os
 import re
 from collections import Counter
@@ -19,6 +20,8 @@ from vseg_nas.video.frames import Frame, Image
 
 Size = tuple[int, int]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+_SAME_RATE = Fraction(1, 10**9)  # relative
+_MOST_DIGITS = 8  # of the terms of a fraction: MP4 counts in 32 bits
 _SUBFILE_TYPE, _NO_PICTURE = 254, 5  # TIFF's tag, and its bits of copies of reduced resolution and of masks
 _LONGEST_NAME = 200
 """Bytes of a name, or of a folder's: file systems take 255, and products add suffixes of their own."""
@@ -48,6 +51,16 @@ class _Picture(NamedTuple):
     def __str__(self) -> str:
         """For complaints."""
         return f"{self.path}, page {self.page} from 0 on" if self.stacked else str(self.path)
+
+
+def as_fraction(rate: float) -> Fraction:
+    """The simplest fraction that a rate of 0.0001 to 1000 stands for: 25/2 for 12.5, 24000/1001 for 23.976023976.
+
+    Its terms are small enough for the time base of a video.
+    """
+    exact = Fraction(repr(rate))
+    simple = [exact.limit_denominator(10**digits // math.ceil(rate)) for digits in range(3, _MOST_DIGITS + 1)]
+    return next((fraction for fraction in simple if abs(fraction / exact - 1) <= _SAME_RATE), simple[-1])
 
 
 def is_pattern(source: str) -> bool:
@@ -164,7 +177,7 @@ class FrameFolder:
     endless = False
 
     def __init__(self, source: str, rate: float) -> None:
-        self.rate = Fraction(rate).limit_denominator(1001)
+        self.rate = as_fraction(rate)
         self.time_base = 1 / self.rate
         self.skipped = 0
         self.complaint = ""

@@ -103,8 +103,8 @@ class VideoWriter:
 
     def _give_up(self, error: av.FFmpegError | OSError) -> NoReturn:
         self._open = False
+        self._file.close()  # first: the muxer may crash if it has to end a file that it could not continue
         with suppress(av.FFmpegError, OSError):
             self._container.close()
-        self._file.close()
         self._partial.unlink(missing_ok=True)
         raise RunError(f"{self._path}: cannot be written ({error.strerror})") from error
