@@ -6,10 +6,8 @@ from fractions import Fraction
 from glob import glob
 from pathlib import Path
 
-import numpy as np
-from PIL import Image as PillowImage
-
 from vseg_nas.errors import DataError
+from vseg_nas.pictures import read_rgb
 from vseg_nas.video.frames import Frame
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -63,22 +61,23 @@ class FrameFolder:
         self.size = self._first_size(source)
 
     def _first_size(self, source: str) -> tuple[int, int]:
+        complaint = ""
         for path in self._files:
             try:
-                with PillowImage.open(path) as image:
-                    image.load()
-                    return image.height, image.width
-            except (OSError, SyntaxError, ValueError):
-                continue
-        raise DataError(f"source: {source}: found {len(self._files)} image files, none of them readable")
+                height, width, _ = read_rgb(path).shape
+                return height, width
+            except DataError as error:
+                complaint = complaint or str(error)
+        raise DataError(
+            f"source: {source}: found {len(self._files)} image files, none of them usable; the first: {complaint}"
+        )
 
     def __iter__(self) -> Iterator[Frame]:
         for index, path in enumerate(self._files):
             try:
-                with PillowImage.open(path) as opened:
-                    image = np.asarray(opened.convert("RGB"))
-            except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises depends on the byte that was hit
-                self._skip(f"{path}: damaged ({type(error).__name__})")
+                image = read_rgb(path)
+            except DataError as error:
+                self._skip(str(error))
                 continue
             if image.shape[:2] != self.size:
                 height, width = self.size
