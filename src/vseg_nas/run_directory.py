@@ -9,23 +9,18 @@ from omegaconf import DictConfig, OmegaConf
 from vseg_nas.checking import GENOTYPE_NOTE, WEIGHTS_NOTE, C, check
 from vseg_nas.errors import ConfigError, RunError
 from vseg_nas.nas.lock import RunLock
-from vseg_nas.run_record import CONFIG, DIGESTS, OVERRIDES, flat, recorded_config, recorded_overrides
-
-_HARMLESS_ON_RESUME = (
-    "resume",
-    "debug",
-    "runs_dir",
-    "name",
-    "gpu.name",
-    "gpu.accelerator",
-    "gpu.devices",
-    "gpu.workers",
-    "executor",
-    "logger",
-    "phase.search.trials",
-    "phase.search.hours",
-    "cell",
+from vseg_nas.run_record import (
+    CONFIG,
+    DIGESTS,
+    EXECUTION_KEYS,
+    OVERRIDES,
+    flat,
+    is_among,
+    recorded_config,
+    recorded_overrides,
 )
+
+_HARMLESS_ON_RESUME = (*EXECUTION_KEYS, "cell")
 _BOOKKEEPING = {CONFIG, OVERRIDES, DIGESTS, "lock", "log", GENOTYPE_NOTE, WEIGHTS_NOTE}
 _STORABLE = re.compile(r"(?!-|[+~]*hydra\b)[^$]*", re.DOTALL)
 """Overrides that a run directory, which may be anybody's, may bring along: none of Hydra's own, no interpolation."""
@@ -87,4 +82,4 @@ def check_same_meaning(run_dir: Path, config: DictConfig) -> None:
 
 
 def _harmless(key: str) -> bool:
-    return any(key == k or key.startswith(k + ".") for k in _HARMLESS_ON_RESUME)
+    return is_among(key, _HARMLESS_ON_RESUME)
