@@ -12,26 +12,21 @@ from vseg_nas.checking import GENOTYPE_NOTE, WEIGHTS_NOTE, C, check
 from vseg_nas.errors import ConfigError, RunError
 from vseg_nas.files import write_text
 from vseg_nas.nas.lock import RunLock
-from vseg_nas.run_record import CONFIG, DIGESTS, OVERRIDES, flat, recorded_config, recorded_overrides
-
-_HARMLESS_ON_RESUME = (
-    "resume",
-    "debug",
-    "runs_dir",
-    "name",
-    "gpu.name",
-    "gpu.accelerator",
-    "gpu.devices",
-    "gpu.workers",
-    "executor",
-    "logger",
-    "phase.search.trials",
-    "phase.search.hours",
-    "cell",
+from vseg_nas.run_record import (
+    CONFIG,
+    DIGESTS,
+    EXECUTION_KEYS,
+    OVERRIDES,
+    flat,
+    is_among,
+    recorded_config,
+    recorded_overrides,
 )
+
+_HARMLESS_ON_RESUME = (*EXECUTION_KEYS, "cell")
+_HARMLESS_IN_ANOTHER = ("debug", "runs_dir", "name")
 UNFINISHED = "unfinished"
 """File of a run directory whose command has not come to its end and cannot resume: the same command begins again."""
-_HARMLESS_IN_ANOTHER = ("debug", "runs_dir", "name")
 _BOOKKEEPING = {CONFIG, OVERRIDES, DIGESTS, "lock", "log", GENOTYPE_NOTE, WEIGHTS_NOTE, UNFINISHED}
 _STORABLE = re.compile(r"(?!-|[+~]*hydra\b)[^$]*", re.DOTALL)
 """Overrides that a run directory, which may be anybody's, may bring along: none of Hydra's own, no interpolation."""
@@ -125,5 +120,5 @@ def _changes(run_dir: Path, config: DictConfig, harmless: Sequence[str]) -> str:
     stored = flat(recorded_config(run_dir))
     now = flat(OmegaConf.to_container(config, resolve=True))
     keys = [key for key in sorted(stored.keys() | now.keys()) if stored.get(key) != now.get(key)]
-    differing = [key for key in keys if not any(key == k or key.startswith(k + ".") for k in harmless)]
+    differing = [key for key in keys if not is_among(key, harmless)]
     return "; ".join(f"{k} was {stored.get(k)}, is {now.get(k)}" for k in differing[:3])

@@ -18,6 +18,12 @@ from vseg_nas.files import write_text
 CONFIG = "config.yaml"
 OVERRIDES = "overrides.json"
 DIGESTS = "record.sha256"
+EXECUTION_KEYS = (
+    *("debug", "executor", "gpu.accelerator", "gpu.devices", "gpu.name", "gpu.workers", "logger", "name"),
+    *("phase.search.hours", "phase.search.trials", "resume", "runs_dir"),
+)
+"""Keys, and groups of keys, that say how a run is executed: where, for how long, under which name. They do not change
+what its trials mean, so a resumed run may differ in them, and so may searches that are averaged."""
 _MAX_BYTES = 2**20
 
 
@@ -75,6 +81,11 @@ def flat(node: object, prefix: str = "") -> dict[str, object]:
         return {prefix: node}
     leaves = (flat(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in node.items())
     return {key: value for leaf in leaves for key, value in leaf.items()}
+
+
+def is_among(key: str, keys: Sequence[str]) -> bool:
+    """Whether a dotted key is one of these, or below one of them."""
+    return any(key == name or key.startswith(f"{name}.") for name in keys)
 
 
 def _read(path: Path) -> str:

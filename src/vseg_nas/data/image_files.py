@@ -2,27 +2,19 @@
 
 import hashlib
 import os
-import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
 
 from vseg_nas.data.clip import Colour, Image, RawClip
 from vseg_nas.errors import DataError
 from vseg_nas.labels import IGNORE
+from vseg_nas.pictures import load_upright
 
 _INVALID = -1
-_BROKEN_IMAGE = (
-    OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error,
-    PillowImage.DecompressionBombError,
-)  # fmt: skip
-"""What Pillow raises for damaged files, depending on the byte that was hit."""
 
 
 @dataclass(frozen=True)
@@ -182,29 +174,21 @@ def decode_mask(path: Path, data: bytes, size: tuple[int, int], labels: LabelTab
 
 
 def _decode(path: Path, data: bytes, size: tuple[int, int], modes: tuple[str, ...]) -> Image:
-    try:
-        PillowImage.open(BytesIO(data)).verify()  # decoding alone ignores the checksums of PNG files
-        image = PillowImage.open(BytesIO(data))
-        pixels = np.array(image)
-    except _BROKEN_IMAGE as error:
-        raise DataError(f"{path}: found a damaged image ({_brief(error)}), expected PNG or JPEG") from error
+    image = load_upright(path, data, verify=True)  # decoding alone ignores the checksums of PNG files
     if image.size != size:
         raise DataError(f"{path}: found {_times(image.size)} pixels, expected {_times(size)}")
     if image.mode not in modes:
         raise DataError(f"{path}: found image mode {image.mode}, expected {' or '.join(modes)}")
-    return pixels
+    return np.array(image)
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Width and height from the header of a file.
+    """Width and height of a picture, upright.
 
     Raises:
         DataError: It is unreadable.
     """
-    try:
-        return PillowImage.open(BytesIO(read_bytes(path))).size
-    except _BROKEN_IMAGE as error:
-        raise DataError(f"{path}: found a damaged image ({_brief(error)}), expected PNG or JPEG") from error
+    return load_upright(path).size
 
 
 def read_bytes(path: Path) -> bytes:
@@ -221,7 +205,3 @@ def read_bytes(path: Path) -> bytes:
 
 def _times(size: tuple[int, int]) -> str:
     return "x".join(map(str, size))
-
-
-def _brief(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:80]

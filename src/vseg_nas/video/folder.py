@@ -8,24 +8,19 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from glob import glob
-from itertools import chain, count, groupby, takewhile
+from itertools import chain, groupby, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from PIL import Image as PillowImage
-
 from vseg_nas.errors import DataError
-from vseg_nas.video.frames import Frame, Image
+from vseg_nas.pictures import Size, page_sizes, read_pages
+from vseg_nas.video.frames import Frame
 
-Size = tuple[int, int]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _SAME_RATE = Fraction(1, 10**9)  # relative
 _MOST_DIGITS = 8  # of the terms of a fraction: MP4 counts in 32 bits
-_SUBFILE_TYPE, _NO_PICTURE = 254, 5  # TIFF's tag, and its bits of copies of reduced resolution and of masks
 _LONGEST_NAME = 200
 """Bytes of a name, or of a folder's: file systems take 255, and products add suffixes of their own."""
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError)  # what Pillow raises depends on the byte that was hit
 
 
 class _Picture(NamedTuple):
@@ -102,32 +97,8 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def _pictures(path: Path) -> list[_Picture]:
-    """What the headers in a file say, without decoding pixels."""
-    try:
-        with PillowImage.open(path) as image:
-            sizes = _page_sizes(image)
-    except _BROKEN:
-        sizes = {0: None}
+    sizes = page_sizes(path)
     return [_Picture(path, page, size, len(sizes) > 1) for page, size in sizes.items()]
-
-
-def _page_sizes(image: PillowImage.Image) -> dict[int, Size | None]:
-    """Height and width by number of page; the last is None where the file ends within the list of them."""
-    if image.format == "MPO":  # a JPEG file of a phone, with previews or depth maps behind the picture
-        return {0: (image.height, image.width)}
-    if image.format != "TIFF":  # frames of an animation share its canvas
-        return dict.fromkeys(range(getattr(image, "n_frames", 1)), (image.height, image.width))
-    sizes: dict[int, Size | None] = {}
-    try:
-        for page in count():
-            image.seek(page)
-            if not image.tag_v2.get(_SUBFILE_TYPE, 0) & _NO_PICTURE:  # type: ignore[attr-defined]  # of TIFF files
-                sizes[page] = image.height, image.width
-    except EOFError:
-        return sizes
-    except _BROKEN:
-        return {**sizes, page: None}
-    return sizes
 
 
 def _names(pictures: Sequence[_Picture], root: Path) -> list[str]:
@@ -190,38 +161,26 @@ class FrameFolder:
         self._decoded = self._decode()
         self._first = next(self._decoded, None)
         if self._first is None:
-            raise DataError(f"source: {source}: found {len(files)} image files, none of them readable")
+            raise DataError(
+                f"source: {source}: found {len(files)} image files, none of them usable; the first: {self.complaint}"
+            )
 
     def __iter__(self) -> Iterator[Frame]:
         first, self._first = self._first, None
         return self._decoded if first is None else chain([first], self._decoded)
 
     def _decode(self) -> Iterator[Frame]:
-        indexed = enumerate(self._pictures)
-        for path, group in groupby(indexed, key=lambda entry: entry[1].path):
-            pictures = list(group)
-            try:
-                with PillowImage.open(path) as opened:
-                    for index, picture in pictures:
-                        image = self._of_usual_size(opened, picture)
-                        if image is not None:
-                            yield Frame(image, index * self.time_base, self._names[index], picture.clip)
-            except _BROKEN as error:
-                self._skip(f"{path}: damaged ({type(error).__name__})")
-
-    def _of_usual_size(self, opened: PillowImage.Image, picture: _Picture) -> Image | None:
-        """The pixels of a picture; None, and counted, if it cannot be used."""
-        try:
-            opened.seek(picture.page)
-            image = np.asarray(opened.convert("RGB"))
-        except _BROKEN as error:
-            self._skip(f"{picture}: damaged ({type(error).__name__})")
-            return None
-        if image.shape[:2] != self.size:
-            height, width = self.size
-            self._skip(f"{picture}: found {image.shape[1]}x{image.shape[0]} pixels, expected {width}x{height} as most")
-            return None
-        return image
+        for path, group in groupby(enumerate(self._pictures), key=lambda entry: entry[1].path):
+            numbered = list(group)
+            images = read_pages(path, [picture.page for _, picture in numbered])
+            for (index, picture), image in zip(numbered, images, strict=True):
+                if isinstance(image, DataError):
+                    self._skip(str(image).replace(str(path), str(picture), 1))
+                elif image.shape[:2] != self.size:
+                    (found, expected) = (f"{width}x{height}" for height, width in (image.shape[:2], self.size))
+                    self._skip(f"{picture}: found {found} pixels, expected {expected} as most")
+                else:
+                    yield Frame(image, index * self.time_base, self._names[index], picture.clip)
 
     def _skip(self, why: str) -> None:
         self.skipped += 1
