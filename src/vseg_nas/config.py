@@ -27,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vseg_nas.checking import C, check
 from vseg_nas.errors import ConfigError, RunError, UserError
+from vseg_nas.files import check_folder
 from vseg_nas.nas.lock import RunLock
 from vseg_nas.run_directory import check_same_meaning, forget_empty, stored_overrides
 from vseg_nas.run_record import CONFIG, write_record
@@ -155,8 +156,9 @@ def _refuse_a_run(run_dir: Path, schema: type[CommandConfig]) -> None:
     """A new run never writes into an old one.
 
     Raises:
-        RunError: the directory holds a run.
+        RunError: the directory holds a run, or more than files and folders.
     """
+    check_folder(run_dir, to_write=True)
     if (run_dir / CONFIG).exists():
         go_on = f"continue it with resume={run_dir}, or " if "resume" in schema.__dataclass_fields__ else ""
         raise RunError(f"{run_dir}: holds a run already; {go_on}choose another name")
