@@ -1,4 +1,4 @@
-"""Files of a folder that anybody may have made: nothing outside it is written to, nothing waits, nothing is foreseen."""
+"""Files of a folder that anybody may have made: nothing outside it is written to, nothing waits."""
 
 import os
 import socket
@@ -102,7 +102,7 @@ def test_reading(tmp_path: Path, victim: Path, kind: str, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "f"
     ODD[kind](path, victim)
-    with pytest.raises(OSError, match="found a symbolic link|found no regular file"):
+    with pytest.raises(OSError, match=r"found (a symbolic link|no regular file)"):
         read_regular(path, 100)
     assert read_regular(victim, 100) == VICTIM.encode()
     with pytest.raises(OSError, match="found more than 5 bytes"):
