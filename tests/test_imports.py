@@ -16,10 +16,10 @@ RANKS = {
     "reporting": 4,
     **dict.fromkeys(("nas", "video"), 3),
     **dict.fromkeys(("training", "evaluation", "graphs"), 2),
-    **dict.fromkeys(("models", "data", "metrics"), 1),
+    **dict.fromkeys(("models", "data", "metrics", "run_record"), 1),
     **dict.fromkeys(("space", "flow"), 0),
 }
-FREE = {"errors", "files", "labels", "machine", "normalisation", "pictures", "run_record", "shipped", "signals"}
+FREE = {"errors", "files", "labels", "machine", "normalisation", "pictures", "shipped", "signals"}
 VERBS = {name for name, rank in RANKS.items() if rank == 5}
 
 

@@ -8,6 +8,7 @@ import torch
 from vseg_nas.assembly.inference import load_for_inference
 from vseg_nas.data import Clip, ClipSource, ClipTransform, meta_split, resized
 from vseg_nas.errors import ConfigError
+from vseg_nas.files import check_folder
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.candidate import CandidateEvaluator
 from vseg_nas.nas.executor import SerialExecutor
@@ -110,6 +111,7 @@ def search(
         raise ConfigError(f"clips: found {found} classes, expected the {expected} of the static network, in its order")
     run_dir = Path(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
+    check_folder(run_dir, to_write=True)
     static.freeze()
     split = meta_split(clips, val_fraction, "random", seed)
     parts = ((split.train, transform or resized(), True), (split.val, resized(), False))

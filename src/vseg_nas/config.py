@@ -27,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vseg_nas.checking import C, check
 from vseg_nas.errors import ConfigError, RunError, UserError
+from vseg_nas.files import check_folder
 from vseg_nas.nas.lock import RunLock
 from vseg_nas.run_directory import (
     UNFINISHED,
@@ -170,8 +171,9 @@ def _refuse_a_run(run_dir: Path, schema: type[CommandConfig], config: DictConfig
     """A new run never writes into an old one, but for an unfinished one of the same command that cannot resume.
 
     Raises:
-        RunError: the directory holds a run.
+        RunError: the directory holds a run, or more than files and folders.
     """
+    check_folder(run_dir, to_write=True)
     if not (run_dir / CONFIG).exists():
         return
     resumable = "resume" in schema.__dataclass_fields__

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vseg_nas.checking import GENOTYPE_NOTE, WEIGHTS_NOTE, C, check
 from vseg_nas.errors import ConfigError, RunError
-from vseg_nas.files import write_text
+from vseg_nas.files import check_folder, write_text
 from vseg_nas.nas.lock import RunLock
 from vseg_nas.run_record import (
     CONFIG,
@@ -36,9 +36,10 @@ def stored_config(run_dir: Path, schema: type[C]) -> C:
     """The configuration of a run.
 
     Raises:
-        RunError: the directory holds no run.
+        RunError: the directory holds no run, or more than files and folders.
         ConfigError: the stored configuration is not one of this kind.
     """
+    check_folder(run_dir)
     if not (run_dir / CONFIG).is_file():
         raise RunError(f"{run_dir}: holds no run, expected {CONFIG} in it")
     return check(OmegaConf.create(recorded_config(run_dir)), schema)
@@ -95,6 +96,7 @@ def stored_overrides(overrides: Sequence[str]) -> list[str]:
     path = run_dir / OVERRIDES
     if not path.is_file():
         raise RunError(f"resume: no run in {run_dir}, expected a directory with {OVERRIDES}")
+    check_folder(run_dir, to_write=True)
     with RunLock(run_dir):  # held by another process, it is refused at once
         pass
     stored = recorded_overrides(run_dir)

@@ -6,14 +6,17 @@ their digests in the form of ``sha256sum``: one changed bit of a seed would othe
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from reprlib import repr as brief
 from typing import Any
 
 import yaml
 
 from vseg_nas.errors import RunError
-from vseg_nas.files import write_text
+from vseg_nas.files import read_regular, write_text
+from vseg_nas.space import strict_json
 
 CONFIG = "config.yaml"
 OVERRIDES = "overrides.json"
@@ -24,7 +27,22 @@ EXECUTION_KEYS = (
 )
 """Keys, and groups of keys, that say how a run is executed: where, for how long, under which name. They do not change
 what its trials mean, so a resumed run may differ in them, and so may searches that are averaged."""
-_MAX_BYTES = 2**20
+_MAX_BYTES = 2**16  # the longest of ours has 4 kB
+_MOST_VALUES = 1000  # ours have 150
+_MOST_NESTED = 16
+_LONGEST = 4096  # characters of a text: as long as a path may be
+_LARGEST = 2**63 - 1
+_PLAIN = (
+    *(yaml.StreamStartToken, yaml.StreamEndToken, yaml.DocumentStartToken, yaml.DocumentEndToken),
+    *(yaml.BlockSequenceStartToken, yaml.BlockMappingStartToken, yaml.BlockEndToken, yaml.BlockEntryToken),
+    *(yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken),
+    *(yaml.FlowEntryToken, yaml.KeyToken, yaml.ValueToken, yaml.ScalarToken),
+)
+_OPENS = (
+    *(yaml.BlockSequenceStartToken, yaml.BlockMappingStartToken),
+    *(yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken),
+)
+_CLOSES = (yaml.BlockEndToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
 
 
 def write_record(run_dir: Path, config: str, overrides: Sequence[str]) -> None:
@@ -41,7 +59,7 @@ def write_record(run_dir: Path, config: str, overrides: Sequence[str]) -> None:
 
 
 def recorded_config(run_dir: Path) -> dict[str, Any]:
-    """The configuration: plain data, without aliases, which can stand for billions.
+    """The configuration: a mapping of few plain values, none of which refers to something else.
 
     Raises:
         RunError: there is none, or it is not that.
@@ -49,13 +67,14 @@ def recorded_config(run_dir: Path) -> dict[str, Any]:
     path = run_dir / CONFIG
     text = _read(path)
     try:
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise RunError(f"{path}: found an alias, expected YAML without")
+        _check_tokens(path, text)
         data = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: of numbers and dates that are none
         raise RunError(f"{path}: not readable as YAML ({' '.join(str(error).split())[:80]})") from error
     if not isinstance(data, dict):
         raise RunError(f"{path}: found {type(data).__name__}, expected a mapping")
+    if problem := _problem(data):
+        raise RunError(f"{path}: found {problem}")
     return data
 
 
@@ -67,11 +86,13 @@ def recorded_overrides(run_dir: Path) -> list[str]:
     """
     path = run_dir / OVERRIDES
     try:
-        overrides = json.loads(_read(path))
-    except (ValueError, RecursionError) as error:
+        overrides = strict_json.loads(_read(path), _MAX_BYTES)
+    except ValueError as error:
         raise RunError(f"{path}: not readable as JSON ({str(error)[:80]})") from error
     if not isinstance(overrides, list) or not all(isinstance(override, str) for override in overrides):
         raise RunError(f"{path}: expected a list of strings")
+    if len(overrides) > _MOST_VALUES:
+        raise RunError(f"{path}: found {len(overrides)} overrides, expected at most {_MOST_VALUES}")
     return overrides
 
 
@@ -88,6 +109,44 @@ def is_among(key: str, keys: Sequence[str]) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in keys)
 
 
+def _check_tokens(path: Path, text: str) -> None:
+    """Before anything is built: tags make objects, aliases stand for billions, depth and number cost time.
+
+    Raises:
+        RunError: with what does not belong.
+    """
+    depth = values = 0
+    for token in yaml.scan(text):
+        if not isinstance(token, _PLAIN):
+            raise RunError(f"{path}: found {token.id}, expected plain YAML, without anchors, aliases and tags")
+        depth += isinstance(token, _OPENS) - isinstance(token, _CLOSES)
+        values += isinstance(token, yaml.ScalarToken | yaml.BlockEntryToken | yaml.FlowEntryToken)
+        if depth > _MOST_NESTED:
+            raise RunError(f"{path}: found more than {_MOST_NESTED} levels, expected at most that")
+        if values > 2 * _MOST_VALUES:
+            raise RunError(f"{path}: found more than {_MOST_VALUES} values, expected at most that")
+
+
+def _problem(value: object) -> str | None:
+    """What is wrong with a value of a configuration, or with one inside it."""
+    if isinstance(value, list):
+        return next(filter(None, map(_problem, value)), None)
+    if isinstance(value, dict):
+        if odd := [key for key in value if not isinstance(key, str)]:
+            return f"the key {brief(odd[0])}, expected a text"
+        return next(filter(None, map(_problem, [*value, *value.values()])), None)
+    if isinstance(value, str):
+        if len(value) > _LONGEST or not strict_json.is_text(value):
+            return f"{brief(value)}, expected a text of at most {_LONGEST} characters, without NUL"
+        if "${" in value:  # what OmegaConf takes for a reference, wherever it stands
+            return f"{brief(value)}, expected a value without references"
+        return None
+    is_number = (isinstance(value, int) and abs(value) <= _LARGEST) or (
+        isinstance(value, float) and math.isfinite(value)
+    )
+    return None if is_number or value is None else f"{brief(value)}, expected a text, a number, true, false or null"
+
+
 def _read(path: Path) -> str:
     content = _bytes(path)
     expected = [line.split() for line in _bytes(path.with_name(DIGESTS)).decode("ascii", "replace").splitlines()]
@@ -101,10 +160,6 @@ def _read(path: Path) -> str:
 
 def _bytes(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
+        return read_regular(path, _MAX_BYTES)
     except OSError as error:
         raise RunError(f"{path}: not readable ({error.strerror}), expected the record of a run") from error
-    if len(content) > _MAX_BYTES:
-        raise RunError(f"{path}: found more than {_MAX_BYTES} bytes, expected at most that")
-    return content

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from vseg_nas.errors import ConfigError
+from vseg_nas.files import check_folder
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.reporting.history import best_cells
 from vseg_nas.space import Genotype, SearchSpace
@@ -57,6 +58,7 @@ def _drawn(layers: int, seed: int) -> Genotype:
 
 
 def _ranked(run: Path, rank: str) -> Genotype:
+    check_folder(run)
     with TrialStore.read(run / STORE) as store:
         trials = store.trials()
     cells = best_cells(trials, len(trials))

@@ -238,7 +238,6 @@ class TrialStore:
 def _create(path: Path) -> None:
     """An empty store, whole or not at all: so an empty file is never one that was not finished, but a damaged one."""
     with replacing(path) as partial:
-        partial.unlink(missing_ok=True)
         try:
             with closing(sqlite3.connect(partial, isolation_level=None)) as connection:
                 connection.executescript(f"BEGIN; {SCHEMA} INSERT INTO meta VALUES ({SCHEMA_VERSION}); COMMIT;")

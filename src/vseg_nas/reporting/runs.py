@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vseg_nas.errors import RunError
+from vseg_nas.files import check_folder
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.trial import Trial
 from vseg_nas.reporting.benchmark_results import BENCHMARK_FILE, BenchmarkResults, read_benchmark
@@ -87,6 +88,7 @@ def _kinds(folder: Path) -> list[str]:
     expected = (STORE, EVALUATION_FILE, BENCHMARK_FILE)
     if not folder.is_dir():
         raise RunError(f"{folder}: found no such directory, expected that of a run")
+    check_folder(folder)
     found = [file for file in expected if (folder / file).is_file()]
     if not found:
         raise RunError(f"{folder}: found no run, expected one of {', '.join(expected)} in it")

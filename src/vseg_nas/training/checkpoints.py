@@ -20,7 +20,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins import CheckpointIO
 
 from vseg_nas.errors import DataError, RunError
-from vseg_nas.files import flush, partial_of, replacing, sha256_of, write_text
+from vseg_nas.files import flush, partials_of, replacing, sha256_of, write_text
 from vseg_nas.models.weights import note_of, read_pickled
 
 _NOTED = 8  # more than two: a save that was cut short leaves a digest without a file
@@ -101,7 +101,7 @@ def newest_checkpoint(path: Path) -> Path | None:
     """
     files = [file for file in (path, previous_of(path)) if file.is_file()]
     if not files:
-        if note_of(path).is_file() and not partial_of(path).is_file():
+        if note_of(path).is_file() and not partials_of(path):
             raise DataError(f"{path}: not found, expected as {note_of(path).name} names one; {_anew(path)}")
         return None  # the note alone, and a part: the first save was cut short
     digests = _noted(path)
