@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 RANKS = {
     **dict.fromkeys(("pretrain", "search", "train", "evaluate", "benchmark", "report", "compare", "check"), 5),
     **dict.fromkeys(("predict", "export", "api"), 5),
-    **dict.fromkeys(("config", "run_directory", "checking", "assembly"), 5),
+    **dict.fromkeys(("config", "command_line", "run_directory", "checking", "assembly"), 5),
     "reporting": 4,
     **dict.fromkeys(("nas", "video"), 3),
     **dict.fromkeys(("training", "evaluation", "graphs"), 2),

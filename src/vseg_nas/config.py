@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vseg_nas.checking import C, check
+from vseg_nas.command_line import as_written, assignment, shown, text_of
 from vseg_nas.errors import ConfigError, RunError, UserError
 from vseg_nas.files import check_folder
 from vseg_nas.nas.lock import RunLock
@@ -38,7 +39,7 @@ from vseg_nas.run_directory import (
     stored_overrides,
 )
 from vseg_nas.run_record import CONFIG, write_record
-from vseg_nas.schema import CommandConfig
+from vseg_nas.schema import CommandConfig, NetworkConfig, text_keys
 from vseg_nas.signals import INTERRUPTED, TERMINATED, Terminated, stopping
 
 _SHARED_KEYS = ("dataset", "experiment", "runs_dir", "static", "gpu", "phase.pretrain", "phase.train")
@@ -94,10 +95,18 @@ def command(
 
         def main() -> None:
             args = get_args_parser().parse_args(sys.argv[1:])
-            if not any(getattr(args, flag) for flag in _SHOWS_ONLY):
-                with _one_line_errors("debug=true" in args.overrides):
-                    sys.argv[1:] += stored_overrides(args.overrides)
+            with _one_line_errors("debug=true" in args.overrides):
+                keys = text_keys(schema)
+                sys.argv[1:] = [
+                    as_written(argument, keys, args.multirun) if argument in args.overrides else argument
+                    for argument in sys.argv[1:]
+                ]
+                if not any(getattr(args, flag) for flag in _SHOWS_ONLY):
                     args = get_args_parser().parse_args(sys.argv[1:])
+                    resume = text_of("resume", args.overrides)
+                    if resume is not None:
+                        sys.argv[1:] += stored_overrides(Path(resume), args.overrides)
+                        args = get_args_parser().parse_args(sys.argv[1:])
                     _check_command_line(verb, schema, preflight, args.overrides, args.multirun)
                 os.environ["HYDRA_FULL_ERROR"] = "1"  # what fails from here on is our bug
             with _one_line_errors("debug=true" in sys.argv):  # Hydra makes the folder of a run
@@ -180,7 +189,7 @@ def _refuse_a_run(run_dir: Path, schema: type[CommandConfig], config: DictConfig
     if not resumable and (run_dir / UNFINISHED).is_file():
         check_same_command(run_dir, config)
         return
-    go_on = f"continue it with resume={run_dir}, or " if resumable else ""
+    go_on = f"continue it with {assignment('resume', run_dir)}, or " if resumable else ""
     raise RunError(f"{run_dir}: holds a run already; {go_on}choose another name")
 
 
@@ -265,7 +274,8 @@ def shared_overrides() -> str:
     keys = tuple(f"{key}{sign}" for key in _SHARED_KEYS for sign in "=.")
     shared = [argument for argument in sys.argv[1:] if argument.startswith(keys)]
     one_device = ["gpu=one" if argument == "gpu=many" else argument for argument in shared]
-    return " ".join(argument for argument in one_device if not argument.startswith("gpu.devices="))
+    kept = (argument for argument in one_device if not argument.startswith("gpu.devices="))
+    return shown(kept, text_keys(NetworkConfig))
 
 
 OmegaConf.register_new_resolver("vseg.either", lambda first, second: first or second, replace=True)

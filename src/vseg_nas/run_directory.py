@@ -28,7 +28,7 @@ _HARMLESS_IN_ANOTHER = ("debug", "runs_dir", "name")
 UNFINISHED = "unfinished"
 """File of a run directory whose command has not come to its end and cannot resume: the same command begins again."""
 _BOOKKEEPING = {CONFIG, OVERRIDES, DIGESTS, "lock", "log", GENOTYPE_NOTE, WEIGHTS_NOTE, UNFINISHED}
-_STORABLE = re.compile(r"(?!-|[+~]*hydra\b)[^$]*", re.DOTALL)
+_STORABLE = re.compile(r"(?!-|[+~]*hydra\b)(?:(?!\$\\*\{).)*", re.DOTALL)
 """Overrides that a run directory, which may be anybody's, may bring along: none of Hydra's own, no interpolation."""
 
 
@@ -87,12 +87,12 @@ def check_same_command(run_dir: Path, config: DictConfig) -> None:
         raise RunError(f"{run_dir}: holds an unfinished run of another command ({changes}); choose another name")
 
 
-def stored_overrides(overrides: Sequence[str]) -> list[str]:
-    """The overrides of the run that ``resume=`` names, less those that the command line gives anew."""
-    named = [o.partition("=")[2] for o in overrides if o.startswith("resume=")]
-    if not named or named[-1] in ("", "null"):
-        return []
-    run_dir = Path(named[-1])
+def stored_overrides(run_dir: Path, overrides: Sequence[str]) -> list[str]:
+    """The overrides of a run that is resumed, less those that the command line gives anew.
+
+    Raises:
+        RunError: there is no run, another process is in it, or what it stores cannot be used.
+    """
     path = run_dir / OVERRIDES
     if not path.is_file():
         raise RunError(f"resume: no run in {run_dir}, expected a directory with {OVERRIDES}")

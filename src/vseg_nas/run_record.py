@@ -1,13 +1,14 @@
 """What a run directory holds of its command, read back as data that anybody may have written or a disk has damaged.
 
 ``config.yaml`` is the resolved configuration, ``overrides.json`` the command line that made it, and ``record.sha256``
-their digests in the form of ``sha256sum``: one changed bit of a seed would otherwise be another search.
+their digests in the form of ``sha256sum``: one changed bit of a seed would otherwise be another search. A search from
+Python has ``settings.json`` instead of the two.
 """
 
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from reprlib import repr as brief
 from typing import Any
@@ -20,6 +21,7 @@ from vseg_nas.space import strict_json
 
 CONFIG = "config.yaml"
 OVERRIDES = "overrides.json"
+SETTINGS = "settings.json"
 DIGESTS = "record.sha256"
 EXECUTION_KEYS = (
     *("debug", "executor", "gpu.accelerator", "gpu.devices", "gpu.name", "gpu.workers", "logger", "name"),
@@ -51,11 +53,23 @@ def write_record(run_dir: Path, config: str, overrides: Sequence[str]) -> None:
     Raises:
         RunError: the folder cannot be written to.
     """
-    texts = {OVERRIDES: json.dumps(list(overrides)), CONFIG: config}
+    _write(run_dir, {OVERRIDES: json.dumps(list(overrides)), CONFIG: config})
+
+
+def write_settings(run_dir: Path, settings: Mapping[str, object]) -> None:
+    """Stores what a search from Python depends on.
+
+    Raises:
+        RunError: the folder cannot be written to.
+    """
+    _write(run_dir, {SETTINGS: json.dumps(dict(settings), indent=1, allow_nan=False)})
+
+
+def _write(run_dir: Path, texts: Mapping[str, str]) -> None:
     lines = [f"{hashlib.sha256(text.encode()).hexdigest()}  {name}\n" for name, text in texts.items()]
     write_text(run_dir / DIGESTS, "".join(lines))
     for name, text in texts.items():
-        write_text(run_dir / name, text)  # the configuration last: it marks a run
+        write_text(run_dir / name, text)  # the last one marks a run: it comes when all others are there
 
 
 def recorded_config(run_dir: Path) -> dict[str, Any]:
@@ -78,6 +92,18 @@ def recorded_config(run_dir: Path) -> dict[str, Any]:
     return data
 
 
+def recorded_settings(run_dir: Path) -> dict[str, object]:
+    """What `write_settings` stored.
+
+    Raises:
+        RunError: there is nothing, or it is not that.
+    """
+    settings = _json(run_dir / SETTINGS)
+    if not isinstance(settings, dict):
+        raise RunError(f"{run_dir / SETTINGS}: expected an object")
+    return settings
+
+
 def recorded_overrides(run_dir: Path) -> list[str]:
     """The command line.
 
@@ -85,10 +111,7 @@ def recorded_overrides(run_dir: Path) -> list[str]:
         RunError: there is none, or it is no list of strings.
     """
     path = run_dir / OVERRIDES
-    try:
-        overrides = strict_json.loads(_read(path), _MAX_BYTES)
-    except ValueError as error:
-        raise RunError(f"{path}: not readable as JSON ({str(error)[:80]})") from error
+    overrides = _json(path)
     if not isinstance(overrides, list) or not all(isinstance(override, str) for override in overrides):
         raise RunError(f"{path}: expected a list of strings")
     if len(overrides) > _MOST_VALUES:
@@ -145,6 +168,14 @@ def _problem(value: object) -> str | None:
         isinstance(value, float) and math.isfinite(value)
     )
     return None if is_number or value is None else f"{brief(value)}, expected a text, a number, true, false or null"
+
+
+def _json(path: Path) -> object:
+    try:
+        content: object = strict_json.loads(_read(path), _MAX_BYTES)
+    except ValueError as error:
+        raise RunError(f"{path}: not readable as JSON ({str(error)[:80]})") from error
+    return content
 
 
 def _read(path: Path) -> str:

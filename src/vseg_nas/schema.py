@@ -4,7 +4,8 @@
 (exclusive minimum), ``choices`` and ``length`` (of a list; the range then holds for each element).
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 
@@ -437,3 +438,31 @@ class ExportConfig(CommandConfig):
     size: list[int] | None = field(metadata=limits(64, length=2))
     runs_dir: str = field()
     name: str = field()
+
+
+def text_keys(schema: type[CommandConfig]) -> dict[str, bool]:
+    """Keys whose values are text: paths, names, and whatever else is a string without a closed set of values.
+
+    On a command line they mean what is written there, whatever Hydra's grammar would make of it.
+
+    Args:
+        schema: of a root.
+
+    Returns:
+        By dotted key, whether it also takes a list.
+    """
+    return dict(_text_keys(schema, ""))
+
+
+def _text_keys(schema: type, prefix: str) -> Iterator[tuple[str, bool]]:
+    for f in fields(schema):
+        key = prefix + f.name
+        if f.metadata.get("strings"):
+            yield key, True
+        elif f.type in (str, str | None) and "choices" not in f.metadata:
+            yield key, False
+        elif isinstance(f.type, type) and is_dataclass(f.type):
+            yield from _text_keys(f.type, f"{key}.")
+        elif f.type is Any:
+            for option in OPTIONS[f.name].values():
+                yield from _text_keys(option, f"{key}.")
