@@ -1,5 +1,6 @@
 """Frames that are image files: all of a folder, or those that a pattern matches, in the order of their names."""
 
+import os
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -20,19 +21,40 @@ def is_pattern(source: str) -> bool:
     return any(sign in source for sign in "*?[")
 
 
+def is_image(path: str | Path) -> bool:
+    """Whether it is a file with the suffix of an image."""
+    return str(path).lower().endswith(SUFFIXES) and os.path.isfile(path)
+
+
 def frame_files(source: str) -> list[Path]:
-    """The image files of a folder or a pattern, numbers in their names counted as numbers.
+    """The image files of a folder or a pattern, or one alone; numbers in their names are counted as numbers.
 
     Raises:
         DataError: there are none.
     """
     folder = Path(source)
-    found = list(folder.iterdir()) if folder.is_dir() else [Path(path) for path in glob(source, recursive=True)]
-    files = [path for path in found if path.suffix.lower() in SUFFIXES and path.is_file()]
+    found = list(folder.iterdir()) if folder.is_dir() else _matches(source)
+    files = [path for path in found if is_image(path)]
     if not files:
         where = "in it" if folder.is_dir() else "that matches"
         raise DataError(f"source: {source}: found no image {where}, expected frames as {', '.join(SUFFIXES)}")
     return sorted(files, key=lambda path: (str(path.parent), _natural(path.name)))
+
+
+def split_pattern(source: str) -> tuple[Path, str]:
+    """The folder that a pattern looks in, and the rest: a folder that exists is none of its wildcards."""
+    parts = Path(source).parts
+    count = 0
+    while count < len(parts) - 1 and (not is_pattern(parts[count]) or os.path.isdir(Path(*parts[: count + 1]))):
+        count += 1
+    return Path(*parts[:count]), "/".join(parts[count:])
+
+
+def _matches(source: str) -> list[Path]:
+    if os.path.exists(source):
+        return [Path(source)]
+    folder, rest = split_pattern(source)
+    return [folder / name for name in glob(rest, root_dir=folder, recursive=True)]
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -52,6 +74,7 @@ class FrameFolder:
     """
 
     endless = False
+    pixel_aspect = Fraction(1)
 
     def __init__(self, source: str, rate: float) -> None:
         self.rate = Fraction(rate).limit_denominator(1001)
