@@ -19,7 +19,7 @@ RANKS = {
     **dict.fromkeys(("models", "data", "metrics"), 1),
     **dict.fromkeys(("space", "flow"), 0),
 }
-FREE = {"errors", "files", "labels", "machine", "normalisation", "run_record", "shipped", "signals"}
+FREE = {"clock", "errors", "files", "labels", "machine", "normalisation", "run_record", "shipped", "signals", "streams"}
 VERBS = {name for name, rank in RANKS.items() if rank == 5}
 
 
