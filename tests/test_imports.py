@@ -19,7 +19,9 @@ RANKS = {
     **dict.fromkeys(("models", "data", "metrics", "run_record"), 1),
     **dict.fromkeys(("space", "flow"), 0),
 }
-FREE = {"errors", "files", "labels", "machine", "normalisation", "pictures", "shipped", "signals"}
+FREE = {
+    *("clock", "errors", "files", "labels", "machine", "normalisation", "pictures", "shipped", "signals", "streams"),
+}
 VERBS = {name for name, rank in RANKS.items() if rank == 5}
 
 

@@ -40,7 +40,8 @@ from vseg_nas.run_directory import (
 )
 from vseg_nas.run_record import CONFIG, write_record
 from vseg_nas.schema import CommandConfig, NetworkConfig, text_keys
-from vseg_nas.signals import INTERRUPTED, TERMINATED, Terminated, stopping
+from vseg_nas.signals import INTERRUPTED, PIPE_CLOSED, Terminated, stopping
+from vseg_nas.streams import lost_output, open_missing_streams, say
 
 _SHARED_KEYS = ("dataset", "experiment", "runs_dir", "static", "gpu", "phase.pretrain", "phase.train")
 _ON_MANY_DEVICES = ("pretrain", "search", "train")
@@ -64,7 +65,7 @@ def command(
     """Makes a console entry point of ``run(config, run_dir)``.
 
     One process at a time runs in a run directory. The user's mistakes end in one line on stderr and status 2, Ctrl-C in
-    status 130, SIGTERM and SIGUSR1 in 143.
+    status 130, SIGTERM and SIGUSR1 in 143, a closed terminal in 129, and a closed reader of stdout in 141.
 
     Args:
         verb: the root file in ``conf/``.
@@ -94,6 +95,7 @@ def command(
                 (run_dir / UNFINISHED).unlink(missing_ok=True)
 
         def main() -> None:
+            open_missing_streams()
             args = get_args_parser().parse_args(sys.argv[1:])
             with _one_line_errors("debug=true" in args.overrides):
                 keys = text_keys(schema)
@@ -127,18 +129,22 @@ class _one_line_errors:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        lost = lost_output(error)
         if isinstance(error, UserError) and not self.debug:
             _exit(" ".join(str(error).split()), 2)
-        if isinstance(error, OSError) and error.errno in _NO_ROOM and not self.debug:
-            _exit(f"{error.filename or 'a file'}: cannot be written ({error.strerror})", 2)
         if isinstance(error, KeyboardInterrupt):
             _exit("interrupted", INTERRUPTED)
         if isinstance(error, Terminated):
-            _exit(f"terminated by {error}", TERMINATED)
+            _exit(f"terminated by {error}", error.status)
+        if lost is not None and isinstance(error, OSError | SystemExit | None):
+            gone = isinstance(lost, BrokenPipeError)
+            _exit(f"standard output: cannot be written ({lost.strerror})", PIPE_CLOSED if gone else 2)
+        if isinstance(error, OSError) and error.errno in _NO_ROOM and not self.debug:
+            _exit(f"{error.filename or 'a file'}: cannot be written ({error.strerror})", 2)
 
 
 def _exit(message: str, status: int) -> NoReturn:
-    sys.stderr.write(f"error: {message}\n")
+    say(f"error: {message}")
     raise SystemExit(status)
 
 

@@ -6,12 +6,12 @@ import datetime
 import json
 import shlex
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vseg_nas.assembly.static_network import require_static
 from vseg_nas.checking import check_root
+from vseg_nas.clock import working_s
 from vseg_nas.config import command, python_command
 from vseg_nas.errors import DataError
 from vseg_nas.schema import EvaluateConfig
@@ -41,7 +41,7 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
     from vseg_nas.machine import describe
     from vseg_nas.reporting.evaluation_results import EVALUATION_FILE, EVALUATION_FORMAT
 
-    console, started = Console(), time.monotonic()
+    console, started = Console(), working_s()
     evaluation = Evaluation(config)
     if evaluation.rolling_refused:
         console.print(f"no rolling: {evaluation.rolling_refused}", soft_wrap=True, markup=False, highlight=False)
@@ -60,7 +60,7 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
         "command": shlex.join(["python", "-m", "vseg_nas.evaluate", *sys.argv[1:]]),
         "machine": describe(evaluation.device),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "seconds": round(time.monotonic() - started, 1),
+        "seconds": round(working_s() - started, 1),
         "rows": rows,
         "panels": panels,
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from vseg_nas.assembly.cells import resolve_cell
 from vseg_nas.assembly.static_network import ensure_static, require_static
 from vseg_nas.checking import GENOTYPE_NOTE, keep_weights_digest
+from vseg_nas.clock import working_s
 from vseg_nas.config import command, python_command, shared_overrides
 from vseg_nas.errors import ConfigError
 from vseg_nas.schema import TrainConfig
@@ -41,14 +41,14 @@ def main(config: TrainConfig, run_dir: Path) -> None:
     from vseg_nas.files import write_text
 
     console = Console()
-    started = time.monotonic()
+    started = working_s()
     ensure_static(config, console)
     keep_weights_digest(run_dir, Path(config.static.weights))
     genotype = _keep_genotype(run_dir, resolve_cell(config.cell, config.flow))
     console.print(f"Training {genotype.expression()}", soft_wrap=True, markup=False, highlight=False)
     console.print(f"on {config.dataset.name}; Ctrl-C stops, resume={run_dir} continues.", soft_wrap=True)
     scores = _train(config, genotype, run_dir, console)
-    result = {"expression": genotype.expression(), "val": asdict(scores), "seconds": time.monotonic() - started}
+    result = {"expression": genotype.expression(), "val": asdict(scores), "seconds": working_s() - started}
     write_text(run_dir / RESULT, json.dumps(result, indent=1))
     console.print(
         f"val, frames after the first of pairs: mIoU {scores.miou:.4f}  fwIoU {scores.fwiou:.4f}  "

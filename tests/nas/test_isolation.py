@@ -40,7 +40,7 @@ from vseg_nas.nas.stopping import NeverStop
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategy import build_strategy
 from vseg_nas.nas.trial import Evaluation, FailureKind, Trial
-from vseg_nas.nas.worker import DEAF_TO
+from vseg_nas.signals import DEAF_TO
 
 
 @pytest.fixture(autouse=True)

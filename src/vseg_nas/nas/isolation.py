@@ -15,11 +15,13 @@ from contextlib import suppress
 from multiprocessing import connection, forkserver, resource_tracker
 from pathlib import Path
 
+from vseg_nas.clock import working_s
 from vseg_nas.errors import RunError
 from vseg_nas.nas.executor import Died, Failure, Outcome, Report, one_at_a_time
 from vseg_nas.nas.stopping import StoppingRule
 from vseg_nas.nas.trial import Evaluation, FailureKind, Trial
-from vseg_nas.nas.worker import DEAF_TO, Broken, Ended, Epoch, Message, Question, Ready, Recipe, serve
+from vseg_nas.nas.worker import Broken, Ended, Epoch, Message, Question, Ready, Recipe, serve
+from vseg_nas.signals import DEAF_TO
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _OWN_SIGNAL_S = 1.0
@@ -36,7 +38,8 @@ class IsolatedExecutor:
         stopping: the rule that candidates are asked about half-way.
         folder: the child's own; emptied for each child, removed in the end. What a child writes on its standard
             streams is added to a file of this name with the suffix ``.log``.
-        limit_s: wall-clock seconds that a candidate may take; None: any number.
+        limit_s: seconds that a candidate may take, those not counted in which the search was suspended; None: any
+            number.
         memory_gib: limit of the child's data (RLIMIT_DATA), of which it holds some before the first candidate; None: no
             limit.
         grace_s: from asking a candidate that is too slow to end (SIGTERM) to ending it (SIGKILL).
@@ -75,7 +78,7 @@ class IsolatedExecutor:
         if self._worker is None or not self._worker.is_alive():
             self._start_worker()
         assert self._worker is not None
-        deadline = None if self._limit_s is None else time.monotonic() + self._limit_s
+        deadline = None if self._limit_s is None else working_s() + self._limit_s
         try:
             self._worker.send(trial)
             while (message := self._worker.receive(deadline)) is not None:
@@ -157,11 +160,14 @@ class _Worker:
             raise _Gone from None
 
     def receive(self, deadline: float | None) -> Message | None:
-        """The next message; None if it does not come in time."""
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        ready = connection.wait([self._pipe, self._process.sentinel], left)
-        if not ready:
-            return None
+        """The next message; None if it does not come until `working_s` has reached the deadline."""
+        while True:
+            left = None if deadline is None else max(0.0, deadline - working_s())
+            ready = connection.wait([self._pipe, self._process.sentinel], left)
+            if ready:
+                break
+            if left == 0:
+                return None
         try:
             if self._pipe in ready:
                 message: Message = self._pipe.recv()

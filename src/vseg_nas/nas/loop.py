@@ -2,7 +2,6 @@
 
 import io
 import logging
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Protocol
 
 import torch
 
+from vseg_nas.clock import working_s
 from vseg_nas.errors import RunError, UserError
 from vseg_nas.nas.executor import Died, Executor, Failure
 from vseg_nas.nas.stopping import StoppingRule, is_halfway
@@ -283,7 +283,7 @@ class SearchLoop:
         return self._budget.hours is not None and self._worked_s() >= self._budget.hours * 3600
 
     def _worked_s(self) -> float:
-        return self._worked_before_s + time.monotonic() - self._started
+        return self._worked_before_s + working_s() - self._started
 
     def _snapshot(self) -> bytes:
         buffer = io.BytesIO()
@@ -297,7 +297,7 @@ class SearchLoop:
         return buffer.getvalue()
 
     def _restore(self) -> None:
-        self._started = time.monotonic()
+        self._started = working_s()
         self._worked_before_s = 0.0
         self._restart()
         self._waiting += self._store.unfinished()

@@ -14,6 +14,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
+from vseg_nas.clock import working_s
 from vseg_nas.errors import ConfigError, RunError
 from vseg_nas.nas.executor import Died, Failure, Outcome, Report
 from vseg_nas.nas.ray_extra import require_ray
@@ -62,7 +63,8 @@ class RayExecutor:
         workers: places; None: as many as there are shares.
         at_most: places, whatever `workers` says: more could never be used.
         address: host and port of a running cluster; None: a Ray on this machine that lives as long as the search.
-        limit_s: wall-clock seconds that a candidate may take; None: any number.
+        limit_s: seconds that a candidate may take, those not counted in which the search was suspended; None: any
+            number.
     """
 
     def __init__(
@@ -137,7 +139,7 @@ class RayExecutor:
         """What has something to say; None if nothing has in time."""
         pending = [place.pending for place in places if place.pending is not None]
         deadlines = [place.deadline for place in places if place.deadline is not None]
-        left = max(0.0, min(deadlines) - time.monotonic()) if deadlines else _LONGEST_WAIT_S
+        left = max(0.0, min(deadlines) - working_s()) if deadlines else _LONGEST_WAIT_S
         with deferred():
             ready, _ = self._ray.wait(pending, timeout=min(left, _LONGEST_WAIT_S), fetch_local=False)
         return ready[0] if ready else None
@@ -161,7 +163,7 @@ class RayExecutor:
         """Says so, once, where places have not started for long: most likely, Ray has no room for them."""
         if self._has_complained:
             return
-        long_ago = time.monotonic() - _PATIENCE_S
+        long_ago = working_s() - _PATIENCE_S
         late = [place for place in places if place.is_starting and place.opened < long_ago]
         waiting = [place for place in late if not self._is_there(place.placed)]
         if waiting:
@@ -179,9 +181,9 @@ class RayExecutor:
 
         Once for deaths that are heard of one after the other.
         """
-        if time.monotonic() - self._paused >= _OWN_SIGNAL_S:
+        if working_s() - self._paused >= _OWN_SIGNAL_S:
             time.sleep(_OWN_SIGNAL_S)
-            self._paused = time.monotonic()
+            self._paused = working_s()
 
     def _react(self, place: "_Slot", report: Report) -> Outcome | None:
         exceptions = self._ray.exceptions
@@ -303,7 +305,7 @@ class _Slot:
     def __init__(self, ray: Any, actor: Any) -> None:
         self._ray = ray
         self.actor = actor
-        self.opened = time.monotonic()
+        self.opened = working_s()
         self.placed = actor.__ray_ready__.remote()  # comes when Ray has found room for it, and its process is there
         self.trial: Trial | None = None
         self.pending: Any = None  # what the actor's next message comes by
@@ -323,7 +325,7 @@ class _Slot:
     @property
     def is_late(self) -> bool:
         """Whether its candidate has used up its time."""
-        return self.deadline is not None and time.monotonic() >= self.deadline
+        return self.deadline is not None and working_s() >= self.deadline
 
     @property
     def taken(self) -> Trial:
@@ -338,7 +340,7 @@ class _Slot:
     def begin(self, trial: Trial, stopping: StoppingRule, limit_s: float | None) -> None:
         """Has a trial evaluated; messages will come."""
         self.trial = trial
-        self.deadline = None if limit_s is None else time.monotonic() + limit_s
+        self.deadline = None if limit_s is None else working_s() + limit_s
         self.pending = self.actor.evaluate.options(num_returns="streaming").remote(trial, stopping)
 
     def end(self) -> Trial:
