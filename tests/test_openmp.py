@@ -1,4 +1,4 @@
-"""How OpenMP's idle threads wait is settled before torch is loaded, in every process of ours; the user's choice stays."""
+"""How OpenMP's idle threads wait is settled before torch is loaded, in every process; the user's choice stays."""
 
 import ast
 import os
@@ -43,7 +43,7 @@ def found(*modules: str, **chosen: str) -> object:
 @pytest.mark.parametrize(
     "modules", [COMMANDS, ["api"], ["nas.worker"], ["nas.ray_worker"], ["assembly.static"]], ids=str
 )
-def test_it_is_settled_before_torch_is_loaded(modules: list[str]) -> None:
+def test_it_is_settled_before_torch_is_loaded(modules: tuple[str, ...]) -> None:
     assert found(*modules) == OURS
 
 
