@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import vseg_nas  # noqa: F401 (settles how OpenMP waits, before a test imports torch)
+
 if TYPE_CHECKING:
     from pathlib import Path
 
