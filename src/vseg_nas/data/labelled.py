@@ -21,4 +21,4 @@ def require_labels(source: ClipSource, split: str, indices: Sequence[int] | None
     chosen = range(len(source)) if indices is None else indices
     first = min(1, source.length - 1)
     if not any((mask != IGNORE).any() for index in chosen for mask in source[index].masks[first:]):
-        raise DataError(f"dataset: found no labelled pixel in the {len(chosen)} clips of {split}, expected some")
+        raise DataError(f"dataset: found no labelled pixel in {split} (clips: {len(chosen)}), expected some")
