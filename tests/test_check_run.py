@@ -1,6 +1,7 @@
 """A data set checked as a user does it."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -61,6 +62,29 @@ def test_bad_files_are_all_named_and_leave_no_manifest(start: Start, root: Path,
     assert err == f"error: {root}: found 2 of 12 files that cannot be used\n"
     assert all(str(path) in out for path in bad)
     assert not (tmp_path / "runs/check/camvid/manifest.json").exists()
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_escaped(
+    start: Start, in_process: Start, root: Path, tmp_path: Path
+) -> None:
+    odd = root.rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    command = ["dataset=camvid", f"dataset.root='{odd}'"]
+    mask = odd / "valannot" / "0016E5_000030.png"
+    content = mask.read_bytes()
+    mask.write_bytes(b"?")
+    status, out, err = start(*command, "name=a")
+    assert (status, err.count("\n")) == (2, 1)
+    assert f"{tmp_path}/caf\\udce9/valannot/0016E5_000030.png: found a damaged image" in out
+    mask.write_bytes(content)
+    status, out, err = start(*command, "name=b")
+    assert (status, err) == (0, "")
+    manifest = json.loads((tmp_path / "runs/check/camvid/manifest.json").read_text(encoding="utf-8"))
+    assert manifest["root"] == str(odd)
+    mask.write_bytes(content[:-1] + b"?")
+    options = ["static.name=a", "phase.pretrain.encoder_weights=null", "gpu=cpu"]
+    status, _, err = in_process(vseg_nas.pretrain.main, *command, *options)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "0016E5_000030.png: changed since `check` read it" in err
 
 
 def void(root: Path, split: str) -> None:
