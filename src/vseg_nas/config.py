@@ -5,6 +5,7 @@ Everything is composed and checked before Hydra creates a directory, so a mistak
 
 import difflib
 import errno
+import io
 import os
 import re
 import shutil
@@ -79,6 +80,8 @@ def command(
     def decorate(run: Callable[[C, Path], None]) -> Callable[[], None]:
         def job(config: DictConfig) -> None:
             typed = check(config, schema)
+            if isinstance(sys.stdout, io.TextIOWrapper):
+                sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
             run_dir = Path(HydraConfig.get().runtime.output_dir)
             with _one_line_errors(typed.debug), stopping(), RunLock(run_dir):
                 if getattr(typed, "resume", None) is None:
