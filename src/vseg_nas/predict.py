@@ -90,9 +90,9 @@ def _label(config: PredictConfig, run_dir: Path, source: FrameSource, network: N
     with ExitStack() as stack:
         sinks = [stack.enter_context(frame_table(run_dir / FRAMES_FILE))]
         if config.overlay:
-            size, rate, base = source.size, source.rate, source.time_base
+            shape = source.size, source.rate, source.time_base, source.pixel_aspect
             path = run_dir / OVERLAY_FILE
-            sinks.append(stack.enter_context(overlay_video(path, size, rate, base, colours, config.opacity)))
+            sinks.append(stack.enter_context(overlay_video(path, *shape, colours, config.opacity)))
         if config.labels:
             sinks.append(stack.enter_context(label_maps(run_dir / LABELS_FOLDER, colours)))
         tick = stack.enter_context(frames_view(total, console))

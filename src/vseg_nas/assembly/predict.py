@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from vseg_nas.errors import DataError
 from vseg_nas.schema import AdaptiveKeyConfig, KeyConfig, PredictConfig
 from vseg_nas.shipped import shipped_checkpoint
-from vseg_nas.video.folder import FrameFolder, frame_files, is_pattern
+from vseg_nas.video.folder import FrameFolder, frame_files, is_image, is_pattern
 from vseg_nas.video.keys import Adaptive, EveryK, KeyPolicy
+from vseg_nas.video.source_kinds import check_video_file, is_address, is_camera
 
 if TYPE_CHECKING:
     from vseg_nas.video.frames import FrameSource
@@ -28,30 +30,32 @@ def check_source(source: str) -> None:
     """Looks whether the frames are there, without reading any.
 
     Raises:
-        DataError: there is no such file, or no image in the folder.
+        DataError: there is no such file, it is no regular one, or there is no image in the folder.
     """
-    if _is_files(source):
+    if _is_pictures(source):
         frame_files(source)
-    elif not Path(source).exists() and not source.isdecimal():
-        raise DataError(f"source: found no {source}, expected a video, a folder, a pattern or the number of a camera")
+    elif not is_camera(source) and not is_address(source):
+        check_video_file(source)
 
 
 def open_source(config: PredictConfig) -> FrameSource:
-    """Opens a video, a camera, or a folder of frames.
+    """Opens a video, an address, a camera, or image files.
 
     Raises:
         DataError: there is nothing to read in it.
         ExtraError: reading video is not installed.
     """
-    if _is_files(config.source):
+    if _is_pictures(config.source):
         return FrameFolder(config.source, config.rate)
     from vseg_nas.video.stream import VideoStream
 
     return VideoStream(config.source)
 
 
-def _is_files(source: str) -> bool:
-    return Path(source).is_dir() or (is_pattern(source) and not Path(source).exists())
+def _is_pictures(source: str) -> bool:
+    if os.path.exists(source):
+        return os.path.isdir(source) or is_image(source)
+    return is_pattern(source) and not is_address(source)
 
 
 def build_keys(config: KeyConfig) -> KeyPolicy:

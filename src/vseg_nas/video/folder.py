@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from glob import glob
-from itertools import chain, groupby, takewhile
+from itertools import chain, groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,19 +63,27 @@ def is_pattern(source: str) -> bool:
     return any(sign in source for sign in "*?[")
 
 
+def is_image(path: str | Path) -> bool:
+    """Whether it is a file with the suffix of an image."""
+    return str(path).lower().endswith(SUFFIXES) and os.path.isfile(path)
+
+
 def frame_files(source: str) -> list[Path]:
-    """The image files of a folder or a pattern, folder by folder, numbers in names counted as numbers.
+    """The image files of a folder or a pattern, or one alone, folder by folder; numbers in names count as numbers.
 
     Raises:
         DataError: there are none, or the pattern leaves the folders that it matches.
     """
     folder = Path(source)
-    found = list(folder.iterdir()) if folder.is_dir() else list(set(map(Path, glob(source, recursive=True))))
-    files = [path for path in found if path.suffix.lower() in SUFFIXES and path.is_file()]
+    try:
+        found = set(folder.iterdir()) if folder.is_dir() else _matches(source)
+    except OSError as error:
+        raise DataError(f"source: {source}: cannot be read ({error.strerror}), expected a folder of frames") from error
+    files = [path for path in found if is_image(path)]
     if not files:
         where = "in it" if folder.is_dir() else "that matches"
         raise DataError(f"source: {source}: found no image {where}, expected frames as {', '.join(SUFFIXES)}")
-    if ".." in files[0].relative_to(_root(source)).parts:
+    if any(".." in path.relative_to(_root(source)).parts for path in files):
         raise DataError(f"source: {source}: found .. after a wildcard, expected it before the first one")
     return sorted(files, key=_order)
 
@@ -83,13 +91,29 @@ def frame_files(source: str) -> list[Path]:
 def _root(source: str) -> Path:
     """The folder that names are told from: that of the source, or what stands before the wildcards of a pattern."""
     path = Path(source)
-    return path if path.is_dir() else Path(*takewhile(lambda part: not is_pattern(part), path.parts[:-1]))
+    return path if path.is_dir() else split_pattern(source)[0]
 
 
 def _order(path: Path) -> tuple[object, ...]:
     """frame_10 after frame_9, also where they are folders; 1 before 01, and never between the files of one folder."""
     parent = path.parent
     return [_natural(part) for part in parent.parts], str(parent), _natural(path.name), path.name
+
+
+def split_pattern(source: str) -> tuple[Path, str]:
+    """The folder that a pattern looks in, and the rest: a folder that exists is none of its wildcards."""
+    parts = Path(source).parts
+    count = 0
+    while count < len(parts) - 1 and (not is_pattern(parts[count]) or os.path.isdir(Path(*parts[: count + 1]))):
+        count += 1
+    return Path(*parts[:count]), "/".join(parts[count:])
+
+
+def _matches(source: str) -> set[Path]:
+    if os.path.exists(source):
+        return {Path(source)}
+    folder, rest = split_pattern(source)
+    return {folder / name for name in glob(rest, root_dir=folder, recursive=True)}
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -146,6 +170,7 @@ class FrameFolder:
     """
 
     endless = False
+    pixel_aspect = Fraction(1)
 
     def __init__(self, source: str, rate: float) -> None:
         self.rate = as_fraction(rate)

@@ -36,6 +36,7 @@ class FrameSource(Protocol):
 
     Attributes:
         size: height and width of every frame.
+        pixel_aspect: width of a pixel over its height, as it is shown.
         rate: frames a second; of a file whose rate varies, their average.
         time_base: all times are whole multiples of it, in seconds.
         total: how many frames there are, as far as that is known beforehand.
@@ -45,6 +46,7 @@ class FrameSource(Protocol):
     """
 
     size: tuple[int, int]
+    pixel_aspect: Fraction
     rate: Fraction
     time_base: Fraction
     total: int | None

@@ -18,8 +18,9 @@ try:
 except ImportError as error:
     raise missing_extra("av", "to write video (overlay=false does without)", "video") from error
 
+_SQUARE = Fraction(1)
 _OPTIONS = {"crf": "20", "preset": "veryfast"}
-_CONTAINER = {"movflags": "hybrid_fragmented", "frag_duration": "1000000"}
+_CONTAINER = {"movflags": "hybrid_fragmented+delay_moov", "frag_duration": "1000000"}
 """Fragments of a second play wherever the process ends; what is finished is an ordinary file, with an index."""
 
 
@@ -47,9 +48,17 @@ class VideoWriter:
         size: height and width of the frames. Odd ones are kept, without sharing colours among pixels.
         rate: frames a second.
         time_base: times are whole multiples of it, in seconds.
+        pixel_aspect: width of a pixel over its height.
     """
 
-    def __init__(self, path: Path, size: tuple[int, int], rate: Fraction, time_base: Fraction) -> None:
+    def __init__(
+        self,
+        path: Path,
+        size: tuple[int, int],
+        rate: Fraction,
+        time_base: Fraction,
+        pixel_aspect: Fraction = _SQUARE,
+    ) -> None:
         self._path = path
         self._partial = path.with_name(f"{path.stem}.partial{path.suffix}")
         self._time_base = time_base
@@ -64,6 +73,7 @@ class VideoWriter:
         stream.height, stream.width = size
         stream.pix_fmt = "yuv444p" if size[0] % 2 or size[1] % 2 else "yuv420p"
         stream.codec_context.time_base = time_base
+        stream.codec_context.sample_aspect_ratio = pixel_aspect
         self._stream = stream
 
     def write(self, image: Image, time: Fraction) -> None:

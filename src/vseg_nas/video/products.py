@@ -76,7 +76,13 @@ def frame_table(path: Path) -> Iterator[Sink]:
 
 @contextmanager
 def overlay_video(
-    path: Path, size: tuple[int, int], rate: Fraction, time_base: Fraction, palette: NDArray[np.uint8], opacity: float
+    path: Path,
+    size: tuple[int, int],
+    rate: Fraction,
+    time_base: Fraction,
+    pixel_aspect: Fraction,
+    palette: NDArray[np.uint8],
+    opacity: float,
 ) -> Iterator[Sink]:
     """A video of the frames under the colours of their labels; it gets its name once it is whole.
 
@@ -87,7 +93,7 @@ def overlay_video(
     """
     from vseg_nas.video.overlay import VideoWriter, blend
 
-    writer = VideoWriter(path, size, rate, time_base)
+    writer = VideoWriter(path, size, rate, time_base, pixel_aspect)
     try:
         yield lambda labelled: writer.write(
             blend(labelled.frame.image, labelled.labels, palette, opacity), labelled.frame.time
