@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def save(path: Path, grey: int = 0, size: tuple[int, int] = (48, 64)) -> None:
     PillowImage.fromarray(np.full((*size, 3), grey, np.uint8)).save(path)
 
 
-def save_stack(path: Path, images: list[Image], **options: object) -> None:
+def save_stack(path: Path, images: list[Image], **options: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     first, *rest = map(PillowImage.fromarray, images)
     first.save(path, save_all=True, append_images=rest, **options)
@@ -156,7 +157,7 @@ def test_key_frames_are_counted_from_the_first_of_a_folder(tmp_path: Path) -> No
         ("gif.png", {"format": "GIF"}),
     ],
 )
-def test_all_pages_are_frames(tmp_path: Path, name: str, options: dict[str, object]) -> None:
+def test_all_pages_are_frames(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
     images = grey_ramp(5)
     save_stack(tmp_path / name, images, **options)
     source = FrameFolder(str(tmp_path), 10)
@@ -234,6 +235,15 @@ def test_which_size_is_usual(tmp_path: Path, make: Callable[[Path], None], used:
     assert source.size == (24, 32)
     assert len(list(source)) == used
     assert source.skipped == skipped
+
+
+def test_a_complaint_can_be_printed_whatever_the_name(tmp_path: Path) -> None:
+    save(tmp_path / "0.png")
+    (tmp_path / os.fsdecode(b"\xff.png")).write_bytes(b"damaged")
+    source = FrameFolder(str(tmp_path), 10)
+    assert len(list(source)) == 1
+    assert r"\udcff.png" in source.complaint
+    source.complaint.encode()
 
 
 def test_only_damaged_images_are_one_line(tmp_path: Path) -> None:

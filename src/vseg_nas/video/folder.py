@@ -209,7 +209,7 @@ class FrameFolder:
 
     def _skip(self, why: str) -> None:
         self.skipped += 1
-        self.complaint = self.complaint or why
+        self.complaint = self.complaint or why.encode(errors="backslashreplace").decode()  # names may be no UTF-8
 
     def close(self) -> None:
         """Nothing stays open."""
