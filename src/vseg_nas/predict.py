@@ -47,6 +47,7 @@ def main(config: PredictConfig, run_dir: Path) -> None:
     """Writes ``overlay.mp4``, ``frames.csv`` and ``predict.json``, and ``labels/`` if wanted."""
     from rich.console import Console
 
+    from vseg_nas.assembly.frame_memory import check_frame_memory
     from vseg_nas.assembly.predict import build_network, open_source
     from vseg_nas.files import write_text
 
@@ -55,6 +56,7 @@ def main(config: PredictConfig, run_dir: Path) -> None:
         network = build_network(config)
         height, width = source.size
         small = network.labeller.size or source.size
+        check_frame_memory("source" if network.labeller.size is None else "size", small, cuda=network.cuda)
         console.print(
             f"{config.source}: {width} x {height}, {float(source.rate):.3g} frames a second; labelled at "
             f"{small[1]} x {small[0]} by {network.name} on {network.device}",

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from vseg_nas.assembly.cells import resolve_cell
+from vseg_nas.assembly.frame_memory import check_frame_memory
 from vseg_nas.assembly.static import device_of, trainer_options
 from vseg_nas.data.cityscapes import CLASSES
 from vseg_nas.errors import DataError
@@ -63,6 +64,7 @@ class Benchmark:
         trainer_options(config.gpu)
         self._config = config
         self.device = device_of(config.gpu)
+        check_frame_memory("size", (config.size[0], config.size[1]), cuda=self.device.type == "cuda")
         self.precision, self._autocast = _precision(config.gpu, self.device)
         self.form = "batch norms folded, channels-last" if config.optimize else "as trained"
         found = [(path, *load_segmenter(Path(path))) for path in config.checkpoint or ()]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from vseg_nas.assembly.frame_memory import check_frame_memory
 from vseg_nas.assembly.static import build_source, device_of, load_static, trainer_options
 from vseg_nas.data import ClipSource, resized
 from vseg_nas.data.cityscapes import SNIPPET
@@ -102,6 +103,8 @@ class Evaluation:
         specs = {path: self._checked(path) for path in map(Path, config.checkpoint)}
         self.methods = [*self._baselines(specs), *(_network(path, spec) for path, spec in specs.items())]
         self.size = _size(specs, config)
+        if self.size is not None:
+            check_frame_memory("size", self.size, cuda=self.device.type == "cuda")
         self._transform = resized(self.size)
         self._footage, self.rolling_refused = self._find_footage()
         self._flows = FlowStore()

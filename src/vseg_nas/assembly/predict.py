@@ -24,6 +24,7 @@ class Network(NamedTuple):
     labeller: Labeller
     name: str
     device: str
+    cuda: bool
 
 
 def check_source(source: str) -> None:
@@ -95,7 +96,7 @@ def build_network(config: PredictConfig) -> Network:
 
         gpu = config.gpu
         graphs = OnnxLabeller(Path(str(config.checkpoint)), size, gpu.accelerator, gpu.threads)
-        return Network(graphs, graphs.name, f"{graphs.runtime}; {cpu_name()}")
+        return Network(graphs, graphs.name, f"{graphs.runtime}; {cpu_name()}", False)
     from vseg_nas.assembly.inference import load_for_inference
     from vseg_nas.assembly.static import device_of, trainer_options
     from vseg_nas.machine import describe
@@ -104,4 +105,6 @@ def build_network(config: PredictConfig) -> Network:
     trainer_options(config.gpu)
     device = device_of(config.gpu)
     segmenter, spec = load_for_inference(config.checkpoint)
-    return Network(TorchLabeller(segmenter, spec, device, size or spec.size), spec.group, describe(device))
+    return Network(
+        TorchLabeller(segmenter, spec, device, size or spec.size), spec.group, describe(device), device.type == "cuda"
+    )

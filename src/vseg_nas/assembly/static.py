@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 
 from vseg_nas.assembly.check import verify_files
+from vseg_nas.assembly.frame_memory import check_frame_memory
 from vseg_nas.data import CamVid, CityScapes, ClipSource, ClipTransform, InMemory, SyntheticStreet, resized, training
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.data.image_files import FileClips
@@ -70,6 +71,7 @@ def _open(dataset: DatasetConfig, split: str, length: int | None) -> ClipSource:
     match dataset, split:
         case SyntheticConfig(), "train" | "val":
             size, per_run = (dataset.size[0], dataset.size[1]), dataset.frames_per_run
+            check_frame_memory("dataset.size", size)
             clips = dataset.clips if split == "train" else dataset.val_clips
             return InMemory(SyntheticStreet(clips, frames, size, dataset.seed, split, per_run))
         case CamVidConfig(), "train" | "val" | "test":
@@ -204,6 +206,10 @@ def _pretrain(rank: Rank, report: Progress, config: PretrainConfig, seed: int, w
     for split, source in sources._asdict().items():
         require_labels(source, split)
     check_batches(len(sources.train), phase.batch_size, phase.transform, "phase.pretrain", drop_last=True)
+    (height, width), batch = phase.transform.crop, min(phase.batch_size, len(sources.train)) // rank.count
+    check_frame_memory(
+        "phase.pretrain.transform.crop", (height, width), max(1, batch), device_of(config.gpu).type == "cuda"
+    )
     data = ClipDataModule(
         sources.train,
         sources.val,

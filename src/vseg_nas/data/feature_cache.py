@@ -24,6 +24,7 @@ from torch import Tensor
 
 from vseg_nas.errors import DataError, RunError
 from vseg_nas.files import sha256_of
+from vseg_nas.machine import bytes_in_words
 
 _MANIFEST = "manifest.json"
 _LAYOUT = "channels last"
@@ -235,15 +236,16 @@ def _reserve(folder: Path) -> None:
     Raises:
         RunError: the disk has not that much.
     """
-    for path in folder.glob("*.npy"):
-        size = path.stat().st_size
+    sizes = {path: path.stat().st_size for path in folder.glob("*.npy")}
+    free = shutil.disk_usage(folder).free
+    for path, size in sizes.items():
         try:
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
-            free = shutil.disk_usage(folder).free
             raise RunError(
-                f"{path}: found {free / 2**30:.1f} GiB free, expected {size / 2**30:.1f} for cached features"
+                f"{path}: cannot be written ({error.strerror}): found {bytes_in_words(free)} free, expected "
+                f"{bytes_in_words(sum(sizes.values()))} for cached features"
             ) from error
 
 

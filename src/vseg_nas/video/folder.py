@@ -68,18 +68,21 @@ def is_image(path: str | Path) -> bool:
 
 
 def frame_files(source: str) -> list[Path]:
-    """The image files of a folder or a pattern, or one alone: folder by folder, numbers in names counted as numbers.
+    """The image files of a folder or a pattern, or one alone, folder by folder; numbers in names count as numbers.
 
     Raises:
         DataError: there are none, or the pattern leaves the folders that it matches.
     """
     folder = Path(source)
-    found = list(folder.iterdir()) if folder.is_dir() else _matches(source)
+    try:
+        found = set(folder.iterdir()) if folder.is_dir() else _matches(source)
+    except OSError as error:
+        raise DataError(f"source: {source}: cannot be read ({error.strerror}), expected a folder of frames") from error
     files = [path for path in found if is_image(path)]
     if not files:
         where = "in it" if folder.is_dir() else "that matches"
         raise DataError(f"source: {source}: found no image {where}, expected frames as {', '.join(SUFFIXES)}")
-    if ".." in files[0].relative_to(_root(source)).parts:
+    if any(".." in path.relative_to(_root(source)).parts for path in files):
         raise DataError(f"source: {source}: found .. after a wildcard, expected it before the first one")
     return sorted(files, key=_order)
 
@@ -105,11 +108,11 @@ def split_pattern(source: str) -> tuple[Path, str]:
     return Path(*parts[:count]), "/".join(parts[count:])
 
 
-def _matches(source: str) -> list[Path]:
+def _matches(source: str) -> set[Path]:
     if os.path.exists(source):
-        return [Path(source)]
+        return {Path(source)}
     folder, rest = split_pattern(source)
-    return [folder / name for name in set(glob(rest, root_dir=folder, recursive=True))]
+    return {folder / name for name in glob(rest, root_dir=folder, recursive=True)}
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -205,7 +208,7 @@ class FrameFolder:
 
     def _skip(self, why: str) -> None:
         self.skipped += 1
-        self.complaint = self.complaint or why
+        self.complaint = self.complaint or why.encode(errors="backslashreplace").decode()  # names may be no UTF-8
 
     def close(self) -> None:
         """Nothing stays open."""

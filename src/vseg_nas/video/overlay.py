@@ -20,7 +20,7 @@ except ImportError as error:
 
 _SQUARE = Fraction(1)
 _OPTIONS = {"crf": "20", "preset": "veryfast"}
-_CONTAINER = {"movflags": "hybrid_fragmented", "frag_duration": "1000000"}
+_CONTAINER = {"movflags": "hybrid_fragmented+delay_moov", "frag_duration": "1000000"}
 """Fragments of a second play wherever the process ends; what is finished is an ordinary file, with an index."""
 
 
@@ -63,6 +63,7 @@ class VideoWriter:
         self._partial = path.with_name(f"{path.stem}.partial{path.suffix}")
         self._time_base = time_base
         self._open = True
+        self._empty = True
         try:
             self._partial.unlink(missing_ok=True)
             self._file = Unbuffered(self._partial, "x+")
@@ -83,16 +84,22 @@ class VideoWriter:
             RunError: the disk is full.
         """
         frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+        self._empty = False
         frame.pts, frame.time_base = int(time / self._time_base), self._time_base
         self._mux(frame)
 
     def close(self) -> None:
         """Writes what is still in the encoder and finishes the file, unless that is done or it could not be written.
 
+        Without a frame there is no file.
+
         Raises:
             RunError: the disk is full.
         """
         if not self._open:
+            return
+        if self._empty:
+            self._discard()
             return
         self._mux(None)
         try:
@@ -112,9 +119,12 @@ class VideoWriter:
             self._give_up(error)
 
     def _give_up(self, error: av.FFmpegError | OSError) -> NoReturn:
+        self._discard()
+        raise RunError(f"{self._path}: cannot be written ({error.strerror})") from error
+
+    def _discard(self) -> None:
         self._open = False
         self._file.close()  # first: the muxer may crash if it has to end a file that it could not continue
         with suppress(av.FFmpegError, OSError):
             self._container.close()
         self._partial.unlink(missing_ok=True)
-        raise RunError(f"{self._path}: cannot be written ({error.strerror})") from error
