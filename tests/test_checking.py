@@ -69,7 +69,9 @@ def test_nor_does_a_list_of_paths(empty: object, after_hydra: None) -> None:
         (vseg_nas.evaluate.main, ["checkpoint=a"], "name"),
     ],
 )
-def test_an_empty_value_is_one_line(in_process: InProcess, main: Callable[[], None], options: list[str], key: str) -> None:
+def test_an_empty_value_is_one_line(
+    in_process: InProcess, main: Callable[[], None], options: list[str], key: str
+) -> None:
     status, _, err = in_process(main, *options, f"{key}=")
     assert (status, err) == (
         2,
