@@ -45,7 +45,7 @@ def load_segmenter(
         size: height and width of the network's frames; None: those it was trained for, else those of the source.
 
     Raises:
-        ConfigError: there is no such device.
+        ConfigError: there is no such device, or the path is empty.
         DataError: the checkpoint cannot be used.
         ValueError: ``key_every`` is below 1.
     """
@@ -53,7 +53,7 @@ def load_segmenter(
         raise ValueError(f"key_every: found {key_every}, expected at least 1")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError("device: found no CUDA device, expected one; use cpu")
-    segmenter, spec = load_for_inference(None if checkpoint is None else str(checkpoint))
+    segmenter, spec = load_for_inference(None if checkpoint is None else str(_path("checkpoint", checkpoint)))
     segmenter.key_every = key_every
     return TorchLabeller(segmenter, spec, torch.device(device), size or spec.size)
 
@@ -62,9 +62,10 @@ def load_static(weights: str | Path) -> StaticSegmenter:
     """The static network that `pretrain` wrote.
 
     Raises:
+        ConfigError: the path is empty.
         DataError: the file cannot be used.
     """
-    return StaticSegmenter.load(Path(weights))
+    return StaticSegmenter.load(_path("weights", weights))
 
 
 def search(
@@ -113,7 +114,7 @@ def search(
     if clips.classes != static.classes:
         found, expected = len(clips.classes), len(static.classes)
         raise ConfigError(f"clips: found {found} classes, expected the {expected} of the static network, in its order")
-    run_dir = Path(run_dir)
+    run_dir = _path("run_dir", run_dir)
     rule = build_stopping(stopping, seed)
     chooser = build_strategy(strategy, SearchSpace(layers, width), seed)  # type: ignore[arg-type]  # checked there
     static.freeze()
@@ -159,6 +160,12 @@ def search(
             ended = SearchLoop(chooser, SerialExecutor(evaluator), rule, store, seed=seed, budget=Budget(trials)).run()
     scored = [trial for trial in ended if trial.evaluation is not None]
     return sorted(scored, key=lambda trial: trial.evaluation.score if trial.evaluation else 0.0, reverse=True)
+
+
+def _path(argument: str, given: str | Path) -> Path:
+    if not str(given).strip():
+        raise ConfigError(f"{argument}: found an empty path, expected one that is not")
+    return Path(given)
 
 
 def _check_settings(run_dir: Path, settings: Mapping[str, object]) -> None:

@@ -25,6 +25,7 @@ from vseg_nas.video.stream import VideoStream
 
 ODD_NAMES = [
     "dashcam 12:30:00.mp4",
+    "dashcam12:30:00.mp4",
     "-x.mp4",
     "%03d.mp4",
     "frame_%d.png.mp4",

@@ -122,7 +122,7 @@ class VideoStream:
                 else:
                     yield frame
 
-    def _packets(self) -> Iterator[av.Packet[av.VideoStream] | None]:
+    def _packets(self) -> Iterator["av.Packet[av.VideoStream] | None"]:
         """None at the end of what can be read: the decoder gives the frames that it still holds."""
         try:
             yield from self._container.demux(self._stream)
