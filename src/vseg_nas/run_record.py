@@ -130,10 +130,11 @@ def _problem(value: object) -> str | None:
         if "${" in value:  # what OmegaConf takes for a reference, wherever it stands
             return f"{brief(value)}, expected a value without references"
         return None
-    is_number = (isinstance(value, int) and abs(value) <= _LARGEST) or (
-        isinstance(value, float) and math.isfinite(value)
-    )
-    return None if is_number or value is None else f"{brief(value)}, expected a text, a number, true, false or null"
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        return f"a whole number of {value.bit_length()} bits, expected at most 63"
+    if value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return None
+    return f"{brief(value)}, expected a text, a number, true, false or null"
 
 
 def _read(path: Path) -> str:
