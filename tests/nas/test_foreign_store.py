@@ -80,8 +80,8 @@ def many_views(path: Path) -> None:
     rows = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 50000)"
     run(
         "PRAGMA writable_schema = ON",
-        f"{rows} INSERT INTO sqlite_master SELECT 'view', 'v' || x, 'v' || x, 0, printf('CREATE VIEW v%d AS SELECT 1', x)"
-        " FROM c",
+        f"{rows} INSERT INTO sqlite_master SELECT 'view', 'v' || x, 'v' || x, 0, "
+        "printf('CREATE VIEW v%d AS SELECT 1', x) FROM c",
     )(path)
 
 
@@ -175,6 +175,13 @@ ODD: dict[str, Callable[[Path], None]] = {
 }  # fmt: skip
 
 
+def read_all(open_store: Callable[[Path], TrialStore], path: Path) -> None:
+    with open_store(path) as store:
+        store.trials()
+        store.snapshot()
+        store.attempts(Trial(1, SearchSpace(2).sample(random.Random(1)), 1, TrialState.RUNNING))
+
+
 @pytest.mark.parametrize("name", ODD)
 def test_is_refused_at_once(tmp_path: Path, name: str) -> None:
     victim = tmp_path / "victim"
@@ -185,10 +192,8 @@ def test_is_refused_at_once(tmp_path: Path, name: str) -> None:
     ODD[name](path)
     for open_store in (TrialStore.read, TrialStore):
         started = time.process_time()
-        with pytest.raises(RunError) as caught, open_store(path) as store:
-            store.trials()
-            store.snapshot()
-            store.attempts(Trial(1, SearchSpace(2).sample(random.Random(1)), 1, TrialState.RUNNING))
+        with pytest.raises(RunError) as caught:
+            read_all(open_store, path)
         assert time.process_time() - started < 1
         line = str(caught.value)
         assert STORE in line
