@@ -107,7 +107,8 @@ def _check_tokens(path: Path, text: str) -> None:
     depth = values = 0
     for token in yaml.scan(text):
         if not isinstance(token, _PLAIN):
-            raise RunError(f"{path}: found {token.id}, expected plain YAML, without anchors, aliases and tags")
+            kind = type(token).__name__.removesuffix("Token").lower()
+            raise RunError(f"{path}: found {kind}, expected plain YAML, without anchors, aliases and tags")
         depth += isinstance(token, _OPENS) - isinstance(token, _CLOSES)
         values += isinstance(token, yaml.ScalarToken | yaml.BlockEntryToken | yaml.FlowEntryToken)
         if depth > _MOST_NESTED:

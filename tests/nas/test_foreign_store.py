@@ -127,7 +127,7 @@ def super_journal(path: Path) -> None:
     hot_journal(path, struct.pack(">I", page) + victim + check + bytes.fromhex("d9d505f920a163d7"))
 
 
-ODD: dict[str, Callable[[Path], None]] = {
+ODD: dict[str, Callable[[Path], object]] = {
     "trials are a view without end": as_a_view,
     "meta is a view": run(
         "DROP TABLE meta", f"CREATE VIEW meta AS SELECT count(*) AS schema_version FROM ({ENDLESS} LIMIT 1000000000)"
