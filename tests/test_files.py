@@ -39,16 +39,18 @@ def test_a_run_folder_may_be_reached_by_a_link_and_w_and_b_may_link_its_newest_r
     check_folder(tmp_path / "none")
 
 
+def by_a_link(path: Path, victim: Path) -> None:
+    path.with_name("a").symlink_to(victim)
+    path.symlink_to("a")
+
+
 ODD: dict[str, Callable[[Path, Path], object]] = {
     "a link": lambda path, victim: path.symlink_to(victim),
     "a relative link": lambda path, victim: path.symlink_to(os.path.relpath(victim, path.parent)),
     "a link to nothing yet": lambda path, victim: path.symlink_to(victim.with_name("new")),
     "a link to a folder": lambda path, victim: path.symlink_to(victim.parent),
     "a link to itself": lambda path, victim: path.symlink_to(path.name),
-    "a link by a link": lambda path, victim: (
-        path.with_name("a").symlink_to(victim),
-        path.symlink_to("a"),
-    ),
+    "a link by a link": by_a_link,
     "a pipe": lambda path, victim: os.mkfifo(path),
     "a socket": lambda path, victim: socket.socket(socket.AF_UNIX).bind(os.path.relpath(path)),
 }

@@ -1,26 +1,35 @@
 """Checks a composed configuration against the schema and the disk."""
 
+import re
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
+from reprlib import repr as brief
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vseg_nas.errors import ConfigError, DataError
-from vseg_nas.files import sha256_of, write_text
+from vseg_nas.files import read_regular, sha256_of, write_text
 from vseg_nas.schema import (
     OPTIONS,
     CommandConfig,
     DatasetConfig,
     NetworkConfig,
+    RayConfig,
     SearchConfig,
     SyntheticConfig,
     TrainConfig,
 )
 from vseg_nas.space.genotype import check_size
+from vseg_nas.space.strict_json import is_text
 
 C = TypeVar("C", bound=CommandConfig)
+
+_LONGEST_PATH, _LONGEST_NAME = 4096, 255  # characters; bytes of a name in a folder
+_MOST_NOTE_BYTES = 1024
+_BY_RESOLVER = "ConfigError raised while resolving interpolation: "  # what OmegaConf says before our reason
+_LONGEST_FOLDER = 128  # bytes; W&B takes no longer name of a run
 
 GENOTYPE_NOTE = "genotype.json"
 """File of a run directory: the cell that it trains."""
@@ -34,14 +43,21 @@ def check(config: DictConfig, schema: type[C]) -> C:
     Raises:
         ConfigError: a key is unknown or missing, or a value has the wrong type or is out of range.
     """
-    if missing := sorted(OmegaConf.missing_keys(config)):
+    try:
+        missing = sorted(map(str, OmegaConf.missing_keys(config)))
+    except OmegaConfBaseException as error:
+        raise _explained(error, "") from error
+    if missing:
         raise ConfigError(f"{missing[0]}: not set, expected a value: {missing[0]}=...")
     typed = _typed(config, schema, "")
     for group, options in OPTIONS.items():
         if hasattr(typed, group):
-            name = str(config[group].get("name"))
+            chosen = config[group]
+            if not isinstance(chosen, DictConfig):
+                raise ConfigError(f"{group}: found {brief(chosen)}, expected one of: {', '.join(options)}")
+            name = str(chosen.get("name"))
             if name not in options:
-                raise ConfigError(f"{group}.name: found {name!r}, expected one of: {', '.join(options)}")
+                raise ConfigError(f"{group}.name: found {brief(name)}, expected one of: {', '.join(options)}")
             setattr(typed, group, _typed(config[group], options[name], f"{group}."))
     _check_ranges(typed, "")
     _check_relations(typed)
@@ -52,9 +68,14 @@ def _typed(config: DictConfig, schema: type[C], prefix: str) -> C:
     try:
         result: C = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), config))  # type: ignore[assignment]
     except OmegaConfBaseException as error:
-        key = prefix + str(getattr(error, "full_key", "") or "")
-        raise ConfigError(f"{key}: {str(error).splitlines()[0]}") from error
+        raise _explained(error, prefix) from error
     return result
+
+
+def _explained(error: OmegaConfBaseException, prefix: str) -> ConfigError:
+    """The key, and in one line what is wrong with it."""
+    what = str(error).splitlines()[0].removeprefix(_BY_RESOLVER)
+    return ConfigError(f"{prefix}{getattr(error, 'full_key', '') or ''}: {what[:300]}")
 
 
 def _check_ranges(node: Any, prefix: str) -> None:
@@ -62,8 +83,13 @@ def _check_ranges(node: Any, prefix: str) -> None:
         key, value, rule = prefix + f.name, getattr(node, f.name), f.metadata
         if is_dataclass(value):
             _check_ranges(value, key + ".")
-        _check_not_empty(key, value)
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str):
+                _check_text(key, text)
         if value is None or not rule:
+            continue
+        if rule.get("folder_name"):
+            _check_folder_name(key, value)
             continue
         if rule.get("strings"):
             _check_strings(node, f.name, key)
@@ -76,13 +102,6 @@ def _check_ranges(node: Any, prefix: str) -> None:
             _check_number(key, element, rule.get("min"), rule.get("max"), rule.get("above"))
 
 
-def _check_not_empty(key: str, value: Any) -> None:
-    """A shell variable that is not set leaves nothing: that is a mistake, and never the same as null."""
-    for element in value if isinstance(value, list) else [value]:
-        if isinstance(element, str) and not element.strip():
-            raise ConfigError(f"{key}: found an empty value, expected one that is not; what may be left out is null")
-
-
 def _check_strings(node: Any, name: str, key: str) -> None:
     value = getattr(node, name)
     values = [value] if isinstance(value, str) else value
@@ -91,8 +110,36 @@ def _check_strings(node: Any, name: str, key: str) -> None:
     setattr(node, name, values)
 
 
+def _check_text(key: str, text: str) -> None:
+    """Whether a text could be a path: most are, and the others are shorter.
+
+    A shell variable that is not set leaves nothing: that is a mistake, and never the same as null.
+    """
+    if not text.strip():
+        raise ConfigError(f"{key}: found an empty value, expected one that is not; what may be left out is null")
+    parts = [len(part.encode(errors="replace")) for part in text.split("/")]
+    if not is_text(text) or len(text) > _LONGEST_PATH or max(parts) > _LONGEST_NAME:
+        raise ConfigError(
+            f"{key}: found {brief(text)}, expected characters without NUL, at most {_LONGEST_PATH}, "
+            f"and at most {_LONGEST_NAME} from one slash to the next"
+        )
+
+
+def _check_folder_name(key: str, name: str) -> None:
+    allowed = name.isprintable() and name == name.strip() and "/" not in name and name not in ("", ".", "..")
+    if not allowed or len(name.encode()) > _LONGEST_FOLDER:
+        raise ConfigError(
+            f"{key}: found {brief(name)}, expected the name of a folder: 1 to {_LONGEST_FOLDER} printable characters, "
+            "no slash, not '.' or '..'"
+        )
+
+
 def _check_relations(config: CommandConfig) -> None:
     """What one field alone cannot show."""
+    if isinstance(config, SearchConfig) and isinstance(config.executor, RayConfig):
+        address = config.executor.address
+        if address is not None and not _is_address(address):
+            raise ConfigError(f"executor.address: found {brief(address)}, expected host:port of a Ray cluster, or null")
     if isinstance(config, SearchConfig):
         try:
             check_size(config.space.layers, config.space.width)
@@ -115,6 +162,13 @@ def _check_relations(config: CommandConfig) -> None:
             raise ConfigError(
                 f"dataset.frames_per_run: found {dataset.frames_per_run}, expected at least dataset.length"
             )
+
+
+def _is_address(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(re.fullmatch(r"[\w.-]+|\[[0-9a-fA-F:]+\]", host, re.ASCII)) and (
+        bool(re.fullmatch("[0-9]{1,5}", port)) and 1 <= int(port) <= 65535
+    )
 
 
 def _check_number(key: str, value: Any, low: float | None, high: float | None, above: float | None) -> None:
@@ -160,7 +214,12 @@ def keep_weights_digest(run_dir: Path, weights: Path) -> None:
     """
     digest = sha256_of(weights)
     note = run_dir / WEIGHTS_NOTE
-    if not note.is_file():
+    try:
+        noted = read_regular(note, _MOST_NOTE_BYTES)
+    except FileNotFoundError:
         write_text(note, digest)
-    elif note.read_text() != digest:
+        return
+    except OSError as error:
+        raise DataError(f"{note}: cannot be read ({error.strerror}), expected a SHA-256") from error
+    if noted != digest.encode():
         raise DataError(f"{weights}: changed since {run_dir} began; put the old file back or start a new run")

@@ -10,8 +10,10 @@ import os
 import re
 import shutil
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from reprlib import repr as brief
 from typing import NoReturn
 
 import hydra
@@ -48,7 +50,10 @@ _SHARED_KEYS = ("dataset", "experiment", "runs_dir", "static", "gpu", "phase.pre
 _ON_MANY_DEVICES = ("pretrain", "search", "train")
 _LAUNCHERS = ("hydra._internal.core_plugins.", "hydra_plugins.")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+_NO_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 _SHOWS_ONLY = ("help", "hydra_help", "info", "cfg", "shell_completion")
+_ELSEWHERE = ("config_path", "config_name", "config_dir", "experimental_rerun")
+"""Flags of Hydra by which something else would run than what is checked here; the last reads a pickle."""
 
 
 def conf_dir() -> Path:
@@ -101,6 +106,7 @@ def command(
             open_missing_streams()
             args = get_args_parser().parse_args(sys.argv[1:])
             with _one_line_errors("debug=true" in args.overrides):
+                _refuse_another_configuration(args)
                 keys = text_keys(schema)
                 sys.argv[1:] = [
                     as_written(argument, keys, args.multirun) if argument in args.overrides else argument
@@ -144,10 +150,13 @@ class _one_line_errors:
             _exit(f"standard output: cannot be written ({lost.strerror})", PIPE_CLOSED if gone else 2)
         if isinstance(error, OSError) and error.errno in _NO_ROOM and not self.debug:
             _exit(f"{error.filename or 'a file'}: cannot be written ({error.strerror})", 2)
+        if isinstance(error, OSError) and error.errno in _NO_PATH and not self.debug:
+            _exit(f"{str(error.filename)[:80]}: cannot be used ({error.strerror})", 2)
 
 
 def _exit(message: str, status: int) -> NoReturn:
-    say(f"error: {message}")
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)  # no control of the terminal
+    say(f"error: {shown}")
     raise SystemExit(status)
 
 
@@ -159,14 +168,17 @@ def _check_command_line(
     Raises:
         ConfigError: in one line, what is wrong.
     """
-    if reading := [override for override in overrides if "${oc.env" in override]:
-        raise ConfigError(f"{reading[0][:80]}: found oc.env, expected the value: the environment is not read")
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         for job in _jobs(verb, overrides, multirun):
             composed = _compose(verb, job, with_hydra=True)
-            _nothing_foreign_runs(composed.hydra)
             config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
             typed = check(config, schema)
+            try:
+                _nothing_foreign_runs(composed.hydra)
+                run_dir = Path(str(composed.hydra.sweep.dir if multirun else composed.hydra.run.dir))
+            except OmegaConfBaseException as error:
+                raise _explain(verb, error, overrides) from error
+            _check_can_be_made(run_dir)
             _check_devices(verb, typed)
             preflight(typed)
             resume = getattr(typed, "resume", None)
@@ -174,8 +186,27 @@ def _check_command_line(
                 check_same_meaning(Path(resume), config)
                 continue
             if not multirun:
-                _refuse_a_run(Path(str(composed.hydra.run.dir)), schema, config)
+                _refuse_a_run(run_dir, schema, config)
     GlobalHydra.instance().clear()
+
+
+def _refuse_another_configuration(args: Namespace) -> None:
+    """Raises `ConfigError` if a flag asks for one."""
+    for flag in _ELSEWHERE:
+        if getattr(args, flag, None) is not None:
+            name = f"--{flag.replace('_', '-')}"
+            raise ConfigError(f"{name}: found {brief(getattr(args, flag))}, expected overrides alone; see --help")
+
+
+def _check_can_be_made(run_dir: Path) -> None:
+    """Looks for the nearest thing on the way to a run directory that is there.
+
+    Raises:
+        ConfigError: it is no folder.
+    """
+    there = next((path for path in (run_dir, *run_dir.parents) if os.path.lexists(path)), None)
+    if there is not None and not there.is_dir():
+        raise ConfigError(f"runs_dir: {there} is no folder, expected one, so that {run_dir} can be made")
 
 
 def _check_devices(verb: str, config: CommandConfig) -> None:
@@ -287,4 +318,10 @@ def shared_overrides() -> str:
     return shown(kept, text_keys(NetworkConfig))
 
 
+def _refuse_environment(*arguments: object) -> NoReturn:
+    """Stands for ``oc.env``, so that nothing reads the environment, however a reference to it is spelled or nested."""
+    raise ConfigError("found oc.env, expected the value: the environment is not read")
+
+
+OmegaConf.register_new_resolver("oc.env", _refuse_environment, replace=True)
 OmegaConf.register_new_resolver("vseg.either", lambda first, second: first or second, replace=True)

@@ -28,8 +28,11 @@ _HARMLESS_IN_ANOTHER = ("debug", "runs_dir", "name")
 UNFINISHED = "unfinished"
 """File of a run directory whose command has not come to its end and cannot resume: the same command begins again."""
 _BOOKKEEPING = {CONFIG, OVERRIDES, DIGESTS, "lock", "log", GENOTYPE_NOTE, WEIGHTS_NOTE, UNFINISHED}
-_STORABLE = re.compile(r"(?!-|[+~]*hydra\b)(?:(?!\$\\*\{).)*", re.DOTALL)
-"""Overrides that a run directory, which may be anybody's, may bring along: none of Hydra's own, no interpolation."""
+_STORABLE = re.compile(r"[+~]{0,2}(?!hydra\b)[A-Za-z_][\w./-]*(=(?:(?!\$\{).)*)?", re.DOTALL | re.ASCII)
+"""Overrides that a run directory, which may be anybody's, may bring along: none of Hydra's own, nothing put into
+another package, and no ``${``, which is what OmegaConf takes for a reference wherever it stands."""
+_ADDRESS = "executor.address"
+_SHOWN = 60  # characters of a value
 
 
 def stored_config(run_dir: Path, schema: type[C]) -> C:
@@ -103,7 +106,10 @@ def stored_overrides(run_dir: Path, overrides: Sequence[str]) -> list[str]:
     if odd := [o for o in stored if not _STORABLE.fullmatch(o)]:
         raise RunError(f"{path}: found {odd[0][:80]!r}, expected overrides of our own keys, without references")
     given = {o.partition("=")[0] for o in overrides}
-    return [o for o in stored if o.partition("=")[0] not in given]
+    taken = [o for o in stored if o.partition("=")[0] not in given]
+    if [o for o in taken if o.partition("=")[0].lstrip("+") == _ADDRESS and not given & {_ADDRESS, "executor"}]:
+        raise RunError(f"{path}: found {_ADDRESS}; give it again: what a cluster sends is run, so no file chooses it")
+    return [o for o in taken if o.partition("=")[0].lstrip("+") != _ADDRESS]
 
 
 def check_same_meaning(run_dir: Path, config: DictConfig) -> None:
@@ -123,4 +129,8 @@ def _changes(run_dir: Path, config: DictConfig, harmless: Sequence[str]) -> str:
     now = flat(OmegaConf.to_container(config, resolve=True))
     keys = [key for key in sorted(stored.keys() | now.keys()) if stored.get(key) != now.get(key)]
     differing = [key for key in keys if not is_among(key, harmless)]
-    return "; ".join(f"{k} was {stored.get(k)}, is {now.get(k)}" for k in differing[:3])
+    return "; ".join(f"{k} was {_shown(stored.get(k))}, is {_shown(now.get(k))}" for k in differing[:3])
+
+
+def _shown(value: object) -> str:
+    return str(value) if len(str(value)) <= _SHOWN else f"{str(value)[:_SHOWN]}..."

@@ -141,7 +141,8 @@ def _check_tokens(path: Path, text: str) -> None:
     depth = values = 0
     for token in yaml.scan(text):
         if not isinstance(token, _PLAIN):
-            raise RunError(f"{path}: found {token.id}, expected plain YAML, without anchors, aliases and tags")
+            kind = type(token).__name__.removesuffix("Token").lower()
+            raise RunError(f"{path}: found {kind}, expected plain YAML, without anchors, aliases and tags")
         depth += isinstance(token, _OPENS) - isinstance(token, _CLOSES)
         values += isinstance(token, yaml.ScalarToken | yaml.BlockEntryToken | yaml.FlowEntryToken)
         if depth > _MOST_NESTED:
@@ -164,10 +165,11 @@ def _problem(value: object) -> str | None:
         if "${" in value:  # what OmegaConf takes for a reference, wherever it stands
             return f"{brief(value)}, expected a value without references"
         return None
-    is_number = (isinstance(value, int) and abs(value) <= _LARGEST) or (
-        isinstance(value, float) and math.isfinite(value)
-    )
-    return None if is_number or value is None else f"{brief(value)}, expected a text, a number, true, false or null"
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        return f"a whole number of {value.bit_length()} bits, expected at most 63"
+    if value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return None
+    return f"{brief(value)}, expected a text, a number, true, false or null"
 
 
 def _json(path: Path) -> object:

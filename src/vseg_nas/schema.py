@@ -23,6 +23,8 @@ def one_of(*choices: str) -> dict[str, Any]:
 
 STRINGS: dict[str, Any] = {"strings": True}
 """Metadata of a list of strings that may be given as one string."""
+FOLDER_NAME: dict[str, Any] = {"folder_name": True}
+"""Metadata of a string that a folder is called, such as the name of a run: one part of a path."""
 
 
 @dataclass
@@ -142,7 +144,7 @@ class TrainPhase:
 class PhaseConfig:
     """The numbers of every phase for one data set."""
 
-    name: str = field()
+    name: str = field(metadata=FOLDER_NAME)
     pretrain: PretrainPhase = field()
     search: SearchPhase = field()
     train: TrainPhase = field()
@@ -152,7 +154,7 @@ class PhaseConfig:
 class GpuConfig:
     """Where and how precisely to compute."""
 
-    name: str = field()
+    name: str = field(metadata=FOLDER_NAME)
     accelerator: str = field(metadata=one_of("auto", "cpu", "cuda"))
     precision: str = field(metadata=one_of("32-true", "bf16-mixed", "16-mixed"))
     workers: int = field(metadata=limits(0))
@@ -165,7 +167,7 @@ class GpuConfig:
 class StaticConfig:
     """The static network and its weights."""
 
-    name: str = field()
+    name: str = field(metadata=FOLDER_NAME)
     encoder_weights: str | None = field()
     weights: str = field()
 
@@ -174,7 +176,7 @@ class StaticConfig:
 class SpaceConfig:
     """The search space (paper, section 3.2)."""
 
-    name: str = field()
+    name: str = field(metadata=FOLDER_NAME)
     width: int | str = field()
     layers: int = field(metadata=limits(1, 10))
 
@@ -334,7 +336,7 @@ class SearchConfig(PretrainConfig):
     stopping: StoppingConfig = field()
     reward: RewardConfig = field()
     logger: LoggerConfig = field()
-    name: str = field()
+    name: str = field(metadata=FOLDER_NAME)
 
 
 @dataclass
@@ -345,7 +347,7 @@ class TrainConfig(PretrainConfig):
     past: str = field(metadata=one_of("previous", "current", "zero"))
     flow: bool = field()
     logger: LoggerConfig = field()
-    name: str = field()
+    name: str = field(metadata=FOLDER_NAME)
 
 
 @dataclass
@@ -359,7 +361,7 @@ class EvaluateConfig(NetworkConfig):
     resume: str | None = field()
     panels: int = field(metadata=limits(0, 20))
     logger: LoggerConfig = field()
-    name: str = field()
+    name: str = field(metadata=FOLDER_NAME)
 
 
 @dataclass
@@ -368,7 +370,7 @@ class ReportConfig(CommandConfig):
 
     run: Any = field(metadata=STRINGS)
     runs_dir: str = field()
-    name: str = field()
+    name: str = field(metadata=FOLDER_NAME)
 
 
 @dataclass
@@ -378,7 +380,7 @@ class CheckConfig(CommandConfig):
     dataset: Any = field()
     threads: int | None = field(metadata=limits(1, 256))
     runs_dir: str = field()
-    name: str = field()
+    name: str = field(metadata=FOLDER_NAME)
 
 
 @dataclass
@@ -386,7 +388,7 @@ class CompareConfig(CommandConfig):
     """Root of `compare`."""
 
     run: str = field()
-    name: str = field()
+    name: str = field(metadata=FOLDER_NAME)
     seed: int = field(metadata=limits(0))
     random_cells: int = field(metadata=limits(1))
     repeats: int = field(metadata=limits(1))
@@ -406,7 +408,7 @@ class BenchmarkConfig(CommandConfig):
     warmup: int = field(metadata=limits(1))
     gpu: GpuConfig = field()
     runs_dir: str = field()
-    name: str = field()
+    name: str = field(metadata=FOLDER_NAME)
 
 
 @dataclass
@@ -425,7 +427,7 @@ class PredictConfig(CommandConfig):
     labels: bool = field()
     gpu: GpuConfig = field()
     runs_dir: str = field()
-    name: str = field()
+    name: str = field(metadata=FOLDER_NAME)
 
 
 @dataclass
@@ -437,7 +439,7 @@ class ExportConfig(CommandConfig):
     output: str = field(metadata=one_of("logits", "labels"))
     size: list[int] | None = field(metadata=limits(64, length=2))
     runs_dir: str = field()
-    name: str = field()
+    name: str = field(metadata=FOLDER_NAME)
 
 
 def text_keys(schema: type[CommandConfig]) -> dict[str, bool]:

@@ -106,12 +106,18 @@ def _keep_genotype(run_dir: Path, genotype: Genotype) -> Genotype:
     Raises:
         ConfigError: the run began with another cell.
     """
-    from vseg_nas.files import write_text
+    from vseg_nas.files import read_regular, write_text
+    from vseg_nas.space.strict_json import MAX_CHARACTERS
 
     path = run_dir / GENOTYPE_NOTE
-    if not path.is_file():
+    try:
+        noted = read_regular(path, MAX_CHARACTERS)
+    except FileNotFoundError:
         write_text(path, genotype.to_json())
-    elif path.read_text(encoding="utf-8") != genotype.to_json():
+        return genotype
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}), expected a genotype") from error
+    if noted != genotype.to_json().encode():
         raise ConfigError(f"cell: it is another one now than when {run_dir} began; go on with cell={path}")
     return genotype
 

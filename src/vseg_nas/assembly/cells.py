@@ -3,9 +3,10 @@
 import random
 import re
 from pathlib import Path
+from reprlib import repr as brief
 
 from vseg_nas.errors import ConfigError
-from vseg_nas.files import check_folder
+from vseg_nas.files import check_folder, read_regular
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.reporting.history import best_cells
 from vseg_nas.space import Genotype, SearchSpace
@@ -39,13 +40,13 @@ def resolve_cell(text: str, flow: bool) -> Genotype:
     path = Path(text)
     if not path.is_file():
         raise ConfigError(
-            f"cell: found {text!r}, expected a JSON file, the directory of a search and a rank (DIR:1), "
+            f"cell: found {text[:100]!r}, expected a JSON file, the directory of a search and a rank (DIR:1), "
             f"random:LAYERS:SEED, or one of: {', '.join(HAND_WRITTEN)}"
         )
     try:
-        if path.stat().st_size > MAX_CHARACTERS:
-            raise ValueError(f"more than {MAX_CHARACTERS} bytes")
-        return Genotype.from_json(path.read_text(encoding="utf-8"))
+        return Genotype.from_json(read_regular(path, MAX_CHARACTERS, follow=True).decode())
+    except OSError as error:
+        raise ConfigError(f"cell: {path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise ConfigError(f"cell: {path}: {error}") from error
 
@@ -62,6 +63,6 @@ def _ranked(run: Path, rank: str) -> Genotype:
     with TrialStore.read(run / STORE) as store:
         trials = store.trials()
     cells = best_cells(trials, len(trials))
-    if not (rank.isdecimal() and 1 <= int(rank) <= len(cells)):
-        raise ConfigError(f"cell: found rank {rank!r}, expected 1 to {len(cells)}, as many as {run} has scored")
+    if not (re.fullmatch("[0-9]{1,9}", rank) and 1 <= int(rank) <= len(cells)):
+        raise ConfigError(f"cell: found rank {brief(rank)}, expected 1 to {len(cells)}, as many as {run} has scored")
     return cells[int(rank) - 1].trial.genotype

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 from vseg_nas.checking import check_root
 from vseg_nas.config import python_command, shared_overrides
 from vseg_nas.errors import ConfigError, DataError
-from vseg_nas.files import write_text
+from vseg_nas.files import read_regular, write_text
 from vseg_nas.schema import NetworkConfig, PretrainConfig
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+_MOST_NOTE_BYTES = 2**16
 
 
 def require_static(config: NetworkConfig) -> None:
@@ -30,6 +33,16 @@ def require_static(config: NetworkConfig) -> None:
     if not weights.is_file():
         make = f"{python_command()} -m vseg_nas.pretrain {shared_overrides()}"
         raise DataError(f"static.weights: found no {weights}, expected the static network; make it with: {make}")
+
+
+def _content(path: Path) -> bytes | None:
+    """Of a file, or None if there is none."""
+    try:
+        return read_regular(path, _MOST_NOTE_BYTES)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def ensure_static(config: PretrainConfig, console: Console) -> None:
@@ -48,7 +61,7 @@ def ensure_static(config: PretrainConfig, console: Console) -> None:
     made_from = weights.with_name("made_from.json")
     recipe = json.dumps({"dataset": asdict(config.dataset), "pretrain": asdict(config.phase.pretrain)}, indent=1)
     with RunLock(weights.parent):
-        if made_from.exists() and made_from.read_text() != recipe:
+        if _content(made_from) not in (None, recipe.encode()):
             raise ConfigError(
                 f"static.weights: {weights.parent} belongs to other clips or another pre-training (made_from.json); "
                 "choose another static.name"

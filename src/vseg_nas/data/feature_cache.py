@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vseg_nas.errors import DataError, RunError
-from vseg_nas.files import sha256_of
+from vseg_nas.files import read_regular, sha256_of
 from vseg_nas.machine import bytes_in_words
 
 _MANIFEST = "manifest.json"
 _LAYOUT = "channels last"
+_MOST_MANIFEST_BYTES = 2**16
 _MEMORY_SHARE = 0.5  # of what is free, that one cache may take before it stays on disk
 
 logger = logging.getLogger(__name__)
@@ -252,10 +253,10 @@ def _reserve(folder: Path) -> None:
 def _verify(folder: Path, key: CacheKey) -> None:
     path = folder / _MANIFEST
     try:
-        manifest = json.loads(path.read_text())
+        manifest = json.loads(read_regular(path, _MOST_MANIFEST_BYTES))
         digests = dict(manifest["sha256"])
         stored = CacheKey(**manifest["key"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise DataError(f"{path}: not readable as the manifest of a feature cache ({type(error).__name__})") from error
     if stored != key:
         raise DataError(f"{path}: holds another key than its folder's name says")

@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from vseg_nas.errors import DataError
+from vseg_nas.files import read_regular
 from vseg_nas.reporting.drawing import draw_genotype
 from vseg_nas.reporting.methods import Method, Setting, methods, setting_of
 from vseg_nas.reporting.page import Block, Picture, Section
@@ -128,10 +129,7 @@ def _png(run_dir: Path, file: str) -> bytes:
         path = (run_dir / file).resolve()
         if not path.is_relative_to(run_dir.resolve()):
             raise DataError(f"{run_dir}: panel {file[:80]!r} lies outside, expected a file in the run directory")
-        with path.open("rb") as opened:
-            content = opened.read(MAX_PANEL_BYTES + 1)
-        if len(content) > MAX_PANEL_BYTES:
-            raise DataError(f"{path}: found more than {MAX_PANEL_BYTES} bytes, expected at most that")
+        content = read_regular(path, MAX_PANEL_BYTES)
         with Image.open(io.BytesIO(content), formats=("PNG",)) as picture:
             picture.verify()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
