@@ -9,11 +9,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.files import sha256_of, write_text
+from vseg_nas.nas.ray_extra import check_address
 from vseg_nas.schema import (
     OPTIONS,
     CommandConfig,
     DatasetConfig,
     NetworkConfig,
+    RayConfig,
     SearchConfig,
     SyntheticConfig,
     TrainConfig,
@@ -90,6 +92,8 @@ def _check_relations(config: CommandConfig) -> None:
             check_size(config.space.layers, config.space.width)
         except ValueError as error:
             raise ConfigError(f"space: {error}") from error
+        if isinstance(config.executor, RayConfig):
+            check_address(config.executor.address)
     if isinstance(config, TrainConfig) and config.flow and config.past != "previous":
         raise ConfigError(f"flow: found true with past={config.past}, expected past=previous: only that can be warped")
     if isinstance(config, NetworkConfig):

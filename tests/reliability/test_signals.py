@@ -151,7 +151,9 @@ def test_a_signal_that_looks_like_the_user_s_mistake_is_still_that_signal(
     monkeypatch.setattr(vseg_nas.search, "ensure_static", ensure)
     found, _, err = in_process(vseg_nas.search.main, *TINY, "phase.search.trials=1")
     assert found == status, err
-    assert err.startswith("error: interrupted" if number == signal.SIGINT else f"error: terminated by {signal.Signals(number).name}")
+    assert err.startswith(
+        "error: interrupted" if number == signal.SIGINT else f"error: terminated by {signal.Signals(number).name}"
+    )
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
