@@ -6,6 +6,7 @@ import multiprocessing.reduction
 import os
 import signal
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -111,11 +112,13 @@ def test_a_full_or_read_only_shared_memory_changes_no_batch(made_up: Any, option
         try:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(60)  # a batch that does not arrive is waited for for ever
+            torch.set_num_threads(1)  # those of the parent are not there
             if not mounted(options):
                 os._exit(9)
             shared = list(epochs(module(source, seed=5, train_transform=resized(), num_workers=2), (0,)))
             os._exit(0 if same(alone[0], shared[0]) else 1)
-        finally:
+        except BaseException:  # noqa: BLE001  (whatever it is, the fork must not go on with the tests of its parent)
+            traceback.print_exc()
             os._exit(2)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status == 9:

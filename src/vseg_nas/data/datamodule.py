@@ -17,6 +17,9 @@ from vseg_nas.data.clip import Clip, ClipBatch, ClipSource, collate
 from vseg_nas.data.transforms import ClipTransform
 from vseg_nas.errors import DataError
 
+_LOADERS = 2  # of a data module
+_SEMAPHORES = 5  # at most, of a loader process or of what its parent shares with all of them
+
 logger = logging.getLogger(__name__)
 
 
@@ -145,7 +148,8 @@ def _usable_workers(wanted: int) -> int:
     """As many loader processes as wanted, if there can be any: they need semaphores, which lie in shared memory."""
     if wanted:
         try:
-            multiprocessing.Semaphore()
+            held = [multiprocessing.Semaphore() for _ in range(_LOADERS * (wanted + 1) * _SEMAPHORES)]
+            held.clear()
         except OSError as error:
             logger.warning(
                 "gpu.workers: found %d, used 0: /dev/shm gives no semaphores (%s); the batches are the same",
