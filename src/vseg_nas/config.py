@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vseg_nas.checking import C, check
-from vseg_nas.errors import ConfigError, RunError, UserError
+from vseg_nas.errors import ConfigError, RunError, UserError, shortage
 from vseg_nas.nas.lock import RunLock
 from vseg_nas.run_directory import check_same_meaning, forget_empty, stored_overrides
 from vseg_nas.run_record import CONFIG, write_record
@@ -79,6 +79,8 @@ def command(
 
         def main() -> None:
             open_missing_streams()
+            with _one_line_errors(debug=False):
+                _check_current_folder()
             args = get_args_parser().parse_args(sys.argv[1:])
             if not any(getattr(args, flag) for flag in _SHOWS_ONLY):
                 with _one_line_errors("debug=true" in args.overrides):
@@ -116,11 +118,20 @@ class _one_line_errors:
             _exit(f"standard output: cannot be written ({lost.strerror})", PIPE_CLOSED if gone else 2)
         if isinstance(error, OSError) and error.errno in _NO_ROOM and not self.debug:
             _exit(f"{error.filename or 'a file'}: cannot be written ({error.strerror})", 2)
+        if (short := shortage(error)) is not None and not self.debug:
+            _exit(short, 2)
 
 
 def _exit(message: str, status: int) -> NoReturn:
     say(f"error: {message}")
     raise SystemExit(status)
+
+
+def _check_current_folder() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise RunError("the current folder: found it removed, expected one that is there; change to it anew") from None
 
 
 def _check_command_line(
