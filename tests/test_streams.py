@@ -31,8 +31,6 @@ def run(redirected: str, *arguments: str, folder: Path, **environment: str) -> t
     ("redirected", "said"),
     [
         ("2>&-", ""),
-        (">&-", MISTAKE),
-        ("<&-", MISTAKE),
         ("<&- >&- 2>&-", ""),
         ("2>/dev/full", ""),
         (">/dev/full", MISTAKE),

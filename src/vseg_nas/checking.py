@@ -1,6 +1,5 @@
 """Checks a composed configuration against the schema and the disk."""
 
-import re
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from reprlib import repr as brief
@@ -11,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.files import read_regular, sha256_of, write_text
+from vseg_nas.nas.ray_extra import check_address
 from vseg_nas.schema import (
     OPTIONS,
     CommandConfig,
@@ -136,15 +136,13 @@ def _check_folder_name(key: str, name: str) -> None:
 
 def _check_relations(config: CommandConfig) -> None:
     """What one field alone cannot show."""
-    if isinstance(config, SearchConfig) and isinstance(config.executor, RayConfig):
-        address = config.executor.address
-        if address is not None and not _is_address(address):
-            raise ConfigError(f"executor.address: found {brief(address)}, expected host:port of a Ray cluster, or null")
     if isinstance(config, SearchConfig):
         try:
             check_size(config.space.layers, config.space.width)
         except ValueError as error:
             raise ConfigError(f"space: {error}") from error
+        if isinstance(config.executor, RayConfig):
+            check_address(config.executor.address)
     if isinstance(config, TrainConfig) and config.flow and config.past != "previous":
         raise ConfigError(f"flow: found true with past={config.past}, expected past=previous: only that can be warped")
     if isinstance(config, NetworkConfig):
@@ -162,13 +160,6 @@ def _check_relations(config: CommandConfig) -> None:
             raise ConfigError(
                 f"dataset.frames_per_run: found {dataset.frames_per_run}, expected at least dataset.length"
             )
-
-
-def _is_address(text: str) -> bool:
-    host, _, port = text.rpartition(":")
-    return bool(re.fullmatch(r"[\w.-]+|\[[0-9a-fA-F:]+\]", host, re.ASCII)) and (
-        bool(re.fullmatch("[0-9]{1,5}", port)) and 1 <= int(port) <= 65535
-    )
 
 
 def _check_number(key: str, value: Any, low: float | None, high: float | None, above: float | None) -> None:

@@ -30,7 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vseg_nas.checking import C, check
 from vseg_nas.command_line import as_written, assignment, shown, text_of
-from vseg_nas.errors import ConfigError, RunError, UserError
+from vseg_nas.errors import ConfigError, RunError, UserError, shortage
 from vseg_nas.files import check_folder
 from vseg_nas.nas.lock import RunLock
 from vseg_nas.run_directory import (
@@ -104,6 +104,8 @@ def command(
 
         def main() -> None:
             open_missing_streams()
+            with _one_line_errors(debug=False):
+                _check_current_folder()
             args = get_args_parser().parse_args(sys.argv[1:])
             with _one_line_errors("debug=true" in args.overrides):
                 _refuse_another_configuration(args)
@@ -152,12 +154,21 @@ class _one_line_errors:
             _exit(f"{error.filename or 'a file'}: cannot be written ({error.strerror})", 2)
         if isinstance(error, OSError) and error.errno in _NO_PATH and not self.debug:
             _exit(f"{str(error.filename)[:80]}: cannot be used ({error.strerror})", 2)
+        if (short := shortage(error)) is not None and not self.debug:
+            _exit(short, 2)
 
 
 def _exit(message: str, status: int) -> NoReturn:
     shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)  # no control of the terminal
     say(f"error: {shown}")
     raise SystemExit(status)
+
+
+def _check_current_folder() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise RunError("the current folder: found it removed, expected one that is there; change to it anew") from None
 
 
 def _check_command_line(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from vseg_nas.assembly.static_network import ensure_static, require_static
 from vseg_nas.checking import keep_weights_digest
 from vseg_nas.config import command, python_command, shared_overrides
-from vseg_nas.nas.ray_extra import require_ray
+from vseg_nas.nas.ray_extra import require_head, require_ray
 from vseg_nas.schema import RayConfig, SearchConfig
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def _preflight(config: SearchConfig) -> None:
         executor = executor_of(config)
     if isinstance(executor, RayConfig):
         require_ray()
+        require_head(executor.address)
 
 
 @command("search", SearchConfig, _preflight)

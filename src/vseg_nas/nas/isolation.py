@@ -13,7 +13,9 @@ import time
 from collections.abc import Generator, Iterable
 from contextlib import suppress
 from multiprocessing import connection, forkserver, resource_tracker
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
 from vseg_nas.clock import working_s
 from vseg_nas.errors import RunError
@@ -25,6 +27,7 @@ from vseg_nas.signals import DEAF_TO
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _OWN_SIGNAL_S = 1.0
+_STARTS = 3
 
 
 class IsolatedExecutor:
@@ -144,10 +147,7 @@ class _Worker:
 
     def __init__(self, recipe: bytes, folder: Path, log: Path, memory_gib: float | None) -> None:
         self._pipe, theirs = _CONTEXT.Pipe()
-        arguments = (theirs, recipe, folder, log, memory_gib)
-        self._process = _CONTEXT.Process(target=serve, args=arguments, daemon=True)
-        _start_fork_server()
-        self._process.start()
+        self._process = _started(theirs, recipe, folder, log, memory_gib)
         theirs.close()
 
     def is_alive(self) -> bool:
@@ -188,6 +188,25 @@ class _Worker:
         assert status is not None
         self._process.close()
         return status
+
+
+def _started(*arguments: Any) -> ForkServerProcess:
+    """A process that runs `serve`.
+
+    Raises:
+        RunError: the fork server, which is replaced when it has ended, ends each time before it has made one.
+    """
+    for _ in range(_STARTS):
+        process = _CONTEXT.Process(target=serve, args=arguments, daemon=True)
+        _start_fork_server()
+        try:
+            process.start()
+        except (EOFError, ConnectionError):
+            continue
+        return process
+    raise RunError(
+        f"executor=isolated: the fork server ended {_STARTS} times before it had made a process; for want of memory?"
+    )
 
 
 def _start_fork_server() -> None:
