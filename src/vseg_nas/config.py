@@ -26,10 +26,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vseg_nas.checking import C, check
-from vseg_nas.command_line import as_written, assignment, shown, text_of
+from vseg_nas.command_line import as_written, assignment, quoted, shown, text_of
 from vseg_nas.errors import ConfigError, RunError, UserError
 from vseg_nas.nas.lock import RunLock
-from vseg_nas.run_directory import check_same_meaning, forget_empty, stored_overrides
+from vseg_nas.run_directory import check_same_meaning, forget_empty, moved_runs_dir, stored_overrides
 from vseg_nas.run_record import CONFIG, write_record
 from vseg_nas.schema import CommandConfig, NetworkConfig, text_keys
 from vseg_nas.signals import INTERRUPTED, TERMINATED, Terminated, stopping
@@ -89,7 +89,7 @@ def command(
                     args = get_args_parser().parse_args(sys.argv[1:])
                     resume = text_of("resume", args.overrides)
                     if resume is not None:
-                        sys.argv[1:] += stored_overrides(Path(resume), args.overrides)
+                        sys.argv[1:] += _stored_overrides(verb, Path(resume), args.overrides)
                         args = get_args_parser().parse_args(sys.argv[1:])
                     _check_command_line(verb, schema, preflight, args.overrides, args.multirun)
                 os.environ["HYDRA_FULL_ERROR"] = "1"  # what fails from here on is our bug
@@ -99,6 +99,15 @@ def command(
         return main
 
     return decorate
+
+
+def _stored_overrides(verb: str, run_dir: Path, overrides: Sequence[str]) -> list[str]:
+    """Those of a run that is resumed, in the folder of runs that it lies in now, unless another one is given."""
+    stored = stored_overrides(run_dir, overrides)
+    moved = moved_runs_dir(run_dir, verb)
+    if moved is None or any(override.startswith("runs_dir=") for override in overrides):
+        return stored
+    return [*(override for override in stored if not override.startswith("runs_dir=")), quoted("runs_dir", moved)]
 
 
 class _one_line_errors:

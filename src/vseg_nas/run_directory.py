@@ -1,12 +1,13 @@
 """How the record of a run is used: to go on, to refuse what changed its meaning, to leave nothing of a false start."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from vseg_nas.checking import GENOTYPE_NOTE, WEIGHTS_NOTE, C, check
+from vseg_nas.checking import CHECKPOINT_NOTE, DATA_NOTE, ENCODER_NOTE, GENOTYPE_NOTE, WEIGHTS_NOTE, C, check
 from vseg_nas.errors import ConfigError, RunError
 from vseg_nas.nas.lock import RunLock
 from vseg_nas.run_record import CONFIG, DIGESTS, OVERRIDES, flat, recorded_config, recorded_overrides
@@ -25,8 +26,16 @@ _HARMLESS_ON_RESUME = (
     "phase.search.trials",
     "phase.search.hours",
     "cell",
+    "checkpoint",
+    "dataset.root",
+    "phase.pretrain.encoder_weights",
+    "static.encoder_weights",
+    "static.weights",
 )
-_BOOKKEEPING = {CONFIG, OVERRIDES, DIGESTS, "lock", "log", GENOTYPE_NOTE, WEIGHTS_NOTE}
+"""The last six name what a run reads: its content decides, of which the run directory holds digests."""
+_BOOKKEEPING = {CONFIG, OVERRIDES, DIGESTS, "lock", "log", GENOTYPE_NOTE, WEIGHTS_NOTE, DATA_NOTE, ENCODER_NOTE} | {
+    CHECKPOINT_NOTE
+}
 _STORABLE = re.compile(r"(?!-|[+~]*hydra\b)(?:(?!\$\\*\{).)*", re.DOTALL)
 """Overrides that a run directory, which may be anybody's, may bring along: none of Hydra's own, no interpolation."""
 
@@ -60,7 +69,8 @@ def stored_overrides(run_dir: Path, overrides: Sequence[str]) -> list[str]:
     """
     path = run_dir / OVERRIDES
     if not path.is_file():
-        raise RunError(f"resume: no run in {run_dir}, expected a directory with {OVERRIDES}")
+        meant = f"; did you mean resume={run_dir.parent}?" if run_dir.is_file() else ""
+        raise RunError(f"resume: no run in {run_dir}, expected a directory with {OVERRIDES}{meant}")
     with RunLock(run_dir):  # held by another process, it is refused at once
         pass
     stored = recorded_overrides(run_dir)
@@ -68,6 +78,28 @@ def stored_overrides(run_dir: Path, overrides: Sequence[str]) -> list[str]:
         raise RunError(f"{path}: found {odd[0][:80]!r}, expected overrides of our own keys, without references")
     given = {o.partition("=")[0] for o in overrides}
     return [o for o in stored if o.partition("=")[0] not in given]
+
+
+def moved_runs_dir(run_dir: Path, verb: str) -> str | None:
+    """The ``runs_dir`` that a run lies in now, if it is another one than it was made in.
+
+    Static networks and caches lie there, too, so a run that has moved along with them finds them again.
+
+    Args:
+        run_dir: of the run.
+        verb: that made it.
+
+    Returns:
+        None where the run lies where it did, or in no such folder.
+    """
+    recorded = flat(recorded_config(run_dir))
+    parts = Path(os.path.abspath(run_dir)).parts
+    for index in range(len(parts) - 3, 0, -1):
+        if parts[index : index + 2] == (verb, str(recorded.get("dataset.name"))):
+            runs_dir = Path(*parts[:index])
+            same = Path(str(recorded.get("runs_dir"))).resolve() == runs_dir.resolve()
+            return None if same else str(runs_dir)
+    return None
 
 
 def check_same_meaning(run_dir: Path, config: DictConfig) -> None:

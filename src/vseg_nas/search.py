@@ -40,10 +40,10 @@ def main(config: SearchConfig, run_dir: Path) -> None:
     console = Console()
     if (run_dir / STORE).is_file():
         TrialStore.read(run_dir / STORE).close()  # a damaged one before anything is computed
-    ensure_static(config, console)
+    ensure_static(config, run_dir, console)
     keep_weights_digest(run_dir, Path(config.static.weights))
     console.print(f"Searching on {config.dataset.name}; Ctrl-C stops, resume={run_dir} continues.", soft_wrap=True)
-    data = _meta_data(config, console)
+    data = _meta_data(config, run_dir, console)
     with TrialStore(run_dir / STORE) as store:
         try:
             _search(config, run_dir, data, store, console)
@@ -54,10 +54,12 @@ def main(config: SearchConfig, run_dir: Path) -> None:
                 final_summary(console, trials, run_dir, _next_commands(config, run_dir, ended))
 
 
-def _meta_data(config: SearchConfig, console: Console) -> MetaData:
+def _meta_data(config: SearchConfig, run_dir: Path, console: Console) -> MetaData:
     from vseg_nas.assembly.search import build_meta_data
+    from vseg_nas.assembly.static import build_sources, keep_data_digests
     from vseg_nas.reporting.progress import track
 
+    keep_data_digests(run_dir, build_sources(config))
     data = build_meta_data(
         config,
         Path(config.runs_dir) / "cache",

@@ -42,7 +42,7 @@ def main(config: TrainConfig, run_dir: Path) -> None:
 
     console = Console()
     started = time.monotonic()
-    ensure_static(config, console)
+    ensure_static(config, run_dir, console)
     keep_weights_digest(run_dir, Path(config.static.weights))
     genotype = _keep_genotype(run_dir, resolve_cell(config.cell, config.flow))
     console.print(f"Training {genotype.expression()}", soft_wrap=True, markup=False, highlight=False)
@@ -66,10 +66,12 @@ def main(config: TrainConfig, run_dir: Path) -> None:
 
 def _train(config: TrainConfig, genotype: Genotype, run_dir: Path, console: Console) -> SegmentationScores:
     from vseg_nas.assembly.logging import open_run
+    from vseg_nas.assembly.static import build_sources, keep_data_digests
     from vseg_nas.assembly.train import run_training
     from vseg_nas.reporting.progress import FitView, track
     from vseg_nas.reporting.wandb_logger import FitLogger
 
+    keep_data_digests(run_dir, build_sources(config))
     with ExitStack() as stack:
         logger: FitLogger | None = None
         if config.logger.name != "none":

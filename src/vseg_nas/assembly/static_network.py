@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vseg_nas.checking import check_root
+from vseg_nas.checking import WEIGHTS_NOTE, check_root
 from vseg_nas.config import python_command, shared_overrides
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.files import write_text
@@ -32,11 +32,12 @@ def require_static(config: NetworkConfig) -> None:
         raise DataError(f"static.weights: found no {weights}, expected the static network; make it with: {make}")
 
 
-def ensure_static(config: PretrainConfig, console: Console) -> None:
+def ensure_static(config: PretrainConfig, run_dir: Path, console: Console) -> None:
     """Pre-trains the static network of synthetic clips where there is none yet: one for all runs, seed 0.
 
     Raises:
         ConfigError: there is one, but of other clips or another training.
+        DataError: there is none, and the run began with one.
     """
     from vseg_nas.nas.lock import RunLock
     from vseg_nas.reporting.progress import FitView
@@ -44,6 +45,11 @@ def ensure_static(config: PretrainConfig, console: Console) -> None:
     if config.dataset.name != "synthetic":
         return
     weights = Path(config.static.weights)
+    if (run_dir / WEIGHTS_NOTE).is_file() and not weights.is_file():
+        raise DataError(
+            f"static.weights: found no {weights}, expected the static network that {run_dir} began with; "
+            "say where it is now: static.weights=FILE, or runs_dir=DIR"
+        )
     weights.parent.mkdir(parents=True, exist_ok=True)
     made_from = weights.with_name("made_from.json")
     recipe = json.dumps({"dataset": asdict(config.dataset), "pretrain": asdict(config.phase.pretrain)}, indent=1)
