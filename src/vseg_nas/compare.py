@@ -59,7 +59,7 @@ def main(config: CompareConfig, run_dir: Path) -> None:
     table = comparison_markdown(_lines(rows))
     write_text(run_dir / "compare.md", table)
     console.print(table, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"written: {run_dir / 'compare.md'}, {run_dir / 'compare.json'}", soft_wrap=True)
+    console.print(f"written: {run_dir / 'compare.md'}, {run_dir / 'compare.json'}", soft_wrap=True, markup=False)
 
 
 def _lines(rows: list[Row]) -> list[Line]:

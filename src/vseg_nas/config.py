@@ -7,6 +7,7 @@ import difflib
 import errno
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -80,17 +81,11 @@ def command(
         def main() -> None:
             args = get_args_parser().parse_args(sys.argv[1:])
             with _one_line_errors("debug=true" in args.overrides):
-                keys = text_keys(schema)
-                sys.argv[1:] = [
-                    as_written(argument, keys, args.multirun) if argument in args.overrides else argument
-                    for argument in sys.argv[1:]
-                ]
+                sys.argv[1:] = _as_written(schema, sys.argv[1:], args.overrides, args.multirun)
                 if not any(getattr(args, flag) for flag in _SHOWS_ONLY):
                     args = get_args_parser().parse_args(sys.argv[1:])
-                    resume = text_of("resume", args.overrides)
-                    if resume is not None:
-                        sys.argv[1:] += _stored_overrides(verb, Path(resume), args.overrides)
-                        args = get_args_parser().parse_args(sys.argv[1:])
+                    sys.argv[1:] += _stored_overrides(verb, args.overrides)
+                    args = get_args_parser().parse_args(sys.argv[1:])
                     _check_command_line(verb, schema, preflight, args.overrides, args.multirun)
                 os.environ["HYDRA_FULL_ERROR"] = "1"  # what fails from here on is our bug
             with _one_line_errors("debug=true" in sys.argv):  # Hydra makes the folder of a run
@@ -101,10 +96,21 @@ def command(
     return decorate
 
 
-def _stored_overrides(verb: str, run_dir: Path, overrides: Sequence[str]) -> list[str]:
-    """Those of a run that is resumed, in the folder of runs that it lies in now, unless another one is given."""
-    stored = stored_overrides(run_dir, overrides)
-    moved = moved_runs_dir(run_dir, verb)
+def _as_written(
+    schema: type[CommandConfig], arguments: Sequence[str], overrides: Sequence[str], multirun: bool
+) -> list[str]:
+    """The arguments of a command line, those of them that are overrides as Hydra has to be given them."""
+    keys = text_keys(schema)
+    return [as_written(argument, keys, multirun) if argument in overrides else argument for argument in arguments]
+
+
+def _stored_overrides(verb: str, overrides: Sequence[str]) -> list[str]:
+    """Those of the run that ``resume=`` names, in the folder of runs that it lies in now if none is given."""
+    resume = text_of("resume", overrides)
+    if resume is None:
+        return []
+    stored = stored_overrides(Path(resume), overrides)
+    moved = moved_runs_dir(Path(resume), verb)
     if moved is None or any(override.startswith("runs_dir=") for override in overrides):
         return stored
     return [*(override for override in stored if not override.startswith("runs_dir=")), quoted("runs_dir", moved)]
@@ -250,11 +256,11 @@ def _leaves(node: object, prefix: str = "") -> Iterator[str]:
 
 
 def python_command() -> str:
-    """How to start this Python from the current folder: ``python`` if that is it."""
+    """How to start this Python from the current folder, for the shell: ``python`` if that is it."""
     if shutil.which("python") == sys.executable:
         return "python"
     here = Path(sys.executable)
-    return str(here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here)
+    return shlex.quote(str(here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here))
 
 
 def shared_overrides() -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vseg_nas.assembly.static_network import require_static
 from vseg_nas.checking import CHECKPOINT_NOTE, check_root, keep_digests, keep_weights_digest
+from vseg_nas.command_line import assignment
 from vseg_nas.config import command, python_command
 from vseg_nas.errors import DataError
 from vseg_nas.schema import EvaluateConfig
@@ -68,8 +69,9 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
     write_text(run_dir / EVALUATION_FILE, json.dumps(result, indent=1, allow_nan=False))
     if config.logger.name != "none":
         _log(config, run_dir, rows, {panel["title"]: run_dir / panel["file"] for panel in panels})
-    console.print(f"written: {run_dir / EVALUATION_FILE}", soft_wrap=True)
-    console.print(f"next: {python_command()} -m vseg_nas.report run={run_dir}", soft_wrap=True)
+    console.print(f"written: {run_dir / EVALUATION_FILE}", soft_wrap=True, markup=False)
+    report = f"{python_command()} -m vseg_nas.report {assignment('run', run_dir)}"
+    console.print(f"next: {report}", soft_wrap=True, markup=False)
 
 
 def _keep_what_it_reads(config: EvaluateConfig, evaluation: Evaluation, run_dir: Path) -> None:

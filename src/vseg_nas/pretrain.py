@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from vseg_nas.checking import ENCODER_NOTE, check_root, keep_digests
+from vseg_nas.command_line import assignment
 from vseg_nas.config import command, python_command, shared_overrides
 from vseg_nas.files import sha256_of
 from vseg_nas.schema import PretrainConfig
@@ -19,8 +20,9 @@ def main(config: PretrainConfig, run_dir: Path) -> None:
 
     console = Console()
     console.print(
-        f"Pre-training arch2 on {config.dataset.name}; Ctrl-C stops, resume={run_dir} continues.",
+        f"Pre-training arch2 on {config.dataset.name}; Ctrl-C stops, {assignment('resume', run_dir)} continues.",
         soft_wrap=True,
+        markup=False,
     )
     from vseg_nas.assembly.static import build_sources, keep_data_digests, run_pretraining
 
@@ -38,11 +40,8 @@ def main(config: PretrainConfig, run_dir: Path) -> None:
     classes = StaticSegmenter.load(run_dir / WEIGHTS).classes
     ious = (f"{name} {iou:.3f}" for name, iou in zip(classes, scores.iou_per_class, strict=True))
     console.print(f"IoU: {'  '.join(ious)}", soft_wrap=True, highlight=False)
-    console.print(f"weights: {run_dir / WEIGHTS}", soft_wrap=True)
-    console.print(
-        f"next: {python_command()} -m vseg_nas.search {shared_overrides()}",
-        soft_wrap=True,
-    )
+    console.print(f"weights: {run_dir / WEIGHTS}", soft_wrap=True, markup=False)
+    console.print(f"next: {python_command()} -m vseg_nas.search {shared_overrides()}", soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from vseg_nas.assembly.static_network import ensure_static, require_static
 from vseg_nas.checking import keep_weights_digest
+from vseg_nas.command_line import assignment
 from vseg_nas.config import command, python_command, shared_overrides
 from vseg_nas.nas.ray_extra import require_ray
 from vseg_nas.schema import RayConfig, SearchConfig
@@ -42,7 +43,11 @@ def main(config: SearchConfig, run_dir: Path) -> None:
         TrialStore.read(run_dir / STORE).close()  # a damaged one before anything is computed
     ensure_static(config, run_dir, console)
     keep_weights_digest(run_dir, Path(config.static.weights))
-    console.print(f"Searching on {config.dataset.name}; Ctrl-C stops, resume={run_dir} continues.", soft_wrap=True)
+    console.print(
+        f"Searching on {config.dataset.name}; Ctrl-C stops, {assignment('resume', run_dir)} continues.",
+        soft_wrap=True,
+        markup=False,
+    )
     data = _meta_data(config, run_dir, console)
     with TrialStore(run_dir / STORE) as store:
         try:
@@ -87,9 +92,9 @@ def _search(config: SearchConfig, run_dir: Path, data: MetaData, store: TrialSto
 def _next_commands(config: SearchConfig, run_dir: Path, ended: bool) -> list[str]:
     more = f" phase.search.trials={2 * config.phase.search.trials}" if ended else ""
     return [
-        f"{python_command()} -m vseg_nas.search resume={run_dir}{more}",
-        f"{python_command()} -m vseg_nas.compare run={run_dir}",
-        f"{python_command()} -m vseg_nas.train cell={run_dir}:1 {shared_overrides()}".rstrip(),
+        f"{python_command()} -m vseg_nas.search {assignment('resume', run_dir)}{more}",
+        f"{python_command()} -m vseg_nas.compare {assignment('run', run_dir)}",
+        f"{python_command()} -m vseg_nas.train {assignment('cell', f'{run_dir}:1')} {shared_overrides()}".rstrip(),
     ]
 
 

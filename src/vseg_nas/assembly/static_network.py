@@ -62,7 +62,7 @@ def ensure_static(config: PretrainConfig, run_dir: Path, console: Console) -> No
         if weights.is_file():
             return
         write_text(made_from, recipe)
-        console.print(f"No static network yet: pre-training one into {weights.parent}", soft_wrap=True)
+        console.print(f"No static network yet: pre-training one into {weights.parent}", soft_wrap=True, markup=False)
         from vseg_nas.assembly.static import run_pretraining
 
         with FitView("pre-training", console) as view:
