@@ -48,8 +48,13 @@ def stored_config(run_dir: Path, schema: type[C]) -> C:
         ConfigError: the stored configuration is not one of this kind.
     """
     if not (run_dir / CONFIG).is_file():
-        raise RunError(f"{run_dir}: holds no run, expected {CONFIG} in it")
+        raise RunError(f"{run_dir}: holds no run, expected {CONFIG} in it{_folder_of(run_dir)}")
     return check(OmegaConf.create(recorded_config(run_dir)), schema)
+
+
+def _folder_of(path: Path) -> str:
+    """A hint where a file of a run is named instead of the run."""
+    return f"; did you mean {path.parent}?" if path.is_file() else ""
 
 
 def forget_empty(run_dir: Path) -> None:
@@ -69,8 +74,7 @@ def stored_overrides(run_dir: Path, overrides: Sequence[str]) -> list[str]:
     """
     path = run_dir / OVERRIDES
     if not path.is_file():
-        meant = f"; did you mean resume={run_dir.parent}?" if run_dir.is_file() else ""
-        raise RunError(f"resume: no run in {run_dir}, expected a directory with {OVERRIDES}{meant}")
+        raise RunError(f"resume: no run in {run_dir}, expected a directory with {OVERRIDES}{_folder_of(run_dir)}")
     with RunLock(run_dir):  # held by another process, it is refused at once
         pass
     stored = recorded_overrides(run_dir)

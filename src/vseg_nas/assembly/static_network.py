@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vseg_nas.checking import WEIGHTS_NOTE, check_root
 from vseg_nas.config import python_command, shared_overrides
 from vseg_nas.errors import ConfigError, DataError
-from vseg_nas.files import write_text
-from vseg_nas.schema import NetworkConfig, PretrainConfig
+from vseg_nas.files import sha256_of, write_text
+from vseg_nas.schema import NetworkConfig, PretrainConfig, PretrainPhase
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,7 +52,7 @@ def ensure_static(config: PretrainConfig, run_dir: Path, console: Console) -> No
         )
     weights.parent.mkdir(parents=True, exist_ok=True)
     made_from = weights.with_name("made_from.json")
-    recipe = json.dumps({"dataset": asdict(config.dataset), "pretrain": asdict(config.phase.pretrain)}, indent=1)
+    recipe = json.dumps({"dataset": asdict(config.dataset), "pretrain": _by_content(config.phase.pretrain)}, indent=1)
     with RunLock(weights.parent):
         if made_from.exists() and made_from.read_text() != recipe:
             raise ConfigError(
@@ -68,3 +68,10 @@ def ensure_static(config: PretrainConfig, run_dir: Path, console: Console) -> No
         with FitView("pre-training", console) as view:
             scores = run_pretraining(config, 0, weights, view.on_epoch)
         console.print(f"static network: val mIoU {scores.miou:.4f}, score {scores.score:.4f}")
+
+
+def _by_content(phase: PretrainPhase) -> dict[str, Any]:
+    """The settings of a pre-training, with the content of the encoder's weights in place of their path."""
+    settings = asdict(phase)
+    encoder = Path(str(phase.encoder_weights))
+    return settings | ({"encoder_weights": sha256_of(encoder)} if encoder.is_file() else {})

@@ -54,12 +54,18 @@ def build_report(runs: Sequence[Path], out: Path) -> list[Path]:
         + [run.name for run in found.evaluations]
         + [run.name for run in found.benchmarks]
     )
-    command = shlex.join(["python", "-m", "vseg_nas.report", f"run=[{','.join(map(str, runs))}]"])
+    command = shlex.join(["python", "-m", "vseg_nas.report", f"run=[{','.join(map(_item, runs))}]"])
     page = out / PAGE
     with replacing(page) as partial:
         title = f"vseg_nas report: {', '.join(names)}"
         partial.write_text(page_html(title, INTRODUCTION, command, sections), encoding="utf-8")
     return [page, *folder.written]
+
+
+def _item(run: Path) -> str:
+    """A path as an item of a list on a command line."""
+    text = str(run)
+    return '"' + text.replace('"', r"\"") + '"' if "," in text or text[0] in "'\"" else text
 
 
 def _overview(found: Runs, folder: ReportFolder) -> Section:
