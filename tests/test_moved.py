@@ -21,6 +21,7 @@ from vseg_nas.data import CamVid
 from vseg_nas.data.manifest import KnownDigests
 from vseg_nas.errors import DataError
 from vseg_nas.files import sha256_of
+from vseg_nas.run_directory import stored_config
 from vseg_nas.schema import SearchConfig
 
 Move = Callable[[Path], Path]
@@ -177,6 +178,7 @@ def test_a_run_that_moved_looks_for_its_network_and_caches_where_it_lies(started
     assert config.runs_dir == str(tmp_path / "elsewhere é/all")
     assert config.static.weights == f"{config.runs_dir}/pretrain/synthetic/arch2/static.safetensors"
     assert config.seed == 3
+    assert stored_config(Path("elsewhere é/all/search/synthetic/a"), SearchConfig, "search").static == config.static
     given = started("resume=elsewhere é/all/search/synthetic/a", "runs_dir=mine")[2]
     assert given is not None
     assert given.runs_dir == "mine"

@@ -156,8 +156,10 @@ def keep_weights_digest(run_dir: Path, weights: Path) -> None:
     """Notes the SHA-256 of the static network in a run, or checks it against the note of an earlier start.
 
     Raises:
-        DataError: trials of this run were measured with other weights.
+        DataError: trials of this run were measured with other weights, or there are none.
     """
+    if not weights.is_file():
+        raise DataError(f"static.weights: found no {weights}, expected the static network that {run_dir} began with")
     digest = sha256_of(weights)
     note = run_dir / WEIGHTS_NOTE
     if not note.is_file():

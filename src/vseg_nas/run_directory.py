@@ -40,8 +40,8 @@ _STORABLE = re.compile(r"(?!-|[+~]*hydra\b)(?:(?!\$\\*\{).)*", re.DOTALL)
 """Overrides that a run directory, which may be anybody's, may bring along: none of Hydra's own, no interpolation."""
 
 
-def stored_config(run_dir: Path, schema: type[C]) -> C:
-    """The configuration of a run.
+def stored_config(run_dir: Path, schema: type[C], verb: str) -> C:
+    """The configuration of a run, with the folder of runs that it lies in now; see `moved_runs_dir`.
 
     Raises:
         RunError: the directory holds no run.
@@ -49,7 +49,14 @@ def stored_config(run_dir: Path, schema: type[C]) -> C:
     """
     if not (run_dir / CONFIG).is_file():
         raise RunError(f"{run_dir}: holds no run, expected {CONFIG} in it{_folder_of(run_dir)}")
-    return check(OmegaConf.create(recorded_config(run_dir)), schema)
+    recorded = OmegaConf.create(recorded_config(run_dir))
+    moved, before = moved_runs_dir(run_dir, verb), f"{OmegaConf.select(recorded, 'runs_dir')}/"
+    weights = str(OmegaConf.select(recorded, "static.weights"))
+    if moved is not None:
+        OmegaConf.update(recorded, "runs_dir", moved)
+        if weights.startswith(before):
+            OmegaConf.update(recorded, "static.weights", f"{moved}/{weights.removeprefix(before)}")
+    return check(recorded, schema)
 
 
 def _folder_of(path: Path) -> str:
