@@ -99,7 +99,12 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     """The folder of a search of one cell, and its arguments."""
     torch.set_num_threads(1)
     folder, clips = tmp_path_factory.mktemp("searched"), SyntheticStreet(6, 3, (64, 64))
-    arguments = {"clips": clips, "static": StaticSegmenter(clips.classes), "trials": 1, "training": TRAINING}
+    arguments: dict[str, Any] = {
+        "clips": clips,
+        "static": StaticSegmenter(clips.classes),
+        "trials": 1,
+        "training": TRAINING,
+    }
     arguments |= {"layers": 2, "val_fraction": 0.2, "transform": training((64, 64))}
     assert len(search(run_dir=folder / "r", **arguments)) == 1
     return folder / "r", arguments

@@ -177,7 +177,7 @@ def _check_settings(run_dir: Path, settings: Mapping[str, object]) -> None:
             raise RunError(f"{run_dir}: holds trials without {SETTINGS}, so nobody knows what they mean")
         return
     stored = recorded_settings(run_dir)
-    differing = [key for key in settings | stored if stored.get(key) != settings.get(key)]
+    differing = [key for key in {**settings, **stored} if stored.get(key) != settings.get(key)]
     if differing:
         changes = "; ".join(f"{key} {_change(stored.get(key), settings.get(key))}" for key in differing[:3])
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""

@@ -1,5 +1,6 @@
 """Checks a composed configuration against the schema and the disk."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from reprlib import repr as brief
@@ -35,6 +36,13 @@ GENOTYPE_NOTE = "genotype.json"
 """File of a run directory: the cell that it trains."""
 WEIGHTS_NOTE = "static.sha256"
 """File of a run directory: SHA-256 of the static network that its trials were measured with."""
+DATA_NOTE = "data.sha256"
+"""File of a run directory: SHA-256 of every frame and mask of its data."""
+ENCODER_NOTE = "encoder.sha256"
+"""File of the run directory of a pre-training: SHA-256 of the weights that the encoder begins with."""
+CHECKPOINT_NOTE = "checkpoint.sha256"
+"""File of the run directory of an evaluation: SHA-256 of each network that it scores."""
+_MAX_NOTE_BYTES = 2**26
 
 
 def check(config: DictConfig, schema: type[C]) -> C:
@@ -201,8 +209,10 @@ def keep_weights_digest(run_dir: Path, weights: Path) -> None:
     """Notes the SHA-256 of the static network in a run, or checks it against the note of an earlier start.
 
     Raises:
-        DataError: trials of this run were measured with other weights.
+        DataError: trials of this run were measured with other weights, or there are none.
     """
+    if not weights.is_file():
+        raise DataError(f"static.weights: found no {weights}, expected the static network that {run_dir} began with")
     digest = sha256_of(weights)
     note = run_dir / WEIGHTS_NOTE
     try:
@@ -214,3 +224,37 @@ def keep_weights_digest(run_dir: Path, weights: Path) -> None:
         raise DataError(f"{note}: cannot be read ({error.strerror}), expected a SHA-256") from error
     if noted != digest.encode():
         raise DataError(f"{weights}: changed since {run_dir} began; put the old file back or start a new run")
+
+
+def keep_digests(path: Path, digests: Mapping[str, str], key: str) -> None:
+    """Notes what a run reads, in the form of ``sha256sum``, or compares it with the note of an earlier start.
+
+    So a run goes on with the same content wherever that lies now, and with no other.
+
+    Args:
+        path: of the note, in the run directory.
+        digests: SHA-256 of everything, by name, in an order that matters.
+        key: of the configuration, that names it.
+
+    Raises:
+        DataError: something is not what it was, with the names of what differs.
+    """
+    text = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
+    if not path.is_file():
+        write_text(path, text)
+        return
+    if path.stat().st_size > _MAX_NOTE_BYTES:
+        raise DataError(f"{path}: found more than {_MAX_NOTE_BYTES} bytes, expected digests of what the run reads")
+    stored = path.read_text(encoding="utf-8", errors="replace")
+    if stored != text:
+        began = {name: digest for digest, _, name in (line.partition("  ") for line in stored.splitlines())}
+        differing = [
+            f"{name} {'changed' if name in digests and name in began else 'is missing' if name in began else 'is new'}"
+            for name in sorted(began.keys() | digests.keys())
+            if began.get(name) != digests.get(name)
+        ] or ["their order"]
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise DataError(
+            f"{key}: not what {path.parent} began with: {', '.join(differing[:3])}{more}; "
+            "give what it began with or start a new run"
+        )

@@ -57,7 +57,12 @@ def assignment(key: str, value: object) -> str:
     """
     text = str(value)
     special = text == "null" or text.startswith(("[", "~", "'", '"'))
-    return shlex.quote(f"{key}={_quoted(text) if special else text}")
+    return shlex.quote(quoted(key, text) if special else f"{key}={text}")
+
+
+def quoted(key: str, text: str) -> str:
+    """``key=text`` of which Hydra reads exactly that."""
+    return f"{key}={_quoted(text)}"
 
 
 def text_of(key: str, overrides: Sequence[str]) -> str | None:

@@ -8,6 +8,7 @@ import errno
 import io
 import os
 import re
+import shlex
 import shutil
 import sys
 from argparse import Namespace
@@ -29,7 +30,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vseg_nas.checking import C, check
-from vseg_nas.command_line import as_written, assignment, shown, text_of
+from vseg_nas.command_line import as_written, assignment, quoted, shown, text_of
 from vseg_nas.errors import ConfigError, RunError, UserError, shortage
 from vseg_nas.files import check_folder
 from vseg_nas.nas.lock import RunLock
@@ -39,6 +40,7 @@ from vseg_nas.run_directory import (
     check_same_command,
     check_same_meaning,
     forget_empty,
+    moved_runs_dir,
     stored_overrides,
 )
 from vseg_nas.run_record import CONFIG, write_record
@@ -109,17 +111,11 @@ def command(
             args = get_args_parser().parse_args(sys.argv[1:])
             with _one_line_errors("debug=true" in args.overrides):
                 _refuse_another_configuration(args)
-                keys = text_keys(schema)
-                sys.argv[1:] = [
-                    as_written(argument, keys, args.multirun) if argument in args.overrides else argument
-                    for argument in sys.argv[1:]
-                ]
+                sys.argv[1:] = _as_written(schema, sys.argv[1:], args.overrides, args.multirun)
                 if not any(getattr(args, flag) for flag in _SHOWS_ONLY):
                     args = get_args_parser().parse_args(sys.argv[1:])
-                    resume = text_of("resume", args.overrides)
-                    if resume is not None:
-                        sys.argv[1:] += stored_overrides(Path(resume), args.overrides)
-                        args = get_args_parser().parse_args(sys.argv[1:])
+                    sys.argv[1:] += _stored_overrides(verb, args.overrides)
+                    args = get_args_parser().parse_args(sys.argv[1:])
                     _check_command_line(verb, schema, preflight, args.overrides, args.multirun)
                 os.environ["HYDRA_FULL_ERROR"] = "1"  # what fails from here on is our bug
             with _one_line_errors("debug=true" in sys.argv):  # Hydra makes the folder of a run
@@ -128,6 +124,26 @@ def command(
         return main
 
     return decorate
+
+
+def _as_written(
+    schema: type[CommandConfig], arguments: Sequence[str], overrides: Sequence[str], multirun: bool
+) -> list[str]:
+    """The arguments of a command line, those of them that are overrides as Hydra has to be given them."""
+    keys = text_keys(schema)
+    return [as_written(argument, keys, multirun) if argument in overrides else argument for argument in arguments]
+
+
+def _stored_overrides(verb: str, overrides: Sequence[str]) -> list[str]:
+    """Those of the run that ``resume=`` names, in the folder of runs that it lies in now if none is given."""
+    resume = text_of("resume", overrides)
+    if resume is None:
+        return []
+    stored = stored_overrides(Path(resume), overrides)
+    moved = moved_runs_dir(Path(resume), verb)
+    if moved is None or any(override.startswith("runs_dir=") for override in overrides):
+        return stored
+    return [*(override for override in stored if not override.startswith("runs_dir=")), quoted("runs_dir", moved)]
 
 
 class _one_line_errors:
@@ -313,11 +329,11 @@ def _leaves(node: object, prefix: str = "") -> Iterator[str]:
 
 
 def python_command() -> str:
-    """How to start this Python from the current folder: ``python`` if that is it."""
+    """How to start this Python from the current folder, for the shell: ``python`` if that is it."""
     if shutil.which("python") == sys.executable:
         return "python"
     here = Path(sys.executable)
-    return str(here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here)
+    return shlex.quote(str(here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here))
 
 
 def shared_overrides() -> str:

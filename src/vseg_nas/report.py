@@ -10,7 +10,8 @@ from vseg_nas.schema import ReportConfig
 def _preflight(config: ReportConfig) -> None:
     for run in config.run:
         if not Path(run).is_dir():
-            raise RunError(f"run: found no directory {run}, expected one of search, evaluate or benchmark")
+            meant = f"; did you mean {Path(run).parent}?" if Path(run).is_file() else ""
+            raise RunError(f"run: found no directory {run}, expected one of search, evaluate or benchmark{meant}")
 
 
 @command("report", ReportConfig, _preflight)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from vseg_nas.checking import GENOTYPE_NOTE, WEIGHTS_NOTE, C, check
+from vseg_nas.checking import CHECKPOINT_NOTE, DATA_NOTE, ENCODER_NOTE, GENOTYPE_NOTE, WEIGHTS_NOTE, C, check
 from vseg_nas.errors import ConfigError, RunError
 from vseg_nas.files import check_folder, write_text
 from vseg_nas.nas.lock import RunLock
@@ -23,11 +23,19 @@ from vseg_nas.run_record import (
     recorded_overrides,
 )
 
-_HARMLESS_ON_RESUME = (*EXECUTION_KEYS, "cell")
+_INPUTS = (
+    *("cell", "checkpoint", "dataset.root", "phase.pretrain.encoder_weights", "static.encoder_weights"),
+    "static.weights",
+)
+"""Keys that name what a run reads: its content decides, of which the run directory holds digests."""
+_HARMLESS_ON_RESUME = (*EXECUTION_KEYS, *_INPUTS)
 _HARMLESS_IN_ANOTHER = ("debug", "runs_dir", "name")
 UNFINISHED = "unfinished"
 """File of a run directory whose command has not come to its end and cannot resume: the same command begins again."""
-_BOOKKEEPING = {CONFIG, OVERRIDES, DIGESTS, "lock", "log", GENOTYPE_NOTE, WEIGHTS_NOTE, UNFINISHED}
+_BOOKKEEPING = {
+    *(CONFIG, OVERRIDES, DIGESTS, "lock", "log", UNFINISHED),
+    *(CHECKPOINT_NOTE, DATA_NOTE, ENCODER_NOTE, GENOTYPE_NOTE, WEIGHTS_NOTE),
+}
 _STORABLE = re.compile(r"[+~]{0,2}(?!hydra\b)[A-Za-z_][\w./-]*(=(?:(?!\$\{).)*)?", re.DOTALL | re.ASCII)
 """Overrides that a run directory, which may be anybody's, may bring along: none of Hydra's own, nothing put into
 another package, and no ``${``, which is what OmegaConf takes for a reference wherever it stands."""
@@ -35,8 +43,8 @@ _ADDRESS = "executor.address"
 _SHOWN = 60  # characters of a value
 
 
-def stored_config(run_dir: Path, schema: type[C]) -> C:
-    """The configuration of a run.
+def stored_config(run_dir: Path, schema: type[C], verb: str) -> C:
+    """The configuration of a run, with the folder of runs that it lies in now; see `moved_runs_dir`.
 
     Raises:
         RunError: the directory holds no run, or more than files and folders.
@@ -44,8 +52,20 @@ def stored_config(run_dir: Path, schema: type[C]) -> C:
     """
     check_folder(run_dir)
     if not (run_dir / CONFIG).is_file():
-        raise RunError(f"{run_dir}: holds no run, expected {CONFIG} in it")
-    return check(OmegaConf.create(recorded_config(run_dir)), schema)
+        raise RunError(f"{run_dir}: holds no run, expected {CONFIG} in it{_folder_of(run_dir)}")
+    recorded = OmegaConf.create(recorded_config(run_dir))
+    moved, before = moved_runs_dir(run_dir, verb), f"{OmegaConf.select(recorded, 'runs_dir')}/"
+    weights = str(OmegaConf.select(recorded, "static.weights"))
+    if moved is not None:
+        OmegaConf.update(recorded, "runs_dir", moved)
+        if weights.startswith(before):
+            OmegaConf.update(recorded, "static.weights", f"{moved}/{weights.removeprefix(before)}")
+    return check(recorded, schema)
+
+
+def _folder_of(path: Path) -> str:
+    """A hint where a file of a run is named instead of the run."""
+    return f"; did you mean {path.parent}?" if path.is_file() else ""
 
 
 def forget_empty(run_dir: Path) -> None:
@@ -98,7 +118,7 @@ def stored_overrides(run_dir: Path, overrides: Sequence[str]) -> list[str]:
     """
     path = run_dir / OVERRIDES
     if not path.is_file():
-        raise RunError(f"resume: no run in {run_dir}, expected a directory with {OVERRIDES}")
+        raise RunError(f"resume: no run in {run_dir}, expected a directory with {OVERRIDES}{_folder_of(run_dir)}")
     check_folder(run_dir, to_write=True)
     with RunLock(run_dir):  # held by another process, it is refused at once
         pass
@@ -110,6 +130,28 @@ def stored_overrides(run_dir: Path, overrides: Sequence[str]) -> list[str]:
     if [o for o in taken if o.partition("=")[0].lstrip("+") == _ADDRESS and not given & {_ADDRESS, "executor"}]:
         raise RunError(f"{path}: found {_ADDRESS}; give it again: what a cluster sends is run, so no file chooses it")
     return [o for o in taken if o.partition("=")[0].lstrip("+") != _ADDRESS]
+
+
+def moved_runs_dir(run_dir: Path, verb: str) -> str | None:
+    """The ``runs_dir`` that a run lies in now, if it is another one than it was made in.
+
+    Static networks and caches lie there, too, so a run that has moved along with them finds them again.
+
+    Args:
+        run_dir: of the run.
+        verb: that made it.
+
+    Returns:
+        None where the run lies where it did, or in no such folder.
+    """
+    recorded = flat(recorded_config(run_dir))
+    parts = Path(os.path.abspath(run_dir)).parts
+    for index in range(len(parts) - 3, 0, -1):
+        if parts[index : index + 2] == (verb, str(recorded.get("dataset.name"))):
+            runs_dir = Path(*parts[:index])
+            same = Path(str(recorded.get("runs_dir"))).resolve() == runs_dir.resolve()
+            return None if same else str(runs_dir)
+    return None
 
 
 def check_same_meaning(run_dir: Path, config: DictConfig) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data.conftest import save_mask
 from vseg_nas.data import CamVid
 from vseg_nas.errors import ConfigError, DataError
 
@@ -191,4 +192,6 @@ def test_fingerprint_follows_files_and_clips(camvid_folder: Build) -> None:
     assert first.fingerprint() != CamVid(root, "train", 2, 2).fingerprint()
     before = first.fingerprint()
     os.utime(root / "trainannot" / "0001TP_000060.png", ns=(1, 1))
+    assert first.fingerprint() == before
+    save_mask(root / "trainannot" / "0001TP_000060.png", [3])
     assert first.fingerprint() != before

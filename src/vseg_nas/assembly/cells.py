@@ -13,6 +13,8 @@ from vseg_nas.space import Genotype, SearchSpace
 from vseg_nas.space.hand_written import HAND_WRITTEN
 from vseg_nas.space.strict_json import MAX_CHARACTERS
 
+_MAX_NAME = 100
+
 
 def resolve_cell(text: str, flow: bool) -> Genotype:
     """The genotype that ``cell=`` names.
@@ -49,6 +51,18 @@ def resolve_cell(text: str, flow: bool) -> Genotype:
         raise ConfigError(f"cell: {path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise ConfigError(f"cell: {path}: {error}") from error
+
+
+def cell_name(text: str) -> str:
+    """What tables call the cell that ``cell=`` names: ``RUN:RANK`` or the name of a file, without folders.
+
+    Args:
+        text: that `resolve_cell` knows.
+    """
+    run, _, rank = text.rpartition(":")
+    is_ranked = bool(run) and (Path(run) / STORE).is_file()
+    name = f"{Path(run).resolve().name}:{rank}" if is_ranked else Path(text).name.removesuffix(".json")
+    return "".join(character if character.isprintable() else "?" for character in name)[-_MAX_NAME:] or "cell"
 
 
 def _drawn(layers: int, seed: int) -> Genotype:

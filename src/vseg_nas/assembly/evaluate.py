@@ -160,10 +160,14 @@ class Evaluation:
         """Of a row: rows of equal keys are equal, as weights, frames, masks and what can be rolled are."""
         return hashlib.sha256(f"{method.digest} {self._data_digest}".encode()).hexdigest()[:16]
 
+    @property
+    def sources(self) -> list[ClipSource]:
+        """What is scored: pairs, and runs if any are rolled over."""
+        return [self.pairs, *([self._footage.runs[0].source] if self._footage else [])]
+
     @cached_property
     def _data_digest(self) -> str:
-        sources = [self.pairs, *([self._footage.runs[0].source] if self._footage else [])]
-        return " ".join([*(source.fingerprint() for source in sources), str(self.rolling_refused)])
+        return " ".join([*(source.fingerprint() for source in self.sources), str(self.rolling_refused)])
 
     def ticks(self, method: Method) -> int:
         """How often `measure` ticks."""

@@ -1,5 +1,6 @@
 """Data sets, devices and the static network."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -7,10 +8,12 @@ import torch
 
 from vseg_nas.assembly.check import verify_files
 from vseg_nas.assembly.frame_memory import check_frame_memory
+from vseg_nas.checking import DATA_NOTE, keep_digests
 from vseg_nas.data import CamVid, CityScapes, ClipSource, ClipTransform, InMemory, SyntheticStreet, resized, training
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.data.image_files import FileClips
 from vseg_nas.data.labelled import require_labels
+from vseg_nas.data.manifest import KnownDigests
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.mobilenet_v2 import load_encoder
@@ -61,6 +64,8 @@ def build_source(config: NetworkConfig, split: str, length: int | None = None) -
         DataError: the data set is not there or not as expected, or a file is not what `check` read.
     """
     source = _open(config.dataset, split, length)
+    if isinstance(source, FileClips):
+        source.known_digests = KnownDigests(Path(config.runs_dir) / "cache" / "digests.json")
     if isinstance(source, FileClips) and source.length <= config.dataset.length:  # longer clips have frames unchecked
         verify_files(Path(config.runs_dir), config.dataset.name, Path(config.dataset.root), source)
     return source
@@ -79,6 +84,20 @@ def _open(dataset: DatasetConfig, split: str, length: int | None) -> ClipSource:
         case CityScapesConfig(), "train" | "val":
             return CityScapes(Path(str(dataset.root)), split, frames)
     raise ConfigError(f"split: found {split}, which has no labels in {dataset.name}, expected train or val")
+
+
+def keep_data_digests(run_dir: Path, sources: Iterable[ClipSource]) -> None:
+    """Notes the content of the files that a run reads, or compares it; see `keep_digests`.
+
+    Raises:
+        DataError: a file is not what it was when the run began.
+    """
+    files: dict[str, str] = {}
+    for source in sources:
+        if isinstance(source, FileClips):
+            files |= source.digests()
+    if files:
+        keep_digests(run_dir / DATA_NOTE, files, "dataset.root")
 
 
 def load_static(config: NetworkConfig, classes: tuple[str, ...]) -> StaticSegmenter:

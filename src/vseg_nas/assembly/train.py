@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from vseg_nas.assembly.cells import cell_name
 from vseg_nas.assembly.static import (
     build_source,
     build_transform,
@@ -205,7 +206,7 @@ def _train_video(
 def _spec(config: TrainConfig, genotype: Genotype, source: ClipSource) -> SegmenterSpec:
     size = config.phase.train.val_size
     return SegmenterSpec(
-        Path(config.cell).name.removesuffix(".json")[:100],
+        cell_name(config.cell),
         config.seed,
         _recipe(config),
         source.classes,

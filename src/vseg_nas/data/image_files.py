@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vseg_nas.data.clip import Colour, Image, RawClip
+from vseg_nas.data.manifest import KnownDigests
 from vseg_nas.errors import DataError
 from vseg_nas.labels import IGNORE
 from vseg_nas.pictures import load_upright
@@ -106,6 +107,7 @@ class FileClips:
         self._files = sorted([*layout.frames, *layout.masks])
         _check_presence(self._files)
         self._size = image_size(clips[0].frames[0])
+        self.known_digests = KnownDigests()
 
     def __len__(self) -> int:
         return len(self._clips)
@@ -119,14 +121,22 @@ class FileClips:
         )
 
     def fingerprint(self) -> str:
-        """SHA-256 over classes, clips, label table and the name, size and modification time of each file."""
+        """SHA-256 over classes, clips, label table and the name and content of each file, wherever they lie."""
         digest = hashlib.sha256(repr((type(self).__name__, self.classes, self._labels.table.tolist())).encode())
-        for path in self._files:
-            status = path.stat()
-            digest.update(f"{path.parent.name}/{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+        for name, sha256 in self.digests().items():
+            digest.update(f"{name} {sha256}\n".encode())
         for clip in self._clips:
             digest.update(f"{clip.run} {[path.name for path in clip.frames]}\n".encode())
         return digest.hexdigest()
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each file, by its name and that of its folder.
+
+        Raises:
+            DataError: A file cannot be read.
+        """
+        names = (f"{path.parent.name}/{path.name}" for path in self._files)
+        return dict(zip(names, self.known_digests.of(self._files), strict=True))
 
     def _mask(self, path: Path | None) -> Image:
         if path is None:

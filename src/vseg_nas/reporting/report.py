@@ -56,11 +56,17 @@ def build_report(runs: Sequence[Path], out: Path, track: Track = untracked) -> l
         + [run.name for run in found.evaluations]
         + [run.name for run in found.benchmarks]
     )
-    command = shlex.join(["python", "-m", "vseg_nas.report", f"run=[{','.join(map(str, runs))}]"])
+    command = shlex.join(["python", "-m", "vseg_nas.report", f"run=[{','.join(map(_item, runs))}]"])
     page = out / PAGE
     title = f"vseg_nas report: {', '.join(names)}"
     write_text(page, page_html(title, INTRODUCTION, command, sections))
     return [page, *folder.written]
+
+
+def _item(run: Path) -> str:
+    """A path as an item of a list on a command line."""
+    text = str(run)
+    return '"' + text.replace('"', r"\"") + '"' if "," in text or text[0] in "'\"" else text
 
 
 def _overview(found: Runs, folder: ReportFolder) -> Section:
