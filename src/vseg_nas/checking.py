@@ -1,5 +1,6 @@
 """Checks a composed configuration against the schema and the disk."""
 
+import math
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,6 +35,7 @@ def check(config: DictConfig, schema: type[C]) -> C:
     Raises:
         ConfigError: a key is unknown or missing, or a value has the wrong type or is out of range.
     """
+    _check_references(config)
     if missing := sorted(OmegaConf.missing_keys(config)):
         raise ConfigError(f"{missing[0]}: not set, expected a value: {missing[0]}=...")
     typed = _typed(config, schema, "")
@@ -46,6 +48,28 @@ def check(config: DictConfig, schema: type[C]) -> C:
     _check_ranges(typed, "")
     _check_relations(typed)
     return typed
+
+
+def _check_references(config: DictConfig) -> None:
+    """Follows every ``${key}``.
+
+    Raises:
+        ConfigError: one leads nowhere, or to itself.
+    """
+    try:
+        OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        key = str(error.full_key or "configuration")
+        found = str(OmegaConf.to_container(config, resolve=False) if error.full_key is None else _written(config, key))
+        raise ConfigError(f"{key}: found {found[:80]}, expected a value: that reference leads nowhere") from error
+
+
+def _written(config: DictConfig, key: str) -> object:
+    """The value of a key as it stands there, references not followed."""
+    node: object = OmegaConf.to_container(config, resolve=False)
+    for name in key.split("."):
+        node = node.get(name) if isinstance(node, dict) else None
+    return node
 
 
 def _typed(config: DictConfig, schema: type[C], prefix: str) -> C:
@@ -67,8 +91,10 @@ def _check_ranges(node: Any, prefix: str) -> None:
         if rule.get("strings"):
             _check_strings(node, f.name, key)
             continue
-        if "choices" in rule and value not in rule["choices"]:
-            raise ConfigError(f"{key}: found {value!r}, expected one of: {', '.join(rule['choices'])}")
+        if "choices" in rule:
+            if value not in rule["choices"]:
+                raise ConfigError(f"{key}: found {value!r}, expected one of: {', '.join(rule['choices'])}")
+            continue
         if rule.get("length") and len(value) != rule["length"]:
             raise ConfigError(f"{key}: found {value}, expected {rule['length']} numbers")
         for element in value if isinstance(value, list) else [value]:
@@ -110,6 +136,8 @@ def _check_relations(config: CommandConfig) -> None:
 
 
 def _check_number(key: str, value: Any, low: float | None, high: float | None, above: float | None) -> None:
+    if not math.isfinite(value):
+        raise ConfigError(f"{key}: found {value}, expected a finite number")
     if low is not None and not value >= low:
         raise ConfigError(f"{key}: found {value}, expected at least {low}")
     if above is not None and not value > above:

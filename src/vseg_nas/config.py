@@ -3,13 +3,15 @@
 Everything is composed and checked before Hydra creates a directory, so a mistake costs one line and no file.
 """
 
+import argparse
 import difflib
 import errno
 import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,18 +28,26 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vseg_nas.checking import C, check
-from vseg_nas.errors import ConfigError, RunError, UserError
+from vseg_nas.errors import ConfigError, RunError, UserError, one_line
 from vseg_nas.nas.lock import RunLock
 from vseg_nas.run_directory import check_same_meaning, forget_empty, stored_overrides
 from vseg_nas.run_record import CONFIG, write_record
 from vseg_nas.schema import CommandConfig
 from vseg_nas.signals import INTERRUPTED, TERMINATED, Terminated, stopping
+from vseg_nas.sweep import Sweep
 
 _SHARED_KEYS = ("dataset", "experiment", "runs_dir", "static", "gpu", "phase.pretrain", "phase.train")
 _ON_MANY_DEVICES = ("pretrain", "search", "train")
 _LAUNCHERS = ("hydra._internal.core_plugins.", "hydra_plugins.")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+_UNUSABLE = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EIO)
 _SHOWS_ONLY = ("help", "hydra_help", "info", "cfg", "shell_completion")
+_FOREIGN = ("config_path", "config_name", "config_dir", "experimental_rerun")
+"""Flags of Hydra by which it would read another configuration than the one that is checked."""
+_OF_HYDRA = re.compile(
+    r"[+~]*hydra(?:\.(?:run\.dir|sweep\.dir|sweep\.subdir)|/(?:launcher|sweeper)|\.(?:launcher|sweeper)(?:\.\w+)*)(?:=|$)"
+)
+"""Overrides of Hydra's own keys that are taken: where runs lie, and who runs several jobs."""
 
 
 def conf_dir() -> Path:
@@ -62,30 +72,57 @@ def command(
     """
 
     def decorate(run: Callable[[C, Path], None]) -> Callable[[], None]:
-        def job(config: DictConfig) -> None:
-            typed = check(config, schema)
-            run_dir = Path(HydraConfig.get().runtime.output_dir)
-            with _one_line_errors(typed.debug), stopping(), RunLock(run_dir):
-                if getattr(typed, "resume", None) is None:
+        def job(config: DictConfig, made: Collection[Path], sweep: Sweep | None) -> None:
+            told = HydraConfig.get()
+            run_dir = Path(told.runtime.output_dir)
+            with ExitStack() as stack:
+                stack.enter_context(_one_line_errors("debug=true" in sys.argv))
+                typed = check(config, schema)
+                if sweep is not None and stack.enter_context(sweep.job(told.job.num, run_dir, told.overrides.task)):
+                    return
+                stack.enter_context(stopping())
+                stack.enter_context(RunLock(run_dir))
+                is_new = getattr(typed, "resume", None) is None
+                if is_new and sweep is not None and "resume" in schema.__dataclass_fields__ and _holds_a_run(run_dir):
+                    check_same_meaning(run_dir, config)
+                    is_new = False
+                if is_new:
                     _refuse_a_run(run_dir, schema)
-                    write_record(run_dir, OmegaConf.to_yaml(config, resolve=True), HydraConfig.get().overrides.task)
+                    write_record(run_dir, OmegaConf.to_yaml(config, resolve=True), told.overrides.task)
                 try:
+                    if sweep is not None:
+                        preflight(typed)
                     run(typed, run_dir)
                 except UserError:
-                    if getattr(typed, "resume", None) is None:
-                        forget_empty(run_dir)
+                    if is_new:
+                        forget_empty(run_dir, [folder for folder in run_dir.parents if folder in made])
                     raise
 
         def main() -> None:
-            args = get_args_parser().parse_args(sys.argv[1:])
-            if not any(getattr(args, flag) for flag in _SHOWS_ONLY):
-                with _one_line_errors("debug=true" in args.overrides):
+            with _one_line_errors("debug=true" in sys.argv):
+                args = _arguments()
+                shows_only = any(getattr(args, flag) for flag in _SHOWS_ONLY)
+                made: set[Path] = set()
+                sweep: Sweep | None = None
+                if not shows_only:
                     sys.argv[1:] += stored_overrides(args.overrides)
-                    args = get_args_parser().parse_args(sys.argv[1:])
-                    _check_command_line(verb, schema, preflight, args.overrides, args.multirun)
-                os.environ["HYDRA_FULL_ERROR"] = "1"  # what fails from here on is our bug
-            with _one_line_errors("debug=true" in sys.argv):  # Hydra makes the folder of a run
-                hydra.main(config_path=str(conf_dir()), config_name=verb, version_base="1.3")(job)()
+                    args = _arguments()
+                    jobs = list(_jobs(verb, args.overrides, args.multirun))
+                    made = _check_command_line(verb, schema, None if args.multirun else preflight, jobs)
+                    os.environ["HYDRA_FULL_ERROR"] = "1"  # what fails from here on is our bug
+                    if args.multirun:
+                        sweep = Sweep(jobs, lambda error: None if "debug=true" in sys.argv else _fault(error))
+
+                def task(config: DictConfig) -> None:
+                    job(config, made, sweep)
+
+                try:
+                    hydra.main(config_path=str(conf_dir()), config_name=verb, version_base="1.3")(task)()
+                finally:
+                    if sweep is not None:
+                        sweep.show()
+            if sweep is not None and sweep.failed:
+                raise SystemExit(2)
 
         return main
 
@@ -102,14 +139,24 @@ class _one_line_errors:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, UserError) and not self.debug:
-            _exit(" ".join(str(error).split()), 2)
-        if isinstance(error, OSError) and error.errno in _NO_ROOM and not self.debug:
-            _exit(f"{error.filename or 'a file'}: cannot be written ({error.strerror})", 2)
+        line = _fault(error)
+        if line is not None and not self.debug:
+            _exit(line, 2)
         if isinstance(error, KeyboardInterrupt):
             _exit("interrupted", INTERRUPTED)
         if isinstance(error, Terminated):
             _exit(f"terminated by {error}", TERMINATED)
+
+
+def _fault(error: BaseException | None) -> str | None:
+    """The line for an error that is the user's fault; None for any other."""
+    if isinstance(error, UserError):
+        return one_line(str(error))
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return one_line(f"{error.filename or 'a file'}: cannot be written ({error.strerror})")
+    if isinstance(error, OSError) and error.errno in _UNUSABLE:
+        return one_line(f"{str(error.filename or 'a file')[:80]}: cannot be used ({error.strerror})")
+    return None
 
 
 def _exit(message: str, status: int) -> NoReturn:
@@ -117,31 +164,89 @@ def _exit(message: str, status: int) -> NoReturn:
     raise SystemExit(status)
 
 
+def _arguments() -> argparse.Namespace:
+    """The command line; its flags are put before the overrides, for Hydra takes none between them.
+
+    Raises:
+        ConfigError: it is none that is used here.
+    """
+    parser = get_args_parser()
+    parser.error = _refuse_arguments  # type: ignore[method-assign]
+    args = parser.parse_intermixed_args(sys.argv[1:])
+    sys.argv[1:] = [argument for argument in sys.argv[1:] if argument not in args.overrides] + args.overrides
+    if foreign := [flag for flag in _FOREIGN if getattr(args, flag) is not None]:
+        raise ConfigError(f"--{foreign[0].replace('_', '-')}: not used here, expected overrides, key=value")
+    if args.run + args.multirun + sum(bool(getattr(args, flag)) for flag in _SHOWS_ONLY) > 1:
+        raise ConfigError("command line: found several flags, expected one of --run, --multirun, --cfg, --info, --help")
+    if args.resolve and not (args.cfg or args.help):
+        raise ConfigError("--resolve: found without --cfg, expected --cfg job --resolve")
+    for override in args.overrides:
+        if re.match(r"[+~]*hydra\b", override) and not _OF_HYDRA.match(override):
+            key = override.lstrip("+~").partition("=")[0]
+            raise ConfigError(f"{key[:80]}: not used here, expected hydra.run.dir, hydra.sweep.dir or hydra/launcher")
+    return args
+
+
+def _refuse_arguments(message: str) -> NoReturn:
+    raise ConfigError(f"command line: {message[:150]}; see --help")
+
+
 def _check_command_line(
-    verb: str, schema: type[C], preflight: Callable[[C], None], overrides: list[str], multirun: bool
-) -> None:
+    verb: str, schema: type[C], preflight: Callable[[C], None] | None, jobs: Sequence[list[str]]
+) -> set[Path]:
     """Composes and checks every job that the command line asks for.
+
+    Args:
+        verb: the root file in ``conf/``.
+        schema: the dataclass of the root.
+        preflight: see `command`; None: each of several jobs looks at the disk when it begins.
+        jobs: overrides of each.
+
+    Returns:
+        The folders that are not there yet and that Hydra will make above those of runs.
 
     Raises:
         ConfigError: in one line, what is wrong.
     """
-    if reading := [override for override in overrides if "${oc.env" in override]:
-        raise ConfigError(f"{reading[0][:80]}: found oc.env, expected the value: the environment is not read")
+    made: set[Path] = set()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        for job in _jobs(verb, overrides, multirun):
+        for job in jobs:
+            if reading := [override for override in job if "${oc.env" in override]:
+                raise ConfigError(f"{reading[0][:80]}: found oc.env, expected the value: the environment is not read")
             composed = _compose(verb, job, with_hydra=True)
             _nothing_foreign_runs(composed.hydra)
             config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
             typed = check(config, schema)
             _check_devices(verb, typed)
+            if preflight is None:
+                folder = _folder(composed, "hydra.sweep.dir").absolute()
+                made |= {above for above in (folder, *folder.parents) if not above.exists()}
+                continue
             preflight(typed)
             resume = getattr(typed, "resume", None)
             if resume is not None:
                 check_same_meaning(Path(resume), config)
                 continue
-            if not multirun:
-                _refuse_a_run(Path(str(composed.hydra.run.dir)), schema)
+            run_dir = _folder(composed, "hydra.run.dir")
+            _refuse_a_run(run_dir, schema)
+            made |= {above for above in run_dir.absolute().parents if not above.exists()}
     GlobalHydra.instance().clear()
+    return made
+
+
+def _folder(composed: DictConfig, key: str) -> Path:
+    """Where runs will lie, as a key of Hydra's says.
+
+    Raises:
+        ConfigError: it says nothing, or nonsense.
+    """
+    try:
+        folder = OmegaConf.select(composed, key)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{key}: {' '.join(str(error).split())[:100]}") from error
+    if not isinstance(folder, str) or not folder:
+        raise ConfigError(f"{key}: found {str(folder)[:80]!r}, expected a folder")
+    return Path(folder)
 
 
 def _check_devices(verb: str, config: CommandConfig) -> None:
@@ -157,9 +262,14 @@ def _refuse_a_run(run_dir: Path, schema: type[CommandConfig]) -> None:
     Raises:
         RunError: the directory holds a run.
     """
-    if (run_dir / CONFIG).exists():
+    if _holds_a_run(run_dir):
         go_on = f"continue it with resume={run_dir}, or " if "resume" in schema.__dataclass_fields__ else ""
         raise RunError(f"{run_dir}: holds a run already; {go_on}choose another name")
+
+
+def _holds_a_run(run_dir: Path) -> bool:
+    """Whether a run lies there, finished or not."""
+    return (run_dir / CONFIG).exists()
 
 
 def _nothing_foreign_runs(hydra_config: DictConfig) -> None:

@@ -28,3 +28,9 @@ class ExtraError(UserError):
 def missing_extra(package: str, purpose: str, extra: str) -> ExtraError:
     """What to raise where an optional package cannot be imported: one line that names the command to install it."""
     return ExtraError(f"{package}: not installed, needed {purpose}; install it with: pip install 'vseg-nas[{extra}]'")
+
+
+def one_line(text: str) -> str:
+    """A message as one line of printable characters, whatever a file or a name has brought into it."""
+    words = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in words)

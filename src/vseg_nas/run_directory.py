@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -43,13 +44,20 @@ def stored_config(run_dir: Path, schema: type[C]) -> C:
     return check(OmegaConf.create(recorded_config(run_dir)), schema)
 
 
-def forget_empty(run_dir: Path) -> None:
-    """Removes a run that ended before it had anything to keep, so that the mended command can use its name."""
+def forget_empty(run_dir: Path, above: Sequence[Path] = ()) -> None:
+    """Removes a run that ended before it had anything to keep, so that the mended command can use its name.
+
+    Args:
+        run_dir: of it.
+        above: folders that were made for it, the innermost first; removed, too, where they are empty.
+    """
     found = {path.name for path in run_dir.iterdir()}
     if found <= _BOOKKEEPING:
         for name in found:
             (run_dir / name).unlink()
-        run_dir.rmdir()
+        for folder in (run_dir, *above):
+            with suppress(OSError):  # another run is in there
+                folder.rmdir()
 
 
 def stored_overrides(overrides: Sequence[str]) -> list[str]:
