@@ -86,6 +86,8 @@ def _check_ranges(node: Any, prefix: str) -> None:
         key, value, rule = prefix + f.name, getattr(node, f.name), f.metadata
         if is_dataclass(value):
             _check_ranges(value, key + ".")
+        if any(isinstance(text, str) and "\0" in text for text in (value if isinstance(value, list) else [value])):
+            raise ConfigError(f"{key}: found a NUL character, expected text without")
         if value is None or not rule:
             continue
         if rule.get("strings"):
@@ -176,9 +178,12 @@ def keep_weights_digest(run_dir: Path, weights: Path) -> None:
     """Notes the SHA-256 of the static network in a run, or checks it against the note of an earlier start.
 
     Raises:
-        DataError: trials of this run were measured with other weights.
+        DataError: trials of this run were measured with other weights, or they cannot be read.
     """
-    digest = sha256_of(weights)
+    try:
+        digest = sha256_of(weights)
+    except OSError as error:
+        raise DataError(f"{weights}: not readable ({error.strerror})") from error
     note = run_dir / WEIGHTS_NOTE
     if not note.is_file():
         write_text(note, digest)

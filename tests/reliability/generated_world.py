@@ -143,7 +143,7 @@ def contents(world: Path) -> dict[str, tuple[int, int, int]]:
     """Everything in and beside a folder, with what would tell a change."""
     found = {}
     for folder, folders, files in os.walk(world.parents[1]):
-        for name in (*folders, *files):
+        for name in {*folders, *files} - {"lock"}:  # of a folder of weights that several commands may make
             path = os.path.join(folder, name)
             status = os.lstat(path)
             changed = 0 if name in folders else status.st_mtime_ns
@@ -197,8 +197,8 @@ def _limited() -> Iterator[None]:
 def tidy(world: Path, before: dict[str, tuple[int, int, int]]) -> None:
     """Removes what is new."""
     shutil.rmtree(world / ODD, ignore_errors=True)
-    for path in sorted(contents(world).keys() - before.keys(), reverse=True):
+    for path in sorted(contents(world).keys() - before.keys()):
         if os.path.isdir(path) and not os.path.islink(path):
-            os.rmdir(path)
-        else:
+            shutil.rmtree(path)
+        elif os.path.lexists(path):
             os.unlink(path)
