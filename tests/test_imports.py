@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 RANKS = {
     **dict.fromkeys(("pretrain", "search", "train", "evaluate", "benchmark", "report", "compare", "check"), 5),
     **dict.fromkeys(("predict", "export", "api"), 5),
-    **dict.fromkeys(("config", "command_line", "run_directory", "checking", "assembly"), 5),
+    **dict.fromkeys(("config", "command_line", "sweep", "run_directory", "checking", "assembly"), 5),
     "reporting": 4,
     **dict.fromkeys(("nas", "video"), 3),
     **dict.fromkeys(("training", "evaluation", "graphs"), 2),
@@ -20,7 +20,8 @@ RANKS = {
     **dict.fromkeys(("space", "flow"), 0),
 }
 FREE = {
-    *("clock", "errors", "files", "labels", "machine", "normalisation", "pictures", "shipped", "signals", "streams"),
+    *("clock", "errors", "exits", "files", "labels", "machine", "normalisation", "pictures", "shipped", "signals"),
+    "streams",
 }
 VERBS = {name for name, rank in RANKS.items() if rank == 5}
 

@@ -1,9 +1,9 @@
 """Architecture search for dynamic cells in semantic video segmentation.
 
 Whatever imports a module of the package, a command, the API or a worker process, comes through here before it loads
-torch, and OpenMP reads its environment as torch is loaded. By default idle threads of OpenMP spin for milliseconds after
-every operator, in the way of whatever else wants the core. Here they sleep, those of GNU's OpenMP after a thousand turns
-(benchmarks/openmp.py measures both). A way of waiting that the user has chosen stays.
+torch, and OpenMP reads its environment as torch is loaded. By default idle threads of OpenMP spin for milliseconds
+after every operator, in the way of whatever else wants the core. Here they sleep, those of GNU's OpenMP after a
+thousand turns (benchmarks/openmp.py measures both). A way of waiting that the user has chosen stays.
 """
 
 import os

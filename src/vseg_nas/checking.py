@@ -1,5 +1,6 @@
 """Checks a composed configuration against the schema and the disk."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
@@ -51,11 +52,8 @@ def check(config: DictConfig, schema: type[C]) -> C:
     Raises:
         ConfigError: a key is unknown or missing, or a value has the wrong type or is out of range.
     """
-    try:
-        missing = sorted(map(str, OmegaConf.missing_keys(config)))
-    except OmegaConfBaseException as error:
-        raise _explained(error, "") from error
-    if missing:
+    _check_references(config)
+    if missing := sorted(map(str, OmegaConf.missing_keys(config))):
         raise ConfigError(f"{missing[0]}: not set, expected a value: {missing[0]}=...")
     typed = _typed(config, schema, "")
     for group, options in OPTIONS.items():
@@ -70,6 +68,30 @@ def check(config: DictConfig, schema: type[C]) -> C:
     _check_ranges(typed, "")
     _check_relations(typed)
     return typed
+
+
+def _check_references(config: DictConfig) -> None:
+    """Follows every ``${key}``.
+
+    Raises:
+        ConfigError: one leads nowhere, or to itself.
+    """
+    try:
+        OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        if str(error).startswith(_BY_RESOLVER):
+            raise _explained(error, "") from error
+        key = str(error.full_key or "configuration")
+        found = str(OmegaConf.to_container(config, resolve=False) if error.full_key is None else _written(config, key))
+        raise ConfigError(f"{key}: found {found[:80]}, expected a value: that reference leads nowhere") from error
+
+
+def _written(config: DictConfig, key: str) -> object:
+    """The value of a key as it stands there, references not followed."""
+    node: object = OmegaConf.to_container(config, resolve=False)
+    for name in key.split("."):
+        node = node.get(name) if isinstance(node, dict) else None
+    return node
 
 
 def _typed(config: DictConfig, schema: type[C], prefix: str) -> C:
@@ -102,8 +124,10 @@ def _check_ranges(node: Any, prefix: str) -> None:
         if rule.get("strings"):
             _check_strings(node, f.name, key)
             continue
-        if "choices" in rule and value not in rule["choices"]:
-            raise ConfigError(f"{key}: found {value!r}, expected one of: {', '.join(rule['choices'])}")
+        if "choices" in rule:
+            if value not in rule["choices"]:
+                raise ConfigError(f"{key}: found {value!r}, expected one of: {', '.join(rule['choices'])}")
+            continue
         if rule.get("length") and len(value) != rule["length"]:
             raise ConfigError(f"{key}: found {value}, expected {rule['length']} numbers")
         for element in value if isinstance(value, list) else [value]:
@@ -171,6 +195,8 @@ def _check_relations(config: CommandConfig) -> None:
 
 
 def _check_number(key: str, value: Any, low: float | None, high: float | None, above: float | None) -> None:
+    if not math.isfinite(value):
+        raise ConfigError(f"{key}: found {value}, expected a finite number")
     if low is not None and not value >= low:
         raise ConfigError(f"{key}: found {value}, expected at least {low}")
     if above is not None and not value > above:
@@ -209,11 +235,14 @@ def keep_weights_digest(run_dir: Path, weights: Path) -> None:
     """Notes the SHA-256 of the static network in a run, or checks it against the note of an earlier start.
 
     Raises:
-        DataError: trials of this run were measured with other weights, or there are none.
+        DataError: trials of this run were measured with other weights, or they cannot be read.
     """
     if not weights.is_file():
         raise DataError(f"static.weights: found no {weights}, expected the static network that {run_dir} began with")
-    digest = sha256_of(weights)
+    try:
+        digest = sha256_of(weights)
+    except OSError as error:
+        raise DataError(f"{weights}: not readable ({error.strerror})") from error
     note = run_dir / WEIGHTS_NOTE
     try:
         noted = read_regular(note, _MOST_NOTE_BYTES)

@@ -3,18 +3,16 @@
 Everything is composed and checked before Hydra creates a directory, so a mistake costs one line and no file.
 """
 
+import argparse
 import difflib
-import errno
-import io
 import os
 import re
 import shlex
 import shutil
 import sys
-from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from reprlib import repr as brief
 from typing import NoReturn
 
 import hydra
@@ -31,7 +29,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vseg_nas.checking import C, check
 from vseg_nas.command_line import as_written, assignment, quoted, shown, text_of
-from vseg_nas.errors import ConfigError, RunError, UserError, shortage
+from vseg_nas.errors import ConfigError, RunError, UserError
+from vseg_nas.exits import OneLineErrors, fault
 from vseg_nas.files import check_folder
 from vseg_nas.nas.lock import RunLock
 from vseg_nas.run_directory import (
@@ -45,17 +44,20 @@ from vseg_nas.run_directory import (
 )
 from vseg_nas.run_record import CONFIG, write_record
 from vseg_nas.schema import CommandConfig, NetworkConfig, text_keys
-from vseg_nas.signals import INTERRUPTED, PIPE_CLOSED, Terminated, stopping
-from vseg_nas.streams import lost_output, open_missing_streams, say
+from vseg_nas.signals import stopping
+from vseg_nas.streams import open_missing_streams
+from vseg_nas.sweep import Sweep
 
 _SHARED_KEYS = ("dataset", "experiment", "runs_dir", "static", "gpu", "phase.pretrain", "phase.train")
 _ON_MANY_DEVICES = ("pretrain", "search", "train")
 _LAUNCHERS = ("hydra._internal.core_plugins.", "hydra_plugins.")
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
-_NO_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 _SHOWS_ONLY = ("help", "hydra_help", "info", "cfg", "shell_completion")
-_ELSEWHERE = ("config_path", "config_name", "config_dir", "experimental_rerun")
+_FOREIGN = ("config_path", "config_name", "config_dir", "experimental_rerun")
 """Flags of Hydra by which something else would run than what is checked here; the last reads a pickle."""
+_OF_HYDRA = re.compile(
+    r"[+~]*hydra(?:\.(?:run\.dir|sweep\.dir|sweep\.subdir)|/(?:launcher|sweeper)|\.(?:launcher|sweeper)(?:\.\w+)*)(?:=|$)"
+)
+"""Overrides of Hydra's own keys that are taken: where runs lie, and who runs several jobs."""
 
 
 def conf_dir() -> Path:
@@ -73,65 +75,122 @@ def command(
     """Makes a console entry point of ``run(config, run_dir)``.
 
     One process at a time runs in a run directory. The user's mistakes end in one line on stderr and status 2, Ctrl-C in
-    status 130, SIGTERM and SIGUSR1 in 143, a closed terminal in 129, and a closed reader of stdout in 141.
+    status 130, SIGTERM and SIGUSR1 in 143, a closed terminal in 129, and a closed reader of stdout in 141. With
+    ``--multirun`` all jobs run; the status is 2 if one of them failed.
 
     Args:
         verb: the root file in ``conf/``.
         schema: the dataclass of the root.
         preflight: raises `UserError` for what a look at the disk shows to be missing; it runs before any directory
             is made, so it should cost nothing.
-        products: what a run makes and does not replace by itself: taken away when a killed run begins anew.
+        products: what a run makes and does not replace by itself: taken away when a killed run begins again.
     """
     resumable = "resume" in schema.__dataclass_fields__
 
     def decorate(run: Callable[[C, Path], None]) -> Callable[[], None]:
-        def job(config: DictConfig) -> None:
-            typed = check(config, schema)
-            if isinstance(sys.stdout, io.TextIOWrapper):
-                sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
-            run_dir = Path(HydraConfig.get().runtime.output_dir)
-            with _one_line_errors(typed.debug), stopping(), RunLock(run_dir):
-                if getattr(typed, "resume", None) is None:
+        def job(config: DictConfig, made: Collection[Path], sweep: Sweep | None) -> None:
+            told = HydraConfig.get()
+            run_dir = Path(told.runtime.output_dir)
+            with ExitStack() as stack:
+                stack.enter_context(OneLineErrors("debug=true" in sys.argv))
+                typed = check(config, schema)
+                if sweep is not None and stack.enter_context(sweep.job(told.job.num, run_dir, told.overrides.task)):
+                    return
+                stack.enter_context(stopping())
+                stack.enter_context(RunLock(run_dir))
+                is_new = getattr(typed, "resume", None) is None
+                if is_new and sweep is not None and resumable and _holds_a_run(run_dir):
+                    check_same_meaning(run_dir, config)
+                    is_new = False
+                if is_new:
                     _refuse_a_run(run_dir, schema, config)
                     if not resumable:
                         begin(run_dir, products)
-                    write_record(run_dir, OmegaConf.to_yaml(config, resolve=True), HydraConfig.get().overrides.task)
+                    write_record(run_dir, OmegaConf.to_yaml(config, resolve=True), told.overrides.task)
                 try:
+                    if sweep is not None:
+                        preflight(typed)
                     run(typed, run_dir)
                 except UserError:
-                    if getattr(typed, "resume", None) is None:
-                        forget_empty(run_dir)
+                    if is_new:
+                        forget_empty(run_dir, [folder for folder in run_dir.parents if folder in made])
                     raise
                 (run_dir / UNFINISHED).unlink(missing_ok=True)
 
         def main() -> None:
             open_missing_streams()
-            with _one_line_errors(debug=False):
+            with OneLineErrors("debug=true" in sys.argv):
                 _check_current_folder()
-            args = get_args_parser().parse_args(sys.argv[1:])
-            with _one_line_errors("debug=true" in args.overrides):
-                _refuse_another_configuration(args)
-                sys.argv[1:] = _as_written(schema, sys.argv[1:], args.overrides, args.multirun)
-                if not any(getattr(args, flag) for flag in _SHOWS_ONLY):
-                    args = get_args_parser().parse_args(sys.argv[1:])
-                    sys.argv[1:] += _stored_overrides(verb, args.overrides)
-                    args = get_args_parser().parse_args(sys.argv[1:])
-                    _check_command_line(verb, schema, preflight, args.overrides, args.multirun)
-                os.environ["HYDRA_FULL_ERROR"] = "1"  # what fails from here on is our bug
-            with _one_line_errors("debug=true" in sys.argv):  # Hydra makes the folder of a run
-                hydra.main(config_path=str(conf_dir()), config_name=verb, version_base="1.3")(job)()
+                args = _arguments(verb, schema)
+                made: set[Path] = set()
+                sweep: Sweep | None = None
+                if not _shows_only(args):
+                    jobs = _jobs(verb, args.overrides, args.multirun)
+                    made = _check_command_line(verb, schema, None if args.multirun else preflight, jobs)
+                    os.environ["HYDRA_FULL_ERROR"] = "1"  # what fails from here on is our bug
+                    if args.multirun:
+                        sweep = Sweep(jobs, lambda error: None if "debug=true" in sys.argv else fault(error))
+
+                def task(config: DictConfig) -> None:
+                    job(config, made, sweep)
+
+                try:
+                    hydra.main(config_path=str(conf_dir()), config_name=verb, version_base="1.3")(task)()
+                finally:
+                    if sweep is not None:
+                        sweep.show()
+            if sweep is not None and sweep.failed:
+                raise SystemExit(2)
 
         return main
 
     return decorate
 
 
-def _as_written(
-    schema: type[CommandConfig], arguments: Sequence[str], overrides: Sequence[str], multirun: bool
-) -> list[str]:
-    """The arguments of a command line, those of them that are overrides as Hydra has to be given them."""
+def _check_current_folder() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise RunError("the current folder: found it removed, expected one that is there; change to it again") from None
+
+
+def _shows_only(args: argparse.Namespace) -> bool:
+    return any(getattr(args, flag) for flag in _SHOWS_ONLY)
+
+
+def _arguments(verb: str, schema: type[CommandConfig]) -> argparse.Namespace:
+    """The command line, as Hydra is given it afterwards in ``sys.argv``.
+
+    Flags come first, for Hydra takes none between overrides; values mean what is written; what a run that is resumed
+    has stored is added.
+
+    Raises:
+        UserError: it is no command line that is used here, or there is nothing to resume.
+    """
+    parser = get_args_parser()
+    parser.error = _refuse_arguments  # type: ignore[method-assign]
+    args = parser.parse_intermixed_args(sys.argv[1:])
+    flags = [argument for argument in sys.argv[1:] if argument not in args.overrides]
+    if foreign := [flag for flag in _FOREIGN if getattr(args, flag) is not None]:
+        raise ConfigError(f"--{foreign[0].replace('_', '-')}: not used here, expected overrides alone; see --help")
+    if args.run + args.multirun + sum(bool(getattr(args, flag)) for flag in _SHOWS_ONLY) > 1:
+        raise ConfigError("command line: found several flags, expected one of --run, --multirun, --cfg, --info, --help")
+    if args.resolve and not (args.cfg or args.help):
+        raise ConfigError("--resolve: found without --cfg, expected --cfg job --resolve")
+    for override in args.overrides:
+        if re.match(r"[+~]*hydra\b", override) and not _OF_HYDRA.match(override):
+            key = override.lstrip("+~").partition("=")[0]
+            raise ConfigError(f"{key[:80]}: not used here, expected hydra.run.dir, hydra.sweep.dir or hydra/launcher")
     keys = text_keys(schema)
-    return [as_written(argument, keys, multirun) if argument in overrides else argument for argument in arguments]
+    args.overrides = [as_written(override, keys, args.multirun) for override in args.overrides]
+    if not _shows_only(args):
+        args.overrides += _stored_overrides(verb, args.overrides)
+    sys.argv[1:] = flags + args.overrides
+    return args
+
+
+def _refuse_arguments(message: str) -> NoReturn:
+    raise ConfigError(f"command line: {message[:150]}; see --help")
 
 
 def _stored_overrides(verb: str, overrides: Sequence[str]) -> list[str]:
@@ -146,83 +205,62 @@ def _stored_overrides(verb: str, overrides: Sequence[str]) -> list[str]:
     return [*(override for override in stored if not override.startswith("runs_dir=")), quoted("runs_dir", moved)]
 
 
-class _one_line_errors:
-    """Turns the user's mistakes into one line and an exit status."""
-
-    def __init__(self, debug: bool) -> None:
-        self.debug = debug
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        lost = lost_output(error)
-        if isinstance(error, UserError) and not self.debug:
-            _exit(" ".join(str(error).split()), 2)
-        if isinstance(error, KeyboardInterrupt):
-            _exit("interrupted", INTERRUPTED)
-        if isinstance(error, Terminated):
-            _exit(f"terminated by {error}", error.status)
-        if lost is not None and isinstance(error, OSError | SystemExit | None):
-            gone = isinstance(lost, BrokenPipeError)
-            _exit(f"standard output: cannot be written ({lost.strerror})", PIPE_CLOSED if gone else 2)
-        if isinstance(error, OSError) and error.errno in _NO_ROOM and not self.debug:
-            _exit(f"{error.filename or 'a file'}: cannot be written ({error.strerror})", 2)
-        if isinstance(error, OSError) and error.errno in _NO_PATH and not self.debug:
-            _exit(f"{str(error.filename)[:80]}: cannot be used ({error.strerror})", 2)
-        if (short := shortage(error)) is not None and not self.debug:
-            _exit(short, 2)
-
-
-def _exit(message: str, status: int) -> NoReturn:
-    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)  # no control of the terminal
-    say(f"error: {shown}")
-    raise SystemExit(status)
-
-
-def _check_current_folder() -> None:
-    try:
-        os.getcwd()
-    except FileNotFoundError:
-        raise RunError("the current folder: found it removed, expected one that is there; change to it anew") from None
-
-
 def _check_command_line(
-    verb: str, schema: type[C], preflight: Callable[[C], None], overrides: list[str], multirun: bool
-) -> None:
+    verb: str, schema: type[C], preflight: Callable[[C], None] | None, jobs: Sequence[list[str]]
+) -> set[Path]:
     """Composes and checks every job that the command line asks for.
 
+    Args:
+        verb: the root file in ``conf/``.
+        schema: the dataclass of the root.
+        preflight: see `command`; None: each of several jobs looks at the disk when it begins.
+        jobs: overrides of each.
+
+    Returns:
+        The folders that are not there yet and that Hydra will make.
+
     Raises:
-        ConfigError: in one line, what is wrong.
+        UserError: in one line, what is wrong.
     """
+    made: set[Path] = set()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        for job in _jobs(verb, overrides, multirun):
+        for job in jobs:
             composed = _compose(verb, job, with_hydra=True)
             config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
             typed = check(config, schema)
             try:
                 _nothing_foreign_runs(composed.hydra)
-                run_dir = Path(str(composed.hydra.sweep.dir if multirun else composed.hydra.run.dir))
             except OmegaConfBaseException as error:
-                raise _explain(verb, error, overrides) from error
-            _check_can_be_made(run_dir)
+                raise _explain(verb, error, job) from error
             _check_devices(verb, typed)
+            folder = _folder(composed, "hydra.sweep.dir" if preflight is None else "hydra.run.dir")
+            _check_can_be_made(folder)
+            made |= {path for path in (folder.absolute(), *folder.absolute().parents) if not path.exists()}
+            if preflight is None:
+                continue
             preflight(typed)
             resume = getattr(typed, "resume", None)
             if resume is not None:
                 check_same_meaning(Path(resume), config)
-                continue
-            if not multirun:
-                _refuse_a_run(run_dir, schema, config)
+            else:
+                _refuse_a_run(folder, schema, config)
     GlobalHydra.instance().clear()
+    return made
 
 
-def _refuse_another_configuration(args: Namespace) -> None:
-    """Raises `ConfigError` if a flag asks for one."""
-    for flag in _ELSEWHERE:
-        if getattr(args, flag, None) is not None:
-            name = f"--{flag.replace('_', '-')}"
-            raise ConfigError(f"{name}: found {brief(getattr(args, flag))}, expected overrides alone; see --help")
+def _folder(composed: DictConfig, key: str) -> Path:
+    """Where runs will lie, as a key of Hydra's says.
+
+    Raises:
+        ConfigError: it says nothing, or nonsense.
+    """
+    try:
+        folder = OmegaConf.select(composed, key)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{key}: {' '.join(str(error).split())[:100]}") from error
+    if not isinstance(folder, str) or not folder:
+        raise ConfigError(f"{key}: found {str(folder)[:80]!r}, expected a folder")
+    return Path(folder)
 
 
 def _check_can_be_made(run_dir: Path) -> None:
@@ -250,7 +288,7 @@ def _refuse_a_run(run_dir: Path, schema: type[CommandConfig], config: DictConfig
         RunError: the directory holds a run, or more than files and folders.
     """
     check_folder(run_dir, to_write=True)
-    if not (run_dir / CONFIG).exists():
+    if not _holds_a_run(run_dir):
         return
     resumable = "resume" in schema.__dataclass_fields__
     if not resumable and (run_dir / UNFINISHED).is_file():
@@ -258,6 +296,11 @@ def _refuse_a_run(run_dir: Path, schema: type[CommandConfig], config: DictConfig
         return
     go_on = f"continue it with {assignment('resume', run_dir)}, or " if resumable else ""
     raise RunError(f"{run_dir}: holds a run already; {go_on}choose another name")
+
+
+def _holds_a_run(run_dir: Path) -> bool:
+    """Whether a run lies there, finished or not."""
+    return (run_dir / CONFIG).exists()
 
 
 def _nothing_foreign_runs(hydra_config: DictConfig) -> None:
@@ -274,7 +317,7 @@ def _nothing_foreign_runs(hydra_config: DictConfig) -> None:
             raise ConfigError(f"hydra.{name}: found {target[:80]!r}, expected an installed plugin of Hydra")
 
 
-def _jobs(verb: str, overrides: list[str], multirun: bool) -> Iterable[list[str]]:
+def _jobs(verb: str, overrides: list[str], multirun: bool) -> list[list[str]]:
     if not multirun:
         return [overrides]
     try:

@@ -57,3 +57,9 @@ def shortage(error: BaseException | None) -> str | None:
     if not (refused or told or isinstance(error, MemoryError)):
         return None
     return f"this process: found {text[-150:] or 'no more memory'}, expected more memory or higher limits (ulimit -a)"
+
+
+def one_line(text: str) -> str:
+    """A message as one line of printable characters, whatever a file or a name has brought into it."""
+    words = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in words)

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -68,13 +69,20 @@ def _folder_of(path: Path) -> str:
     return f"; did you mean {path.parent}?" if path.is_file() else ""
 
 
-def forget_empty(run_dir: Path) -> None:
-    """Removes a run that ended before it had anything to keep, so that the mended command can use its name."""
+def forget_empty(run_dir: Path, above: Sequence[Path] = ()) -> None:
+    """Removes a run that ended before it had anything to keep, so that the mended command can use its name.
+
+    Args:
+        run_dir: of it.
+        above: folders that were made for it, the innermost first; removed, too, where they are empty.
+    """
     found = {path.name for path in run_dir.iterdir()}
     if found <= _BOOKKEEPING:
         for name in found:
             (run_dir / name).unlink()
-        run_dir.rmdir()
+        for folder in (run_dir, *above):
+            with suppress(OSError):  # another run is in there
+                folder.rmdir()
 
 
 def begin(run_dir: Path, products: Sequence[str]) -> None:

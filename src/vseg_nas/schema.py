@@ -256,7 +256,7 @@ class RewardConfig:
     """What the strategy is told."""
 
     name: str = field(metadata=one_of("geometric_mean"))
-    failed: float | None = field()
+    failed: float | None = field(metadata=limits())
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,12 +25,14 @@ def require_static(config: NetworkConfig) -> None:
     """Real data needs a folder and a static network that was trained before; synthetic clips get one on the way.
 
     Raises:
-        DataError: one of them is missing; the message is the command that makes it.
+        DataError: one of them is missing; the message is the command that makes it. Or something else lies there.
     """
+    weights = Path(config.static.weights)
+    if os.path.lexists(weights) and not weights.is_file():
+        raise DataError(f"static.weights: found {weights}, which is no file, expected a static network")
     if config.dataset.name == "synthetic":
         return
     check_root(config.dataset)
-    weights = Path(config.static.weights)
     if not weights.is_file():
         make = f"{python_command()} -m vseg_nas.pretrain {shared_overrides()}"
         raise DataError(f"static.weights: found no {weights}, expected the static network; make it with: {make}")
