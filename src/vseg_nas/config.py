@@ -5,6 +5,7 @@ Everything is composed and checked before Hydra creates a directory, so a mistak
 
 import difflib
 import errno
+import io
 import os
 import re
 import shutil
@@ -27,6 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vseg_nas.checking import C, check
 from vseg_nas.errors import ConfigError, RunError, UserError
+from vseg_nas.files import printable
 from vseg_nas.nas.lock import RunLock
 from vseg_nas.run_directory import (
     UNFINISHED,
@@ -76,6 +78,8 @@ def command(
     def decorate(run: Callable[[C, Path], None]) -> Callable[[], None]:
         def job(config: DictConfig) -> None:
             typed = check(config, schema)
+            if isinstance(sys.stdout, io.TextIOWrapper):
+                sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
             run_dir = Path(HydraConfig.get().runtime.output_dir)
             with _one_line_errors(typed.debug), stopping(), RunLock(run_dir):
                 if getattr(typed, "resume", None) is None:
@@ -128,7 +132,7 @@ class _one_line_errors:
 
 
 def _exit(message: str, status: int) -> NoReturn:
-    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.write(f"error: {printable(message)}\n")
     raise SystemExit(status)
 
 

@@ -76,6 +76,11 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def printable(text: str) -> str:
+    """A text in which what UTF-8 cannot hold, such as stray bytes of file names, is escaped by a backslash."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def write_bytes(path: Path, content: bytes | memoryview, durable: bool = True) -> None:
     """Writes a file, whole or not at all; see `replacing`."""
     with replacing(path, durable) as partial:
@@ -83,10 +88,10 @@ def write_bytes(path: Path, content: bytes | memoryview, durable: bool = True) -
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Writes a text in UTF-8, whole or not at all; see `replacing`.
+    """Writes a text in UTF-8, `printable`, whole or not at all; see `replacing`.
 
     Returns:
         `path`.
     """
-    write_bytes(path, text.encode())
+    write_bytes(path, printable(text).encode())
     return path

@@ -21,6 +21,9 @@ from vseg_nas.errors import DataError
 Image = NDArray[np.uint8]
 Size = tuple[int, int]
 
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+"""Of pictures, in lower case."""
+
 _BROKEN = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error,
     OverflowError, PillowImage.DecompressionBombError,

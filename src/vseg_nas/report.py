@@ -18,10 +18,11 @@ def main(config: ReportConfig, run_dir: Path) -> None:
     """Writes ``report.html`` and the single files beside it."""
     from rich.console import Console
 
+    from vseg_nas.reporting.progress import tracked
     from vseg_nas.reporting.report import build_report
 
     console = Console()
-    for path in build_report([Path(run) for run in config.run], run_dir):
+    for path in build_report([Path(run) for run in config.run], run_dir, tracked(console)):
         console.print(str(path), soft_wrap=True, markup=False, highlight=False)
 
 

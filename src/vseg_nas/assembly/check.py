@@ -62,15 +62,19 @@ class SplitReport:
 def layouts(config: DatasetConfig) -> dict[str, Layout]:
     """Where the splits lie: single frames of CamVid, annotated frames of CityScapes with those that clips need.
 
+    CamVid may do without a test split, which only `evaluate` asks for.
+
     Raises:
         DataError: the data set has no files, or a list or folder is missing.
     """
     match config:
         case CamVidConfig():
-            return {split: camvid_layout(Path(str(config.root)), split, 1, 1) for split in camvid.SPLITS}
+            root = Path(str(config.root))
+            there = [split for split in camvid.SPLITS if split != "test" or (root / "test.txt").is_file()]
+            return {split: camvid_layout(root, split, 1, 1) for split in there}
         case CityScapesConfig():
-            root, length = Path(str(config.root)), config.length
-            return {split: cityscapes_layout(root, split, length) for split in cityscapes.SPLITS}
+            root = Path(str(config.root))
+            return {split: cityscapes_layout(root, split, config.length) for split in cityscapes.SPLITS}
     raise DataError(f"dataset: found {config.name}, which has no files, expected camvid or cityscapes")
 
 

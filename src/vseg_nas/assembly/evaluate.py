@@ -15,6 +15,7 @@ from vseg_nas.assembly.frame_memory import check_frame_memory
 from vseg_nas.assembly.static import build_source, device_of, load_static, trainer_options
 from vseg_nas.data import ClipSource, resized
 from vseg_nas.data.cityscapes import SNIPPET
+from vseg_nas.data.labelled import require_labels
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.evaluation.consistency import ConsistencyMeter, FlowStore
 from vseg_nas.evaluation.protocols import (
@@ -98,6 +99,7 @@ class Evaluation:
         self._config = config
         self.device = device_of(config.gpu)
         self.pairs: ClipSource = build_source(config, config.split, _PAIR)
+        require_labels(self.pairs, config.split)
         specs = {path: self._checked(path) for path in map(Path, config.checkpoint)}
         self.methods = [*self._baselines(specs), *(_network(path, spec) for path, spec in specs.items())]
         self.size = _size(specs, config)

@@ -10,6 +10,7 @@ from vseg_nas.assembly.frame_memory import check_frame_memory
 from vseg_nas.data import CamVid, CityScapes, ClipSource, ClipTransform, InMemory, SyntheticStreet, resized, training
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.data.image_files import FileClips
+from vseg_nas.data.labelled import require_labels
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.mobilenet_v2 import load_encoder
@@ -30,6 +31,9 @@ from vseg_nas.training.fitting import Progress
 from vseg_nas.training.pretraining import LAST, pretrain
 from vseg_nas.training.ranks import ALONE, Rank, on_ranks
 from vseg_nas.training.static_module import StaticTraining
+
+STRIDE = 32
+"""Of the encoder's last layer, whose planes are the smallest."""
 
 
 class Sources(NamedTuple):
@@ -97,6 +101,29 @@ def build_transform(config: TransformConfig) -> ClipTransform:
     height, width = config.crop
     low, high = config.scale
     return training((height, width), (low, high), config.flip, config.jitter)
+
+
+def check_batches(clips: int, batch_size: int, transform: TransformConfig, key: str, drop_last: bool) -> None:
+    """Looks whether every training batch has two values a channel, which batch norm needs, where planes are smallest.
+
+    Args:
+        clips: to train on.
+        batch_size: clips a batch.
+        transform: whose crop the clips have.
+        key: where both are configured.
+        drop_last: whether a last batch that is not full is dropped, unless it is the only one.
+
+    Raises:
+        ConfigError: a batch has one.
+    """
+    rest = clips % batch_size
+    smallest = rest if rest and (clips < batch_size or not drop_last) else batch_size
+    height, width = transform.crop
+    if smallest * -(-height // STRIDE) * -(-width // STRIDE) < 2:
+        raise ConfigError(
+            f"{key}.transform.crop: found {height}x{width} with a batch of one clip ({clips} clips by "
+            f"{key}.batch_size={batch_size}), expected a side above {STRIDE} or more clips: batch norm needs two values"
+        )
 
 
 def trainer_options(config: GpuConfig, rank: Rank = ALONE) -> dict[str, Any]:
@@ -176,6 +203,9 @@ def _pretrain(rank: Rank, report: Progress, config: PretrainConfig, seed: int, w
     phase = config.phase.pretrain
     options = trainer_options(config.gpu, rank)
     sources = build_sources(config, length=1)
+    for split, source in sources._asdict().items():
+        require_labels(source, split)
+    check_batches(len(sources.train), phase.batch_size, phase.transform, "phase.pretrain", drop_last=True)
     (height, width), batch = phase.transform.crop, min(phase.batch_size, len(sources.train)) // rank.count
     check_frame_memory(
         "phase.pretrain.transform.crop", (height, width), max(1, batch), device_of(config.gpu).type == "cuda"

@@ -1,4 +1,7 @@
-"""Clips whose frames and masks are image files; every complaint about a file is one `DataError` line."""
+"""Clips whose frames and masks are image files; every complaint about a file is one `DataError` line.
+
+Sizes are those of upright pictures: frames and masks whose EXIF orientation says so are turned first.
+"""
 
 import hashlib
 import os
@@ -154,8 +157,8 @@ def read_frame(path: Path, size: tuple[int, int]) -> Image:
     return decode_frame(path, read_bytes(path), size)
 
 
-def decode_frame(path: Path, data: bytes, size: tuple[int, int]) -> Image:
-    """As `read_frame`, of bytes that were read."""
+def decode_frame(path: Path, data: bytes, size: tuple[int, int] | None) -> Image:
+    """As `read_frame`, of bytes that were read; without a size any is right."""
     return _decode(path, data, size, ("RGB",))
 
 
@@ -168,14 +171,14 @@ def read_mask(path: Path, size: tuple[int, int], labels: LabelTable) -> Image:
     return decode_mask(path, read_bytes(path), size, labels)
 
 
-def decode_mask(path: Path, data: bytes, size: tuple[int, int], labels: LabelTable) -> Image:
-    """As `read_mask`, of bytes that were read."""
+def decode_mask(path: Path, data: bytes, size: tuple[int, int] | None, labels: LabelTable) -> Image:
+    """As `read_mask`, of bytes that were read; without a size any is right."""
     return labels.apply(_decode(path, data, size, ("L", "P")), path)
 
 
-def _decode(path: Path, data: bytes, size: tuple[int, int], modes: tuple[str, ...]) -> Image:
+def _decode(path: Path, data: bytes, size: tuple[int, int] | None, modes: tuple[str, ...]) -> Image:
     image = load_upright(path, data, verify=True)  # decoding alone ignores the checksums of PNG files
-    if image.size != size:
+    if size is not None and image.size != size:
         raise DataError(f"{path}: found {_times(image.size)} pixels, expected {_times(size)}")
     if image.mode not in modes:
         raise DataError(f"{path}: found image mode {image.mode}, expected {' or '.join(modes)}")

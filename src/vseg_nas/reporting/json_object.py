@@ -5,6 +5,7 @@ from reprlib import repr as brief  # bounded: what was found may be anything
 from typing import NoReturn
 
 from vseg_nas.errors import DataError
+from vseg_nas.files import printable
 from vseg_nas.space import strict_json
 
 MAX_BYTES = 16 * 2**20
@@ -49,11 +50,11 @@ class JsonObject:
         return key in self._data
 
     def text(self, key: str) -> str:
-        """A string of at most 10,000 characters."""
+        """A string of at most 10,000 characters, `printable`."""
         value = self._value(key)
         if not isinstance(value, str) or len(value) > MAX_TEXT:
             self._fail(self._at(key), value, f"a string of at most {MAX_TEXT} characters")
-        return value
+        return printable(value)
 
     def boolean(self, key: str) -> bool:
         """True or false."""

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vseg_nas.errors import DataError
-from vseg_nas.pictures import Size, page_sizes, read_pages
+from vseg_nas.pictures import SUFFIXES, Size, page_sizes, read_pages
 from vseg_nas.video.frames import Frame
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _SAME_RATE = Fraction(1, 10**9)  # relative
 _MOST_DIGITS = 8  # of the terms of a fraction: MP4 counts in 32 bits
 _LONGEST_NAME = 200
