@@ -42,7 +42,7 @@ def load_segmenter(
         size: height and width of the network's frames; None: those it was trained for, else those of the source.
 
     Raises:
-        ConfigError: there is no such device.
+        ConfigError: there is no such device, or the path is empty.
         DataError: the checkpoint cannot be used.
         ValueError: ``key_every`` is below 1.
     """
@@ -50,7 +50,7 @@ def load_segmenter(
         raise ValueError(f"key_every: found {key_every}, expected at least 1")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError("device: found no CUDA device, expected one; use cpu")
-    segmenter, spec = load_for_inference(None if checkpoint is None else str(checkpoint))
+    segmenter, spec = load_for_inference(None if checkpoint is None else str(_path("checkpoint", checkpoint)))
     segmenter.key_every = key_every
     return TorchLabeller(segmenter, spec, torch.device(device), size or spec.size)
 
@@ -59,9 +59,10 @@ def load_static(weights: str | Path) -> StaticSegmenter:
     """The static network that `pretrain` wrote.
 
     Raises:
+        ConfigError: the path is empty.
         DataError: the file cannot be used.
     """
-    return StaticSegmenter.load(Path(weights))
+    return StaticSegmenter.load(_path("weights", weights))
 
 
 def search(
@@ -108,7 +109,7 @@ def search(
     if clips.classes != static.classes:
         found, expected = len(clips.classes), len(static.classes)
         raise ConfigError(f"clips: found {found} classes, expected the {expected} of the static network, in its order")
-    run_dir = Path(run_dir)
+    run_dir = _path("run_dir", run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     static.freeze()
     split = meta_split(clips, val_fraction, "random", seed)
@@ -137,6 +138,12 @@ def search(
         ended = SearchLoop(chooser, SerialExecutor(evaluator), rule, store, seed=seed, budget=Budget(trials)).run()
     scored = [trial for trial in ended if trial.evaluation is not None]
     return sorted(scored, key=lambda trial: trial.evaluation.score if trial.evaluation else 0.0, reverse=True)
+
+
+def _path(argument: str, given: str | Path) -> Path:
+    if not str(given).strip():
+        raise ConfigError(f"{argument}: found an empty path, expected one that is not")
+    return Path(given)
 
 
 def _silent(clips: Iterable[Clip], total: int) -> Iterable[Clip]:

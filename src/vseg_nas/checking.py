@@ -62,6 +62,7 @@ def _check_ranges(node: Any, prefix: str) -> None:
         key, value, rule = prefix + f.name, getattr(node, f.name), f.metadata
         if is_dataclass(value):
             _check_ranges(value, key + ".")
+        _check_not_empty(key, value)
         if value is None or not rule:
             continue
         if rule.get("strings"):
@@ -73,6 +74,13 @@ def _check_ranges(node: Any, prefix: str) -> None:
             raise ConfigError(f"{key}: found {value}, expected {rule['length']} numbers")
         for element in value if isinstance(value, list) else [value]:
             _check_number(key, element, rule.get("min"), rule.get("max"), rule.get("above"))
+
+
+def _check_not_empty(key: str, value: Any) -> None:
+    """A shell variable that is not set leaves nothing: that is a mistake, and never the same as null."""
+    for element in value if isinstance(value, list) else [value]:
+        if isinstance(element, str) and not element.strip():
+            raise ConfigError(f"{key}: found an empty value, expected one that is not; what may be left out is null")
 
 
 def _check_strings(node: Any, name: str, key: str) -> None:

@@ -77,8 +77,8 @@ def check_checkpoint(config: PredictConfig) -> None:
         if given is None or not Path(given).is_dir():
             found = "none" if given is None else f"no folder {given}"
             raise DataError(f"checkpoint: found {found}, expected the folder that `export format=onnx` wrote")
-    elif not Path(given or shipped_checkpoint()).is_file():
-        raise DataError(f"checkpoint: found no file {given or shipped_checkpoint()}, expected one that `train` wrote")
+    elif not (path := shipped_checkpoint() if given is None else Path(given)).is_file():
+        raise DataError(f"checkpoint: found no file {path}, expected one that `train` wrote")
 
 
 def build_network(config: PredictConfig) -> Network:

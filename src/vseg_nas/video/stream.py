@@ -1,6 +1,7 @@
 """Frames of a video file, an address or a camera, decoded by PyAV (FFmpeg's libraries)."""
 
 import sys
+import time
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import IO
@@ -33,6 +34,7 @@ _DISCONTINUOUS = 0x200  # AVFMT_TS_DISCONT: the flag of these containers
 
 # A playlist names other files and addresses, and a file may be anybody's: one that is opened reads nothing but itself.
 _NO_OTHER_FILE = {"protocol_whitelist": "none"}
+_TEXT = ("ansi", "bintext", "idf", "xbin")  # names of codecs
 _CONTAINERS = (
     "mov", "matroska", "mpegts", "mpeg", "avi", "flv", "ogg", "asf", "mxf", "nut", "ivf", "gif", "mjpeg", "mpjpeg",
     "h264", "hevc", "av1", "m4v", "mpegvideo", "yuv4mpegpipe",
@@ -61,7 +63,7 @@ class VideoStream:
         self._file: IO[bytes] | None = None
         self._container = self._open(source)
         self.endless = is_camera(source) or (is_address(source) and not self._container.duration)
-        streams = [s for s in self._container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+        streams = [stream for stream in self._container.streams.video if _moves(stream)]
         if not streams:
             found = self._kinds()
             self.close()
@@ -95,11 +97,11 @@ class VideoStream:
             return av.open(self._file, "r", container_options=_NO_OTHER_FILE, metadata_errors="replace")
         except (av.FFmpegError, OSError) as error:
             self._close_file()
-            raise DataError(f"source: {source}: cannot be read as video ({error.strerror or error})") from error
+            raise DataError(f"source: {source}: cannot be read as video ({_reason(error)})") from error
 
     def _kinds(self) -> str:
-        names = {"video": "a cover picture"}  # no other video is left
-        return " and ".join(sorted({names.get(s.type, s.type) for s in self._container.streams})) or "nothing"
+        names = {"video": "a cover, text or an unknown codec"}  # no other video is left
+        return ", ".join(sorted({names.get(s.type, s.type) for s in self._container.streams})) or "nothing"
 
     def _estimate(self) -> int | None:
         """From the duration, where the file has no count."""
@@ -108,26 +110,25 @@ class VideoStream:
         return max(1, round(Fraction(self._container.duration, av.time_base) * self.rate))
 
     def _decode(self) -> Iterator[av.VideoFrame]:
-        packets = self._container.demux(self._stream)
-        while True:
+        for packet in self._packets():
             try:
-                packet = next(packets, None)
-            except (av.FFmpegError, OSError) as error:  # the rest of the file cannot be read
-                self._skip(f"unreadable from here on ({_reason(error)})")
-                return
-            if packet is None:
-                return
-            try:
-                frames = packet.decode()
+                frames = self._stream.decode(packet)
             except av.FFmpegError as error:
                 self._skip(f"{error.strerror}")
                 continue
             for frame in frames:
-                assert isinstance(frame, av.VideoFrame)
                 if frame.is_corrupt:
                     self._skip("a frame with parts missing")
                 else:
                     yield frame
+
+    def _packets(self) -> Iterator["av.Packet[av.VideoStream] | None"]:
+        """None at the end of what can be read: the decoder gives the frames that it still holds."""
+        try:
+            yield from self._container.demux(self._stream)
+        except (av.FFmpegError, OSError) as error:
+            self._skip(f"unreadable from here on ({_reason(error)})")
+            yield None
 
     def _skip(self, why: str) -> None:
         self.skipped += 1
@@ -167,19 +168,30 @@ class VideoStream:
             self._file.close()
 
 
+def _moves(stream: av.VideoStream) -> bool:
+    """Not so the cover of a piece of music, and text, which FFmpeg draws as a terminal would."""
+    cover = stream.disposition & av.stream.Disposition.attached_pic
+    return not cover and stream.codec_context is not None and stream.codec_context.name not in _TEXT
+
+
 def _reason(error: av.FFmpegError | OSError) -> str:
     if isinstance(error, av.error.ExitError):
         return f"no answer within {ANSWER_S:g} s"
+    if isinstance(error, av.error.ArgumentError):
+        return "a playlist, or another kind of file that is not read"
     return error.strerror or str(error)
 
 
 def _open_address(source: str) -> av.container.InputContainer:
-    kind, options = ("rtsp", _RTSP) if source.lower().startswith("rtsp") else (None, _HTTP)
-    limits = (ANSWER_S, ANSWER_S)
+    scheme, _, rest = source.partition(":")
+    address, limits, start = f"{scheme.lower()}:{rest}", (ANSWER_S, ANSWER_S), time.monotonic()
+    kind, options = ("rtsp", _RTSP) if address.startswith("rtsp") else (None, _HTTP)
     try:
-        return av.open(source, "r", kind, container_options=options, timeout=limits, metadata_errors="replace")
+        return av.open(address, "r", kind, container_options=options, timeout=limits, metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
-        raise DataError(f"source: {source}: cannot be read as video ({_reason(error)})") from error
+        silent = time.monotonic() - start >= ANSWER_S  # FFmpeg reports some of these as invalid data
+        reason = _reason(av.error.ExitError(0, "") if silent else error)
+        raise DataError(f"source: {source}: cannot be read as video ({reason})") from error
 
 
 def _open_camera(number: int) -> av.container.InputContainer:
