@@ -100,7 +100,7 @@ def test_a_folder_with_the_shipped_network(in_process: InProcess, tmp_path: Path
     (tmp_path / "frames/1.png").write_bytes(b"damaged")
     status, out, _ = in_process(vseg_nas.predict.main, "source=frames/*.png", "key=adaptive", "overlay=false", *QUICK)
     assert status == 0
-    assert "skipped: 1 frames; the first: frames/1.png: damaged" in out
+    assert "skipped: 1 frames; the first: frames/1.png: found a damaged image" in out
     result = json.loads((tmp_path / "runs/predict/one/predict.json").read_text())
     assert (result["frames"], result["network_size"], result["rate"]) == (2, [180, 240], 10)
 

@@ -12,7 +12,8 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -191,10 +192,20 @@ def write_cache(root: Path, key: CacheKey, clips: Iterable[StaticFeatures], coun
         _write_arrays(part, clips, count, np.dtype(np.float16 if key.precision == "fp16" else np.float32))
         digests = {name: sha256_of(part / f"{name}.npy") for name in key.fields}
         manifest = {"key": key._asdict(), "sha256": digests}
-        (part / _MANIFEST).write_text(json.dumps(manifest, indent=1))
-        _publish(part, root / key.digest)
+        with _named(root / key.digest):
+            (part / _MANIFEST).write_text(json.dumps(manifest, indent=1))
+            _publish(part, root / key.digest)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def _named(folder: Path) -> Iterator[None]:
+    """Says which cache cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written ({error.strerror or error})") from error
 
 
 def _publish(part: Path, folder: Path) -> None:
@@ -210,15 +221,16 @@ def _write_arrays(folder: Path, clips: Iterable[StaticFeatures], count: int, pre
     for index, clip in enumerate(clips):
         values = clip.map(_inside)._replace(masks=clip.masks).arrays()
         if not arrays:
-            arrays = [
-                np.lib.format.open_memmap(
-                    folder / f"{name}.npy",
-                    mode="w+",
-                    dtype=np.uint8 if name == "masks" else precision,
-                    shape=(count, *value.shape[1:]),
-                )
-                for name, value in values.items()
-            ]
+            with _named(folder.with_suffix("")):
+                arrays = [
+                    np.lib.format.open_memmap(
+                        folder / f"{name}.npy",
+                        mode="w+",
+                        dtype=np.uint8 if name == "masks" else precision,
+                        shape=(count, *value.shape[1:]),
+                    )
+                    for name, value in values.items()
+                ]
             if hasattr(os, "posix_fallocate"):  # not on macOS
                 _reserve(folder)
         for array, value in zip(arrays, values.values(), strict=True):

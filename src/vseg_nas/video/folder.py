@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vseg_nas.errors import DataError
+from vseg_nas.files import printable
 from vseg_nas.pictures import SUFFIXES, Size, page_sizes, read_pages
 from vseg_nas.video.frames import Frame
 
@@ -208,7 +209,7 @@ class FrameFolder:
 
     def _skip(self, why: str) -> None:
         self.skipped += 1
-        self.complaint = self.complaint or why.encode(errors="backslashreplace").decode()  # names may be no UTF-8
+        self.complaint = self.complaint or printable(why)
 
     def close(self) -> None:
         """Nothing stays open."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from vseg_nas.errors import RunError
-from vseg_nas.files import Unbuffered, write_bytes
+from vseg_nas.files import Unbuffered, printable, write_bytes
 from vseg_nas.video.labeller import Colour
 from vseg_nas.video.labelling import Labelled
 
@@ -56,7 +56,7 @@ def frame_table(path: Path) -> Iterator[Sink]:
         with _written(path):
             whole = file.tell()
             try:
-                file.write(line.getvalue().encode(errors="backslashreplace"))  # names may be no UTF-8
+                file.write(printable(line.getvalue()).encode())
             except OSError:
                 file.truncate(whole)
                 raise
