@@ -28,7 +28,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vseg_nas.checking import C, check
 from vseg_nas.errors import ConfigError, RunError, UserError
-from vseg_nas.files import printable
 from vseg_nas.nas.lock import RunLock
 from vseg_nas.run_directory import check_same_meaning, forget_empty, stored_overrides
 from vseg_nas.run_record import CONFIG, write_record
@@ -66,8 +65,6 @@ def command(
     def decorate(run: Callable[[C, Path], None]) -> Callable[[], None]:
         def job(config: DictConfig) -> None:
             typed = check(config, schema)
-            if isinstance(sys.stdout, io.TextIOWrapper):
-                sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
             run_dir = Path(HydraConfig.get().runtime.output_dir)
             with _one_line_errors(typed.debug), stopping(), RunLock(run_dir):
                 if getattr(typed, "resume", None) is None:
@@ -103,7 +100,9 @@ class _one_line_errors:
         self.debug = debug
 
     def __enter__(self) -> None:
-        return None
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, UserError) and not self.debug:
@@ -117,7 +116,7 @@ class _one_line_errors:
 
 
 def _exit(message: str, status: int) -> NoReturn:
-    sys.stderr.write(f"error: {printable(message)}\n")
+    sys.stderr.write(f"error: {message}\n")
     raise SystemExit(status)
 
 

@@ -7,8 +7,10 @@ from glob import glob
 from pathlib import Path
 
 from vseg_nas.errors import DataError
-from vseg_nas.pictures import SUFFIXES, read_rgb
+from vseg_nas.pictures import read_rgb
 from vseg_nas.video.frames import Frame
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
 def is_pattern(source: str) -> bool:
