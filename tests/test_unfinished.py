@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from tests.fixtures import InProcess
 from vseg_nas.config import command
 from vseg_nas.errors import DataError
+from vseg_nas.run_directory import UNFINISHED, begin
 from vseg_nas.schema import BenchmarkConfig, CheckConfig, CompareConfig, ExportConfig, PredictConfig, ReportConfig
 
 Run = Callable[[Any, Path], None]
@@ -97,17 +98,12 @@ def test_another_command_does_not_replace_an_unfinished_run(in_process: InProces
 
 
 def test_what_a_run_does_not_replace_is_taken_away(in_process: InProcess, tmp_path: Path) -> None:
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (outside / "precious").write_text("mine")
-    run_dir, products = tmp_path / "runs/predict/one", ("labels", "frames.csv", "link")
+    run_dir, products = tmp_path / "runs/predict/one", ("labels", "frames.csv")
 
     def killed(config: Any, run_dir: Path) -> None:
         (run_dir / "labels/left").mkdir(parents=True)
         (run_dir / "labels/left/000.png").write_text("old")
-        (run_dir / "labels/link").symlink_to(outside)
         (run_dir / "frames.csv").write_text("old")
-        (run_dir / "link").symlink_to(outside)
         (run_dir / "notes.txt").write_text("of the user")
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -121,6 +117,20 @@ def test_what_a_run_does_not_replace_is_taken_away(in_process: InProcess, tmp_pa
     assert in_process(entry("predict", PredictConfig, again, products), "source=a.mp4", "name=one")[0] == 0
     assert not set(found) & set(products)
     assert "notes.txt" in found
+
+
+def test_links_are_taken_away_and_not_followed(tmp_path: Path) -> None:
+    outside, run_dir = tmp_path / "outside", tmp_path / "run"
+    outside.mkdir()
+    (outside / "precious").write_text("mine")
+    (run_dir / "labels").mkdir(parents=True)
+    (run_dir / "labels/link").symlink_to(outside)
+    (run_dir / "overlay.mp4").symlink_to(outside)
+    (run_dir / ".a.partial-0.png").symlink_to(outside / "precious")
+    (run_dir / "dangling").symlink_to("nowhere")
+    (run_dir / UNFINISHED).write_text("")
+    begin(run_dir, ("labels", "overlay.mp4", "dangling"))
+    assert [path.name for path in run_dir.iterdir()] == [UNFINISHED]
     assert (outside / "precious").read_text() == "mine"
 
 
