@@ -146,5 +146,5 @@ for make in (lambda: old, load_segmenter):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_process_labels(tmp_path: Path) -> None:
     """With one made before the fork, and with one of its own."""
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    environment = os.environ | {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
     subprocess.run([sys.executable, "-c", _FORKS], check=True, timeout=120, cwd=tmp_path, env=environment)
