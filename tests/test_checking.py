@@ -31,9 +31,9 @@ def _leaves(node: DictConfig, prefix: str = "") -> Iterator[str]:
     for key in node:
         child = "" if OmegaConf.is_interpolation(node, str(key)) else node[key]
         if isinstance(child, DictConfig):
-            yield from _leaves(child, f"{prefix}{key}.")
+            yield from _leaves(child, f"{prefix}{key!s}.")
         elif child is None or isinstance(child, str):
-            yield f"{prefix}{key}"
+            yield f"{prefix}{key!s}"
 
 
 @pytest.mark.parametrize("verb", COMMANDS)

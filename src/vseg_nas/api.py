@@ -23,7 +23,7 @@ from vseg_nas.run_record import CONFIG, SETTINGS, recorded_settings, write_setti
 from vseg_nas.space import SearchSpace
 from vseg_nas.training.cell_module import CellTraining
 from vseg_nas.training.features import cached_features, weights_digest
-from vseg_nas.video.torch_labeller import TorchLabeller
+from vseg_nas.video.torch_labeller import TorchLabeller, one_thread_after_fork
 
 __all__ = ["CellTraining", "ClipSource", "TorchLabeller", "Trial", "load_segmenter", "load_static", "search"]
 
@@ -47,12 +47,15 @@ def load_segmenter(
     Raises:
         ConfigError: there is no such device, or the path is empty.
         DataError: the checkpoint cannot be used.
-        ValueError: ``key_every`` is below 1.
+        ValueError: ``key_every`` is below 1, or ``size`` is none.
     """
     if key_every is not None and key_every < 1:
         raise ValueError(f"key_every: found {key_every}, expected at least 1")
+    if size is not None and (len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size)):
+        raise ValueError(f"size: found {size}, expected height and width in pixels")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError("device: found no CUDA device, expected one; use cpu")
+    one_thread_after_fork()
     segmenter, spec = load_for_inference(None if checkpoint is None else str(_path("checkpoint", checkpoint)))
     segmenter.key_every = key_every
     return TorchLabeller(segmenter, spec, torch.device(device), size or spec.size)
