@@ -134,7 +134,9 @@ def _check_relations(config: CommandConfig) -> None:
     if isinstance(config, SearchConfig) and isinstance(config.executor, RayConfig):
         address = config.executor.address
         if address is not None and not _is_address(address):
-            raise ConfigError(f"executor.address: found {brief(address)}, expected host:port of a Ray cluster, or null")
+            raise ConfigError(
+                f"executor.address: found {brief(address)}, expected host:port of a Ray cluster, auto or null"
+            )
     if isinstance(config, SearchConfig):
         try:
             check_size(config.space.layers, config.space.width)
@@ -160,10 +162,8 @@ def _check_relations(config: CommandConfig) -> None:
 
 
 def _is_address(text: str) -> bool:
-    host, _, port = text.rpartition(":")
-    return bool(re.fullmatch(r"[\w.-]+|\[[0-9a-fA-F:]+\]", host, re.ASCII)) and (
-        bool(re.fullmatch("[0-9]{1,5}", port)) and 1 <= int(port) <= 65535
-    )
+    found = re.fullmatch(r"(?:[\w.-]+|\[[0-9a-fA-F:]+\]):([0-9]{1,5})", text, re.ASCII)
+    return text == "auto" or (found is not None and 1 <= int(found[1]) <= 65535)
 
 
 def _check_number(key: str, value: Any, low: float | None, high: float | None, above: float | None) -> None:
