@@ -1,5 +1,8 @@
 """Trial stores that somebody has made, digests included: refused at once, and nothing in them is run or deleted."""
 
+import hashlib
+import io
+import os
 import random
 import shutil
 import sqlite3
@@ -7,11 +10,18 @@ import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from vseg_nas.errors import RunError
+from vseg_nas.nas.executor import SerialExecutor
+from vseg_nas.nas.fake import FakeEvaluator
+from vseg_nas.nas.loop import Budget, SearchLoop
+from vseg_nas.nas.stopping import Halfway
 from vseg_nas.nas.store import STORE, TrialStore, _row_digest
+from vseg_nas.nas.strategy import build_strategy
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState
 from vseg_nas.space import SearchSpace
 
@@ -212,3 +222,57 @@ def test_a_journal_of_ours_is_rolled_back(tmp_path: Path) -> None:
         assert store.trials() == before
         assert store.snapshot() == b"state"
     assert not (tmp_path / f"{STORE}-journal").exists()
+
+
+class Calls:
+    """Unpickled, it makes a folder."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("canary",)
+
+
+def without(state: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in state.items() if name != key}
+
+
+STATES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "code": lambda state: Calls(),
+    "a list": lambda state: [state],
+    "a number": lambda state: 3,
+    "nothing of the strategy": lambda state: without(state, "strategy"),
+    "another strategy": lambda state: state | {"strategy": {"rng": (3, (1,) * 625, None)}},
+    "a strategy that is a list": lambda state: state | {"strategy": [1]},
+    "weights that are not finite": lambda state: state | {"strategy": {**state["strategy"], "baseline": float("nan")}},
+    "rollouts that are none": lambda state: state | {"strategy": {**state["strategy"], "pending": [3]}},
+    "scores that are none": lambda state: state | {"heard": ["high"]},
+    "time that is none": lambda state: state | {"worked_s": "long"},
+    "endless time": lambda state: state | {"worked_s": float("inf")},
+    "a rule of another kind": lambda state: state | {"stopping": 5},
+}
+
+
+@pytest.mark.parametrize("name", [*STATES, "no pickle"])
+def test_states_of_searches(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    space, stopping = SearchSpace(2), Halfway(1)
+
+    def a_search(store: TrialStore) -> SearchLoop:
+        evaluator = FakeEvaluator(space.genotype([0, 1, 2, 3, 4, 5, 4, 3, 2, 1]), stopping)
+        strategy = build_strategy("reinforce", space, 1)
+        return SearchLoop(strategy, SerialExecutor(evaluator), stopping, store, seed=1, budget=Budget(2))
+
+    with TrialStore(tmp_path / STORE) as store:
+        a_search(store).run()
+        snapshot = store.snapshot()
+        assert snapshot is not None
+        content = b"pickle"
+        if name in STATES:
+            buffer = io.BytesIO()
+            torch.save(STATES[name](torch.load(io.BytesIO(snapshot), weights_only=True)), buffer)
+            content = buffer.getvalue()
+        row = (content, hashlib.sha256(content + b"2").hexdigest())
+        store._connection.execute("UPDATE snapshot SET state = ?, sha256 = ?", row)
+        assert store.snapshot() == content
+        with pytest.raises(RunError, match="the stored state of the search"):
+            a_search(store).run()
+    assert not (tmp_path / "canary").exists()

@@ -23,6 +23,8 @@ _DIGEST = "sha256"
 _MOST_HEADER_BYTES = 2**20  # ours have 60 kB
 _MOST_TENSORS = 10_000
 _MOST_NOTE_BYTES = 2**16
+_SHORT = (torch.float16, torch.bfloat16)
+"""As which weights may be stored to save room: every value of theirs is a float32."""
 _DTYPES = (
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
@@ -130,7 +132,8 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor], path: Path, of
         mine = own[name]
         if not isinstance(value, Tensor) or value.layout is not torch.strided or value.device.type != "cpu":
             raise DataError(f"{path}: {name}: found no ordinary tensor, expected the weights of {of}")
-        if (value.dtype, value.shape) != (mine.dtype, mine.shape):
+        kept_short = mine.dtype is torch.float32 and value.dtype in _SHORT
+        if value.shape != mine.shape or not (value.dtype is mine.dtype or kept_short):
             found, expected = (f"{weight.dtype} of {list(weight.shape)}" for weight in (value, mine))
             raise DataError(f"{path}: the weights do not fit {of} ({name}: found {found}, expected {expected})")
         if not value.isfinite().all():

@@ -311,12 +311,15 @@ class SearchLoop:
     def _load(self, snapshot: bytes) -> None:
         try:
             state: Any = torch.load(io.BytesIO(snapshot), weights_only=True)
+        except Exception as error:  # bytes that are no pickle can make the unpickler raise anything
+            raise RunError("the stored state of the search is damaged or not of tensors alone") from error
+        try:
             _check_finite(state)
             self._strategy.load_state_dict(state["strategy"])
             self._stopping.load_state_dict(state["stopping"])
             self._heard = [float(score) for score in state["heard"]]
             self._worked_before_s = float(state["worked_s"])
-        except Exception as error:  # bytes that are no pickle, or anybody's, can make the unpickler raise anything
+        except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
             raise RunError(
                 "the stored state of the search does not fit: was it made with another strategy or space?"
             ) from error
