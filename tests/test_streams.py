@@ -76,7 +76,7 @@ sys.exit(mine)
 @pytest.mark.parametrize("redirected", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_no_file_takes_the_number_of_a_closed_stream(tmp_path: Path, redirected: str) -> None:
     line = f'"$0" -c "$1" "$2" {redirected}'
-    done = subprocess.run(["sh", "-c", line, sys.executable, STREAMS, tmp_path / "file"], check=False)
+    done = subprocess.run(["sh", "-c", line, sys.executable, STREAMS, str(tmp_path / "file")], check=False)
     assert done.returncode >= 3
     assert (tmp_path / "file").read_bytes() == b""
 
@@ -87,7 +87,7 @@ def test_no_file_takes_the_number_of_a_closed_stream(tmp_path: Path, redirected:
 )
 def test_what_an_encoding_lacks_is_escaped(tmp_path: Path, encoding: str, printed: bytes) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
-    command = [sys.executable, "-c", STREAMS, tmp_path / "file"]
+    command = [sys.executable, "-c", STREAMS, str(tmp_path / "file")]
     done = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert done.stdout.splitlines()[0] == printed
     assert done.stderr.splitlines()[0] == b"seen"

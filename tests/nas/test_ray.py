@@ -272,8 +272,8 @@ def test_a_head_that_goes_is_one_line_and_resume_goes_on(tmp_path: Path, gone: l
         assert 1 <= ended < 40
         assert all(store.attempts(trial) == 0 for trial in store.unfinished())
         here = rule()
-        how = SerialExecutor(Slow(tmp_path / "notes", 0.0)(here, tmp_path))
-        found = search_loop(store, how, here, 40).run()
+        serially = SerialExecutor(Slow(tmp_path / "notes", 0.0)(here, tmp_path))
+        found = search_loop(store, serially, here, 40).run()
     assert found == search(tmp_path / "serial", Faulty(share=0), None, 40)[0]
 
 
