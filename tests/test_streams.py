@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from vseg_nas.signals import PIPE_CLOSED
+from vseg_nas.streams import lost_output
 
 MISTAKE = "error: bogus: no such key; see --help for the keys\n"
 
@@ -58,6 +60,22 @@ def test_a_reader_that_has_gone_is_one_line_and_a_status_of_its_own(tmp_path: Pa
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (PIPE_CLOSED, "error: standard output: cannot be written (Broken pipe)\n")
+
+
+def test_what_rich_makes_of_a_reader_that_has_gone_is_known() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    console = Console(file=os.fdopen(write, "w"))
+    stdout = os.dup(1)  # Rich puts /dev/null there
+    try:
+        with pytest.raises(SystemExit) as ended:
+            console.print("Searching")
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
+    assert isinstance(lost_output(ended.value), BrokenPipeError)
+    assert lost_output(SystemExit(1)) is None
+    assert lost_output(OSError(28, "No space left on device", "a file of a run")) is None
 
 
 STREAMS = """
