@@ -26,6 +26,11 @@ def compute() -> None:
         sum(range(1000))
 
 
+def wait_in_steps() -> None:
+    for _ in range(30):
+        time.sleep(0.1)
+
+
 @pytest.mark.parametrize("part", [lambda: time.sleep(1.5), compute], ids=["waiting", "computing"])
 def test_time_at_work_counts(part: Callable[[], None]) -> None:
     working, wall = seconds_of(part)
@@ -40,7 +45,7 @@ def test_time_of_suspension_does_not_count(suspensions: int) -> None:
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
-        os.write(write, json.dumps(seconds_of(lambda: [time.sleep(0.1) for _ in range(30)] and None)).encode())
+        os.write(write, json.dumps(seconds_of(wait_in_steps)).encode())
         os._exit(0)
     for _ in range(suspensions):
         time.sleep(0.5)

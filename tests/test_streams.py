@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from vseg_nas.signals import PIPE_CLOSED
+from vseg_nas.streams import lost_output
 
 MISTAKE = "error: bogus: no such key; see --help for the keys\n"
 
@@ -60,6 +62,22 @@ def test_a_reader_that_has_gone_is_one_line_and_a_status_of_its_own(tmp_path: Pa
     assert (done.returncode, done.stderr) == (PIPE_CLOSED, "error: standard output: cannot be written (Broken pipe)\n")
 
 
+def test_what_rich_makes_of_a_reader_that_has_gone_is_known() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    console = Console(file=os.fdopen(write, "w"))
+    stdout = os.dup(1)  # Rich puts /dev/null there
+    try:
+        with pytest.raises(SystemExit) as ended:
+            console.print("Searching")
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
+    assert isinstance(lost_output(ended.value), BrokenPipeError)
+    assert lost_output(SystemExit(1)) is None
+    assert lost_output(OSError(28, "No space left on device", "a file of a run")) is None
+
+
 STREAMS = """
 import os, sys
 from vseg_nas.streams import open_missing_streams
@@ -76,7 +94,7 @@ sys.exit(mine)
 @pytest.mark.parametrize("redirected", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_no_file_takes_the_number_of_a_closed_stream(tmp_path: Path, redirected: str) -> None:
     line = f'"$0" -c "$1" "$2" {redirected}'
-    done = subprocess.run(["sh", "-c", line, sys.executable, STREAMS, tmp_path / "file"], check=False)
+    done = subprocess.run(["sh", "-c", line, sys.executable, STREAMS, str(tmp_path / "file")], check=False)
     assert done.returncode >= 3
     assert (tmp_path / "file").read_bytes() == b""
 
@@ -87,7 +105,7 @@ def test_no_file_takes_the_number_of_a_closed_stream(tmp_path: Path, redirected:
 )
 def test_what_an_encoding_lacks_is_escaped(tmp_path: Path, encoding: str, printed: bytes) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
-    command = [sys.executable, "-c", STREAMS, tmp_path / "file"]
+    command = [sys.executable, "-c", STREAMS, str(tmp_path / "file")]
     done = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert done.stdout.splitlines()[0] == printed
     assert done.stderr.splitlines()[0] == b"seen"

@@ -36,8 +36,8 @@ class _Clock:
             return self._seconds
 
     def _tick(self) -> None:
-        while True:
-            time.sleep(_STEP_S)
+        never = threading.Event()
+        while not never.wait(_STEP_S):
             self.read()
 
     def _start_anew(self) -> None:

@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
 from vseg_nas.clock import working_s
@@ -249,6 +249,7 @@ class RayExecutor:
             except BaseException as error:  # noqa: BLE001  (is raised below, whatever it is)
                 errors.append(error)
 
+        self._head.check()
         asking = threading.Thread(target=ask, daemon=True)
         asking.start()
         while asking.is_alive():
@@ -271,9 +272,11 @@ class RayExecutor:
         return place
 
     def _close(self, places: "list[_Slot]") -> None:
-        """Lets free places tidy up, and ends all of them; not without a head, whom Ray would wait for."""
-        if self._head.is_lost:
-            return
+        """Lets free places tidy up, and ends all of them; without a head, whom Ray would wait for, it leaves that."""
+        with suppress(RunError):
+            self._asking_the_head(lambda: self._end(places))
+
+    def _end(self, places: "list[_Slot]") -> None:
         tidying = [place.actor.close.remote() for place in places if place.is_free]
         if tidying:
             self._ray.wait(tidying, num_returns=len(tidying), timeout=_TIDYING_S)
