@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import OmegaConf
 
 from tests.fixtures import InProcess
-from vseg_nas.command_line import as_written, assignment, shown
+from vseg_nas.command_line import as_written, assignment, shown, text_of
 from vseg_nas.config import command
+from vseg_nas.errors import ConfigError
 from vseg_nas.schema import CompareConfig, ReportConfig, SearchConfig, TrainConfig, text_keys
 
 NAMES = (
@@ -81,6 +83,19 @@ def test_what_keeps_the_meaning_it_has_for_hydra(written: str, multirun: bool, m
 def test_sweeps_by_a_function_and_references_are_left_to_hydra() -> None:
     for override in ("name=choice(a,b)", "name=range(1,3)", "name=${seed}", "name=a$\\{seed\\}"):
         assert as_written(override, KEYS, multirun=True) == override
+
+
+def test_bytes_that_are_no_text_are_refused() -> None:
+    for override in (f"name={os.fsdecode(b'a' + bytes([255]))}", f"seed={os.fsdecode(bytes([195]))}"):
+        with pytest.raises(ConfigError, match="which is no UTF-8, expected text"):
+            as_written(override, KEYS, multirun=False)
+
+
+def test_several_runs_cannot_be_resumed_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"^resume: found several values, expected one"):
+        text_of("resume", ["resume=a,b"])
+    assert text_of("resume", ["resume=a", "seed=1", "resume='b c'"]) == "b c"
+    assert text_of("resume", ["resume=null"]) is text_of("resume", ["resumed=a"]) is None
 
 
 def test_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
