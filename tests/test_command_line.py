@@ -152,3 +152,14 @@ def test_a_run_of_an_awkward_name_is_made_and_resumed(
 def test_a_configuration_of_awkward_names_is_stored_as_text() -> None:
     stored = yaml.safe_load(OmegaConf.to_yaml(OmegaConf.create({str(i): name for i, name in enumerate(NAMES)})))
     assert list(stored.values()) == list(NAMES)
+
+
+def test_jobs_of_a_sweep_have_awkward_values_and_are_resumed(in_process: InProcess, tmp_path: Path) -> None:
+    seen: list[str] = []
+    main = command("train", TrainConfig)(lambda config, run_dir: seen.append(config.cell))
+    assert in_process(main, "--multirun", "cell=été (1):1,2011_09_26,'a, b=c:2'", "runs_dir=1e5 #")[0] == 0
+    assert seen == ["été (1):1", "2011_09_26", "a, b=c:2"]
+    (sweep,) = (tmp_path / "1e5 #/train/synthetic").iterdir()
+    for job, cell in enumerate(seen[:3]):
+        assert in_process(main, f"resume={sweep.relative_to(tmp_path)}/{job}")[0] == 0
+        assert seen[-1] == cell
