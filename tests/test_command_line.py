@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import OmegaConf
 
 from tests.fixtures import InProcess
-from vseg_nas.command_line import as_written, assignment, shown
+from vseg_nas.command_line import as_written, assignment, shown, text_of
 from vseg_nas.config import command
+from vseg_nas.errors import ConfigError
 from vseg_nas.schema import CompareConfig, ReportConfig, SearchConfig, TrainConfig, text_keys
 
 NAMES = (
@@ -83,6 +85,19 @@ def test_sweeps_by_a_function_and_references_are_left_to_hydra() -> None:
         assert as_written(override, KEYS, multirun=True) == override
 
 
+def test_bytes_that_are_no_text_are_refused() -> None:
+    for override in (f"name={os.fsdecode(b'a' + bytes([255]))}", f"seed={os.fsdecode(bytes([195]))}"):
+        with pytest.raises(ConfigError, match="which is no UTF-8, expected text"):
+            as_written(override, KEYS, multirun=False)
+
+
+def test_several_runs_cannot_be_resumed_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"^resume: found several values, expected one"):
+        text_of("resume", ["resume=a,b"])
+    assert text_of("resume", ["resume=a", "seed=1", "resume='b c'"]) == "b c"
+    assert text_of("resume", ["resume=null"]) is text_of("resume", ["resumed=a"]) is None
+
+
 def test_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me too")
     assert read(as_written("name=~/a", KEYS, multirun=False)) == "/home/me too/a"
@@ -137,3 +152,14 @@ def test_a_run_of_an_awkward_name_is_made_and_resumed(
 def test_a_configuration_of_awkward_names_is_stored_as_text() -> None:
     stored = yaml.safe_load(OmegaConf.to_yaml(OmegaConf.create({str(i): name for i, name in enumerate(NAMES)})))
     assert list(stored.values()) == list(NAMES)
+
+
+def test_jobs_of_a_sweep_have_awkward_values_and_are_resumed(in_process: InProcess, tmp_path: Path) -> None:
+    seen: list[str] = []
+    main = command("train", TrainConfig)(lambda config, run_dir: seen.append(config.cell))
+    assert in_process(main, "--multirun", "cell=été (1):1,2011_09_26,'a, b=c:2'", "runs_dir=1e5 #")[0] == 0
+    assert seen == ["été (1):1", "2011_09_26", "a, b=c:2"]
+    (sweep,) = (tmp_path / "1e5 #/train/synthetic").iterdir()
+    for job, cell in enumerate(seen[:3]):
+        assert in_process(main, f"resume={sweep.relative_to(tmp_path)}/{job}")[0] == 0
+        assert seen[-1] == cell

@@ -44,6 +44,8 @@ MISTAKES = {
     "phase.search.transform.scale=[2,1]": ["phase.search.transform.scale"],
     "dataset.frames_per_run=2": ["dataset.frames_per_run: found 2"],
     "seed=1,2": ["seed=1,2", "--multirun"],
+    "nmae=(1)": ["nmae: no such key", "did you mean name"],
+    "seed=é": ["'seed=é': not understood"],
     "phase.search": ["'phase.search'", "key=value"],
     "dataset=camvid": ["dataset.root: not set"],
     "resume=nowhere": ["nowhere"],

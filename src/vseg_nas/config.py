@@ -51,6 +51,7 @@ from vseg_nas.sweep import Sweep
 _SHARED_KEYS = ("dataset", "experiment", "runs_dir", "static", "gpu", "phase.pretrain", "phase.train")
 _ON_MANY_DEVICES = ("pretrain", "search", "train")
 _LAUNCHERS = ("hydra._internal.core_plugins.", "hydra_plugins.")
+_ABSENT = object()
 _SHOWS_ONLY = ("help", "hydra_help", "info", "cfg", "shell_completion")
 _FOREIGN = ("config_path", "config_name", "config_dir", "experimental_rerun")
 """Flags of Hydra by which something else would run than what is checked here; the last reads a pickle."""
@@ -343,6 +344,9 @@ def _explain(verb: str, error: Exception, overrides: Sequence[str]) -> ConfigErr
         group, _, option = error.missing_cfg_file.rpartition("/")
         return ConfigError(f"{group}={option}: no such option, expected one of: {', '.join(error.options or [])}")
     if isinstance(error, OverrideParseException):
+        key, sign, _ = str(error.override).partition("=")
+        if sign and OmegaConf.select(_compose(verb, []), key.lstrip("+~"), default=_ABSENT) is _ABSENT:
+            return _unknown_key(verb, key.lstrip("+~"), [])
         return ConfigError(f"{error.override!r}: not understood, expected key=value")
     if "Ambiguous value" in text:
         return ConfigError(f"{text.splitlines()[0]}: several values need --multirun, a list needs [brackets]")
