@@ -104,6 +104,8 @@ def command(
                 shows_only = any(getattr(args, flag) for flag in _SHOWS_ONLY)
                 made: set[Path] = set()
                 sweep: Sweep | None = None
+                if args.cfg:
+                    _check_shown(verb, args.overrides, args.package)
                 if not shows_only:
                     sys.argv[1:] += stored_overrides(args.overrides)
                     args = _arguments()
@@ -232,6 +234,26 @@ def _check_command_line(
             made |= {above for above in run_dir.absolute().parents if not above.exists()}
     GlobalHydra.instance().clear()
     return made
+
+
+def _check_shown(verb: str, overrides: list[str], package: str | None) -> None:
+    """Composes what ``--cfg`` shows.
+
+    Raises:
+        ConfigError: that cannot be done, or there is no such package in it.
+    """
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        composed = _compose(verb, overrides, with_hydra=True)
+    GlobalHydra.instance().clear()
+    if package is not None and package not in _packages(OmegaConf.to_container(composed, resolve=False)):
+        raise ConfigError(f"--package: found no {package[:80]!r}, expected a key that holds others")
+
+
+def _packages(node: object, prefix: str = "") -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield f"{prefix}{key}"
+            yield from _packages(value, f"{prefix}{key}.")
 
 
 def _folder(composed: DictConfig, key: str) -> Path:

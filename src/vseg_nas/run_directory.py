@@ -36,12 +36,14 @@ def stored_config(run_dir: Path, schema: type[C]) -> C:
     """The configuration of a run.
 
     Raises:
-        RunError: the directory holds no run.
-        ConfigError: the stored configuration is not one of this kind.
+        RunError: the directory holds no run, or one of another kind.
     """
     if not (run_dir / CONFIG).is_file():
         raise RunError(f"{run_dir}: holds no run, expected {CONFIG} in it")
-    return check(OmegaConf.create(recorded_config(run_dir)), schema)
+    try:
+        return check(OmegaConf.create(recorded_config(run_dir)), schema)
+    except ConfigError as error:
+        raise RunError(f"{run_dir / CONFIG}: {error}") from error
 
 
 def forget_empty(run_dir: Path, above: Sequence[Path] = ()) -> None:
