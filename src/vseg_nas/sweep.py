@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from vseg_nas.files import write_text
+from vseg_nas.files import read_regular, write_text
+from vseg_nas.space import strict_json
 
 FINISHED = "finished.json"
 """File of the folder of a sweep: the overrides of the jobs that have finished, by the folders of their runs."""
@@ -90,8 +91,7 @@ def _read(path: Path) -> dict[str, list[str]]:
     if not path.is_file():
         return {}
     try:
-        with path.open("rb") as file:
-            found = json.loads(file.read(_MAX_BYTES))
-    except (OSError, ValueError, RecursionError):
+        found = strict_json.loads(read_regular(path, _MAX_BYTES).decode(), _MAX_BYTES)
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

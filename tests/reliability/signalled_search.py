@@ -15,7 +15,7 @@ from tests.reliability.forked import RUNS, history, start, wait, warm_up, write_
 from tests.tiny import TINY
 
 ARGUMENTS = [*TINY, "phase.search.trials=8"]
-KINDS = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": 143, "SIGINT twice": 130}
+KINDS = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": 143, "SIGINT twice": 130, "SIGHUP": 129}
 """Statuses they end in."""
 
 
