@@ -176,6 +176,8 @@ FLAGS = {
     "--run --multirun": "expected one of --run",
     "--resolve": "--resolve: found without --cfg",
     "--cfg nosuch": "invalid choice",
+    "--cfg job nosuch=1": "nosuch: no such key",
+    "--cfg job --package nosuch": "--package: found no 'nosuch'",
     "hydra.mode=MULTIRUN": "hydra.mode: not used here",
     "hydra.job.chdir=true": "hydra.job.chdir: not used here",
     "hydra.job_logging.handlers.file.class=os.system": "hydra.job_logging.handlers.file.class: not used here",

@@ -125,6 +125,8 @@ def command(
                 args = _arguments(verb, schema)
                 made: set[Path] = set()
                 sweep: Sweep | None = None
+                if args.cfg:
+                    _check_shown(verb, args.overrides, args.package)
                 if not _shows_only(args):
                     jobs = _jobs(verb, args.overrides, args.multirun)
                     made = _check_command_line(verb, schema, None if args.multirun else preflight, jobs)
@@ -247,6 +249,26 @@ def _check_command_line(
                 _refuse_a_run(folder, schema, config)
     GlobalHydra.instance().clear()
     return made
+
+
+def _check_shown(verb: str, overrides: list[str], package: str | None) -> None:
+    """Composes what ``--cfg`` shows.
+
+    Raises:
+        ConfigError: that cannot be done, or there is no such package in it.
+    """
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        composed = _compose(verb, overrides, with_hydra=True)
+    GlobalHydra.instance().clear()
+    if package is not None and package not in _packages(OmegaConf.to_container(composed, resolve=False)):
+        raise ConfigError(f"--package: found no {package[:80]!r}, expected a key that holds others")
+
+
+def _packages(node: object, prefix: str = "") -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield f"{prefix}{key}"
+            yield from _packages(value, f"{prefix}{key}.")
 
 
 def _folder(composed: DictConfig, key: str) -> Path:

@@ -48,8 +48,7 @@ def stored_config(run_dir: Path, schema: type[C], verb: str) -> C:
     """The configuration of a run, with the folder of runs that it lies in now; see `moved_runs_dir`.
 
     Raises:
-        RunError: the directory holds no run, or more than files and folders.
-        ConfigError: the stored configuration is not one of this kind.
+        RunError: the directory holds no run, one of another kind, or more than files and folders.
     """
     check_folder(run_dir)
     if not (run_dir / CONFIG).is_file():
@@ -61,7 +60,10 @@ def stored_config(run_dir: Path, schema: type[C], verb: str) -> C:
         OmegaConf.update(recorded, "runs_dir", moved)
         if weights.startswith(before):
             OmegaConf.update(recorded, "static.weights", f"{moved}/{weights.removeprefix(before)}")
-    return check(recorded, schema)
+    try:
+        return check(recorded, schema)
+    except ConfigError as error:
+        raise RunError(f"{run_dir / CONFIG}: {error}") from error
 
 
 def _folder_of(path: Path) -> str:

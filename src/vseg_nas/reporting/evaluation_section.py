@@ -123,6 +123,17 @@ def _panels(run: EvaluationRun, folder: ReportFolder) -> list[Picture]:
     return pictures
 
 
+def check_panels(runs: Sequence[EvaluationRun]) -> None:
+    """Looks at all pictures, so that nothing is written of a report that could not hold one.
+
+    Raises:
+        DataError: one cannot be used.
+    """
+    for run in runs:
+        for panel in run.results.panels:
+            _png(run.path, panel.file)
+
+
 def _png(run_dir: Path, file: str) -> bytes:
     """The content of a picture inside a run directory; no other file of the machine gets into a report."""
     try:

@@ -61,11 +61,11 @@ class JsonObject:
             self._fail(self._at(key), value, "true or false")
         return value
 
-    def integer(self, key: str) -> int:
-        """A whole number of at least 0."""
+    def integer(self, key: str, low: int = 0) -> int:
+        """A whole number of at least `low`."""
         value = self._value(key)
-        if type(value) is not int or not 0 <= value <= LARGEST:
-            self._fail(self._at(key), value, "a whole number of at least 0")
+        if type(value) is not int or not low <= value <= LARGEST:
+            self._fail(self._at(key), value, f"a whole number of at least {low}")
         return value
 
     def number(self, key: str) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vseg_nas.files import write_text
-from vseg_nas.reporting.evaluation_section import evaluation_sections
+from vseg_nas.reporting.evaluation_section import check_panels, evaluation_sections
 from vseg_nas.reporting.history import best_cells, ended
 from vseg_nas.reporting.methods import frame_size, measured_on
 from vseg_nas.reporting.page import Section, page_html
@@ -41,6 +41,7 @@ def build_report(runs: Sequence[Path], out: Path, track: Track = untracked) -> l
         DataError: a damaged evaluation or latency measurement.
     """
     found = open_runs(runs, track)
+    check_panels(found.evaluations)
     folder = ReportFolder(out)
     sections = [_overview(found, folder), *reward_section(found.searches, folder)]
     evaluated = {row.cell.genotype.key for run in found.evaluations for row in run.results.rows if row.cell}
