@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
+import vseg_nas  # noqa: F401 (settles how OpenMP waits, before a test imports torch)
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.fixtures import Figure, InProcess
+    from tests.fixtures import Figure, InProcess, Tally
     from vseg_nas.data.feature_cache import StaticFeatures
 
 MakeFeatures = Callable[..., "StaticFeatures"]
@@ -62,6 +65,31 @@ def figure(record_property: Callable[[str, object], None]) -> Figure:
     return note
 
 
+@pytest.fixture
+def tally(record_property: Callable[[str, object], None]) -> Tally:
+    """Counts this test in a row of that table that many share: ``tally("G18", "generated cases", "refused")``."""
+
+    def note(goal: str, what: str, outcome: str) -> None:
+        record_property(f"tally {goal} {what}", outcome)
+
+    return note
+
+
+def tallied(terminalreporter: pytest.TerminalReporter) -> Iterator[tuple[str, str, float, str]]:
+    """Rows that many tests share: how many of them there were, and what came of them."""
+    counts: dict[str, Counter[str]] = {}
+    seconds: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("passed", []):
+        for name, outcome in report.user_properties:
+            if name.startswith("tally "):
+                counts.setdefault(name, Counter())[outcome] += 1
+                seconds[name] += report.duration
+    for name, found in counts.items():
+        _, goal, what = name.split(" ", 2)
+        outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(found.items()))
+        yield goal, "passed", seconds[name], f"{found.total()} {what}: {outcomes}"
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The table of the reliability figures of this session."""
     rows = [
@@ -71,6 +99,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, shown in report.user_properties
         if name.startswith("figure ")
     ]
+    rows += tallied(terminalreporter)
     if rows:
         terminalreporter.section("reliability figures")
         for goal, outcome, seconds, shown in sorted(rows, key=lambda row: int(row[0].split()[0][1:])):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+import vseg_nas.compare
+import vseg_nas.report
+import vseg_nas.search
+from tests.fixtures import InProcess
 from tests.video.making import bright_corner
-from vseg_nas.api import load_segmenter, search
-from vseg_nas.data import SyntheticStreet
-from vseg_nas.errors import ConfigError
+from vseg_nas.api import CellTraining, load_segmenter, search
+from vseg_nas.data import SyntheticStreet, training
+from vseg_nas.errors import ConfigError, RunError
 from vseg_nas.models.static import StaticSegmenter
 
 PAGE = Path(__file__).parents[1] / "docs/api.md"
@@ -67,3 +73,83 @@ def test_mistakes_name_what_was_found(tmp_path: Path) -> None:
         load_segmenter(key_every=0)
     with pytest.raises(ConfigError, match="clips: found 8 classes, expected the 2 of the static network"):
         search(SyntheticStreet(2), StaticSegmenter(("a", "b")), tmp_path / "run")
+
+
+TRAINING = CellTraining(epochs=2, batch_size=4)
+CHANGES: dict[str, tuple[dict[str, Any], str]] = {
+    "layers": ({"layers": 3}, "layers was 2, is 3"),
+    "width": ({"width": "native"}, "width was 64, is native"),
+    "seed": ({"seed": 7}, "seed was 0, is 7"),
+    "training": ({"training": replace(TRAINING, epochs=3)}, "training.epochs was 2, is 3"),
+    "learning rate": ({"training": replace(TRAINING, lr=1e-3)}, "training.lr was 0.008, is 0.001"),
+    "strategy": ({"strategy": "random"}, "strategy was ppo, is random"),
+    "stopping": ({"stopping": "none"}, "stopping was halfway, is none"),
+    "val_fraction": ({"val_fraction": 0.3}, "val_fraction was 0.2, is 0.3"),
+    "transform": ({"transform": training((64, 64), flip=False)}, "transform was ...width': 64}), ('HorizontalFlip'"),
+    "crop": ({"transform": training((32, 64))}, "transform was ..."),
+    "clips": ({"clips": SyntheticStreet(6, 3, (64, 64), seed=1)}, "clips was "),
+    "fewer clips": ({"clips": SyntheticStreet(5, 3, (64, 64))}, "clips was "),
+    "weights": ({"static": StaticSegmenter(SyntheticStreet(6).classes)}, "static was "),
+    "several": ({"seed": 1, "layers": 1, "width": 32, "stopping": "none"}, "and 1 more"),
+}
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The folder of a search of one cell, and its arguments."""
+    torch.set_num_threads(1)
+    folder, clips = tmp_path_factory.mktemp("searched"), SyntheticStreet(6, 3, (64, 64))
+    arguments: dict[str, Any] = {
+        "clips": clips,
+        "static": StaticSegmenter(clips.classes),
+        "trials": 1,
+        "training": TRAINING,
+    }
+    arguments |= {"layers": 2, "val_fraction": 0.2, "transform": training((64, 64))}
+    assert len(search(run_dir=folder / "r", **arguments)) == 1
+    return folder / "r", arguments
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_folder_holds_one_search(searched: tuple[Path, dict[str, Any]], change: str) -> None:
+    folder, arguments = searched
+    changed, named = CHANGES[change]
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match=re.escape(named)) as refused:
+        search(run_dir=folder, **arguments | {"trials": 2} | changed)
+    assert str(folder) in str(refused.value)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_more_trials_go_on_in_the_same_folder(searched: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    folder, arguments = searched
+    shutil.copytree(folder, tmp_path / "moved")
+    found = search(run_dir=f"{tmp_path}/moved/", **arguments | {"trials": 2})
+    assert sorted(trial.id for trial in found) == [0, 1]
+    assert len(search(run_dir=tmp_path / "moved", **arguments)) == 2  # a smaller number evaluates nothing
+
+
+def test_the_folder_of_another_kind_of_run_is_refused(
+    searched: tuple[Path, dict[str, Any]], tmp_path: Path, in_process: InProcess
+) -> None:
+    folder, arguments = searched
+    (tmp_path / "command").mkdir()
+    (tmp_path / "command/config.yaml").write_text("name: first")
+    with pytest.raises(RunError, match="holds the run of a command"):
+        search(run_dir=tmp_path / "command", **arguments)
+    shutil.copytree(folder, tmp_path / "bare")
+    (tmp_path / "bare/settings.json").unlink()
+    with pytest.raises(RunError, match=r"holds trials without settings\.json"):
+        search(run_dir=tmp_path / "bare", **arguments)
+    shutil.copytree(folder, tmp_path / "edited")
+    (tmp_path / "edited/settings.json").write_text((folder / "settings.json").read_text().replace("0.2", "0.3"))
+    with pytest.raises(RunError, match=r"settings\.json: damaged or edited"):
+        search(run_dir=tmp_path / "edited", **arguments | {"val_fraction": 0.3})
+    with pytest.raises(ConfigError, match="fraction"):
+        search(run_dir=tmp_path / "new", **arguments | {"val_fraction": 2.0})
+    assert not (tmp_path / "new").exists()
+    commands = ((vseg_nas.search.main, f"resume={folder}"), (vseg_nas.report.main, f"run={folder}"))
+    for main, argument in (*commands, (vseg_nas.compare.main, f"run={folder}")):
+        status, _, err = in_process(main, argument)
+        assert (status, err.count("\n")) == (2, 1), err
+        assert str(folder) in err

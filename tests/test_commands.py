@@ -17,7 +17,7 @@ import vseg_nas.report
 import vseg_nas.search
 import vseg_nas.train
 from tests.sealed import seal
-from vseg_nas.assembly.cells import resolve_cell
+from vseg_nas.assembly.cells import cell_name, resolve_cell
 from vseg_nas.checking import check
 from vseg_nas.config import conf_dir
 from vseg_nas.nas.store import STORE, TrialStore
@@ -44,6 +44,8 @@ MISTAKES = {
     "phase.search.transform.scale=[2,1]": ["phase.search.transform.scale"],
     "dataset.frames_per_run=2": ["dataset.frames_per_run: found 2"],
     "seed=1,2": ["seed=1,2", "--multirun"],
+    "nmae=(1)": ["nmae: no such key", "did you mean name"],
+    "seed=é": ["'seed=é': not understood"],
     "phase.search": ["'phase.search'", "key=value"],
     "dataset=camvid": ["dataset.root: not set"],
     "resume=nowhere": ["nowhere"],
@@ -219,6 +221,43 @@ def test_cells_can_be_named_in_four_ways(tmp_path: Path) -> None:
     assert resolve_cell(str(tmp_path / "cell.json"), False) == resolve_cell(f"{tmp_path / 'run'}:1", True) == genotype
     assert resolve_cell("gated_warp", True) == HAND_WRITTEN["gated_warp"]
     assert resolve_cell("random:4:7", False) == SearchSpace(4).sample(random.Random(7))
+
+
+@pytest.mark.parametrize(
+    ("run", "spelled", "name"),
+    [
+        ("runs/été (1)", "runs/été (1):1", "été (1):1"),
+        ("runs/a:2", "runs/a:2:1", "a:2:1"),
+        ("runs/12:30:00", "runs/12:30:00/:1", "12:30:00:1"),
+        ("runs/a", "runs/b/../a:1", "a:1"),
+        ("runs/a\tb", "runs/a\tb:1", "a?b:1"),
+        ("local_filters", "./local_filters:1", "local_filters:1"),
+        (".", ".:1", "here:1"),
+    ],
+)
+def test_the_cells_of_runs_with_awkward_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: str, spelled: str, name: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    genotype = SearchSpace(1).genotype([0, 1, 0, 0, 0])
+    for folder in (run, "runs/b"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    with TrialStore(Path(run) / STORE) as store:
+        trial = Trial(1, genotype, 0, TrialState.COMPLETE, Evaluation(0.5, 0.5, 0.5, 0.5, 1, 1, 1.0, 1, False))
+        store.add([trial], b"")
+    assert resolve_cell(spelled, False) == genotype
+    assert cell_name(spelled) == name
+    assert cell_name("cells/mine.json") == "mine"
+    assert cell_name("random:4:7") == "random:4:7"
+
+
+def test_a_file_of_a_run_is_not_the_run(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r/config.yaml").write_text("name: r")
+    for main, key in ((vseg_nas.search.main, "resume"), (vseg_nas.compare.main, "run"), (vseg_nas.report.main, "run")):
+        status, err = run(main, f"{key}=r/config.yaml")
+        assert (status, err.endswith("; did you mean r?\n")) == (2, True), err
 
 
 def test_evaluate_and_report_name_what_is_missing(run: Run, tmp_path: Path) -> None:

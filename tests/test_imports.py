@@ -12,14 +12,17 @@ SOURCE = Path(__file__).parents[1] / "src"
 RANKS = {
     **dict.fromkeys(("pretrain", "search", "train", "evaluate", "benchmark", "report", "compare", "check"), 5),
     **dict.fromkeys(("predict", "export", "api"), 5),
-    **dict.fromkeys(("config", "run_directory", "checking", "assembly"), 5),
+    **dict.fromkeys(("config", "command_line", "sweep", "run_directory", "checking", "assembly"), 5),
     "reporting": 4,
     **dict.fromkeys(("nas", "video"), 3),
     **dict.fromkeys(("training", "evaluation", "graphs"), 2),
-    **dict.fromkeys(("models", "data", "metrics"), 1),
+    **dict.fromkeys(("models", "data", "metrics", "run_record"), 1),
     **dict.fromkeys(("space", "flow"), 0),
 }
-FREE = {"errors", "files", "labels", "machine", "normalisation", "run_record", "shipped", "signals"}
+FREE = {
+    *("clock", "errors", "exits", "files", "labels", "machine", "normalisation", "pictures", "shipped", "signals"),
+    "streams",
+}
 VERBS = {name for name, rank in RANKS.items() if rank == 5}
 
 

@@ -6,8 +6,10 @@ import csv
 import importlib
 import itertools
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -98,7 +100,7 @@ def test_a_folder_with_the_shipped_network(in_process: InProcess, tmp_path: Path
     (tmp_path / "frames/1.png").write_bytes(b"damaged")
     status, out, _ = in_process(vseg_nas.predict.main, "source=frames/*.png", "key=adaptive", "overlay=false", *QUICK)
     assert status == 0
-    assert "skipped: 1 frames; the first: frames/1.png: damaged" in out
+    assert "skipped: 1 frames; the first: frames/1.png: found a damaged image" in out
     result = json.loads((tmp_path / "runs/predict/one/predict.json").read_text())
     assert (result["frames"], result["network_size"], result["rate"]) == (2, [180, 240], 10)
 
@@ -135,6 +137,17 @@ def _wrong_checkpoint(folder: Path) -> None:
         (_wrong_checkpoint, ["source=a.mp4", "key.every=0"], "key.every: found 0, expected at least 1"),
         (_wrong_checkpoint, ["source=a.mp4", "key=never"], "key=never: no such option, expected one of: adaptive"),
         (_wrong_checkpoint, ["source=a.mp4", "opacity=2"], "opacity: found 2"),
+        (_wrong_checkpoint, ["source=a.mp4", "rate=inf"], "rate: found inf, expected at most 1000"),
+        (_wrong_checkpoint, ["source=a.mp4", "rate=nan"], "rate: found nan, expected at least 0.0001"),
+        (_wrong_checkpoint, ["source=a.mp4", "rate=1e9"], "rate: found 1000000000.0, expected at most 1000"),
+        (_wrong_checkpoint, ["source=a.mp4", "rate=1e-9"], "rate: found 1e-09, expected at least 0.0001"),
+        (_wrong_checkpoint, ["source=a.mp4", "rate=-1"], "rate: found -1.0, expected at least 0.0001"),
+        (
+            _wrong_checkpoint,
+            ["source=a.mp4", "size=[100000,100000]"],
+            "size: found frames of 100000 x 100000, which take",
+        ),
+        (_wrong_checkpoint, ["source=a.mp4", f"size=[32,{10**30}]"], "of memory or more, expected at most the"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_no_run(
@@ -192,3 +205,46 @@ def test_exported_graphs_label_the_clip_alike_and_without_torch(in_process: InPr
 
 def test_the_shipped_network_is_there() -> None:
     assert shipped_checkpoint().is_file()
+
+
+def test_each_frame_of_a_folder_has_a_label_map(in_process: InProcess, files: Path) -> None:
+    for index, name in enumerate(("left/x.png", "left/x.bmp", "right/x.png", "right/y.png")):
+        (files / "cam" / name).parent.mkdir(parents=True, exist_ok=True)
+        PillowImage.fromarray(grey_ramp(4)[index]).save(files / "cam" / name)
+    PillowImage.fromarray(np.zeros((9, 9, 3), np.uint8)).save(files / "cam/left/0.png")
+    options = ["source=cam/**/*", "checkpoint=video.safetensors", "labels=true", "rate=0.0002777", *QUICK]
+    status, out, err = in_process(vseg_nas.predict.main, *options)
+    assert (status, err) == (0, "")
+    assert "skipped: 1 frames; the first: cam/left/0.png: found 9x9 pixels, expected 64x48 as most" in out
+    run = files / "runs/predict/one"
+    rows = list(csv.DictReader((run / "frames.csv").open()))
+    assert [row["name"] for row in rows] == ["left/x.bmp", "left/x.png", "right/x", "right/y"]
+    assert [row["kind"] for row in rows] == ["key", "dynamic", "key", "dynamic"]
+    assert all((run / "labels" / f"{row['name']}.png").is_file() for row in rows)
+    with av.open(str(run / "overlay.mp4")) as container:
+        assert container.streams.video[0].average_rate == Fraction(2777, 10_000_000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_prediction_leaves_a_video_and_begins_again(files: Path, number: signal.Signals) -> None:
+    write_video(files / "long.mp4", grey_ramp(50, (50, 70)) * 40)
+    options = ["source=long.mp4", "checkpoint=video.safetensors", "labels=true", "key=adaptive", *QUICK]
+    command = [sys.executable, "-m", "vseg_nas.predict", *options]
+    run = files / "runs/predict/one"
+    with subprocess.Popen(command, cwd=files, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as child:
+        while child.poll() is None and not (run / "labels/000200.png").exists():
+            time.sleep(0.01)
+        child.send_signal(number)
+    left = run / ("overlay.partial.mp4" if number == signal.SIGKILL else "overlay.mp4")
+    with av.open(str(left)) as container:
+        assert sum(1 for _ in container.decode(video=0)) >= 150
+    done = subprocess.run([*command, "frames=300"], capture_output=True, text=True, cwd=files)
+    assert done.returncode == 2
+    assert "holds an unfinished run of another command (frames was None, is 300)" in done.stderr
+    done = subprocess.run(command, capture_output=True, text=True, cwd=files)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(list((run / "labels").iterdir())) == 2000
+    assert not list(run.glob("*partial*"))
+    with av.open(str(run / "overlay.mp4")) as container:
+        assert container.streams.video[0].frames == 2000

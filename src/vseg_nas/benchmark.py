@@ -61,7 +61,7 @@ def main(config: BenchmarkConfig, run_dir: Path) -> None:
     }
     write_text(run_dir / BENCHMARK_FILE, json.dumps(result, indent=1, allow_nan=False))
     console.print(benchmark_table(read_benchmark(run_dir / BENCHMARK_FILE).rows))
-    console.print(f"written: {run_dir / BENCHMARK_FILE}", soft_wrap=True)
+    console.print(f"written: {run_dir / BENCHMARK_FILE}", soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

@@ -53,10 +53,16 @@ def main(config: CheckConfig, run_dir: Path) -> None:
     if problems:
         files_in_all = sum(len(r.problems) + len(r.digests) for r in reports.values())
         raise DataError(f"{config.dataset.root}: found {len(problems)} of {files_in_all} files that cannot be used")
+    for split, report in reports.items():
+        if not report.shares and split != "test":  # of which the labels may be withheld
+            masks = len(report.layout.masks)
+            raise DataError(
+                f"{config.dataset.root}: found no labelled pixel in the {masks} masks of {split}, expected some"
+            )
     root = Path(str(config.dataset.root))
     manifest = Manifest.of(root, {path: d for report in reports.values() for path, d in report.digests.items()})
     path = write_text(manifest_path(Path(config.runs_dir), config.dataset.name), manifest.to_json())
-    console.print(f"{len(manifest.notes)} files can be used; manifest: {path}", soft_wrap=True)
+    console.print(f"{len(manifest.notes)} files can be used; manifest: {path}", soft_wrap=True, markup=False)
 
 
 def _plain(report: SplitReport) -> dict[str, Any]:

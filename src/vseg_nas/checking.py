@@ -1,31 +1,49 @@
 """Checks a composed configuration against the schema and the disk."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
+from reprlib import repr as brief
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vseg_nas.errors import ConfigError, DataError
-from vseg_nas.files import sha256_of, write_text
+from vseg_nas.files import read_regular, sha256_of, write_text
+from vseg_nas.nas.ray_extra import check_address
 from vseg_nas.schema import (
     OPTIONS,
     CommandConfig,
     DatasetConfig,
     NetworkConfig,
+    RayConfig,
     SearchConfig,
     SyntheticConfig,
     TrainConfig,
 )
 from vseg_nas.space.genotype import check_size
+from vseg_nas.space.strict_json import is_text
 
 C = TypeVar("C", bound=CommandConfig)
+
+_LONGEST_PATH, _LONGEST_NAME = 4096, 255  # characters; bytes of a name in a folder
+_MOST_NOTE_BYTES = 1024
+_BY_RESOLVER = "ConfigError raised while resolving interpolation: "  # what OmegaConf says before our reason
+_LONGEST_FOLDER = 128  # bytes; W&B takes no longer name of a run
 
 GENOTYPE_NOTE = "genotype.json"
 """File of a run directory: the cell that it trains."""
 WEIGHTS_NOTE = "static.sha256"
 """File of a run directory: SHA-256 of the static network that its trials were measured with."""
+DATA_NOTE = "data.sha256"
+"""File of a run directory: SHA-256 of every frame and mask of its data."""
+ENCODER_NOTE = "encoder.sha256"
+"""File of the run directory of a pre-training: SHA-256 of the weights that the encoder begins with."""
+CHECKPOINT_NOTE = "checkpoint.sha256"
+"""File of the run directory of an evaluation: SHA-256 of each network that it scores."""
+_MAX_NOTE_BYTES = 2**26
 
 
 def check(config: DictConfig, schema: type[C]) -> C:
@@ -34,27 +52,60 @@ def check(config: DictConfig, schema: type[C]) -> C:
     Raises:
         ConfigError: a key is unknown or missing, or a value has the wrong type or is out of range.
     """
-    if missing := sorted(OmegaConf.missing_keys(config)):
+    _check_references(config)
+    if missing := sorted(map(str, OmegaConf.missing_keys(config))):
         raise ConfigError(f"{missing[0]}: not set, expected a value: {missing[0]}=...")
     typed = _typed(config, schema, "")
     for group, options in OPTIONS.items():
         if hasattr(typed, group):
-            name = str(config[group].get("name"))
+            chosen = config[group]
+            if not isinstance(chosen, DictConfig):
+                raise ConfigError(f"{group}: found {brief(chosen)}, expected one of: {', '.join(options)}")
+            name = str(chosen.get("name"))
             if name not in options:
-                raise ConfigError(f"{group}.name: found {name!r}, expected one of: {', '.join(options)}")
+                raise ConfigError(f"{group}.name: found {brief(name)}, expected one of: {', '.join(options)}")
             setattr(typed, group, _typed(config[group], options[name], f"{group}."))
     _check_ranges(typed, "")
     _check_relations(typed)
     return typed
 
 
+def _check_references(config: DictConfig) -> None:
+    """Follows every ``${key}``.
+
+    Raises:
+        ConfigError: one leads nowhere, or to itself.
+    """
+    try:
+        OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        if str(error).startswith(_BY_RESOLVER):
+            raise _explained(error, "") from error
+        key = str(error.full_key or "configuration")
+        found = str(OmegaConf.to_container(config, resolve=False) if error.full_key is None else _written(config, key))
+        raise ConfigError(f"{key}: found {found[:80]}, expected a value: that reference leads nowhere") from error
+
+
+def _written(config: DictConfig, key: str) -> object:
+    """The value of a key as it stands there, references not followed."""
+    node: object = OmegaConf.to_container(config, resolve=False)
+    for name in key.split("."):
+        node = node.get(name) if isinstance(node, dict) else None
+    return node
+
+
 def _typed(config: DictConfig, schema: type[C], prefix: str) -> C:
     try:
         result: C = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), config))  # type: ignore[assignment]
     except OmegaConfBaseException as error:
-        key = prefix + str(getattr(error, "full_key", "") or "")
-        raise ConfigError(f"{key}: {str(error).splitlines()[0]}") from error
+        raise _explained(error, prefix) from error
     return result
+
+
+def _explained(error: OmegaConfBaseException, prefix: str) -> ConfigError:
+    """The key, and in one line what is wrong with it."""
+    what = str(error).splitlines()[0].removeprefix(_BY_RESOLVER)
+    return ConfigError(f"{prefix}{getattr(error, 'full_key', '') or ''}: {what[:300]}")
 
 
 def _check_ranges(node: Any, prefix: str) -> None:
@@ -62,13 +113,21 @@ def _check_ranges(node: Any, prefix: str) -> None:
         key, value, rule = prefix + f.name, getattr(node, f.name), f.metadata
         if is_dataclass(value):
             _check_ranges(value, key + ".")
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str):
+                _check_text(key, text)
         if value is None or not rule:
+            continue
+        if rule.get("folder_name"):
+            _check_folder_name(key, value)
             continue
         if rule.get("strings"):
             _check_strings(node, f.name, key)
             continue
-        if "choices" in rule and value not in rule["choices"]:
-            raise ConfigError(f"{key}: found {value!r}, expected one of: {', '.join(rule['choices'])}")
+        if "choices" in rule:
+            if value not in rule["choices"]:
+                raise ConfigError(f"{key}: found {value!r}, expected one of: {', '.join(rule['choices'])}")
+            continue
         if rule.get("length") and len(value) != rule["length"]:
             raise ConfigError(f"{key}: found {value}, expected {rule['length']} numbers")
         for element in value if isinstance(value, list) else [value]:
@@ -83,6 +142,30 @@ def _check_strings(node: Any, name: str, key: str) -> None:
     setattr(node, name, values)
 
 
+def _check_text(key: str, text: str) -> None:
+    """Whether a text could be a path: most are, and the others are shorter.
+
+    A shell variable that is not set leaves nothing: that is a mistake, and never the same as null.
+    """
+    if not text.strip():
+        raise ConfigError(f"{key}: found an empty value, expected one that is not; what may be left out is null")
+    parts = [len(part.encode(errors="replace")) for part in text.split("/")]
+    if not is_text(text) or len(text) > _LONGEST_PATH or max(parts) > _LONGEST_NAME:
+        raise ConfigError(
+            f"{key}: found {brief(text)}, expected characters without NUL, at most {_LONGEST_PATH}, "
+            f"and at most {_LONGEST_NAME} from one slash to the next"
+        )
+
+
+def _check_folder_name(key: str, name: str) -> None:
+    allowed = name.isprintable() and name == name.strip() and "/" not in name and name not in ("", ".", "..")
+    if not allowed or len(name.encode()) > _LONGEST_FOLDER:
+        raise ConfigError(
+            f"{key}: found {brief(name)}, expected the name of a folder: 1 to {_LONGEST_FOLDER} printable characters, "
+            "no slash, not '.' or '..'"
+        )
+
+
 def _check_relations(config: CommandConfig) -> None:
     """What one field alone cannot show."""
     if isinstance(config, SearchConfig):
@@ -90,6 +173,8 @@ def _check_relations(config: CommandConfig) -> None:
             check_size(config.space.layers, config.space.width)
         except ValueError as error:
             raise ConfigError(f"space: {error}") from error
+        if isinstance(config.executor, RayConfig):
+            check_address(config.executor.address)
     if isinstance(config, TrainConfig) and config.flow and config.past != "previous":
         raise ConfigError(f"flow: found true with past={config.past}, expected past=previous: only that can be warped")
     if isinstance(config, NetworkConfig):
@@ -110,6 +195,8 @@ def _check_relations(config: CommandConfig) -> None:
 
 
 def _check_number(key: str, value: Any, low: float | None, high: float | None, above: float | None) -> None:
+    if not math.isfinite(value):
+        raise ConfigError(f"{key}: found {value}, expected a finite number")
     if low is not None and not value >= low:
         raise ConfigError(f"{key}: found {value}, expected at least {low}")
     if above is not None and not value > above:
@@ -148,11 +235,55 @@ def keep_weights_digest(run_dir: Path, weights: Path) -> None:
     """Notes the SHA-256 of the static network in a run, or checks it against the note of an earlier start.
 
     Raises:
-        DataError: trials of this run were measured with other weights.
+        DataError: trials of this run were measured with other weights, or they cannot be read.
     """
-    digest = sha256_of(weights)
+    if not weights.is_file():
+        raise DataError(f"static.weights: found no {weights}, expected the static network that {run_dir} began with")
+    try:
+        digest = sha256_of(weights)
+    except OSError as error:
+        raise DataError(f"{weights}: not readable ({error.strerror})") from error
     note = run_dir / WEIGHTS_NOTE
-    if not note.is_file():
+    try:
+        noted = read_regular(note, _MOST_NOTE_BYTES)
+    except FileNotFoundError:
         write_text(note, digest)
-    elif note.read_text() != digest:
+        return
+    except OSError as error:
+        raise DataError(f"{note}: cannot be read ({error.strerror}), expected a SHA-256") from error
+    if noted != digest.encode():
         raise DataError(f"{weights}: changed since {run_dir} began; put the old file back or start a new run")
+
+
+def keep_digests(path: Path, digests: Mapping[str, str], key: str) -> None:
+    """Notes what a run reads, in the form of ``sha256sum``, or compares it with the note of an earlier start.
+
+    So a run goes on with the same content wherever that lies now, and with no other.
+
+    Args:
+        path: of the note, in the run directory.
+        digests: SHA-256 of everything, by name, in an order that matters.
+        key: of the configuration, that names it.
+
+    Raises:
+        DataError: something is not what it was, with the names of what differs.
+    """
+    text = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
+    if not path.is_file():
+        write_text(path, text)
+        return
+    if path.stat().st_size > _MAX_NOTE_BYTES:
+        raise DataError(f"{path}: found more than {_MAX_NOTE_BYTES} bytes, expected digests of what the run reads")
+    stored = path.read_text(encoding="utf-8", errors="replace")
+    if stored != text:
+        began = {name: digest for digest, _, name in (line.partition("  ") for line in stored.splitlines())}
+        differing = [
+            f"{name} {'changed' if name in digests and name in began else 'is missing' if name in began else 'is new'}"
+            for name in sorted(began.keys() | digests.keys())
+            if began.get(name) != digests.get(name)
+        ] or ["their order"]
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise DataError(
+            f"{key}: not what {path.parent} began with: {', '.join(differing[:3])}{more}; "
+            "give what it began with or start a new run"
+        )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def _preflight(config: CompareConfig) -> None:
-    stored_config(Path(config.run), SearchConfig)
+    stored_config(Path(config.run), SearchConfig, "search")
     TrialStore.read(Path(config.run) / STORE).close()
 
 
@@ -35,7 +35,7 @@ def main(config: CompareConfig, run_dir: Path) -> None:
 
     console = Console()
     search_dir = Path(config.run)
-    search = stored_config(search_dir, SearchConfig)
+    search = stored_config(search_dir, SearchConfig, "search")
     keep_weights_digest(search_dir, Path(search.static.weights))
     best = best_cells(TrialStore.read(search_dir / STORE).trials(), 1)
     if not best:
@@ -59,7 +59,7 @@ def main(config: CompareConfig, run_dir: Path) -> None:
     table = comparison_markdown(_lines(rows))
     write_text(run_dir / "compare.md", table)
     console.print(table, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"written: {run_dir / 'compare.md'}, {run_dir / 'compare.json'}", soft_wrap=True)
+    console.print(f"written: {run_dir / 'compare.md'}, {run_dir / 'compare.json'}", soft_wrap=True, markup=False)
 
 
 def _lines(rows: list[Row]) -> list[Line]:

@@ -3,13 +3,15 @@
 Everything is composed and checked before Hydra creates a directory, so a mistake costs one line and no file.
 """
 
+import argparse
 import difflib
-import errno
 import os
 import re
+import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,18 +28,37 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vseg_nas.checking import C, check
+from vseg_nas.command_line import as_written, assignment, quoted, shown, text_of
 from vseg_nas.errors import ConfigError, RunError, UserError
+from vseg_nas.exits import OneLineErrors, fault
+from vseg_nas.files import check_folder
 from vseg_nas.nas.lock import RunLock
-from vseg_nas.run_directory import check_same_meaning, forget_empty, stored_overrides
+from vseg_nas.run_directory import (
+    UNFINISHED,
+    begin,
+    check_same_command,
+    check_same_meaning,
+    forget_empty,
+    moved_runs_dir,
+    stored_overrides,
+)
 from vseg_nas.run_record import CONFIG, write_record
-from vseg_nas.schema import CommandConfig
-from vseg_nas.signals import INTERRUPTED, TERMINATED, Terminated, stopping
+from vseg_nas.schema import CommandConfig, NetworkConfig, text_keys
+from vseg_nas.signals import stopping
+from vseg_nas.streams import open_missing_streams
+from vseg_nas.sweep import Sweep
 
 _SHARED_KEYS = ("dataset", "experiment", "runs_dir", "static", "gpu", "phase.pretrain", "phase.train")
 _ON_MANY_DEVICES = ("pretrain", "search", "train")
 _LAUNCHERS = ("hydra._internal.core_plugins.", "hydra_plugins.")
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+_ABSENT = object()
 _SHOWS_ONLY = ("help", "hydra_help", "info", "cfg", "shell_completion")
+_FOREIGN = ("config_path", "config_name", "config_dir", "experimental_rerun")
+"""Flags of Hydra by which something else would run than what is checked here; the last reads a pickle."""
+_OF_HYDRA = re.compile(
+    r"[+~]*hydra(?:\.(?:run\.dir|sweep\.dir|sweep\.subdir)|/(?:launcher|sweeper)|\.(?:launcher|sweeper)(?:\.\w+)*)(?:=|$)"
+)
+"""Overrides of Hydra's own keys that are taken: where runs lie, and who runs several jobs."""
 
 
 def conf_dir() -> Path:
@@ -47,101 +68,233 @@ def conf_dir() -> Path:
 
 
 def command(
-    verb: str, schema: type[C], preflight: Callable[[C], None] = lambda config: None
+    verb: str,
+    schema: type[C],
+    preflight: Callable[[C], None] = lambda config: None,
+    products: Sequence[str] = (),
 ) -> Callable[[Callable[[C, Path], None]], Callable[[], None]]:
     """Makes a console entry point of ``run(config, run_dir)``.
 
     One process at a time runs in a run directory. The user's mistakes end in one line on stderr and status 2, Ctrl-C in
-    status 130, SIGTERM and SIGUSR1 in 143.
+    status 130, SIGTERM and SIGUSR1 in 143, a closed terminal in 129, and a closed reader of stdout in 141. With
+    ``--multirun`` all jobs run; the status is 2 if one of them failed.
 
     Args:
         verb: the root file in ``conf/``.
         schema: the dataclass of the root.
         preflight: raises `UserError` for what a look at the disk shows to be missing; it runs before any directory
             is made, so it should cost nothing.
+        products: what a run makes and does not replace by itself: taken away when a killed run begins again.
     """
+    resumable = "resume" in schema.__dataclass_fields__
 
     def decorate(run: Callable[[C, Path], None]) -> Callable[[], None]:
-        def job(config: DictConfig) -> None:
-            typed = check(config, schema)
-            run_dir = Path(HydraConfig.get().runtime.output_dir)
-            with _one_line_errors(typed.debug), stopping(), RunLock(run_dir):
-                if getattr(typed, "resume", None) is None:
-                    _refuse_a_run(run_dir, schema)
-                    write_record(run_dir, OmegaConf.to_yaml(config, resolve=True), HydraConfig.get().overrides.task)
+        def job(config: DictConfig, made: Collection[Path], sweep: Sweep | None) -> None:
+            told = HydraConfig.get()
+            run_dir = Path(told.runtime.output_dir)
+            with ExitStack() as stack:
+                stack.enter_context(OneLineErrors("debug=true" in sys.argv))
+                typed = check(config, schema)
+                if sweep is not None and stack.enter_context(sweep.job(told.job.num, run_dir, told.overrides.task)):
+                    return
+                stack.enter_context(stopping())
+                stack.enter_context(RunLock(run_dir))
+                is_new = getattr(typed, "resume", None) is None
+                if is_new and sweep is not None and resumable and _holds_a_run(run_dir):
+                    check_same_meaning(run_dir, config)
+                    is_new = False
+                if is_new:
+                    _refuse_a_run(run_dir, schema, config)
+                    if not resumable:
+                        begin(run_dir, products)
+                    write_record(run_dir, OmegaConf.to_yaml(config, resolve=True), told.overrides.task)
                 try:
+                    if sweep is not None:
+                        preflight(typed)
                     run(typed, run_dir)
                 except UserError:
-                    if getattr(typed, "resume", None) is None:
-                        forget_empty(run_dir)
+                    if is_new:
+                        forget_empty(run_dir, [folder for folder in run_dir.parents if folder in made])
                     raise
+                (run_dir / UNFINISHED).unlink(missing_ok=True)
 
         def main() -> None:
-            args = get_args_parser().parse_args(sys.argv[1:])
-            if not any(getattr(args, flag) for flag in _SHOWS_ONLY):
-                with _one_line_errors("debug=true" in args.overrides):
-                    sys.argv[1:] += stored_overrides(args.overrides)
-                    args = get_args_parser().parse_args(sys.argv[1:])
-                    _check_command_line(verb, schema, preflight, args.overrides, args.multirun)
-                os.environ["HYDRA_FULL_ERROR"] = "1"  # what fails from here on is our bug
-            with _one_line_errors("debug=true" in sys.argv):  # Hydra makes the folder of a run
-                hydra.main(config_path=str(conf_dir()), config_name=verb, version_base="1.3")(job)()
+            open_missing_streams()
+            with OneLineErrors("debug=true" in sys.argv):
+                _check_current_folder()
+                args = _arguments(verb, schema)
+                made: set[Path] = set()
+                sweep: Sweep | None = None
+                if args.cfg:
+                    _check_shown(verb, args.overrides, args.package)
+                if not _shows_only(args):
+                    jobs = _jobs(verb, args.overrides, args.multirun)
+                    made = _check_command_line(verb, schema, None if args.multirun else preflight, jobs)
+                    os.environ["HYDRA_FULL_ERROR"] = "1"  # what fails from here on is our bug
+                    if args.multirun:
+                        sweep = Sweep(jobs, lambda error: None if "debug=true" in sys.argv else fault(error))
+
+                def task(config: DictConfig) -> None:
+                    job(config, made, sweep)
+
+                try:
+                    hydra.main(config_path=str(conf_dir()), config_name=verb, version_base="1.3")(task)()
+                finally:
+                    if sweep is not None:
+                        sweep.show()
+            if sweep is not None and sweep.failed:
+                raise SystemExit(2)
 
         return main
 
     return decorate
 
 
-class _one_line_errors:
-    """Turns the user's mistakes into one line and an exit status."""
-
-    def __init__(self, debug: bool) -> None:
-        self.debug = debug
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, UserError) and not self.debug:
-            _exit(" ".join(str(error).split()), 2)
-        if isinstance(error, OSError) and error.errno in _NO_ROOM and not self.debug:
-            _exit(f"{error.filename or 'a file'}: cannot be written ({error.strerror})", 2)
-        if isinstance(error, KeyboardInterrupt):
-            _exit("interrupted", INTERRUPTED)
-        if isinstance(error, Terminated):
-            _exit(f"terminated by {error}", TERMINATED)
+def _check_current_folder() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise RunError("the current folder: found it removed, expected one that is there; change to it again") from None
 
 
-def _exit(message: str, status: int) -> NoReturn:
-    sys.stderr.write(f"error: {message}\n")
-    raise SystemExit(status)
+def _shows_only(args: argparse.Namespace) -> bool:
+    return any(getattr(args, flag) for flag in _SHOWS_ONLY)
+
+
+def _arguments(verb: str, schema: type[CommandConfig]) -> argparse.Namespace:
+    """The command line, as Hydra is given it afterwards in ``sys.argv``.
+
+    Flags come first, for Hydra takes none between overrides; values mean what is written; what a run that is resumed
+    has stored is added.
+
+    Raises:
+        UserError: it is no command line that is used here, or there is nothing to resume.
+    """
+    parser = get_args_parser()
+    parser.error = _refuse_arguments  # type: ignore[method-assign]
+    args = parser.parse_intermixed_args(sys.argv[1:])
+    flags = [argument for argument in sys.argv[1:] if argument not in args.overrides]
+    if foreign := [flag for flag in _FOREIGN if getattr(args, flag) is not None]:
+        raise ConfigError(f"--{foreign[0].replace('_', '-')}: not used here, expected overrides alone; see --help")
+    if args.run + args.multirun + sum(bool(getattr(args, flag)) for flag in _SHOWS_ONLY) > 1:
+        raise ConfigError("command line: found several flags, expected one of --run, --multirun, --cfg, --info, --help")
+    if args.resolve and not (args.cfg or args.help):
+        raise ConfigError("--resolve: found without --cfg, expected --cfg job --resolve")
+    for override in args.overrides:
+        if re.match(r"[+~]*hydra\b", override) and not _OF_HYDRA.match(override):
+            key = override.lstrip("+~").partition("=")[0]
+            raise ConfigError(f"{key[:80]}: not used here, expected hydra.run.dir, hydra.sweep.dir or hydra/launcher")
+    keys = text_keys(schema)
+    args.overrides = [as_written(override, keys, args.multirun) for override in args.overrides]
+    if not _shows_only(args):
+        args.overrides += _stored_overrides(verb, args.overrides)
+    sys.argv[1:] = flags + args.overrides
+    return args
+
+
+def _refuse_arguments(message: str) -> NoReturn:
+    raise ConfigError(f"command line: {message[:150]}; see --help")
+
+
+def _stored_overrides(verb: str, overrides: Sequence[str]) -> list[str]:
+    """Those of the run that ``resume=`` names, in the folder of runs that it lies in now if none is given."""
+    resume = text_of("resume", overrides)
+    if resume is None:
+        return []
+    stored = stored_overrides(Path(resume), overrides)
+    moved = moved_runs_dir(Path(resume), verb)
+    if moved is None or any(override.startswith("runs_dir=") for override in overrides):
+        return stored
+    return [*(override for override in stored if not override.startswith("runs_dir=")), quoted("runs_dir", moved)]
 
 
 def _check_command_line(
-    verb: str, schema: type[C], preflight: Callable[[C], None], overrides: list[str], multirun: bool
-) -> None:
+    verb: str, schema: type[C], preflight: Callable[[C], None] | None, jobs: Sequence[list[str]]
+) -> set[Path]:
     """Composes and checks every job that the command line asks for.
 
+    Args:
+        verb: the root file in ``conf/``.
+        schema: the dataclass of the root.
+        preflight: see `command`; None: each of several jobs looks at the disk when it begins.
+        jobs: overrides of each.
+
+    Returns:
+        The folders that are not there yet and that Hydra will make.
+
     Raises:
-        ConfigError: in one line, what is wrong.
+        UserError: in one line, what is wrong.
     """
-    if reading := [override for override in overrides if "${oc.env" in override]:
-        raise ConfigError(f"{reading[0][:80]}: found oc.env, expected the value: the environment is not read")
+    made: set[Path] = set()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        for job in _jobs(verb, overrides, multirun):
+        for job in jobs:
             composed = _compose(verb, job, with_hydra=True)
-            _nothing_foreign_runs(composed.hydra)
             config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
             typed = check(config, schema)
+            try:
+                _nothing_foreign_runs(composed.hydra)
+            except OmegaConfBaseException as error:
+                raise _explain(verb, error, job) from error
             _check_devices(verb, typed)
+            folder = _folder(composed, "hydra.sweep.dir" if preflight is None else "hydra.run.dir")
+            _check_can_be_made(folder)
+            made |= {path for path in (folder.absolute(), *folder.absolute().parents) if not path.exists()}
+            if preflight is None:
+                continue
             preflight(typed)
             resume = getattr(typed, "resume", None)
             if resume is not None:
                 check_same_meaning(Path(resume), config)
-                continue
-            if not multirun:
-                _refuse_a_run(Path(str(composed.hydra.run.dir)), schema)
+            else:
+                _refuse_a_run(folder, schema, config)
     GlobalHydra.instance().clear()
+    return made
+
+
+def _check_shown(verb: str, overrides: list[str], package: str | None) -> None:
+    """Composes what ``--cfg`` shows.
+
+    Raises:
+        ConfigError: that cannot be done, or there is no such package in it.
+    """
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        composed = _compose(verb, overrides, with_hydra=True)
+    GlobalHydra.instance().clear()
+    if package is not None and package not in _packages(OmegaConf.to_container(composed, resolve=False)):
+        raise ConfigError(f"--package: found no {package[:80]!r}, expected a key that holds others")
+
+
+def _packages(node: object, prefix: str = "") -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield f"{prefix}{key}"
+            yield from _packages(value, f"{prefix}{key}.")
+
+
+def _folder(composed: DictConfig, key: str) -> Path:
+    """Where runs will lie, as a key of Hydra's says.
+
+    Raises:
+        ConfigError: it says nothing, or nonsense.
+    """
+    try:
+        folder = OmegaConf.select(composed, key)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{key}: {' '.join(str(error).split())[:100]}") from error
+    if not isinstance(folder, str) or not folder:
+        raise ConfigError(f"{key}: found {str(folder)[:80]!r}, expected a folder")
+    return Path(folder)
+
+
+def _check_can_be_made(run_dir: Path) -> None:
+    """Looks for the nearest thing on the way to a run directory that is there.
+
+    Raises:
+        ConfigError: it is no folder.
+    """
+    there = next((path for path in (run_dir, *run_dir.parents) if os.path.lexists(path)), None)
+    if there is not None and not there.is_dir():
+        raise ConfigError(f"runs_dir: {there} is no folder, expected one, so that {run_dir} can be made")
 
 
 def _check_devices(verb: str, config: CommandConfig) -> None:
@@ -151,15 +304,26 @@ def _check_devices(verb: str, config: CommandConfig) -> None:
         raise ConfigError(f"gpu.devices: found {found}, expected 1: {verb} computes on one device; use gpu=one")
 
 
-def _refuse_a_run(run_dir: Path, schema: type[CommandConfig]) -> None:
-    """A new run never writes into an old one.
+def _refuse_a_run(run_dir: Path, schema: type[CommandConfig], config: DictConfig) -> None:
+    """A new run never writes into an old one, but for an unfinished one of the same command that cannot resume.
 
     Raises:
-        RunError: the directory holds a run.
+        RunError: the directory holds a run, or more than files and folders.
     """
-    if (run_dir / CONFIG).exists():
-        go_on = f"continue it with resume={run_dir}, or " if "resume" in schema.__dataclass_fields__ else ""
-        raise RunError(f"{run_dir}: holds a run already; {go_on}choose another name")
+    check_folder(run_dir, to_write=True)
+    if not _holds_a_run(run_dir):
+        return
+    resumable = "resume" in schema.__dataclass_fields__
+    if not resumable and (run_dir / UNFINISHED).is_file():
+        check_same_command(run_dir, config)
+        return
+    go_on = f"continue it with {assignment('resume', run_dir)}, or " if resumable else ""
+    raise RunError(f"{run_dir}: holds a run already; {go_on}choose another name")
+
+
+def _holds_a_run(run_dir: Path) -> bool:
+    """Whether a run lies there, finished or not."""
+    return (run_dir / CONFIG).exists()
 
 
 def _nothing_foreign_runs(hydra_config: DictConfig) -> None:
@@ -176,7 +340,7 @@ def _nothing_foreign_runs(hydra_config: DictConfig) -> None:
             raise ConfigError(f"hydra.{name}: found {target[:80]!r}, expected an installed plugin of Hydra")
 
 
-def _jobs(verb: str, overrides: list[str], multirun: bool) -> Iterable[list[str]]:
+def _jobs(verb: str, overrides: list[str], multirun: bool) -> list[list[str]]:
     if not multirun:
         return [overrides]
     try:
@@ -202,6 +366,9 @@ def _explain(verb: str, error: Exception, overrides: Sequence[str]) -> ConfigErr
         group, _, option = error.missing_cfg_file.rpartition("/")
         return ConfigError(f"{group}={option}: no such option, expected one of: {', '.join(error.options or [])}")
     if isinstance(error, OverrideParseException):
+        key, sign, _ = str(error.override).partition("=")
+        if sign and OmegaConf.select(_compose(verb, []), key.lstrip("+~"), default=_ABSENT) is _ABSENT:
+            return _unknown_key(verb, key.lstrip("+~"), [])
         return ConfigError(f"{error.override!r}: not understood, expected key=value")
     if "Ambiguous value" in text:
         return ConfigError(f"{text.splitlines()[0]}: several values need --multirun, a list needs [brackets]")
@@ -231,11 +398,11 @@ def _leaves(node: object, prefix: str = "") -> Iterator[str]:
 
 
 def python_command() -> str:
-    """How to start this Python from the current folder: ``python`` if that is it."""
+    """How to start this Python from the current folder, for the shell: ``python`` if that is it."""
     if shutil.which("python") == sys.executable:
         return "python"
     here = Path(sys.executable)
-    return str(here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here)
+    return shlex.quote(str(here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here))
 
 
 def shared_overrides() -> str:
@@ -243,7 +410,14 @@ def shared_overrides() -> str:
     keys = tuple(f"{key}{sign}" for key in _SHARED_KEYS for sign in "=.")
     shared = [argument for argument in sys.argv[1:] if argument.startswith(keys)]
     one_device = ["gpu=one" if argument == "gpu=many" else argument for argument in shared]
-    return " ".join(argument for argument in one_device if not argument.startswith("gpu.devices="))
+    kept = (argument for argument in one_device if not argument.startswith("gpu.devices="))
+    return shown(kept, text_keys(NetworkConfig))
 
 
+def _refuse_environment(*arguments: object) -> NoReturn:
+    """Stands for ``oc.env``, so that nothing reads the environment, however a reference to it is spelled or nested."""
+    raise ConfigError("found oc.env, expected the value: the environment is not read")
+
+
+OmegaConf.register_new_resolver("oc.env", _refuse_environment, replace=True)
 OmegaConf.register_new_resolver("vseg.either", lambda first, second: first or second, replace=True)

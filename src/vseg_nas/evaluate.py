@@ -6,12 +6,13 @@ import datetime
 import json
 import shlex
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vseg_nas.assembly.static_network import require_static
-from vseg_nas.checking import check_root
+from vseg_nas.checking import CHECKPOINT_NOTE, check_root, keep_digests, keep_weights_digest
+from vseg_nas.clock import working_s
+from vseg_nas.command_line import assignment
 from vseg_nas.config import command, python_command
 from vseg_nas.errors import DataError
 from vseg_nas.schema import EvaluateConfig
@@ -41,8 +42,9 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
     from vseg_nas.machine import describe
     from vseg_nas.reporting.evaluation_results import EVALUATION_FILE, EVALUATION_FORMAT
 
-    console, started = Console(), time.monotonic()
+    console, started = Console(), working_s()
     evaluation = Evaluation(config)
+    _keep_what_it_reads(config, evaluation, run_dir)
     if evaluation.rolling_refused:
         console.print(f"no rolling: {evaluation.rolling_refused}", soft_wrap=True, markup=False, highlight=False)
     measured = _measure(evaluation, run_dir, console)
@@ -60,15 +62,28 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
         "command": shlex.join(["python", "-m", "vseg_nas.evaluate", *sys.argv[1:]]),
         "machine": describe(evaluation.device),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "seconds": round(time.monotonic() - started, 1),
+        "seconds": round(working_s() - started, 1),
         "rows": rows,
         "panels": panels,
     }
     write_text(run_dir / EVALUATION_FILE, json.dumps(result, indent=1, allow_nan=False))
     if config.logger.name != "none":
         _log(config, run_dir, rows, {panel["title"]: run_dir / panel["file"] for panel in panels})
-    console.print(f"written: {run_dir / EVALUATION_FILE}", soft_wrap=True)
-    console.print(f"next: {python_command()} -m vseg_nas.report run={run_dir}", soft_wrap=True)
+    console.print(f"written: {run_dir / EVALUATION_FILE}", soft_wrap=True, markup=False)
+    report = f"{python_command()} -m vseg_nas.report {assignment('run', run_dir)}"
+    console.print(f"next: {report}", soft_wrap=True, markup=False)
+
+
+def _keep_what_it_reads(config: EvaluateConfig, evaluation: Evaluation, run_dir: Path) -> None:
+    """Notes the content of networks and data, or compares it with the note of an earlier start."""
+    from vseg_nas.assembly.static import keep_data_digests
+    from vseg_nas.files import sha256_of
+
+    networks = {f"network {index}": sha256_of(Path(path)) for index, path in enumerate(config.checkpoint, 1)}
+    keep_digests(run_dir / CHECKPOINT_NOTE, networks, "checkpoint")
+    if config.baselines:
+        keep_weights_digest(run_dir, Path(config.static.weights))
+    keep_data_digests(run_dir, evaluation.sources)
 
 
 def _measure(evaluation: Evaluation, run_dir: Path, console: Console) -> list[tuple[Method, Measured]]:

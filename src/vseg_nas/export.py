@@ -29,7 +29,8 @@ def main(config: ExportConfig, run_dir: Path) -> None:
             soft_wrap=True, markup=False, highlight=False,
         )  # fmt: skip
     for path in exported.files:
-        console.print(f"written: {path} ({path.stat().st_size / 2**20:.1f} MiB)", soft_wrap=True, highlight=False)
+        mebibytes = path.stat().st_size / 2**20
+        console.print(f"written: {path} ({mebibytes:.1f} MiB)", soft_wrap=True, markup=False, highlight=False)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,13 @@ def describe(device: torch.device) -> str:
     return f"cpu: {cpu_name()}, {threads} thread{'s' * (threads > 1)}; torch {torch.__version__}"
 
 
+def bytes_in_words(count: int) -> str:
+    """Such as ``1.5 GiB`` or ``12 bytes``; never 0 of a unit that is too large."""
+    units = ("KiB", "MiB", "GiB", "TiB")
+    power = min(max(count.bit_length() - 1, 0) // 10, len(units))
+    return f"{count} bytes" if power == 0 else f"{count / 2 ** (10 * power):,.1f} {units[power - 1]}"
+
+
 def cpu_name() -> str:
     """Of the processor, as the system calls it."""
     try:

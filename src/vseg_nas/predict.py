@@ -39,11 +39,15 @@ def _preflight(config: PredictConfig) -> None:
         raise missing_extra("av", "to write video (overlay=false does without)", "video")
 
 
-@command("predict", PredictConfig, _preflight)
+_PRODUCTS = ("overlay.mp4", "frames.csv", RESULT, "labels")
+
+
+@command("predict", PredictConfig, _preflight, products=(*_PRODUCTS, "overlay.partial.mp4"))
 def main(config: PredictConfig, run_dir: Path) -> None:
     """Writes ``overlay.mp4``, ``frames.csv`` and ``predict.json``, and ``labels/`` if wanted."""
     from rich.console import Console
 
+    from vseg_nas.assembly.frame_memory import check_frame_memory
     from vseg_nas.assembly.predict import build_network, open_source
     from vseg_nas.files import write_text
 
@@ -52,6 +56,7 @@ def main(config: PredictConfig, run_dir: Path) -> None:
         network = build_network(config)
         height, width = source.size
         small = network.labeller.size or source.size
+        check_frame_memory("source" if network.labeller.size is None else "size", small, cuda=network.cuda)
         console.print(
             f"{config.source}: {width} x {height}, {float(source.rate):.3g} frames a second; labelled at "
             f"{small[1]} x {small[0]} by {network.name} on {network.device}",
@@ -66,9 +71,6 @@ def main(config: PredictConfig, run_dir: Path) -> None:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     written = " ".join(sorted(path.name for path in run_dir.iterdir() if path.name in _PRODUCTS))
     console.print(f"written: {run_dir}: {written}", soft_wrap=True, markup=False, highlight=False)
-
-
-_PRODUCTS = ("overlay.mp4", "frames.csv", RESULT, "labels")
 
 
 def _label(config: PredictConfig, run_dir: Path, source: FrameSource, network: Network, console: Console) -> Tally:
@@ -90,9 +92,9 @@ def _label(config: PredictConfig, run_dir: Path, source: FrameSource, network: N
     with ExitStack() as stack:
         sinks = [stack.enter_context(frame_table(run_dir / FRAMES_FILE))]
         if config.overlay:
-            size, rate, base = source.size, source.rate, source.time_base
+            shape = source.size, source.rate, source.time_base, source.pixel_aspect
             path = run_dir / OVERLAY_FILE
-            sinks.append(stack.enter_context(overlay_video(path, size, rate, base, colours, config.opacity)))
+            sinks.append(stack.enter_context(overlay_video(path, *shape, colours, config.opacity)))
         if config.labels:
             sinks.append(stack.enter_context(label_maps(run_dir / LABELS_FOLDER, colours)))
         tick = stack.enter_context(frames_view(total, console))

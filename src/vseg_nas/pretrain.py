@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from vseg_nas.checking import check_root
+from vseg_nas.checking import ENCODER_NOTE, check_root, keep_digests
+from vseg_nas.command_line import assignment
 from vseg_nas.config import command, python_command, shared_overrides
+from vseg_nas.files import sha256_of
 from vseg_nas.schema import PretrainConfig
 
 WEIGHTS = "static.safetensors"
@@ -18,11 +20,16 @@ def main(config: PretrainConfig, run_dir: Path) -> None:
 
     console = Console()
     console.print(
-        f"Pre-training arch2 on {config.dataset.name}; Ctrl-C stops, resume={run_dir} continues.",
+        f"Pre-training arch2 on {config.dataset.name}; Ctrl-C stops, {assignment('resume', run_dir)} continues.",
         soft_wrap=True,
+        markup=False,
     )
-    from vseg_nas.assembly.static import run_pretraining
+    from vseg_nas.assembly.static import build_sources, keep_data_digests, run_pretraining
 
+    encoder = str(config.static.encoder_weights)
+    digest = sha256_of(Path(encoder)) if Path(encoder).is_file() else encoder
+    keep_digests(run_dir / ENCODER_NOTE, {"encoder": digest}, "static.encoder_weights")
+    keep_data_digests(run_dir, build_sources(config, length=1))
     with FitView("pre-training", console) as view:
         scores = run_pretraining(config, config.seed, run_dir / WEIGHTS, view.on_epoch)
     console.print(
@@ -33,11 +40,8 @@ def main(config: PretrainConfig, run_dir: Path) -> None:
     classes = StaticSegmenter.load(run_dir / WEIGHTS).classes
     ious = (f"{name} {iou:.3f}" for name, iou in zip(classes, scores.iou_per_class, strict=True))
     console.print(f"IoU: {'  '.join(ious)}", soft_wrap=True, highlight=False)
-    console.print(f"weights: {run_dir / WEIGHTS}", soft_wrap=True)
-    console.print(
-        f"next: {python_command()} -m vseg_nas.search {shared_overrides()}",
-        soft_wrap=True,
-    )
+    console.print(f"weights: {run_dir / WEIGHTS}", soft_wrap=True, markup=False)
+    console.print(f"next: {python_command()} -m vseg_nas.search {shared_overrides()}", soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from vseg_nas.schema import ReportConfig
 def _preflight(config: ReportConfig) -> None:
     for run in config.run:
         if not Path(run).is_dir():
-            raise RunError(f"run: found no directory {run}, expected one of search, evaluate or benchmark")
+            meant = f"; did you mean {Path(run).parent}?" if Path(run).is_file() else ""
+            raise RunError(f"run: found no directory {run}, expected one of search, evaluate or benchmark{meant}")
 
 
 @command("report", ReportConfig, _preflight)
@@ -18,10 +19,11 @@ def main(config: ReportConfig, run_dir: Path) -> None:
     """Writes ``report.html`` and the single files beside it."""
     from rich.console import Console
 
+    from vseg_nas.reporting.progress import tracked
     from vseg_nas.reporting.report import build_report
 
     console = Console()
-    for path in build_report([Path(run) for run in config.run], run_dir):
+    for path in build_report([Path(run) for run in config.run], run_dir, tracked(console)):
         console.print(str(path), soft_wrap=True, markup=False, highlight=False)
 
 

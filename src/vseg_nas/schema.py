@@ -4,7 +4,8 @@
 (exclusive minimum), ``choices`` and ``length`` (of a list; the range then holds for each element).
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 
@@ -22,6 +23,8 @@ def one_of(*choices: str) -> dict[str, Any]:
 
 STRINGS: dict[str, Any] = {"strings": True}
 """Metadata of a list of strings that may be given as one string."""
+FOLDER_NAME: dict[str, Any] = {"folder_name": True}
+"""Metadata of a string that a folder is called, such as the name of a run: one part of a path."""
 
 
 @dataclass
@@ -141,7 +144,7 @@ class TrainPhase:
 class PhaseConfig:
     """The numbers of every phase for one data set."""
 
-    name: str = field()
+    name: str = field(metadata=FOLDER_NAME)
     pretrain: PretrainPhase = field()
     search: SearchPhase = field()
     train: TrainPhase = field()
@@ -151,7 +154,7 @@ class PhaseConfig:
 class GpuConfig:
     """Where and how precisely to compute."""
 
-    name: str = field()
+    name: str = field(metadata=FOLDER_NAME)
     accelerator: str = field(metadata=one_of("auto", "cpu", "cuda"))
     precision: str = field(metadata=one_of("32-true", "bf16-mixed", "16-mixed"))
     workers: int = field(metadata=limits(0))
@@ -164,7 +167,7 @@ class GpuConfig:
 class StaticConfig:
     """The static network and its weights."""
 
-    name: str = field()
+    name: str = field(metadata=FOLDER_NAME)
     encoder_weights: str | None = field()
     weights: str = field()
 
@@ -173,7 +176,7 @@ class StaticConfig:
 class SpaceConfig:
     """The search space (paper, section 3.2)."""
 
-    name: str = field()
+    name: str = field(metadata=FOLDER_NAME)
     width: int | str = field()
     layers: int = field(metadata=limits(1, 10))
 
@@ -269,7 +272,7 @@ class RewardConfig:
     """What the strategy is told."""
 
     name: str = field(metadata=one_of("geometric_mean"))
-    failed: float | None = field()
+    failed: float | None = field(metadata=limits())
     reference: bool = field(default=False)
 
 
@@ -351,7 +354,7 @@ class SearchConfig(PretrainConfig):
     stopping: Any = field()
     reward: RewardConfig = field()
     logger: LoggerConfig = field()
-    name: str = field()
+    name: str = field(metadata=FOLDER_NAME)
 
 
 @dataclass
@@ -362,7 +365,7 @@ class TrainConfig(PretrainConfig):
     past: str = field(metadata=one_of("previous", "current", "zero"))
     flow: bool = field()
     logger: LoggerConfig = field()
-    name: str = field()
+    name: str = field(metadata=FOLDER_NAME)
 
 
 @dataclass
@@ -376,7 +379,7 @@ class EvaluateConfig(NetworkConfig):
     resume: str | None = field()
     panels: int = field(metadata=limits(0, 20))
     logger: LoggerConfig = field()
-    name: str = field()
+    name: str = field(metadata=FOLDER_NAME)
 
 
 @dataclass
@@ -385,7 +388,7 @@ class ReportConfig(CommandConfig):
 
     run: Any = field(metadata=STRINGS)
     runs_dir: str = field()
-    name: str = field()
+    name: str = field(metadata=FOLDER_NAME)
 
 
 @dataclass
@@ -395,7 +398,7 @@ class CheckConfig(CommandConfig):
     dataset: Any = field()
     threads: int | None = field(metadata=limits(1, 256))
     runs_dir: str = field()
-    name: str = field()
+    name: str = field(metadata=FOLDER_NAME)
 
 
 @dataclass
@@ -403,7 +406,7 @@ class CompareConfig(CommandConfig):
     """Root of `compare`."""
 
     run: str = field()
-    name: str = field()
+    name: str = field(metadata=FOLDER_NAME)
     seed: int = field(metadata=limits(0))
     random_cells: int = field(metadata=limits(1))
     repeats: int = field(metadata=limits(1))
@@ -423,7 +426,7 @@ class BenchmarkConfig(CommandConfig):
     warmup: int = field(metadata=limits(1))
     gpu: GpuConfig = field()
     runs_dir: str = field()
-    name: str = field()
+    name: str = field(metadata=FOLDER_NAME)
 
 
 @dataclass
@@ -435,14 +438,14 @@ class PredictConfig(CommandConfig):
     runtime: str = field(metadata=one_of("torch", "onnx"))
     key: Any = field()
     size: list[int] | None = field(metadata=limits(32, length=2))
-    rate: float = field(metadata=limits(above=0))
+    rate: float = field(metadata=limits(1e-4, 1000))
     frames: int | None = field(metadata=limits(1))
     overlay: bool = field()
     opacity: float = field(metadata=limits(0, 1))
     labels: bool = field()
     gpu: GpuConfig = field()
     runs_dir: str = field()
-    name: str = field()
+    name: str = field(metadata=FOLDER_NAME)
 
 
 @dataclass
@@ -454,4 +457,32 @@ class ExportConfig(CommandConfig):
     output: str = field(metadata=one_of("logits", "labels"))
     size: list[int] | None = field(metadata=limits(64, length=2))
     runs_dir: str = field()
-    name: str = field()
+    name: str = field(metadata=FOLDER_NAME)
+
+
+def text_keys(schema: type[CommandConfig]) -> dict[str, bool]:
+    """Keys whose values are text: paths, names, and whatever else is a string without a closed set of values.
+
+    On a command line they mean what is written there, whatever Hydra's grammar would make of it.
+
+    Args:
+        schema: of a root.
+
+    Returns:
+        By dotted key, whether it also takes a list.
+    """
+    return dict(_text_keys(schema, ""))
+
+
+def _text_keys(schema: type, prefix: str) -> Iterator[tuple[str, bool]]:
+    for f in fields(schema):
+        key = prefix + f.name
+        if f.metadata.get("strings"):
+            yield key, True
+        elif f.type in (str, str | None) and "choices" not in f.metadata:
+            yield key, False
+        elif isinstance(f.type, type) and is_dataclass(f.type):
+            yield from _text_keys(f.type, f"{key}.")
+        elif f.type is Any:
+            for option in OPTIONS[f.name].values():
+                yield from _text_keys(option, f"{key}.")

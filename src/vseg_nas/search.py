@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from vseg_nas.assembly.static_network import ensure_static, require_static
 from vseg_nas.checking import keep_weights_digest
+from vseg_nas.command_line import assignment
 from vseg_nas.config import command, python_command, shared_overrides
-from vseg_nas.nas.ray_extra import require_ray
+from vseg_nas.nas.ray_extra import require_head, require_ray
 from vseg_nas.schema import RayConfig, SearchConfig
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def _preflight(config: SearchConfig) -> None:
         executor = executor_of(config)
     if isinstance(executor, RayConfig):
         require_ray()
+        require_head(executor.address)
 
 
 @command("search", SearchConfig, _preflight)
@@ -40,10 +42,14 @@ def main(config: SearchConfig, run_dir: Path) -> None:
     console = Console()
     if (run_dir / STORE).is_file():
         TrialStore.read(run_dir / STORE).close()  # a damaged one before anything is computed
-    ensure_static(config, console)
+    ensure_static(config, run_dir, console)
     keep_weights_digest(run_dir, Path(config.static.weights))
-    console.print(f"Searching on {config.dataset.name}; Ctrl-C stops, resume={run_dir} continues.", soft_wrap=True)
-    data = _meta_data(config, console)
+    console.print(
+        f"Searching on {config.dataset.name}; Ctrl-C stops, {assignment('resume', run_dir)} continues.",
+        soft_wrap=True,
+        markup=False,
+    )
+    data = _meta_data(config, run_dir, console)
     with TrialStore(run_dir / STORE) as store:
         try:
             _search(config, run_dir, data, store, console)
@@ -54,10 +60,12 @@ def main(config: SearchConfig, run_dir: Path) -> None:
                 final_summary(console, trials, run_dir, _next_commands(config, run_dir, ended))
 
 
-def _meta_data(config: SearchConfig, console: Console) -> MetaData:
+def _meta_data(config: SearchConfig, run_dir: Path, console: Console) -> MetaData:
     from vseg_nas.assembly.search import build_meta_data
+    from vseg_nas.assembly.static import build_sources, keep_data_digests
     from vseg_nas.reporting.progress import track
 
+    keep_data_digests(run_dir, build_sources(config))
     data = build_meta_data(
         config,
         Path(config.runs_dir) / "cache",
@@ -85,9 +93,9 @@ def _search(config: SearchConfig, run_dir: Path, data: MetaData, store: TrialSto
 def _next_commands(config: SearchConfig, run_dir: Path, ended: bool) -> list[str]:
     more = f" phase.search.trials={2 * config.phase.search.trials}" if ended else ""
     return [
-        f"{python_command()} -m vseg_nas.search resume={run_dir}{more}",
-        f"{python_command()} -m vseg_nas.compare run={run_dir}",
-        f"{python_command()} -m vseg_nas.train cell={run_dir}:1 {shared_overrides()}".rstrip(),
+        f"{python_command()} -m vseg_nas.search {assignment('resume', run_dir)}{more}",
+        f"{python_command()} -m vseg_nas.compare {assignment('run', run_dir)}",
+        f"{python_command()} -m vseg_nas.train {assignment('cell', f'{run_dir}:1')} {shared_overrides()}".rstrip(),
     ]
 
 

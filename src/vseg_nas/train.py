@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING
 from vseg_nas.assembly.cells import resolve_cell
 from vseg_nas.assembly.static_network import ensure_static, require_static
 from vseg_nas.checking import GENOTYPE_NOTE, keep_weights_digest
+from vseg_nas.clock import working_s
+from vseg_nas.command_line import assignment
 from vseg_nas.config import command, python_command, shared_overrides
 from vseg_nas.errors import ConfigError
 from vseg_nas.schema import TrainConfig
@@ -41,14 +42,18 @@ def main(config: TrainConfig, run_dir: Path) -> None:
     from vseg_nas.files import write_text
 
     console = Console()
-    started = time.monotonic()
-    ensure_static(config, console)
+    started = working_s()
+    ensure_static(config, run_dir, console)
     keep_weights_digest(run_dir, Path(config.static.weights))
     genotype = _keep_genotype(run_dir, resolve_cell(config.cell, config.flow))
     console.print(f"Training {genotype.expression()}", soft_wrap=True, markup=False, highlight=False)
-    console.print(f"on {config.dataset.name}; Ctrl-C stops, resume={run_dir} continues.", soft_wrap=True)
+    console.print(
+        f"on {config.dataset.name}; Ctrl-C stops, {assignment('resume', run_dir)} continues.",
+        soft_wrap=True,
+        markup=False,
+    )
     scores = _train(config, genotype, run_dir, console)
-    result = {"expression": genotype.expression(), "val": asdict(scores), "seconds": time.monotonic() - started}
+    result = {"expression": genotype.expression(), "val": asdict(scores), "seconds": working_s() - started}
     write_text(run_dir / RESULT, json.dumps(result, indent=1))
     console.print(
         f"val, frames after the first of pairs: mIoU {scores.miou:.4f}  fwIoU {scores.fwiou:.4f}  "
@@ -57,19 +62,19 @@ def main(config: TrainConfig, run_dir: Path) -> None:
     )
     from vseg_nas.assembly.train import SEGMENTER
 
-    console.print(f"network: {run_dir / SEGMENTER}", soft_wrap=True)
-    console.print(
-        f"next: {python_command()} -m vseg_nas.evaluate checkpoint={run_dir / SEGMENTER} {shared_overrides()}",
-        soft_wrap=True,
-    )
+    console.print(f"network: {run_dir / SEGMENTER}", soft_wrap=True, markup=False)
+    evaluate = f"vseg_nas.evaluate {assignment('checkpoint', run_dir / SEGMENTER)} {shared_overrides()}"
+    console.print(f"next: {python_command()} -m {evaluate}".rstrip(), soft_wrap=True, markup=False)
 
 
 def _train(config: TrainConfig, genotype: Genotype, run_dir: Path, console: Console) -> SegmentationScores:
     from vseg_nas.assembly.logging import open_run
+    from vseg_nas.assembly.static import build_sources, keep_data_digests
     from vseg_nas.assembly.train import run_training
     from vseg_nas.reporting.progress import FitView, track
     from vseg_nas.reporting.wandb_logger import FitLogger
 
+    keep_data_digests(run_dir, build_sources(config))
     with ExitStack() as stack:
         logger: FitLogger | None = None
         if config.logger.name != "none":
@@ -106,13 +111,21 @@ def _keep_genotype(run_dir: Path, genotype: Genotype) -> Genotype:
     Raises:
         ConfigError: the run began with another cell.
     """
-    from vseg_nas.files import write_text
+    from vseg_nas.files import read_regular, write_text
+    from vseg_nas.space.strict_json import MAX_CHARACTERS
 
     path = run_dir / GENOTYPE_NOTE
-    if not path.is_file():
+    try:
+        noted = read_regular(path, MAX_CHARACTERS)
+    except FileNotFoundError:
         write_text(path, genotype.to_json())
-    elif path.read_text(encoding="utf-8") != genotype.to_json():
-        raise ConfigError(f"cell: it is another one now than when {run_dir} began; go on with cell={path}")
+        return genotype
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}), expected a genotype") from error
+    if noted != genotype.to_json().encode():
+        raise ConfigError(
+            f"cell: it is another one now than when {run_dir} began; go on with {assignment('cell', path)}"
+        )
     return genotype
 
 

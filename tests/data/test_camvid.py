@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data.conftest import save_mask
 from vseg_nas.data import CamVid
 from vseg_nas.errors import ConfigError, DataError
 
@@ -97,6 +98,48 @@ def test_lists_of_absolute_pairs_are_rerooted(camvid_folder: Build) -> None:
     assert pairs[0].names == plain[0].names
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "\ufeff{name}.png",
+        "\ufeff/a/train/{name}.png /a/trainannot/{name}.png",
+        "/my data/Cam Vid/train/{name}.png /my data/Cam Vid/trainannot/{name}.png",
+        '"/my data/train/{name}.png" "/my data/trainannot/{name}.png"',
+        "C:\\data\\train\\{name}.png C:\\data\\trainannot\\{name}.png\r",
+        "D:\\Cam Vid\\train\\{name}.png\tD:\\Cam Vid\\trainannot\\{name}.png\r",
+        "/train/other/train/{name}.png /train/other/trainannot/{name}.png",
+        "train/{name}.png trainannot/{name}.png ",
+        "/my data/train/{name}.png",
+        "{name}.jpg",
+        "{name}.PNG",
+        "{name}",
+        "/a/train/{name}.tif /a/trainannot/{name}.tif",
+    ],
+)
+def test_any_usual_form_of_a_list_is_the_same_data_set(camvid_folder: Build, line: str) -> None:
+    root = camvid_folder()
+    plain = CamVid(root, "train", 3)
+    mark = "\ufeff" if line.startswith("\ufeff") else ""
+    lines = [line.removeprefix(mark).format(name=name) for name in plain[0].names]
+    (root / "train.txt").write_bytes((mark + "\n".join(lines)).encode())
+    listed = CamVid(root, "train", 3)
+    assert listed.fingerprint() == plain.fingerprint()
+    np.testing.assert_array_equal(listed[0].frames, plain[0].frames)
+    np.testing.assert_array_equal(listed[0].masks, plain[0].masks)
+
+
+def test_a_listed_suffix_that_is_there_is_taken_and_masks_stay_free_of_loss(camvid_folder: Build) -> None:
+    root = camvid_folder(["0001TP_000030"])
+    Image.new("RGB", (8, 6), (7, 7, 7)).save(root / "train" / "0001TP_000030.bmp")
+    assert not (CamVid(root, "train", 1)[0].frames[0] == 7).all()
+    (root / "train.txt").write_text("0001TP_000030.bmp\n")
+    assert (CamVid(root, "train", 1)[0].frames[0] == 7).all()
+    mask = root / "trainannot" / "0001TP_000030.png"
+    mask.rename(mask.with_suffix(".jpg"))
+    with pytest.raises(DataError, match=r"trainannot/0001TP_000030\.png: file not found"):
+        CamVid(root, "train", 1)
+
+
 def test_jpeg_frames_keep_png_masks(camvid_folder: Build) -> None:
     root = camvid_folder(["0001TP_000030"])
     with Image.open(root / "train" / "0001TP_000030.png") as image:
@@ -149,4 +192,6 @@ def test_fingerprint_follows_files_and_clips(camvid_folder: Build) -> None:
     assert first.fingerprint() != CamVid(root, "train", 2, 2).fingerprint()
     before = first.fingerprint()
     os.utime(root / "trainannot" / "0001TP_000060.png", ns=(1, 1))
+    assert first.fingerprint() == before
+    save_mask(root / "trainannot" / "0001TP_000060.png", [3])
     assert first.fingerprint() != before

@@ -94,6 +94,25 @@ def test_longer_clips_end_with_the_annotated_frame(tmp_path: Path) -> None:
     assert [bool((mask == 255).all()) for mask in clip.masks] == [True, True, False]
 
 
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        "ulm/._ulm_000003_000019_leftImg8bit.png",
+        "ulm/.ulm_000003_000019_leftImg8bit.png",
+        ".ulm/ulm_000003_000019_leftImg8bit.png",
+        ".ipynb_checkpoints/ulm_000003_000019_leftImg8bit.png",
+        "ulm/.DS_Store",
+        "._ulm",
+    ],
+)
+def test_hidden_files_and_folders_are_no_frames(tmp_path: Path, hidden: str) -> None:
+    before = CityScapes(build(tmp_path), "val").fingerprint()
+    path = tmp_path / "leftImg8bit/val" / hidden
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"\0\5\x16\7")
+    assert CityScapes(tmp_path, "val").fingerprint() == before
+
+
 def test_missing_predecessor_is_named(tmp_path: Path) -> None:
     root = build(tmp_path)
     missing = root / "leftImg8bit_sequence/val/frankfurt/frankfurt_000000_000575_leftImg8bit.png"

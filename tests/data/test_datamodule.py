@@ -1,8 +1,16 @@
 """Loaders: what they serve is a function of seed and epoch, whoever loads it, wherever a run resumes."""
 
-from collections.abc import Iterator
+import ctypes
+import errno
+import multiprocessing.reduction
+import os
+import signal
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import pytorch_lightning as pl
@@ -43,6 +51,88 @@ def test_two_workers_serve_what_none_would(made_up: Any) -> None:
     shared = list(epochs(module(source, seed=5, num_workers=2), (0, 1)))
     assert same(alone[0], shared[0])
     assert same(alone[1], shared[1])
+
+
+def unavailable(*arguments: object) -> Any:
+    raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+
+def out_of_descriptors(*arguments: object) -> Any:
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+def no_folder(*arguments: object, **options: object) -> Any:
+    raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+
+@pytest.mark.parametrize(
+    ("of", "name", "failing"),
+    [
+        (torch.UntypedStorage, "_share_fd_cpu_", unavailable),
+        (multiprocessing.reduction, "DupFd", out_of_descriptors),
+        (tempfile, "mktemp", no_folder),  # of the socket that hands descriptors over
+    ],
+)
+@pytest.mark.timeout(60)
+def test_loader_processes_do_without_shared_memory(
+    made_up: Any, monkeypatch: pytest.MonkeyPatch, of: object, name: str, failing: Callable[..., Any]
+) -> None:
+    data = module(made_up([9]), seed=5, num_workers=2)
+    alone = list(epochs(module(made_up([9]), seed=5), (0,)))
+    monkeypatch.setattr(of, name, failing)
+    shared = list(epochs(data, (0,)))
+    assert same(alone[0], shared[0])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EROFS, "Read-only file system"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.ENOSYS, "Function not implemented"),
+    ],
+)
+def test_without_semaphores_clips_are_loaded_in_this_process(
+    made_up: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: OSError
+) -> None:
+    monkeypatch.setattr(multiprocessing, "Semaphore", Mock(side_effect=error))
+    data = module(made_up([9]), num_workers=2)
+    assert data.train_dataloader().num_workers == data.val_dataloader().num_workers == 0
+    assert caplog.messages == [
+        f"gpu.workers: found 2, used 0: /dev/shm gives no semaphores ({error.strerror}); the batches are the same"
+    ]
+
+
+@pytest.mark.parametrize("options", ["size=4k", "size=64k", "ro"])
+def test_a_full_or_read_only_shared_memory_changes_no_batch(made_up: Any, options: str) -> None:
+    source = made_up([14], size=(64, 64))  # a batch of four takes 150 KiB
+    alone = list(epochs(module(source, seed=5, train_transform=resized()), (0,)))
+    child = os.fork()
+    if child == 0:
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(60)  # a batch that does not arrive is waited for for ever
+            torch.set_num_threads(1)  # those of the parent are not there
+            if not mounted(options):
+                os._exit(9)
+            shared = list(epochs(module(source, seed=5, train_transform=resized(), num_workers=2), (0,)))
+            os._exit(0 if same(alone[0], shared[0]) else 1)
+        except BaseException:  # noqa: BLE001  (whatever it is, the fork must not go on with the tests of its parent)
+            traceback.print_exc()
+            os._exit(2)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status == 9:
+        pytest.skip("mounting is not permitted")
+    assert status == 0
+
+
+def mounted(options: str) -> bool:
+    """Gives this process alone a small or read-only folder for shared memory."""
+    system = ctypes.CDLL(None)
+    private = system.unshare(0x20000) == 0 and system.mount(b"none", b"/", None, 0x44000, None) == 0
+    read_only = int(options == "ro")
+    size = None if read_only else options.encode()
+    return bool(private and system.mount(b"tmpfs", b"/dev/shm", b"tmpfs", read_only, size) == 0)
 
 
 def test_workers_and_epochs_draw_different_streams(made_up: Any) -> None:

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 from collections.abc import Iterator
 from operator import itemgetter
 from pathlib import Path
@@ -172,7 +173,24 @@ def test_a_disk_without_room_is_found_out_before_anything_is_mapped(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(RunError, match=r"npy: found \S+ GiB free, expected 0.0 for cached features"):
+    with pytest.raises(
+        RunError, match=r"npy: cannot be written \(No space left on device\): found \S+ [GT]iB"
+    ) as found:
+        write_cache(tmp_path, KEY, iter([features.take(torch.tensor([0]))]), 1)
+    assert re.search(r"expected [1-9]\S* KiB for cached features$", str(found.value))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("target", ["open_memmap", "write_text"])
+def test_whatever_of_a_cache_finds_no_room_is_named(
+    tmp_path: Path, features: StaticFeatures, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    def full(*args: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np.lib.format if target == "open_memmap" else Path, target, full)
+    expected = rf"{KEY.digest}: cannot be written \(No space left on device\)"
+    with pytest.raises(RunError, match=expected):
         write_cache(tmp_path, KEY, iter([features.take(torch.tensor([0]))]), 1)
     assert list(tmp_path.iterdir()) == []
 

@@ -53,6 +53,40 @@ def test_wrong_size_or_mode(camvid_folder: Build, folder: str, shape: tuple[int,
     assert complaint(root) == f"{root}/{folder}/{NAME}: {found}"
 
 
+@pytest.mark.parametrize(("orientation", "quarters"), [(3, 2), (6, 1), (8, 3)])
+def test_frames_and_masks_are_turned_upright(camvid_folder: Build, orientation: int, quarters: int) -> None:
+    """A camera stores a frame turned and says so; a mask is stored upright, or turned and says so too."""
+    root = camvid_folder()
+    plain = CamVid(root, "train", 1)[1]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for folder, upright in (("train", plain.frames[0]), ("trainannot", plain.masks[0])):
+        Image.fromarray(np.rot90(upright, quarters).copy()).save(root / folder / NAME, exif=exif)
+        turned = CamVid(root, "train", 1)[1]
+        np.testing.assert_array_equal(turned.frames[0], plain.frames[0])
+        np.testing.assert_array_equal(turned.masks[0], plain.masks[0])
+
+
+def test_a_turned_frame_whose_mask_is_not_is_refused(camvid_folder: Build) -> None:
+    root = camvid_folder()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for path in sorted((root / "train").iterdir()):
+        with Image.open(path) as image:
+            image.save(path, exif=exif)
+    first = root / "trainannot" / "0001TP_000030.png"
+    assert complaint(root) == f"{first}: found 8x6 pixels, expected 6x8"
+
+
+def test_more_pixels_than_allowed_is_one_line(camvid_folder: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = camvid_folder()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
+    first = root / "train" / "0001TP_000030.png"
+    assert complaint(root) == f"{first}: found 8x6 pixels, expected at most 40 in all"
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    assert complaint(root) == f"{first}: found too many pixels, expected at most 20"
+
+
 @pytest.mark.parametrize("content", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"not an image"])
 @pytest.mark.parametrize("first", [True, False])
 def test_no_image(camvid_folder: Build, content: bytes, first: bool) -> None:

@@ -57,6 +57,27 @@ def test_every_bad_file_is_named(camvid_folder: Build) -> None:
         assert "\n" not in found[name]
 
 
+@pytest.mark.parametrize("present", [(), (3,)])
+def test_frames_that_are_not_there_leave_masks_usable(camvid_folder: Build, present: tuple[int, ...]) -> None:
+    """Without one frame there is no size that masks could differ from."""
+    root = camvid_folder(NAMES)
+    for index, name in enumerate(NAMES):
+        if index not in present:
+            (root / "train" / f"{name}.png").unlink()
+    found = problems(root)
+    assert found.keys() == {f"train/{name}.png" for index, name in enumerate(NAMES) if index not in present}
+    assert all("No such file" in problem for problem in found.values())
+
+
+def test_one_readable_frame_gives_the_size_however_many_are_not(camvid_folder: Build) -> None:
+    names = [f"0001TP_{number:06}" for number in range(30, 30 * 62, 30)]
+    root = camvid_folder(names)
+    for name in names[:31] + names[32:]:
+        (root / "train" / f"{name}.png").write_bytes(b"?")
+    Image.new("L", (4, 4)).save(root / "trainannot" / f"{names[5]}.png")
+    assert problems(root)[f"trainannot/{names[5]}.png"].endswith("found 4x4 pixels, expected 8x6")
+
+
 def test_runs_have_ends(camvid_folder: Build) -> None:
     found = run_reports(camvid_layout(camvid_folder(NAMES), "train", 1, 1))
     assert found == [RunReport(NAMES[0], NAMES[2], 3), RunReport(NAMES[3], NAMES[4], 2)]

@@ -5,10 +5,12 @@ import errno
 import multiprocessing.util
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -40,7 +42,7 @@ from vseg_nas.nas.stopping import NeverStop
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategy import build_strategy
 from vseg_nas.nas.trial import Evaluation, FailureKind, Trial
-from vseg_nas.nas.worker import DEAF_TO
+from vseg_nas.signals import DEAF_TO
 
 
 @pytest.fixture(autouse=True)
@@ -160,6 +162,71 @@ def test_a_memory_limit_contains_a_real_allocation_and_nothing_else_does(tmp_pat
     assert results(tmp_path, allocate_it) == [GOOD]
     with pytest.raises(RunError, match=r"^executor.memory_gib: found 0.01, expected more than \d\.\d\d, which"):
         results(tmp_path, allocate_it, memory_gib=0.01)
+
+
+@pytest.mark.parametrize("deaths", [1, 2, 1000])
+def test_a_fork_server_that_is_killed_at_its_start_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: int
+) -> None:
+    killed: list[int] = []
+    ensure_running = forkserver.ensure_running
+
+    def ensure_and_kill() -> None:
+        ensure_running()
+        if len(killed) < deaths:
+            killed.append(forkserver._forkserver._forkserver_pid)  # type: ignore[attr-defined]
+            os.kill(killed[-1], signal.SIGKILL)
+
+    monkeypatch.setattr(forkserver, "ensure_running", ensure_and_kill)
+    if deaths < 3:
+        assert results(tmp_path, good) == [GOOD]
+    else:
+        with pytest.raises(RunError, match=r"^executor=isolated: the fork server ended 3 times before it had made a "):
+            results(tmp_path, good)
+        assert len(killed) == 3
+
+
+def good(candidate: Candidate) -> Evaluation:
+    return GOOD
+
+
+def report_and_take_a_second(candidate: Candidate) -> Evaluation:
+    candidate.progress(1, 2, None)
+    for _ in range(10):
+        time.sleep(0.1)
+    return GOOD
+
+
+def test_a_jump_of_time_is_no_candidate_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a suspension; a candidate that hangs, while the search does not, is too slow all the same."""
+    jumps = iter([100.0])
+    offset = [0.0]
+    monotonic = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + offset[0])
+
+    def jump(trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
+        offset[0] += next(jumps, 0.0)
+
+    executor = isolated(Acting(report_and_take_a_second), tmp_path, limit_s=20.0)
+    assert [result for _, result in executor.run([trial(0)], jump)] == [GOOD]
+    assert offset == [100.0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("who", "kind"), [("all", None), ("search", None), ("candidate", FailureKind.TIMEOUT), ("nobody", None)]
+)
+def test_time_of_suspension_is_no_candidate_s(tmp_path: Path, who: str, kind: FailureKind | None) -> None:
+    command = [sys.executable, "-m", "tests.nas.suspended_search", str(tmp_path), who]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as search:
+        assert search.stdout is not None
+        candidate = int(search.stdout.readline())
+        stopped = {"all": [search.pid, candidate], "search": [search.pid], "candidate": [candidate], "nobody": []}[who]
+        for number in (signal.SIGSTOP, signal.SIGCONT):
+            for process in stopped:
+                os.kill(process, number)
+            time.sleep(5)
+        assert search.stdout.read().strip() == ("None" if kind is None else str(kind))
 
 
 def surroundings(candidate: Candidate) -> Evaluation:

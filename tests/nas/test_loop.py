@@ -123,7 +123,7 @@ def test_a_larger_budget_continues_a_finished_search(store: TrialStore) -> None:
 
 def test_hours_count_over_all_sessions(store: TrialStore, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr("vseg_nas.nas.loop.working_s", lambda: now[0])
 
     class Slow(FakeEvaluator):
         def evaluate(self, genotype: Genotype, seed: int, progress: Progress) -> Evaluation:
@@ -138,6 +138,22 @@ def test_hours_count_over_all_sessions(store: TrialStore, monkeypatch: pytest.Mo
     now[0] = 5.0  # another process, another clock
     assert trials_within(0.9) == 2
     assert trials_within(2.5) == 5
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_hours_of_suspension_are_not_of_the_budget(
+    store: TrialStore, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+
+    class Suspended(FakeEvaluator):
+        def evaluate(self, genotype: Genotype, seed: int, progress: Progress) -> Evaluation:
+            now[0] += 36000
+            return super().evaluate(genotype, seed, progress)
+
+    loop = make_loop(store, Listed(cells(4)), Suspended(TARGET), 0, budget=Budget(4, hours=1.0), batch=batch)
+    assert len(loop.run()) == 4
 
 
 def test_a_run_of_another_strategy_is_refused(store: TrialStore) -> None:

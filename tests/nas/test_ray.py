@@ -246,6 +246,38 @@ def test_more_workers_than_cores_are_refused(address: str) -> None:
 
 
 @slow
+@pytest.mark.parametrize("gone", [["gcs_server"], ["gcs_server", "raylet"]])
+def test_a_head_that_goes_is_one_line_and_resume_goes_on(tmp_path: Path, gone: list[str]) -> None:
+    (tmp_path / "notes").mkdir()
+    here, killed = rule(), list[float]()
+    recipe = Slow(tmp_path / "notes", 0.3)
+
+    class Unplugging(Recorder):
+        def on_epoch(self, trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
+            if trial.id == 1 and not killed:
+                for process in psutil.Process().children(recursive=True):
+                    if process.name() in gone:
+                        process.kill()
+                killed.append(time.monotonic())
+
+    with TrialStore(tmp_path / STORE) as store:
+        with ray_nodes(1) as address:
+            how = executor(recipe, address, here, workers=1)
+            with pytest.raises(
+                RunError, match=r"^executor=ray: the head of the cluster at .* has gone \(Connection re"
+            ):
+                search_loop(store, how, here, 40, listeners=[Unplugging()]).run()
+            assert time.monotonic() - killed[0] < 20
+        ended = sum(trial.state.is_final for trial in store.trials())
+        assert 1 <= ended < 40
+        assert all(store.attempts(trial) == 0 for trial in store.unfinished())
+        here = rule()
+        serially = SerialExecutor(Slow(tmp_path / "notes", 0.0)(here, tmp_path))
+        found = search_loop(store, serially, here, 40).run()
+    assert found == search(tmp_path / "serial", Faulty(share=0), None, 40)[0]
+
+
+@slow
 @pytest.mark.timeout(900)
 def test_workers_killed_in_ten_trials_change_nothing(tmp_path: Path, address: str) -> None:
     (tmp_path / "notes").mkdir()
@@ -310,7 +342,13 @@ def start(folder: Path, mode: str) -> Iterator[subprocess.Popen[str]]:
 @slow
 @pytest.mark.parametrize(
     ("number", "whole_job"),
-    [(signal.SIGINT, False), (signal.SIGINT, True), (signal.SIGTERM, True), (signal.SIGKILL, False)],
+    [
+        (signal.SIGINT, False),
+        (signal.SIGINT, True),
+        (signal.SIGTERM, True),
+        (signal.SIGHUP, True),
+        (signal.SIGKILL, False),
+    ],
 )
 def test_no_process_and_no_file_is_left_after_any_end(tmp_path: Path, number: int, whole_job: bool) -> None:
     with start(tmp_path, "hang") as search:

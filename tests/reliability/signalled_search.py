@@ -15,7 +15,7 @@ from tests.reliability.forked import RUNS, history, start, wait, warm_up, write_
 from tests.tiny import TINY
 
 ARGUMENTS = [*TINY, "phase.search.trials=8"]
-KINDS = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": 143, "SIGINT twice": 130}
+KINDS = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": 143, "SIGHUP": 129, "SIGINT twice": 130}
 """Statuses they end in."""
 
 
@@ -24,6 +24,7 @@ def begin(output: Path, *overrides: str) -> int:
         os.setsid()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             signal.signal(number, signal.SIG_IGN)  # before and after the handlers of the command, which are tested
+        signal.signal(signal.SIGHUP, lambda number, frame: None)  # likewise; one that is ignored stays ignored
         write_to(output)
 
     return start(prepare, *overrides)

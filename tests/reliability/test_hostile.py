@@ -153,8 +153,49 @@ COMMAND_LINES = {  # of `search`
     "+hydra.callbacks.x._target_=os.system": "hydra.callbacks",
     "hydra.launcher._target_=os.system": "hydra.launcher",
     "hydra.sweeper._target_=subprocess.run": "hydra.sweeper",
-    "name=${oc.env:HOME}": "oc.env",
+    "name=${oc.env:HOME}": "name: found oc.env",
     "runs_dir=${oc.env:PATH,x}": "oc.env",
+    "name='x${ oc.env:USER }'": "oc.env",
+    "name=x${oc.decode:${oc.env:USER}}": "oc.env",
+    "name='x${oc.decode:\"${oc.env:USER}\"}'": "oc.env",
+    "name=${oc.select:x,${oc.env:USER}}": "oc.env",
+    "logger.project=${oc.env:USER}": "oc.env",
+    "+phase.search={'${oc.env:USER}':1}": "phase.search",
+    "dataset.size=[48,${oc.env:COLUMNS}]": "oc.env",
+    "hydra.run.dir='${ oc.env:HOME }/x'": "oc.env",
+    "--multirun hydra.sweep.dir=${oc.env:HOME}": "oc.env",
+    "--multirun name=a,${oc.env:HOME}": "oc.env",
+    "name=..": "name: found '..'",
+    "name=.": "name: found '.'",
+    "name=../../x": "name: found '../../x'",
+    "name=/tmp/x": "name: found '/tmp/x'",
+    "name=": "name: found ''",
+    "name=a/b": "name: found 'a/b'",
+    f"name={'x' * 300}": "name: found 'xxx",
+    f"name={'x' * 200}": "name: found 'xxx",
+    "name='a\nb'": "name: found 'a",
+    "name='a\x1b[31m'": "name: found 'a",
+    "name=a\0b": "not understood",
+    "name=\udcff": "not understood",
+    "name='\udcff'": "name: found",
+    "static.name=../x": "static.name: found '../x'",
+    "runs_dir=/etc/hostname": "runs_dir: /etc/hostname is no folder",
+    "runs_dir=/etc/hostname/x": "runs_dir: /etc/hostname is no folder",
+    "static.weights=a\0b": "static.weights",
+    f"dataset=camvid dataset.root={'x' * 300}": "dataset.root: found 'xxx",
+    f"resume={'x' * 300}": "xxx",
+    "resume=/etc/hostname": "resume",
+    "executor=ray executor.address=notanaddress": "executor.address: found 'notanaddress'",
+    "executor=ray executor.address=host:port": "executor.address: found 'host:port'",
+    "executor=ray executor.address=host:0": "executor.address: found 'host:0'",
+    "executor=ray executor.address=host:99999": "executor.address: found 'host:99999'",
+    "executor=ray executor.address=http://host:1": "executor.address: found 'http://host:1'",
+    "--config-dir missing": "--config-dir: found 'missing'",
+    "--config-dir=.": "--config-dir: found '.'",
+    "--config-path=/etc": "--config-path: found '/etc'",
+    "--config-name train": "--config-name: found 'train'",
+    "--experimental-rerun x.pickle": "--experimental-rerun: found 'x.pickle'",
+    "--help --config-dir missing": "--config-dir: found 'missing'",
     "strategy.name=os.system": "strategy.name",
     "space.width=10000000": "space",
     "space.layers=1000000": "space.layers",
@@ -163,12 +204,40 @@ COMMAND_LINES = {  # of `search`
 
 @pytest.mark.parametrize("line", COMMAND_LINES)
 def test_command_lines(attacked: Callable[..., str], line: str, tmp_path: Path) -> None:
-    assert COMMAND_LINES[line] in attacked(vseg_nas.search.main, line)
+    arguments = line.split(" ") if line.startswith(("--", "executor=", "dataset=")) else [line]
+    assert COMMAND_LINES[line] in attacked(vseg_nas.search.main, *arguments)
     assert list(tmp_path.iterdir()) == []
 
 
 def stored(*overrides: str) -> Attack:
     return lambda run: (run / "overrides.json").write_text(json.dumps(list(overrides)))
+
+
+def recorded(line: str) -> Attack:
+    return lambda run: (run / "config.yaml").write_text((run / "config.yaml").read_text() + line)
+
+
+def linked(name: str, folder: bool = False) -> Attack:
+    """A link from inside of a run to what a user has."""
+
+    def attack(run: Path) -> None:
+        victim = run.parent / "victim"
+        victim.mkdir() if folder else victim.write_text(CANARY)
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).unlink(missing_ok=True)
+        (run / name).symlink_to(victim)
+
+    return attack
+
+
+def piped(name: str) -> Attack:
+    """A pipe that nobody writes to: who reads it waits."""
+
+    def attack(run: Path) -> None:
+        (run / name).unlink(missing_ok=True)
+        os.mkfifo(run / name)
+
+    return attack
 
 
 RUNS: dict[str, tuple[Attack, str]] = {  # what somebody put into a run directory that a user resumes
@@ -177,6 +246,26 @@ RUNS: dict[str, tuple[Attack, str]] = {  # what somebody put into a run director
     "output folder": (stored("hydra.run.dir=/tmp"), "overrides.json"),
     "configuration folder": (stored("--config-dir=/tmp"), "overrides.json"),
     "environment": (stored("name=${oc.env:HOME}"), "overrides.json"),
+    "Hydra behind a blank": (stored(" hydra.run.dir=/tmp"), "overrides.json"),
+    "another package": (stored("+dataset@hydra.job=camvid"), "overrides.json"),
+    "a cluster of somebody": (stored("executor=ray", "executor.address=example.org:6379"), "executor.address"),
+    "environment behind a blank": (stored("name='x${ oc.env:HOME }'"), "overrides.json"),
+    "environment, recorded": (recorded("name: ${oc.env:HOME}"), "config.yaml"),
+    "date that is none, recorded": (recorded("name: !!timestamp abc"), "config.yaml"),
+    "5000 digits, recorded": (recorded(f"seed: {'9' * 5000}"), "config.yaml"),
+    "20,000 keys, recorded": (recorded("".join(f"k{i}: 1\n" for i in range(20_000))), "config.yaml"),
+    "lock of a user": (linked("lock"), "lock: found a symbolic link"),
+    "log of a user": (linked("log"), "log: found a symbolic link"),
+    "a user's database": (linked("search.sqlite"), "search.sqlite: found a symbolic link"),
+    "part of a table": (linked("report/.trials.partial.csv"), ".trials.partial.csv: found a symbolic link"),
+    "digest of a user": (linked("static.sha256"), "static.sha256: found a symbolic link"),
+    "a folder of a user": (linked("wandb", folder=True), "wandb: found a symbolic link"),
+    "report of a user": (linked("report", folder=True), "report: found a symbolic link"),
+    "worker of a user": (linked("worker", folder=True), "worker: found a symbolic link"),
+    "a pipe for a configuration": (piped("config.yaml"), "config.yaml: found no regular file"),
+    "a pipe for a command line": (piped("overrides.json"), "resume"),
+    "a pipe for a store": (piped("search.sqlite"), "search.sqlite: found no regular file"),
+    "a pipe for a lock": (piped("lock"), "lock: found no regular file"),
     "environment in disguise": (stored("runs_dir=x${oc.decode:${oc.env:PATH}}"), "overrides.json"),
     "deep list": (lambda run: (run / "overrides.json").write_text("[" * 10**6), "overrides.json"),
     "alias bomb": (lambda run: bomb(run / "config.yaml"), "config.yaml"),
@@ -203,9 +292,11 @@ def test_run_directories(attacked: Callable[..., str], tmp_path: Path, name: str
     attack, named = RUNS[name]
     attack(run)
     seal(run)
-    there = sorted(tmp_path.rglob("*"))
+    there, victim = sorted(tmp_path.rglob("*")), tmp_path / "victim"
     assert named in attacked(vseg_nas.search.main, "resume=r")
-    assert [path for path in sorted(tmp_path.rglob("*")) if path.name != "lock"] == there
+    assert not victim.is_file() or victim.read_text() == CANARY
+    left = sorted(tmp_path.rglob("*"))
+    assert [path for path in left if path.name != "lock"] == [path for path in there if path.name != "lock"]
 
 
 SCORES = {"miou": 0.5, "fwiou": 0.5, "macc": 0.5, "score": 0.5, "iou_per_class": [0.5, 0.5]}

@@ -20,7 +20,7 @@ def test_a_lost_logger_changes_nothing(tmp_path: Path, figure: Figure) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout)
     assert "KILLED THE LOGGER" in found["output"]
-    assert "warning: W&B run cannot be opened online, trying the next best: [Errno 111]" in found["output"]
+    assert "warning: W&B run is offline, the work goes on: [Errno 111]" in found["output"]
     assert "warning: W&B logging ends here, the work goes on: " in found["output"]
     assert set(found["histories"]) == {"plain", "unreachable", "killed"}
     assert len(set(found["histories"].values())) == 1

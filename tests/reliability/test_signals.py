@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +57,68 @@ def test_signals(tmp_path: Path, signals: int, figure: Figure) -> None:
 
 @pytest.mark.parametrize(
     ("number", "raised"),
-    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated), (signal.SIGUSR1, Terminated)],
+    [
+        (signal.SIGINT, KeyboardInterrupt),
+        (signal.SIGTERM, Terminated),
+        (signal.SIGUSR1, Terminated),
+        (signal.SIGHUP, Terminated),
+    ],
 )
 def test_the_first_signal_raises_and_handlers_are_put_back(number: int, raised: type[BaseException]) -> None:
-    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+    before = [signal.getsignal(n) for n in numbers]
     with pytest.raises(raised):
         send(number)
-    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)] == before
+    assert [signal.getsignal(n) for n in numbers] == before
+
+
+def test_a_hang_up_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with stopping():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def status_of_fork(part: Callable[[], None]) -> int:
+    child = os.fork()
+    if child == 0:
+        part()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_second_hang_up_is_no_second_wish() -> None:
+    """A shell and the kernel both tell that a terminal is closed; the report of a search is written meanwhile."""
+
+    def hang_up_twice() -> None:
+        with suppress(Terminated), stopping():
+            try:
+                os.kill(os.getpid(), signal.SIGHUP)
+                time.sleep(1)
+            finally:
+                os.kill(os.getpid(), signal.SIGHUP)
+                time.sleep(0.1)
+        os._exit(7)
+
+    assert status_of_fork(hang_up_twice) == 7
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGHUP, 7), (signal.SIGUSR1, 7), (signal.SIGINT, 7), (signal.SIGTERM, 143)]
+)
+def test_a_forked_process_leaves_signals_of_the_job_to_its_parent(number: int, status: int) -> None:
+    """As loaders of clips are forked; SIGTERM is how a parent ends one."""
+
+    def be_signalled() -> None:
+        os.kill(os.getpid(), number)
+        time.sleep(0.1)
+        os._exit(7)
+
+    with stopping():
+        assert status_of_fork(be_signalled) == status
 
 
 @pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
@@ -80,7 +137,7 @@ def test_what_a_library_makes_of_a_signal_is_still_that_signal(number: int, rais
         raise ValueError("our bug")
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_that_looks_like_the_user_s_mistake_is_still_that_signal(
     in_process: InProcess, monkeypatch: pytest.MonkeyPatch, number: int, status: int
 ) -> None:
@@ -94,13 +151,14 @@ def test_a_signal_that_looks_like_the_user_s_mistake_is_still_that_signal(
     monkeypatch.setattr(vseg_nas.search, "ensure_static", ensure)
     found, _, err = in_process(vseg_nas.search.main, *TINY, "phase.search.trials=1")
     assert found == status, err
-    assert err.startswith("error: interrupted" if number == signal.SIGINT else "error: terminated by SIGTERM")
+    assert err.startswith(
+        "error: interrupted" if number == signal.SIGINT else f"error: terminated by {signal.Signals(number).name}"
+    )
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_second_signal_ends_the_process_whatever_it_is_doing(number: int, status: int) -> None:
-    child = os.fork()
-    if child == 0:
+    def be_signalled_twice() -> None:
         with stopping():
             try:
                 os.kill(os.getpid(), number)
@@ -108,5 +166,5 @@ def test_the_second_signal_ends_the_process_whatever_it_is_doing(number: int, st
             except (KeyboardInterrupt, Terminated):
                 os.kill(os.getpid(), number)
                 time.sleep(1)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == status
+
+    assert status_of_fork(be_signalled_twice) == status

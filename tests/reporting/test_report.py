@@ -1,3 +1,5 @@
+import io
+import os
 import re
 import shutil
 import subprocess
@@ -10,10 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from tests.sealed import seal
 from vseg_nas.errors import DataError, RunError, UserError
 from vseg_nas.nas.trial import Trial
+from vseg_nas.reporting import progress
 from vseg_nas.reporting.page import Picture, Section, TableBlock, page_html, slug
 from vseg_nas.reporting.rendering import Code, Column, Number, Table
 from vseg_nas.reporting.report import build_report
@@ -292,3 +296,32 @@ def test_a_page_by_hand(tmp_path: Path) -> None:
     assert text.count("<pre><code>c1</code></pre>") == 2
     assert text.count("<details>") == 1  # three commands are folded away
     assert {"part-1", "part-1-1", "part-2", "part-2-1", "top"} == set(reader.ids)
+
+
+def test_run_directories_whose_names_are_not_utf_8_are_escaped(
+    make_trials: MakeTrials, write_search: WriteSearch, write_run: WriteRun, evaluation_data: Json, tmp_path: Path
+) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    evaluation_data["command"] = f"python -m vseg_nas.evaluate checkpoint={odd}"
+    evaluation_data["rows"][2]["group"] = odd
+    runs = [write_search(odd, make_trials(6)), write_run(f"{odd} 2", "evaluate.json", evaluation_data)]
+    page, *files = build_report(runs, tmp_path / odd / "report")
+    assert "caf\\udce9" in page.read_text(encoding="utf-8")
+    assert any("caf\\udce9" in f.read_text(encoding="utf-8") for f in files if f.suffix == ".csv")
+
+
+def test_reading_and_drawing_show_how_far_they_are(
+    make_trials: MakeTrials, write_search: WriteSearch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Off a terminal, where nothing can be drawn over, in lines."""
+    monkeypatch.setattr(progress, "_LINE_S", 0.0)
+    for slow in ("reward_section", "search_section"):
+        monkeypatch.setattr(f"vseg_nas.reporting.report.{slow}", lambda *_: [])
+    written = io.StringIO()
+    runs = [write_search(name, make_trials(3)) for name in ("a", "b", "c")]
+    build_report(runs, tmp_path / "report", progress.tracked(Console(file=written)))
+    lines = written.getvalue().splitlines()
+    for verb in ("reading", "drawing"):
+        shown = [line for line in lines if line.startswith(f"{verb} searches: ")]
+        assert shown[:3] == [f"{verb} searches: {done}" for done in ("3 items", "1 of 3", "2 of 3")]
+        assert shown[3].startswith(f"{verb} searches: done in")

@@ -1,7 +1,13 @@
-import pytest
+from pathlib import Path
 
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from vseg_nas.errors import ConfigError
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState
 from vseg_nas.reporting.search_groups import group_searches, reward_band
+from vseg_nas.run_directory import check_same_meaning
+from vseg_nas.run_record import flat, write_record
 from vseg_nas.space import Genotype, Layer
 
 CELL = Genotype((Layer(0, 1, 0, 5, 1),))
@@ -35,6 +41,45 @@ def test_searches_that_differ_in_nothing_that_matters_are_one_group() -> None:
         (0, 2),
     )
     assert (uniform.name, uniform.members) == ("random on CamVid", (1,))
+
+
+SERIAL = {"executor": {"name": "serial"}}
+RAY = {"executor": {"name": "ray", "mode": "async", "workers": 2}}
+SAME_MEANING = {  # what docs/reliability.md promises to be free on a resume: budget, logger, device and executor
+    "executor": (SERIAL, RAY),
+    "isolated executor": (SERIAL, {"executor": {"name": "isolated", "limit_s": 60.0}}),
+    "budget": ({"phase": {"search": {"trials": 10, "hours": None}}}, {"phase": {"search": {"trials": 20, "hours": 1}}}),
+    "logger": ({"logger": {"name": "none"}}, {"logger": {"name": "auto", "project": "p"}}),
+    "device": ({"gpu": {"name": "cpu", "accelerator": "cpu"}}, {"gpu": {"name": "one", "accelerator": "auto"}}),
+    "devices and workers": ({"gpu": {"devices": 1, "workers": 0}}, {"gpu": {"devices": 2, "workers": 4}}),
+    "place and name": ({"runs_dir": "a", "name": "x", "debug": False}, {"runs_dir": "b", "name": "y", "debug": True}),
+}
+OTHER_MEANING = {
+    "epochs": ({"phase": {"search": {"epochs": 5}}}, {"phase": {"search": {"epochs": 6}}}),
+    "reward": ({"reward": {"failed": None}}, {"reward": {"failed": 0.0}}),
+    "a key that begins like a free one": ({"names": 1}, {"names": 2}),
+}
+
+
+@pytest.mark.parametrize(("case", "same"), [*((c, True) for c in SAME_MEANING), *((c, False) for c in OTHER_MEANING)])
+def test_what_may_change_on_a_resume_may_differ_within_a_group(tmp_path: Path, case: str, same: bool) -> None:
+    search = OmegaConf.create({"strategy": {"name": "ppo"}, "dataset": {"name": "camvid"}})
+    one, other = (OmegaConf.merge(search, part) for part in (SAME_MEANING | OTHER_MEANING)[case])
+    write_record(tmp_path, OmegaConf.to_yaml(one), [])
+    configs = [flat(OmegaConf.to_container(config)) for config in (one, other)]
+    assert len(group_searches(configs)) == (1 if same else 2)
+    assert isinstance(other, DictConfig)
+    if same:
+        check_same_meaning(tmp_path, other)
+    else:
+        with pytest.raises(ConfigError, match="resume: the configuration changed its meaning"):
+            check_same_meaning(tmp_path, other)
+
+
+def test_seeds_run_by_different_executors_are_one_group() -> None:
+    configs = [PPO | {"seed": seed, "executor.name": name} for seed, name in enumerate(("serial", "ray", "isolated"))]
+    (group,) = group_searches(configs)
+    assert group.members == (0, 1, 2)
 
 
 def test_groups_of_one_strategy_are_named_by_what_differs() -> None:

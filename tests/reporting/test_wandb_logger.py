@@ -1,5 +1,8 @@
+import configparser
 import io
 import logging
+import netrc
+import os
 import socket
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -151,11 +154,131 @@ def test_modes_and_their_fall_backs(
     with caplog.at_level(logging.WARNING):
         run = open_wandb(mode, tmp_path / "run", "project", "name", {"seed": 1, "api_key": "x"}, group="sweep")
     assert tried == expected
-    assert len(caplog.messages) == len(expected) - 1
+    assert len(caplog.messages) == (len(expected) > 1)
     assert all(message.endswith("no route to host") for message in caplog.messages)
     assert run.config == {"seed": 1, "api_key": "(left out)"}
     assert (run.group, run.settings.silent) == ("sweep", True)
     assert (run.settings.init_timeout == 20.0) == (expected[-1] == "online")
+
+
+_READ_BY_WANDB = sorted(set(wandb.Settings.model_fields) & {
+    "console", "disable_git", "finish_timeout", "init_timeout", "mode", "quiet", "resume", "save_code", "show_errors",
+    "silent", "start_method", "strict", "symlink", "sync_tensorboard", "reinit", "insecure_disable_ssl",
+    "x_disable_meta", "x_disable_stats", "x_log_level", "x_service_wait", "x_stats_sampling_interval",
+})  # fmt: skip
+RUBBISH = [
+    ("WANDB_MODE", ""),
+    ("WANDB_MODE", "foo"),
+    ("WANDB_API_KEY", "0123456789abcdef0123456789abcdef01234567\n"),
+    ("WANDB_BASE_URL", "http://[::1"),
+    ("WANDB_BASE_URL", "no address"),
+    ("WANDB_BASE_URL", "http://host:port"),
+    ("WANDB_SILENT", "maybe"),
+    ("WANDB_RUN_ID", "a/b"),
+    ("WANDB_PROJECT", "a/b"),
+    ("WANDB_RUN_TAGS", "x" * 65),
+    *(
+        (f"WANDB_{name.replace('x_', '_', 1) if name.startswith('x_') else name}".upper(), "\u2603")
+        for name in _READ_BY_WANDB
+    ),
+]
+
+
+@pytest.fixture
+def no_wandb_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith("WANDB_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+
+
+@pytest.mark.parametrize(("name", "value"), RUBBISH)
+@pytest.mark.usefixtures("no_wandb_variables")
+def test_a_variable_that_wandb_refuses_costs_one_warning(
+    name: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Online there would be a key; a bad name of a server is no reason to send anything to another one."""
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv(name, value)
+    seen = []
+
+    def init(**arguments: Any) -> object:
+        wandb.Settings().update_from_env_vars(dict(os.environ))
+        seen.append(arguments["mode"])
+        return FakeRun()
+
+    monkeypatch.setattr(wandb, "init", init)
+    monkeypatch.setattr(wandb, "setup", lambda settings: wandb.Settings().update_from_env_vars(dict(os.environ)))
+    run = open_wandb("auto", tmp_path / "run", "project", "name", {})
+    assert isinstance(run, FakeRun)
+    assert seen == ["offline"]
+    assert caplog.messages == [f"W&B run is offline, the work goes on: {name}: found a value that W&B does not accept"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        wandb.errors.UsageError("bad"),
+        wandb.errors.CommError("bad"),
+        ValueError("bad"),
+        UnicodeDecodeError("utf-8", b"x", 0, 1, "bad"),
+        PermissionError(13, "bad"),
+        TimeoutError("bad"),
+        configparser.ParsingError("bad"),
+        netrc.NetrcParseError("bad"),
+    ],
+)
+@pytest.mark.usefixtures("no_wandb_variables")
+def test_what_opens_in_no_mode_logs_nothing(
+    error: Exception,
+    make_trials: MakeTrials,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def setup(settings: object) -> None:
+        raise error
+
+    monkeypatch.setattr(wandb, "setup", setup)
+    run = open_wandb("offline", tmp_path / "run", "project", "name", {})
+    drive(WandbListener(run), make_trials(3))
+    with FitLogger(run) as logger:
+        logger.on_epoch("cell", 1, {"loss": 1.0})
+        logger.on_end(HAND_WRITTEN["gated_warp"], {"miou": 0.5})
+    with EvaluationLogger(run) as evaluation:
+        evaluation.log([], {})
+    (message,) = caplog.messages
+    assert message.startswith("W&B run cannot be opened, the work goes on without: ")
+
+
+@pytest.mark.parametrize("method", ["define_metric", "log", "finish"])
+def test_what_fails_later_costs_one_warning(
+    method: str, make_trials: MakeTrials, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*arguments: object, **options: object) -> None:
+        raise ValueError("bad\nand more")
+
+    run = FakeRun()
+    monkeypatch.setattr(run, method, broken)
+    with WandbListener(run) as listener:
+        drive(listener, make_trials(3))
+    assert caplog.messages == ["W&B logging ends here, the work goes on: bad"]
+
+
+def test_a_mistake_of_ours_keeps_its_traceback(make_trials: MakeTrials, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(trials: object, folder: object) -> None:
+        raise ValueError("ours")
+
+    monkeypatch.setattr(wandb_logger, "write_pictures", broken)
+    with pytest.raises(ValueError, match="ours"):
+        drive(WandbListener(FakeRun()), make_trials(3))
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"machine", b"\x00" * 99])
+def test_a_netrc_file_that_is_no_text_has_no_credentials(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "netrc").write_bytes(content)
+    assert not has_credentials({"NETRC": str(tmp_path / "netrc")})
+    assert not has_credentials({"NETRC": str(tmp_path / "netrc"), "WANDB_BASE_URL": "http://[::1"})
 
 
 def test_credentials_in_the_netrc_file_are_those_of_the_server(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def _with(**changes: object) -> str:
         ("{", "not JSON"),
         ("[" * 60_000, "nested too deeply"),
         (" " * 65_537, "found 65537 characters"),
-        ("9" * 5_000, "integer"),
+        ("9" * 5_000, "whole number"),
         ("[]", "found list, expected an object"),
         (_with(format=2), "format: found 2, expected 1"),
         (_with(format=True), "format: found True"),

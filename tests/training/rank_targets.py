@@ -18,6 +18,11 @@ def counting(rank: Rank, report: Report, factor: int) -> tuple[int, Rank]:
     return factor * (rank.index + 1), rank
 
 
+def environment(rank: Rank, report: Report, names: tuple[str, ...]) -> dict[str, str]:
+    """Those of the variables that are set in this process."""
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
 def failing(rank: Rank, report: Report, kind: str, folder: Path) -> None:
     """The last rank fails in some way; the others hang, as in a collective operation, in a loader process, too."""
     child = os.fork()

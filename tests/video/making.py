@@ -23,8 +23,13 @@ def write_video(
     ticks: Sequence[int] | None = None,
     rotation: int = 0,
     gop: int = 12,
+    matrix: Sequence[int] | None = None,
+    aspect: Fraction | None = None,
 ) -> Path:
-    """Writes frames; `ticks` are their times in thousandths of a second, `rotation` turns them anti-clockwise."""
+    """Writes frames; `ticks` are their times in thousandths of a second, `rotation` turns them anti-clockwise.
+
+    `matrix` is the display matrix as it is, `aspect` that of a pixel.
+    """
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=rate)
         stream.height, stream.width = images[0].shape[:2]
@@ -33,6 +38,10 @@ def write_video(
         stream.codec_context.time_base = Fraction(1, 1000) if ticks else Fraction(1, rate)
         if rotation:
             stream.set_display_rotation(rotation)
+        if matrix:
+            stream.set_display_matrix(matrix)
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = aspect
         for index, image in enumerate(images):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts = ticks[index] if ticks else index

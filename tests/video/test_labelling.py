@@ -33,6 +33,7 @@ class Sequence:
 
     rate = Fraction(25)
     time_base = Fraction(1, 25)
+    pixel_aspect = Fraction(1)
     endless = False
     skipped = 0
     complaint = ""
@@ -118,7 +119,7 @@ def test_what_is_written(tmp_path: Path) -> None:
     with (
         frame_table(tmp_path / "f.csv") as row,
         label_maps(tmp_path / "labels", palette) as png,
-        overlay_video(path, source.size, source.rate, source.time_base, palette, 1.0) as video,
+        overlay_video(path, source.size, source.rate, source.time_base, Fraction(1), palette, 1.0) as video,
     ):
         for one in label_video(source, Threshold(), EveryK(2)):
             for sink in (row, png, video):
@@ -167,7 +168,9 @@ def test_memory_stays_flat_over_20000_frames(tmp_path: Path) -> None:
     source = VideoStream(str(clip))
     with (
         frame_table(tmp_path / "f.csv") as row,
-        overlay_video(tmp_path / "o.mp4", source.size, source.rate, source.time_base, palette, 0.5) as video,
+        overlay_video(
+            tmp_path / "o.mp4", source.size, source.rate, source.time_base, Fraction(1), palette, 0.5
+        ) as video,
     ):
         for one in label_video(source, Threshold(), EveryK(5)):
             row(one)

@@ -131,7 +131,7 @@ def test_images_of_a_folder_that_cannot_be_used_are_skipped(tmp_path: Path) -> N
     source = FrameFolder(str(tmp_path), 10)
     assert [frame.name for frame in source] == ["0", "3"]
     assert source.skipped == 2
-    assert "1.png: damaged" in source.complaint
+    assert "1.png: found a damaged image" in source.complaint
 
 
 def test_an_empty_folder_is_one_line(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from vseg_nas.assembly.cells import resolve_cell
+from vseg_nas.assembly.cells import cell_name, resolve_cell
+from vseg_nas.assembly.frame_memory import check_frame_memory
 from vseg_nas.assembly.static import device_of, trainer_options
 from vseg_nas.data.cityscapes import CLASSES
 from vseg_nas.errors import DataError
@@ -63,6 +64,7 @@ class Benchmark:
         trainer_options(config.gpu)
         self._config = config
         self.device = device_of(config.gpu)
+        check_frame_memory("size", (config.size[0], config.size[1]), cuda=self.device.type == "cuda")
         self.precision, self._autocast = _precision(config.gpu, self.device)
         self.form = "batch norms folded, channels-last" if config.optimize else "as trained"
         found = [(path, *load_segmenter(Path(path))) for path in config.checkpoint or ()]
@@ -118,9 +120,18 @@ def _arch2(classes: int) -> Network:
 
 def _with_cell(cell: str, classes: int, flow: bool) -> Network:
     names, palette = tuple(map(str, range(classes))), ((0, 0, 0),) * classes
-    genotype, name = resolve_cell(cell, flow), Path(cell).name.removesuffix(".json")[:100]
+    genotype = resolve_cell(cell, flow)
     spec = SegmenterSpec(
-        name, _SEED, "untrained", names, palette, genotype, "previous", flow, mean=IMAGENET_MEAN, std=IMAGENET_STD
+        cell_name(cell),
+        _SEED,
+        "untrained",
+        names,
+        palette,
+        genotype,
+        "previous",
+        flow,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
     )
     with torch.random.fork_rng():
         torch.manual_seed(_SEED)

@@ -3,13 +3,17 @@
 import random
 import re
 from pathlib import Path
+from reprlib import repr as brief
 
 from vseg_nas.errors import ConfigError
+from vseg_nas.files import check_folder, read_regular
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.reporting.history import best_cells
 from vseg_nas.space import Genotype, SearchSpace
 from vseg_nas.space.hand_written import HAND_WRITTEN
 from vseg_nas.space.strict_json import MAX_CHARACTERS
+
+_MAX_NAME = 100
 
 
 def resolve_cell(text: str, flow: bool) -> Genotype:
@@ -38,15 +42,27 @@ def resolve_cell(text: str, flow: bool) -> Genotype:
     path = Path(text)
     if not path.is_file():
         raise ConfigError(
-            f"cell: found {text!r}, expected a JSON file, the directory of a search and a rank (DIR:1), "
+            f"cell: found {text[:100]!r}, expected a JSON file, the directory of a search and a rank (DIR:1), "
             f"random:LAYERS:SEED, or one of: {', '.join(HAND_WRITTEN)}"
         )
     try:
-        if path.stat().st_size > MAX_CHARACTERS:
-            raise ValueError(f"more than {MAX_CHARACTERS} bytes")
-        return Genotype.from_json(path.read_text(encoding="utf-8"))
+        return Genotype.from_json(read_regular(path, MAX_CHARACTERS, follow=True).decode())
+    except OSError as error:
+        raise ConfigError(f"cell: {path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise ConfigError(f"cell: {path}: {error}") from error
+
+
+def cell_name(text: str) -> str:
+    """What tables call the cell that ``cell=`` names: ``RUN:RANK`` or the name of a file, without folders.
+
+    Args:
+        text: that `resolve_cell` knows.
+    """
+    run, _, rank = text.rpartition(":")
+    is_ranked = bool(run) and (Path(run) / STORE).is_file()
+    name = f"{Path(run).resolve().name}:{rank}" if is_ranked else Path(text).name.removesuffix(".json")
+    return "".join(character if character.isprintable() else "?" for character in name)[-_MAX_NAME:] or "cell"
 
 
 def _drawn(layers: int, seed: int) -> Genotype:
@@ -57,9 +73,10 @@ def _drawn(layers: int, seed: int) -> Genotype:
 
 
 def _ranked(run: Path, rank: str) -> Genotype:
+    check_folder(run)
     with TrialStore.read(run / STORE) as store:
         trials = store.trials()
     cells = best_cells(trials, len(trials))
-    if not (rank.isdecimal() and 1 <= int(rank) <= len(cells)):
-        raise ConfigError(f"cell: found rank {rank!r}, expected 1 to {len(cells)}, as many as {run} has scored")
+    if not (re.fullmatch("[0-9]{1,9}", rank) and 1 <= int(rank) <= len(cells)):
+        raise ConfigError(f"cell: found rank {brief(rank)}, expected 1 to {len(cells)}, as many as {run} has scored")
     return cells[int(rank) - 1].trial.genotype

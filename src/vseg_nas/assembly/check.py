@@ -12,8 +12,9 @@ from vseg_nas.data.camvid import camvid_layout
 from vseg_nas.data.cityscapes import cityscapes_layout
 from vseg_nas.data.image_files import FileClips, Layout
 from vseg_nas.data.inspection import FileReport, RunReport, run_reports
-from vseg_nas.data.manifest import Manifest
+from vseg_nas.data.manifest import MAX_CHARACTERS, Manifest
 from vseg_nas.errors import DataError
+from vseg_nas.files import read_regular
 from vseg_nas.labels import IGNORE
 from vseg_nas.schema import CamVidConfig, CityScapesConfig, DatasetConfig
 
@@ -62,15 +63,19 @@ class SplitReport:
 def layouts(config: DatasetConfig) -> dict[str, Layout]:
     """Where the splits lie: single frames of CamVid, annotated frames of CityScapes with those that clips need.
 
+    CamVid may do without a test split, which only `evaluate` asks for.
+
     Raises:
         DataError: the data set has no files, or a list or folder is missing.
     """
     match config:
         case CamVidConfig():
-            return {split: camvid_layout(Path(str(config.root)), split, 1, 1) for split in camvid.SPLITS}
+            root = Path(str(config.root))
+            there = [split for split in camvid.SPLITS if split != "test" or (root / "test.txt").is_file()]
+            return {split: camvid_layout(root, split, 1, 1) for split in there}
         case CityScapesConfig():
-            root, length = Path(str(config.root)), config.length
-            return {split: cityscapes_layout(root, split, length) for split in cityscapes.SPLITS}
+            root = Path(str(config.root))
+            return {split: cityscapes_layout(root, split, config.length) for split in cityscapes.SPLITS}
     raise DataError(f"dataset: found {config.name}, which has no files, expected camvid or cityscapes")
 
 
@@ -86,8 +91,12 @@ def verify_files(runs_dir: Path, dataset: str, root: Path, source: FileClips) ->
         DataError: the manifest is damaged, or a file is not what it was.
     """
     path = manifest_path(runs_dir, dataset)
-    if not path.is_file():
+    try:
+        text = read_regular(path, MAX_CHARACTERS, follow=True).decode()
+    except FileNotFoundError:
         return
-    manifest = Manifest.from_json(path.read_text(encoding="utf-8"), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); make it anew with `check`") from error
+    manifest = Manifest.from_json(text, path)
     if manifest.root == root.resolve():
         manifest.verify(root, source.files)

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from vseg_nas.assembly.frame_memory import check_frame_memory
 from vseg_nas.assembly.static import build_source, device_of, load_static, trainer_options
 from vseg_nas.data import ClipSource, resized
 from vseg_nas.data.cityscapes import SNIPPET
+from vseg_nas.data.labelled import require_labels
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.evaluation.consistency import ConsistencyMeter, FlowStore
 from vseg_nas.evaluation.protocols import (
@@ -97,9 +99,12 @@ class Evaluation:
         self._config = config
         self.device = device_of(config.gpu)
         self.pairs: ClipSource = build_source(config, config.split, _PAIR)
+        require_labels(self.pairs, config.split)
         specs = {path: self._checked(path) for path in map(Path, config.checkpoint)}
         self.methods = [*self._baselines(specs), *(_network(path, spec) for path, spec in specs.items())]
         self.size = _size(specs, config)
+        if self.size is not None:
+            check_frame_memory("size", self.size, cuda=self.device.type == "cuda")
         self._transform = resized(self.size)
         self._footage, self.rolling_refused = self._find_footage()
         self._flows = FlowStore()
@@ -155,10 +160,14 @@ class Evaluation:
         """Of a row: rows of equal keys are equal, as weights, frames, masks and what can be rolled are."""
         return hashlib.sha256(f"{method.digest} {self._data_digest}".encode()).hexdigest()[:16]
 
+    @property
+    def sources(self) -> list[ClipSource]:
+        """What is scored: pairs, and runs if any are rolled over."""
+        return [self.pairs, *([self._footage.runs[0].source] if self._footage else [])]
+
     @cached_property
     def _data_digest(self) -> str:
-        sources = [self.pairs, *([self._footage.runs[0].source] if self._footage else [])]
-        return " ".join([*(source.fingerprint() for source in sources), str(self.rolling_refused)])
+        return " ".join([*(source.fingerprint() for source in self.sources), str(self.rolling_refused)])
 
     def ticks(self, method: Method) -> int:
         """How often `measure` ticks."""

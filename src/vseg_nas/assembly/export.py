@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from vseg_nas.assembly.frame_memory import check_frame_memory
 from vseg_nas.assembly.inference import load_for_inference
 from vseg_nas.graphs.metadata import GraphMetadata
 from vseg_nas.graphs.pair import Difference, Run, differences, graph_pair
@@ -35,6 +36,7 @@ def export(config: ExportConfig, folder: Path) -> Exported:
     """
     segmenter, spec = load_for_inference(config.checkpoint)
     size = (config.size[0], config.size[1]) if config.size else spec.size or DEFAULT_SIZE
+    check_frame_memory("size", size)
     pair = graph_pair(segmenter, size, config.output)  # type: ignore[arg-type]  # checked by the schema
     metadata = metadata_of(spec, config.output)
     files = [folder / f"{graph.name}.{config.format}" for graph in pair]

@@ -16,4 +16,4 @@ def load_for_inference(checkpoint: str | None) -> tuple[VideoSegmenter, Segmente
     Raises:
         DataError: it cannot be used.
     """
-    return load_segmenter(Path(checkpoint) if checkpoint else shipped_checkpoint())
+    return load_segmenter(shipped_checkpoint() if checkpoint is None else Path(checkpoint))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from vseg_nas.errors import DataError
 from vseg_nas.schema import AdaptiveKeyConfig, KeyConfig, PredictConfig
 from vseg_nas.shipped import shipped_checkpoint
-from vseg_nas.video.folder import FrameFolder, frame_files, is_pattern
+from vseg_nas.video.folder import FrameFolder, frame_files, is_image, is_pattern
 from vseg_nas.video.keys import Adaptive, EveryK, KeyPolicy
+from vseg_nas.video.source_kinds import check_video_file, is_address, is_camera
 
 if TYPE_CHECKING:
     from vseg_nas.video.frames import FrameSource
@@ -22,36 +24,39 @@ class Network(NamedTuple):
     labeller: Labeller
     name: str
     device: str
+    cuda: bool
 
 
 def check_source(source: str) -> None:
     """Looks whether the frames are there, without reading any.
 
     Raises:
-        DataError: there is no such file, or no image in the folder.
+        DataError: there is no such file, it is no regular one, or there is no image in the folder.
     """
-    if _is_files(source):
+    if _is_pictures(source):
         frame_files(source)
-    elif not Path(source).exists() and not source.isdecimal():
-        raise DataError(f"source: found no {source}, expected a video, a folder, a pattern or the number of a camera")
+    elif not is_camera(source) and not is_address(source):
+        check_video_file(source)
 
 
 def open_source(config: PredictConfig) -> FrameSource:
-    """Opens a video, a camera, or a folder of frames.
+    """Opens a video, an address, a camera, or image files.
 
     Raises:
         DataError: there is nothing to read in it.
         ExtraError: reading video is not installed.
     """
-    if _is_files(config.source):
+    if _is_pictures(config.source):
         return FrameFolder(config.source, config.rate)
     from vseg_nas.video.stream import VideoStream
 
     return VideoStream(config.source)
 
 
-def _is_files(source: str) -> bool:
-    return Path(source).is_dir() or (is_pattern(source) and not Path(source).exists())
+def _is_pictures(source: str) -> bool:
+    if os.path.exists(source):
+        return os.path.isdir(source) or is_image(source)
+    return is_pattern(source) and not is_address(source)
 
 
 def build_keys(config: KeyConfig) -> KeyPolicy:
@@ -72,8 +77,8 @@ def check_checkpoint(config: PredictConfig) -> None:
         if given is None or not Path(given).is_dir():
             found = "none" if given is None else f"no folder {given}"
             raise DataError(f"checkpoint: found {found}, expected the folder that `export format=onnx` wrote")
-    elif not Path(given or shipped_checkpoint()).is_file():
-        raise DataError(f"checkpoint: found no file {given or shipped_checkpoint()}, expected one that `train` wrote")
+    elif not (path := shipped_checkpoint() if given is None else Path(given)).is_file():
+        raise DataError(f"checkpoint: found no file {path}, expected one that `train` wrote")
 
 
 def build_network(config: PredictConfig) -> Network:
@@ -91,7 +96,7 @@ def build_network(config: PredictConfig) -> Network:
 
         gpu = config.gpu
         graphs = OnnxLabeller(Path(str(config.checkpoint)), size, gpu.accelerator, gpu.threads)
-        return Network(graphs, graphs.name, f"{graphs.runtime}; {cpu_name()}")
+        return Network(graphs, graphs.name, f"{graphs.runtime}; {cpu_name()}", False)
     from vseg_nas.assembly.inference import load_for_inference
     from vseg_nas.assembly.static import device_of, trainer_options
     from vseg_nas.machine import describe
@@ -100,4 +105,6 @@ def build_network(config: PredictConfig) -> Network:
     trainer_options(config.gpu)
     device = device_of(config.gpu)
     segmenter, spec = load_for_inference(config.checkpoint)
-    return Network(TorchLabeller(segmenter, spec, device, size or spec.size), spec.group, describe(device))
+    return Network(
+        TorchLabeller(segmenter, spec, device, size or spec.size), spec.group, describe(device), device.type == "cuda"
+    )

@@ -14,6 +14,7 @@ from vseg_nas.assembly.static import (
     Sources,
     build_sources,
     build_transform,
+    check_batches,
     device_of,
     devices_there,
     load_static,
@@ -21,6 +22,7 @@ from vseg_nas.assembly.static import (
 )
 from vseg_nas.data import ClipTransform, MetaSplit, leak_report, meta_split, resized
 from vseg_nas.data.feature_cache import StaticFeatures, as_features, map_cache, stored_arrays
+from vseg_nas.data.labelled import require_labels
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.candidate import CandidateEvaluator
 from vseg_nas.nas.executor import Executor, SerialExecutor
@@ -83,12 +85,17 @@ def build_meta_data(config: SearchConfig, cache_dir: Path, track: Track) -> Meta
 
     Raises:
         DataError: the data set or the weights cannot be used, or do not belong together.
+        ConfigError: a training batch is too small for batch norm.
     """
     phase = config.phase.search
     trainer_options(config.gpu)
     sources = build_sources(config)
     network = load_static(config, sources.train.classes).freeze()
     split = meta_split(sources.train, phase.val_fraction, phase.split, phase.split_seed)  # type: ignore[arg-type]
+    require_labels(sources.train, "meta-train", split.train)
+    require_labels(sources.train, "meta-val", split.val)
+    require_labels(sources.val, "val")
+    check_batches(len(split.train), phase.batch_size, phase.transform, "phase.search", drop_last=False)
     device = device_of(config.gpu)
     precision = config.gpu.cache_precision
     parts = ((split.train, build_transform(phase.transform), True), (split.val, val_transform(phase), False))

@@ -1,14 +1,19 @@
 """Data sets, devices and the static network."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from vseg_nas.assembly.check import verify_files
+from vseg_nas.assembly.frame_memory import check_frame_memory
+from vseg_nas.checking import DATA_NOTE, keep_digests
 from vseg_nas.data import CamVid, CityScapes, ClipSource, ClipTransform, InMemory, SyntheticStreet, resized, training
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.data.image_files import FileClips
+from vseg_nas.data.labelled import require_labels
+from vseg_nas.data.manifest import KnownDigests
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.mobilenet_v2 import load_encoder
@@ -29,6 +34,9 @@ from vseg_nas.training.fitting import Progress
 from vseg_nas.training.pretraining import LAST, pretrain
 from vseg_nas.training.ranks import ALONE, Rank, on_ranks
 from vseg_nas.training.static_module import StaticTraining
+
+STRIDE = 32
+"""Of the encoder's last layer, whose planes are the smallest."""
 
 
 class Sources(NamedTuple):
@@ -56,6 +64,8 @@ def build_source(config: NetworkConfig, split: str, length: int | None = None) -
         DataError: the data set is not there or not as expected, or a file is not what `check` read.
     """
     source = _open(config.dataset, split, length)
+    if isinstance(source, FileClips):
+        source.known_digests = KnownDigests(Path(config.runs_dir) / "cache" / "digests.json")
     if isinstance(source, FileClips) and source.length <= config.dataset.length:  # longer clips have frames unchecked
         verify_files(Path(config.runs_dir), config.dataset.name, Path(config.dataset.root), source)
     return source
@@ -66,6 +76,7 @@ def _open(dataset: DatasetConfig, split: str, length: int | None) -> ClipSource:
     match dataset, split:
         case SyntheticConfig(), "train" | "val":
             size, per_run = (dataset.size[0], dataset.size[1]), dataset.frames_per_run
+            check_frame_memory("dataset.size", size)
             clips = dataset.clips if split == "train" else dataset.val_clips
             return InMemory(SyntheticStreet(clips, frames, size, dataset.seed, split, per_run))
         case CamVidConfig(), "train" | "val" | "test":
@@ -73,6 +84,20 @@ def _open(dataset: DatasetConfig, split: str, length: int | None) -> ClipSource:
         case CityScapesConfig(), "train" | "val":
             return CityScapes(Path(str(dataset.root)), split, frames)
     raise ConfigError(f"split: found {split}, which has no labels in {dataset.name}, expected train or val")
+
+
+def keep_data_digests(run_dir: Path, sources: Iterable[ClipSource]) -> None:
+    """Notes the content of the files that a run reads, or compares it; see `keep_digests`.
+
+    Raises:
+        DataError: a file is not what it was when the run began.
+    """
+    files: dict[str, str] = {}
+    for source in sources:
+        if isinstance(source, FileClips):
+            files |= source.digests()
+    if files:
+        keep_digests(run_dir / DATA_NOTE, files, "dataset.root")
 
 
 def load_static(config: NetworkConfig, classes: tuple[str, ...]) -> StaticSegmenter:
@@ -95,6 +120,29 @@ def build_transform(config: TransformConfig) -> ClipTransform:
     height, width = config.crop
     low, high = config.scale
     return training((height, width), (low, high), config.flip, config.jitter)
+
+
+def check_batches(clips: int, batch_size: int, transform: TransformConfig, key: str, drop_last: bool) -> None:
+    """Looks whether every training batch has two values a channel, which batch norm needs, where planes are smallest.
+
+    Args:
+        clips: to train on.
+        batch_size: clips a batch.
+        transform: whose crop the clips have.
+        key: where both are configured.
+        drop_last: whether a last batch that is not full is dropped, unless it is the only one.
+
+    Raises:
+        ConfigError: a batch has one.
+    """
+    rest = clips % batch_size
+    smallest = rest if rest and (clips < batch_size or not drop_last) else batch_size
+    height, width = transform.crop
+    if smallest * -(-height // STRIDE) * -(-width // STRIDE) < 2:
+        raise ConfigError(
+            f"{key}.transform.crop: found {height}x{width} with a batch of one clip ({clips} clips by "
+            f"{key}.batch_size={batch_size}), expected a side above {STRIDE} or more clips: batch norm needs two values"
+        )
 
 
 def trainer_options(config: GpuConfig, rank: Rank = ALONE) -> dict[str, Any]:
@@ -174,6 +222,13 @@ def _pretrain(rank: Rank, report: Progress, config: PretrainConfig, seed: int, w
     phase = config.phase.pretrain
     options = trainer_options(config.gpu, rank)
     sources = build_sources(config, length=1)
+    for split, source in sources._asdict().items():
+        require_labels(source, split)
+    check_batches(len(sources.train), phase.batch_size, phase.transform, "phase.pretrain", drop_last=True)
+    (height, width), batch = phase.transform.crop, min(phase.batch_size, len(sources.train)) // rank.count
+    check_frame_memory(
+        "phase.pretrain.transform.crop", (height, width), max(1, batch), device_of(config.gpu).type == "cuda"
+    )
     data = ClipDataModule(
         sources.train,
         sources.val,

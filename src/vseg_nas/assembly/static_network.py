@@ -3,40 +3,57 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from vseg_nas.checking import check_root
+from vseg_nas.checking import WEIGHTS_NOTE, check_root
 from vseg_nas.config import python_command, shared_overrides
 from vseg_nas.errors import ConfigError, DataError
-from vseg_nas.files import write_text
-from vseg_nas.schema import NetworkConfig, PretrainConfig
+from vseg_nas.files import read_regular, sha256_of, write_text
+from vseg_nas.schema import NetworkConfig, PretrainConfig, PretrainPhase
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+_MOST_NOTE_BYTES = 2**16
 
 
 def require_static(config: NetworkConfig) -> None:
     """Real data needs a folder and a static network that was trained before; synthetic clips get one on the way.
 
     Raises:
-        DataError: one of them is missing; the message is the command that makes it.
+        DataError: one of them is missing; the message is the command that makes it. Or something else lies there.
     """
+    weights = Path(config.static.weights)
+    if os.path.lexists(weights) and not weights.is_file():
+        raise DataError(f"static.weights: found {weights}, which is no file, expected a static network")
     if config.dataset.name == "synthetic":
         return
     check_root(config.dataset)
-    weights = Path(config.static.weights)
     if not weights.is_file():
         make = f"{python_command()} -m vseg_nas.pretrain {shared_overrides()}"
         raise DataError(f"static.weights: found no {weights}, expected the static network; make it with: {make}")
 
 
-def ensure_static(config: PretrainConfig, console: Console) -> None:
+def _content(path: Path) -> bytes | None:
+    """Of a file, or None if there is none."""
+    try:
+        return read_regular(path, _MOST_NOTE_BYTES)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def ensure_static(config: PretrainConfig, run_dir: Path, console: Console) -> None:
     """Pre-trains the static network of synthetic clips where there is none yet: one for all runs, seed 0.
 
     Raises:
         ConfigError: there is one, but of other clips or another training.
+        DataError: there is none, and the run began with one.
     """
     from vseg_nas.nas.lock import RunLock
     from vseg_nas.reporting.progress import FitView
@@ -44,11 +61,16 @@ def ensure_static(config: PretrainConfig, console: Console) -> None:
     if config.dataset.name != "synthetic":
         return
     weights = Path(config.static.weights)
+    if (run_dir / WEIGHTS_NOTE).is_file() and not weights.is_file():
+        raise DataError(
+            f"static.weights: found no {weights}, expected the static network that {run_dir} began with; "
+            "say where it is now: static.weights=FILE, or runs_dir=DIR"
+        )
     weights.parent.mkdir(parents=True, exist_ok=True)
     made_from = weights.with_name("made_from.json")
-    recipe = json.dumps({"dataset": asdict(config.dataset), "pretrain": asdict(config.phase.pretrain)}, indent=1)
+    recipe = json.dumps({"dataset": asdict(config.dataset), "pretrain": _by_content(config.phase.pretrain)}, indent=1)
     with RunLock(weights.parent):
-        if made_from.exists() and made_from.read_text() != recipe:
+        if _content(made_from) not in (None, recipe.encode()):
             raise ConfigError(
                 f"static.weights: {weights.parent} belongs to other clips or another pre-training (made_from.json); "
                 "choose another static.name"
@@ -56,9 +78,16 @@ def ensure_static(config: PretrainConfig, console: Console) -> None:
         if weights.is_file():
             return
         write_text(made_from, recipe)
-        console.print(f"No static network yet: pre-training one into {weights.parent}", soft_wrap=True)
+        console.print(f"No static network yet: pre-training one into {weights.parent}", soft_wrap=True, markup=False)
         from vseg_nas.assembly.static import run_pretraining
 
         with FitView("pre-training", console) as view:
             scores = run_pretraining(config, 0, weights, view.on_epoch)
         console.print(f"static network: val mIoU {scores.miou:.4f}, score {scores.score:.4f}")
+
+
+def _by_content(phase: PretrainPhase) -> dict[str, Any]:
+    """The settings of a pre-training, with the content of the encoder's weights in place of their path."""
+    settings = asdict(phase)
+    encoder = Path(str(phase.encoder_weights))
+    return settings | ({"encoder_weights": sha256_of(encoder)} if encoder.is_file() else {})

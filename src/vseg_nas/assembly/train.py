@@ -10,9 +10,11 @@ from pathlib import Path
 
 import torch
 
+from vseg_nas.assembly.cells import cell_name
 from vseg_nas.assembly.static import (
     build_source,
     build_transform,
+    check_batches,
     count_devices,
     device_of,
     load_static,
@@ -20,6 +22,7 @@ from vseg_nas.assembly.static import (
 )
 from vseg_nas.data import ClipSource, resized
 from vseg_nas.data.datamodule import ClipDataModule
+from vseg_nas.data.labelled import require_labels
 from vseg_nas.data.still import StillClips
 from vseg_nas.files import sha256_of
 from vseg_nas.metrics import SegmentationScores
@@ -67,6 +70,7 @@ def run_training(
     """
     count = count_devices(config.gpu, config.phase.train.video.batch_size, "phase.train.video.batch_size")
     source, segmenter = _build(config, genotype)
+    _check_data(config, source, segmenter)
     if newest_checkpoint(run_dir / VIDEO_CHECKPOINT) is None:
         with view("cell alone") as report:
             _train_cell(config, source, segmenter, run_dir / CELL_CHECKPOINT, track, report)
@@ -77,6 +81,17 @@ def run_training(
         torch.cuda.empty_cache()
         scores: SegmentationScores = on_ranks(count, report, _train_rank, config, genotype, run_dir)
         return scores
+
+
+def _check_data(config: TrainConfig, source: ClipSource, segmenter: VideoSegmenter) -> None:
+    """Looks before the first stage for what would end the second."""
+    require_labels(source, "train")
+    require_labels(build_source(config, "val", _PAIR), "val")
+    cell, video = config.phase.train.cell, config.phase.train.video
+    clips = len(StillClips(source) if config.past == "current" else source)
+    batch_size = _cell_module(config, source, segmenter).options.batch_size
+    check_batches(clips, batch_size, cell.transform, "phase.train.cell", drop_last=False)
+    check_batches(len(source), video.batch_size, video.transform, "phase.train.video", drop_last=True)
 
 
 def _build(config: TrainConfig, genotype: Genotype) -> tuple[ClipSource, VideoSegmenter]:
@@ -191,7 +206,7 @@ def _train_video(
 def _spec(config: TrainConfig, genotype: Genotype, source: ClipSource) -> SegmenterSpec:
     size = config.phase.train.val_size
     return SegmenterSpec(
-        Path(config.cell).name.removesuffix(".json")[:100],
+        cell_name(config.cell),
         config.seed,
         _recipe(config),
         source.classes,

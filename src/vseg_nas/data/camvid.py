@@ -1,15 +1,18 @@
 """CamVid with 11 classes, in the folder layout of the SegNet tutorial, as clips of successive frames."""
 
+import functools
 import itertools
+import os
 import re
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from vseg_nas.data.image_files import FileClip, FileClips, LabelTable, Layout
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.labels import IGNORE
+from vseg_nas.pictures import SUFFIXES
 
 CLASSES = (
     "sky", "building", "pole", "road", "pavement", "tree",
@@ -29,8 +32,6 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 FRAME_RATE = 30.0
 """Hz, of the videos that frames are numbered by."""
 
-_NAME = re.compile(r"(?P<sequence>\w+)_f?(?P<frame>\d+)")
-
 
 class _Frame(NamedTuple):
     sequence: str
@@ -42,9 +43,10 @@ class _Frame(NamedTuple):
 class CamVid(FileClips):
     """Clips of `length` neighbouring frames that never cross a cut.
 
-    Files: `{split}/NAME.png` (or .jpg), `{split}annot/NAME.png` and `{split}.txt`, which lists one frame a
-    line, or pairs of absolute paths of another machine, whose last two components count. The names alone do
-    not show the cuts: a run ends where the video changes or the frame number jumps by more than `MAX_GAP`.
+    Files: `{split}/NAME.png` (or another picture of that name, whatever suffix the list has), `{split}annot/NAME.png`
+    and `{split}.txt`, which lists one frame a line, or pairs of paths of another machine, Windows included, whose last
+    two components count. The names alone do not show the cuts: a run ends where the video changes or the frame number
+    jumps by more than `MAX_GAP`.
 
     Args:
         root: Folder that holds the three lists.
@@ -72,14 +74,16 @@ def camvid_layout(root: Path, split: Split, length: int, stride: int) -> Layout:
         raise ConfigError(f"clips: found length {length} and stride {stride}, expected 1 or more")
     clips: list[FileClip] = []
     runs = list(split_runs(_listed(root, split)))
+    frame_names = _names_by_stem(root / split, SUFFIXES)
+    mask_names = _names_by_stem(root / f"{split}annot", (".png",))
     for run in runs:
         name = f"{run[0].sequence}_{run[0].number:05}"
         for start in range(0, len(run) - length + 1, stride):
             window = range(start, start + length)
             clips.append(
                 FileClip(
-                    frames=tuple(root / split / run[i].image for i in window),
-                    masks=tuple(root / f"{split}annot" / run[i].mask for i in window),
+                    frames=tuple(root / split / _stored(run[i].image, frame_names) for i in window),
+                    masks=tuple(root / f"{split}annot" / _stored(run[i].mask, mask_names) for i in window),
                     run=name,
                     frame_ids=tuple(window),
                 )
@@ -113,7 +117,7 @@ def _listed(root: Path, split: str) -> list[_Frame]:
     """Frames that a list names, ordered by video and frame number."""
     path = root / f"{split}.txt"
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: found no readable list ({type(error).__name__}), expected file names") from error
     frames = sorted(_parse(path, split, line) for line in lines if line.strip())
@@ -125,14 +129,32 @@ def _listed(root: Path, split: str) -> list[_Frame]:
 
 def _parse(path: Path, split: str, line: str) -> _Frame:
     """Read a line: `NAME.png`, or `/any/where/{split}/NAME.png /any/where/{split}annot/NAME.png`."""
-    parts = [Path(part) for part in line.split()]
-    match = _NAME.fullmatch(parts[0].stem)
-    folders = [part.parent.name for part in parts]
-    if (
-        match is None
-        or len({part.stem for part in parts}) != 1
-        or folders not in ([""], [split], [split, f"{split}annot"])
-    ):
+    match = _line_pattern(split).fullmatch(line.strip().replace("\\", "/"))
+    if match is None:
         raise DataError(f"{path}: found {line.strip()[:120]!r}, expected NAME_FRAME.png or a pair of such paths")
-    mask = parts[-1].with_suffix(".png").name
-    return _Frame(match["sequence"], int(match["frame"]), parts[0].name, mask)
+    return _Frame(match["sequence"], int(match["frame"]), match["image"], f"{match['stem']}.png")
+
+
+@functools.cache
+def _line_pattern(split: str) -> re.Pattern[str]:
+    """Of a line whose backslashes are slashes; folders may hold blanks, names do not, and paths may be quoted."""
+    frame = r"(?P<image>(?P<stem>(?P<sequence>\w+)_f?(?P<frame>\d+))(?:\.\w+)?)"
+    folders = rf"""["']?(?:(?:(?!{split}/\w+\.\w+["']?\s).)*/)?"""  # not beyond a whole path
+    mask = rf"""{folders}{split}annot/(?P=stem)\.\w+["']?"""
+    return re.compile(rf"""(?:{folders}{split}/)?{frame}["']?(?:\s+{mask})?""")
+
+
+def _names_by_stem(folder: Path, suffixes: Collection[str]) -> dict[str, list[str]]:
+    """The names in a folder with these suffixes, in lower or upper case, sorted, by their stem."""
+    names: dict[str, list[str]] = {}
+    for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() in suffixes:
+            names.setdefault(stem, []).append(name)
+    return names
+
+
+def _stored(name: str, names: Mapping[str, Sequence[str]]) -> str:
+    """The file that a list means by a name: that one, or the first that differs in its suffix only."""
+    there = names.get(name.partition(".")[0], [])
+    return name if name in there or not there else there[0]

@@ -100,10 +100,10 @@ def label_table(labels: Labels) -> LabelTable:
 
 
 def _annotated(folder: Path) -> Iterator[Path]:
-    """Frames of a split, one per annotation."""
+    """Frames of a split, one per annotation; hidden files and folders, such as macOS and editors leave, are none."""
     found = False
     for path in folder.glob("*/*_leftImg8bit.*"):
-        if path.suffix in _SUFFIXES:
+        if path.suffix in _SUFFIXES and not path.name.startswith(".") and not path.parent.name.startswith("."):
             found = True
             yield path
     if not found:

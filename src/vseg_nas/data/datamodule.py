@@ -1,16 +1,26 @@
 """Loaders of clips whose order and augmentation are functions of the seed and the epoch alone."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+import logging
+import multiprocessing
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.reduction import ForkingPickler
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from vseg_nas.data.clip import Clip, ClipSource, collate
+from vseg_nas.data.clip import Clip, ClipBatch, ClipSource, collate
 from vseg_nas.data.transforms import ClipTransform
 from vseg_nas.errors import DataError
+
+_LOADERS = 2  # of a data module
+_SEMAPHORES = 5  # at most, of a loader process or of what its parent shares with all of them
+
+logger = logging.getLogger(__name__)
 
 
 class Draw(NamedTuple):
@@ -107,6 +117,48 @@ class RankBatches(Sampler[list[Draw]]):
         return batch[self._rank * len(batch) // self._ranks : (self._rank + 1) * len(batch) // self._ranks]
 
 
+class _Sent:
+    """A batch on its way from a loader process, where it arrives as a `ClipBatch`.
+
+    Tensors are handed over in shared memory while there is some, else byte by byte. This is tried before the batch is
+    given to the queue between the processes: what fails in that is printed and forgotten, and the fit waits for ever.
+    """
+
+    def __init__(self, batch: ClipBatch) -> None:
+        self._rebuilt: tuple[Callable[..., ClipBatch], tuple[Any, ...]]
+        try:
+            self._rebuilt = pickle.loads, (bytes(ForkingPickler.dumps(batch)),)
+        except (OSError, RuntimeError):  # no shared memory, no descriptor, no folder for a socket
+            self._rebuilt = _unshared, (batch.frames.numpy(), batch.masks.numpy(), batch.names)
+
+    def __reduce__(self) -> tuple[Callable[..., ClipBatch], tuple[Any, ...]]:
+        return self._rebuilt
+
+
+def _unshared(frames: NDArray[Any], masks: NDArray[Any], names: list[tuple[str, ...]]) -> ClipBatch:
+    return ClipBatch(torch.from_numpy(frames), torch.from_numpy(masks), names)
+
+
+def _collate(clips: Sequence[Clip]) -> ClipBatch | _Sent:
+    batch = collate(clips)
+    return batch if get_worker_info() is None else _Sent(batch)
+
+
+def _usable_workers(wanted: int) -> int:
+    """As many loader processes as wanted, if there can be any: they need semaphores, which lie in shared memory."""
+    if wanted:
+        try:
+            held = [multiprocessing.Semaphore() for _ in range(_LOADERS * (wanted + 1) * _SEMAPHORES)]
+            held.clear()
+        except OSError as error:
+            logger.warning(
+                "gpu.workers: found %d, used 0: /dev/shm gives no semaphores (%s); the batches are the same",
+                *(wanted, error.strerror),
+            )
+            return 0
+    return wanted
+
+
 class ClipDataModule(pl.LightningDataModule):
     """Serves batches of T-frame clips (T = 1: single frames) for training and validation.
 
@@ -119,7 +171,8 @@ class ClipDataModule(pl.LightningDataModule):
         val_batch_size: Validation clips per batch; the last batch is kept, however small.
         train_indices: Which clips of `train`; None means all.
         val_indices: Which clips of `val`; None means all.
-        num_workers: Loader processes per loader; 0 loads in this one. Any number gives the same batches.
+        num_workers: Loader processes per loader; 0 loads in this one, as is done where no shared memory is to be had.
+            Any number gives the same batches.
         seed: Seed of order and augmentation.
         drop_last: Drop a last training batch that is not full (batch norm may not like a single clip).
         rank: Which of the processes that train together this is.
@@ -152,7 +205,7 @@ class ClipDataModule(pl.LightningDataModule):
         self._val_indices = range(len(val)) if val_indices is None else val_indices
         self._batch_size = batch_size
         self._val_batch_size = val_batch_size
-        self._num_workers = num_workers
+        self._num_workers = _usable_workers(num_workers)
         self._seed = seed
         self._drop_last = drop_last
         self._rank = rank
@@ -192,7 +245,7 @@ class ClipDataModule(pl.LightningDataModule):
         return DataLoader(
             dataset,
             batch_sampler=batches,
-            collate_fn=collate,
+            collate_fn=_collate,
             num_workers=self._num_workers,
             persistent_workers=self._num_workers > 0,
             pin_memory=torch.cuda.is_available(),

@@ -12,7 +12,8 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -23,11 +24,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vseg_nas.errors import DataError, RunError
-from vseg_nas.files import sha256_of
+from vseg_nas.files import read_regular, sha256_of
+from vseg_nas.machine import bytes_in_words
 
 _MANIFEST = "manifest.json"
 _LAYOUT = "channels last, planes by their strides"  # of files and features; a cache of another one is not found
 _NO_PLANES: dict[str, np.dtype[Any]] = {"masks": np.dtype(np.uint8), "frame_size": np.dtype(np.int64)}
+_MOST_MANIFEST_BYTES = 2**16
 _MEMORY_SHARE = 0.5  # of what is free, that one cache may take before it stays on disk
 
 logger = logging.getLogger(__name__)
@@ -198,10 +201,20 @@ def write_cache(root: Path, key: CacheKey, clips: Iterable[StaticFeatures], coun
         _write_arrays(part, clips, count, np.dtype(np.float16 if key.precision == "fp16" else np.float32))
         digests = {name: sha256_of(part / f"{name}.npy") for name in key.fields}
         manifest = {"key": key._asdict(), "sha256": digests}
-        (part / _MANIFEST).write_text(json.dumps(manifest, indent=1))
-        _publish(part, root / key.digest)
+        with _named(root / key.digest):
+            (part / _MANIFEST).write_text(json.dumps(manifest, indent=1))
+            _publish(part, root / key.digest)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def _named(folder: Path) -> Iterator[None]:
+    """Says which cache cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written ({error.strerror or error})") from error
 
 
 def _publish(part: Path, folder: Path) -> None:
@@ -217,15 +230,16 @@ def _write_arrays(folder: Path, clips: Iterable[StaticFeatures], count: int, pre
     for index, clip in enumerate(clips):
         values = {name: v if name in _NO_PLANES else _inside(v) for name, v in clip.arrays().items()}
         if not arrays:
-            arrays = [
-                np.lib.format.open_memmap(
-                    folder / f"{name}.npy",
-                    mode="w+",
-                    dtype=_NO_PLANES.get(name, precision),
-                    shape=(count, *value.shape[1:]),
-                )
-                for name, value in values.items()
-            ]
+            with _named(folder.with_suffix("")):
+                arrays = [
+                    np.lib.format.open_memmap(
+                        folder / f"{name}.npy",
+                        mode="w+",
+                        dtype=_NO_PLANES.get(name, precision),
+                        shape=(count, *value.shape[1:]),
+                    )
+                    for name, value in values.items()
+                ]
             if hasattr(os, "posix_fallocate"):  # not on macOS
                 _reserve(folder)
         for array, value in zip(arrays, values.values(), strict=True):
@@ -244,25 +258,26 @@ def _reserve(folder: Path) -> None:
     Raises:
         RunError: the disk has not that much.
     """
-    for path in folder.glob("*.npy"):
-        size = path.stat().st_size
+    sizes = {path: path.stat().st_size for path in folder.glob("*.npy")}
+    free = shutil.disk_usage(folder).free
+    for path, size in sizes.items():
         try:
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
-            free = shutil.disk_usage(folder).free
             raise RunError(
-                f"{path}: found {free / 2**30:.1f} GiB free, expected {size / 2**30:.1f} for cached features"
+                f"{path}: cannot be written ({error.strerror}): found {bytes_in_words(free)} free, expected "
+                f"{bytes_in_words(sum(sizes.values()))} for cached features"
             ) from error
 
 
 def _verify(folder: Path, key: CacheKey) -> None:
     path = folder / _MANIFEST
     try:
-        manifest = json.loads(path.read_text())
+        manifest = json.loads(read_regular(path, _MOST_MANIFEST_BYTES))
         digests = dict(manifest["sha256"])
         stored = CacheKey(**manifest["key"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise DataError(f"{path}: not readable as the manifest of a feature cache ({type(error).__name__})") from error
     if stored != key:
         raise DataError(f"{path}: holds another key than its folder's name says")

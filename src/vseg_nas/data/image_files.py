@@ -1,28 +1,24 @@
-"""Clips whose frames and masks are image files; every complaint about a file is one `DataError` line."""
+"""Clips whose frames and masks are image files; every complaint about a file is one `DataError` line.
+
+Sizes are those of upright pictures: frames and masks whose EXIF orientation says so are turned first.
+"""
 
 import hashlib
 import os
-import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
 
 from vseg_nas.data.clip import Colour, Image, RawClip
+from vseg_nas.data.manifest import KnownDigests
 from vseg_nas.errors import DataError
 from vseg_nas.labels import IGNORE
+from vseg_nas.pictures import load_upright
 
 _INVALID = -1
-_BROKEN_IMAGE = (
-    OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error,
-    PillowImage.DecompressionBombError,
-)  # fmt: skip
-"""What Pillow raises for damaged files, depending on the byte that was hit."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +107,7 @@ class FileClips:
         self._files = sorted([*layout.frames, *layout.masks])
         _check_presence(self._files)
         self._size = image_size(clips[0].frames[0])
+        self.known_digests = KnownDigests()
 
     def __len__(self) -> int:
         return len(self._clips)
@@ -128,14 +125,22 @@ class FileClips:
         )
 
     def fingerprint(self) -> str:
-        """SHA-256 over classes, clips, label table and the name, size and modification time of each file."""
+        """SHA-256 over classes, clips, label table and the name and content of each file, wherever they lie."""
         digest = hashlib.sha256(repr((type(self).__name__, self.classes, self._labels.table.tolist())).encode())
-        for path in self._files:
-            status = path.stat()
-            digest.update(f"{path.parent.name}/{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+        for name, sha256 in self.digests().items():
+            digest.update(f"{name} {sha256}\n".encode())
         for clip in self._clips:
             digest.update(f"{clip.run} {[path.name for path in clip.frames]}\n".encode())
         return digest.hexdigest()
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each file, by its name and that of its folder.
+
+        Raises:
+            DataError: A file cannot be read.
+        """
+        names = (f"{path.parent.name}/{path.name}" for path in self._files)
+        return dict(zip(names, self.known_digests.of(self._files), strict=True))
 
     def _mask(self, path: Path | None) -> Image:
         if path is None:
@@ -166,8 +171,8 @@ def read_frame(path: Path, size: tuple[int, int]) -> Image:
     return decode_frame(path, read_bytes(path), size)
 
 
-def decode_frame(path: Path, data: bytes, size: tuple[int, int]) -> Image:
-    """As `read_frame`, of bytes that were read."""
+def decode_frame(path: Path, data: bytes, size: tuple[int, int] | None) -> Image:
+    """As `read_frame`, of bytes that were read; without a size any is right."""
     return _decode(path, data, size, ("RGB",))
 
 
@@ -180,35 +185,27 @@ def read_mask(path: Path, size: tuple[int, int], labels: LabelTable) -> Image:
     return decode_mask(path, read_bytes(path), size, labels)
 
 
-def decode_mask(path: Path, data: bytes, size: tuple[int, int], labels: LabelTable) -> Image:
-    """As `read_mask`, of bytes that were read."""
+def decode_mask(path: Path, data: bytes, size: tuple[int, int] | None, labels: LabelTable) -> Image:
+    """As `read_mask`, of bytes that were read; without a size any is right."""
     return labels.apply(_decode(path, data, size, ("L", "P")), path)
 
 
-def _decode(path: Path, data: bytes, size: tuple[int, int], modes: tuple[str, ...]) -> Image:
-    try:
-        PillowImage.open(BytesIO(data)).verify()  # decoding alone ignores the checksums of PNG files
-        image = PillowImage.open(BytesIO(data))
-        pixels = np.array(image)
-    except _BROKEN_IMAGE as error:
-        raise DataError(f"{path}: found a damaged image ({_brief(error)}), expected PNG or JPEG") from error
-    if image.size != size:
+def _decode(path: Path, data: bytes, size: tuple[int, int] | None, modes: tuple[str, ...]) -> Image:
+    image = load_upright(path, data, verify=True)  # decoding alone ignores the checksums of PNG files
+    if size is not None and image.size != size:
         raise DataError(f"{path}: found {_times(image.size)} pixels, expected {_times(size)}")
     if image.mode not in modes:
         raise DataError(f"{path}: found image mode {image.mode}, expected {' or '.join(modes)}")
-    return pixels
+    return np.array(image)
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Width and height from the header of a file.
+    """Width and height of a picture, upright.
 
     Raises:
         DataError: It is unreadable.
     """
-    try:
-        return PillowImage.open(BytesIO(read_bytes(path))).size
-    except _BROKEN_IMAGE as error:
-        raise DataError(f"{path}: found a damaged image ({_brief(error)}), expected PNG or JPEG") from error
+    return load_upright(path).size
 
 
 def read_bytes(path: Path) -> bytes:
@@ -225,7 +222,3 @@ def read_bytes(path: Path) -> bytes:
 
 def _times(size: tuple[int, int]) -> str:
     return "x".join(map(str, size))
-
-
-def _brief(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:80]

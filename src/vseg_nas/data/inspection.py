@@ -97,12 +97,19 @@ def _report(path: Path, decode: Callable[[bytes], Image], counted: bool) -> File
     return FileReport(path, None, hashlib.sha256(data).hexdigest(), pixels)
 
 
-def _usual_size(frames: Sequence[Path]) -> tuple[int, int]:
-    """Width and height of most frames of a sample spread over all: the first of them may be the odd one out."""
-    sizes: Counter[tuple[int, int]] = Counter()
-    for path in frames[:: max(1, len(frames) // _SAMPLE)]:
-        try:
-            sizes[image_size(path)] += 1
-        except DataError:
-            continue  # `inspect` reports it
-    return sizes.most_common(1)[0][0] if sizes else (0, 0)
+def _usual_size(frames: Sequence[Path]) -> tuple[int, int] | None:
+    """Width and height of most frames of a sample spread over all: the first of them may be the odd one out.
+
+    None where not one of the frames can be read.
+    """
+    sample = frames[:: max(1, len(frames) // _SAMPLE)]
+    if sizes := Counter(size for path in sample if (size := _size(path)) is not None):
+        return sizes.most_common(1)[0][0]
+    return next((size for path in frames if (size := _size(path)) is not None), None)
+
+
+def _size(path: Path) -> tuple[int, int] | None:
+    try:
+        return image_size(path)
+    except DataError:
+        return None  # `inspect` reports it

@@ -1,4 +1,4 @@
-"""Hashes of all files of a data set, which later runs compare without reading the files.
+"""Hashes of all files of a data set, which later runs compare without reading the files; hashes known from before.
 
 A flipped bit of a JPEG file decodes without complaint, so only a hash can tell.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vseg_nas.errors import DataError
-from vseg_nas.files import sha256_of
+from vseg_nas.files import sha256_of, write_text
 from vseg_nas.space import strict_json
 
 FORMAT = "vseg_nas.manifest/1"
@@ -77,6 +77,54 @@ class Manifest:
             status = path.stat()
             if (status.st_size, status.st_mtime_ns) != note[:2] and sha256_of(path) != note.sha256:
                 raise DataError(f"{path}: changed since `check` read it; restore the file or run `check` again")
+
+
+class KnownDigests:
+    """SHA-256 of files, which are read again only when their size or modification time has changed.
+
+    Args:
+        store: JSON file that keeps what is known between processes; None keeps it in this one. A damaged one is made
+            anew.
+    """
+
+    def __init__(self, store: Path | None = None) -> None:
+        self._store = store
+        self._notes: dict[str, FileNote] | None = None
+
+    def of(self, files: Sequence[Path]) -> list[str]:
+        """The digests of some files, in their order.
+
+        Raises:
+            DataError: a file cannot be read.
+            RunError: what is known cannot be kept.
+        """
+        if self._notes is None:
+            self._notes = self._load()
+        places = [path.resolve() for path in files]
+        notes = {str(place): self._look(place, self._notes) for place in places}
+        if self._store is not None and not notes.items() <= self._notes.items():
+            write_text(self._store, json.dumps(self._notes | notes, indent=0))
+        self._notes |= notes
+        return [notes[str(place)].sha256 for place in places]
+
+    @staticmethod
+    def _look(path: Path, known: Mapping[str, FileNote]) -> FileNote:
+        try:
+            status, note = path.stat(), known.get(str(path))
+            if note is not None and note[:2] == (status.st_size, status.st_mtime_ns):
+                return note
+            return FileNote(status.st_size, status.st_mtime_ns, sha256_of(path))
+        except OSError as error:
+            raise DataError(f"{path}: found no readable file ({error.strerror}), expected one of the data") from error
+
+    def _load(self) -> dict[str, FileNote]:
+        if self._store is None or not self._store.is_file():
+            return {}
+        try:
+            content = strict_json.loads(self._store.read_text(encoding="utf-8"), MAX_CHARACTERS)
+            return {str(name): _note(value) for name, value in content.items()} if isinstance(content, dict) else {}
+        except ValueError:
+            return {}
 
 
 def _note(value: object) -> FileNote:

@@ -5,13 +5,18 @@ Legend: K classes.
 
 import json
 from dataclasses import dataclass
+from reprlib import repr as brief
 from typing import Any, Self
 
+from vseg_nas.labels import IGNORE
+from vseg_nas.normalisation import check_normalisation
 from vseg_nas.space import strict_json
 
 FORMAT = "vseg_nas.graphs/2"  # 1 stretched planes, so labels drifted on frames whose sides 32 does not divide
 KEY = "vseg_nas"
 """Of the entry in an ONNX file's metadata, and name of the extra file in a .pt2."""
+_LONGEST = 200  # characters of a name
+_LONGEST_SIDE = 2**14  # of a frame, in pixels
 
 
 @dataclass(frozen=True)
@@ -47,10 +52,17 @@ class GraphMetadata:
             raise ValueError(f"found {len(self.classes)} classes and {len(self.palette)} colours")
         if not all(type(v) is int and 0 <= v < 256 for colour in self.palette for v in colour):
             raise ValueError("palette: expected numbers in 0..255")
-        if len(self.mean) != 3 or len(self.std) != 3 or not all(v > 0 for v in self.std):
-            raise ValueError("mean, std: expected three numbers each")
+        if not all(len(colour) == 3 for colour in self.palette):
+            raise ValueError("palette: expected three numbers for each class")
+        if len(self.classes) > IGNORE or not all(map(_is_name, (self.name, *self.classes))):
+            raise ValueError(
+                f"name, classes: expected at most {IGNORE} printable names of at most {_LONGEST} characters"
+            )
+        check_normalisation(self.mean, self.std)
+        if self.size is not None and not all(0 < side <= _LONGEST_SIDE for side in self.size):
+            raise ValueError(f"size: found {list(self.size)}, expected at most {_LONGEST_SIDE} each")
         if self.output not in ("logits", "labels"):
-            raise ValueError(f"output: found {self.output!r}")
+            raise ValueError(f"output: found {brief(self.output)}")
 
     def to_json(self) -> str:
         """As it stands in the file."""
@@ -77,5 +89,9 @@ class GraphMetadata:
                 size=None if data["size"] is None else (int(data["size"][0]), int(data["size"][1])),
                 output=data["output"],
             )
-        except (KeyError, TypeError, IndexError) as error:
+        except (KeyError, TypeError, IndexError, OverflowError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= _LONGEST and text.isprintable()

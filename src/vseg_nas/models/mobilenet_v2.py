@@ -17,7 +17,7 @@ from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 from torchvision.ops import Conv2dNormActivation
 
 from vseg_nas.errors import DataError
-from vseg_nas.models.weights import first_line, read_foreign_safetensors, read_pickled
+from vseg_nas.models.weights import first_line, load_weights, read_foreign_safetensors, read_pickled
 
 TAP_CHANNELS = (24, 32, 96, 320)
 TAP_STRIDES = (4, 8, 16, 32)
@@ -79,14 +79,15 @@ class MobileNetV2Encoder(nn.Module):
                 f"{source}: no {missing[0]!r} ({len(missing)} of {len(names)} tensors missing), "
                 "expected a torchvision mobilenet_v2"
             )
-        wrong = [t for o, t in names.items() if state[t].shape != own[o].shape]
-        if wrong:
-            raise DataError(
-                f"{source}: {wrong[0]!r} has shape {tuple(state[wrong[0]].shape)}, "
-                "expected that of torchvision's mobilenet_v2"
-            )
+        for ours, theirs in names.items():
+            found, expected = state[theirs], own[ours]
+            if (found.shape, found.layout) != (expected.shape, expected.layout):
+                raise DataError(
+                    f"{source}: {theirs!r} has shape {tuple(found.shape)}, expected that of torchvision's mobilenet_v2"
+                )
         taken = {ours: state[theirs] for ours, theirs in names.items()}
-        self.load_state_dict(taken | _identity_expansion(taken["stages.0.0.1.weight"], taken["stages.0.0.1.bias"]))
+        taken |= _identity_expansion(taken["stages.0.0.1.weight"], taken["stages.0.0.1.bias"])
+        load_weights(self, taken, Path(source), "torchvision's mobilenet_v2")
 
 
 def _identity_expansion(gamma: Tensor, beta: Tensor) -> dict[str, Tensor]:

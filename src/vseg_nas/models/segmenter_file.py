@@ -16,11 +16,13 @@ from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.propagation import PASTS, CellPropagation, Past
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video import VideoSegmenter
-from vseg_nas.models.weights import read_pickled, read_safetensors, verify_note, write_safetensors
+from vseg_nas.models.weights import load_weights, read_pickled, read_safetensors, verify_note, write_safetensors
+from vseg_nas.normalisation import check_normalisation
 from vseg_nas.space import Genotype, strict_json
 
 _FORMAT = "vseg_nas.video/1"
 _MAX_NAME = 100
+_LONGEST_SIDE = 2**14  # of a frame, in pixels
 _MAX_CLASSES = 254  # ids are stored as uint8, 255 is ignored
 SPEC = "spec"
 """Name of the metadata, or hyperparameter of a Lightning checkpoint, that holds `SegmenterSpec.to_dict` as JSON."""
@@ -78,12 +80,10 @@ class SegmenterSpec:
             raise ValueError(f"past: found {str(self.past)[:20]!r}, expected one of {', '.join(PASTS)}")
         if type(self.flow) is not bool:
             raise ValueError(f"flow: found {type(self.flow).__name__}, expected true or false")
-        if not (len(self.mean) == len(self.std) == 3 and all(isinstance(v, float) for v in self.mean + self.std)):
-            raise ValueError("mean, std: expected three numbers each")
-        if not all(0 < v < 10 for v in self.std):
-            raise ValueError("std: expected positive numbers")
-        if self.size is not None and not (len(self.size) == 2 and all(type(v) is int and v > 0 for v in self.size)):
-            raise ValueError("size: expected height and width, or null")
+        check_normalisation(self.mean, self.std)
+        sides = self.size or (1, 1)
+        if len(sides) != 2 or not all(type(v) is int and 0 < v <= _LONGEST_SIDE for v in sides):
+            raise ValueError(f"size: expected height and width, each at most {_LONGEST_SIDE}, or null")
 
     @property
     def group(self) -> str:
@@ -167,13 +167,7 @@ def load_segmenter(path: Path) -> tuple[VideoSegmenter, SegmenterSpec]:
     except ValueError as error:
         raise DataError(f"{path}: not a video network of `train` ({error})") from error
     segmenter = spec.build()
-    try:
-        segmenter.load_state_dict(state)
-    except RuntimeError as error:
-        raise DataError(f"{path}: the weights do not fit the cell and classes it names") from error
-    for name, value in segmenter.state_dict().items():
-        if not value.isfinite().all():
-            raise DataError(f"{path}: {name}: found values that are not finite, expected a network that can be used")
+    load_weights(segmenter, state, path, "the cell and classes it names")
     return segmenter.eval(), spec
 
 

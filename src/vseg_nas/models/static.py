@@ -5,14 +5,17 @@ Legend: B clips, C channels, H, W, K classes.
 
 import json
 from pathlib import Path
+from reprlib import repr as brief
 from typing import NamedTuple, Self
 
 from torch import Tensor, nn
 
 from vseg_nas.errors import DataError
+from vseg_nas.labels import IGNORE
 from vseg_nas.models.arch2 import Arch2Decoder
 from vseg_nas.models.mobilenet_v2 import TAP_CHANNELS, EncoderOutput, MobileNetV2Encoder
-from vseg_nas.models.weights import read_safetensors, write_safetensors
+from vseg_nas.models.weights import load_weights, read_safetensors, write_safetensors
+from vseg_nas.space import strict_json
 
 _FORMAT = "vseg_nas.static/1"
 
@@ -89,10 +92,24 @@ class StaticSegmenter(nn.Module):
             raise DataError(f"{path}: not found, expected the static.safetensors that `pretrain` writes")
         state, metadata = read_safetensors(path)
         if metadata.get("format") != _FORMAT:
-            raise DataError(f"{path}: format {metadata.get('format')!r}, expected {_FORMAT!r} (written by `pretrain`)")
-        network = cls(tuple(json.loads(metadata["classes"])), auxiliary=False)
-        try:
-            network.load_state_dict(state)
-        except RuntimeError as error:
-            raise DataError(f"{path}: the weights do not fit arch2 with {len(network.classes)} classes") from error
+            raise DataError(
+                f"{path}: format {brief(metadata.get('format'))}, expected {_FORMAT!r} (written by `pretrain`)"
+            )
+        network = cls(_classes(metadata.get("classes", "null"), path), auxiliary=False)
+        load_weights(network, state, path, f"arch2 with {len(network.classes)} classes")
         return network.eval()
+
+
+def _classes(text: str, path: Path) -> tuple[str, ...]:
+    """Names of the classes as `StaticSegmenter.save` writes them.
+
+    Raises:
+        DataError: they are something else.
+    """
+    try:
+        names = strict_json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{path}: classes: {error}") from error
+    if not isinstance(names, list) or not 1 <= len(names) <= IGNORE or not all(isinstance(n, str) for n in names):
+        raise DataError(f"{path}: classes: found {brief(names)}, expected 1 to {IGNORE} names")
+    return tuple(names)

@@ -70,6 +70,11 @@ class VideoSegmenter(nn.Module):
         """Frames between the last frame and its key frame; 0 if it was one."""
         return self._distance
 
+    @property
+    def next_is_key(self) -> bool:
+        """Whether the next frame is a key frame anyway."""
+        return self._state is None or self._distance + 1 == self.key_every
+
     def step(self, frame: Tensor, key: bool = False, size: tuple[int, int] | None = None) -> Tensor:
         """Labels the next frame of a video.
 
@@ -92,7 +97,7 @@ class VideoSegmenter(nn.Module):
         """Takes the next frame of a video without labelling it; see `step`."""
         frame = frame[None]
         state, distance = self._state, self._distance + 1
-        if state is None or key or distance == self.key_every:
+        if state is None or key or self.next_is_key:
             state, distance = self.key(frame), 0
         elif state.frame.shape != frame.shape:
             found, expected = (tuple(f.shape[-2:]) for f in (frame, state.frame))

@@ -1,6 +1,5 @@
 """The real evaluator: a short Lightning fit of a cell on cached features, scored on meta-val (section 4.1)."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import nn
 
+from vseg_nas.clock import working_s
 from vseg_nas.data.feature_cache import StaticFeatures
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.cell import DynamicCell
@@ -124,7 +124,7 @@ class CandidateEvaluator:
         Raises:
             NonFiniteError: at the first NaN or infinite loss or logit.
         """
-        started = time.monotonic()
+        started = working_s()
         module = self.build(genotype, seed)
         scores, epochs = train_cell(
             module,
@@ -143,7 +143,7 @@ class CandidateEvaluator:
             scores.macc,
             count_parameters(module.cell),
             self._macs(module.cell),
-            time.monotonic() - started,
+            working_s() - started,
             epochs,
             stopped=epochs < self.training.epochs,
         )

@@ -13,16 +13,21 @@ import time
 from collections.abc import Generator, Iterable
 from contextlib import suppress
 from multiprocessing import connection, forkserver, resource_tracker
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
+from vseg_nas.clock import working_s
 from vseg_nas.errors import RunError
 from vseg_nas.nas.executor import Died, Failure, Outcome, Report, one_at_a_time
 from vseg_nas.nas.stopping import StoppingRule
 from vseg_nas.nas.trial import Evaluation, FailureKind, Trial
-from vseg_nas.nas.worker import DEAF_TO, Broken, Ended, Epoch, Message, Question, Ready, Recipe, serve
+from vseg_nas.nas.worker import Broken, Ended, Epoch, Message, Question, Ready, Recipe, serve
+from vseg_nas.signals import DEAF_TO
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _OWN_SIGNAL_S = 1.0
+_STARTS = 3
 
 
 class IsolatedExecutor:
@@ -36,7 +41,8 @@ class IsolatedExecutor:
         stopping: the rule that candidates are asked about half-way.
         folder: the child's own; emptied for each child, removed in the end. What a child writes on its standard
             streams is added to a file of this name with the suffix ``.log``.
-        limit_s: wall-clock seconds that a candidate may take; None: any number.
+        limit_s: seconds that a candidate may take, those not counted in which the search was suspended; None: any
+            number.
         memory_gib: limit of the child's data (RLIMIT_DATA), of which it holds some before the first candidate; None: no
             limit.
         grace_s: from asking a candidate that is too slow to end (SIGTERM) to ending it (SIGKILL).
@@ -75,7 +81,7 @@ class IsolatedExecutor:
         if self._worker is None or not self._worker.is_alive():
             self._start_worker()
         assert self._worker is not None
-        deadline = None if self._limit_s is None else time.monotonic() + self._limit_s
+        deadline = None if self._limit_s is None else working_s() + self._limit_s
         try:
             self._worker.send(trial)
             while (message := self._worker.receive(deadline)) is not None:
@@ -141,10 +147,7 @@ class _Worker:
 
     def __init__(self, recipe: bytes, folder: Path, log: Path, memory_gib: float | None) -> None:
         self._pipe, theirs = _CONTEXT.Pipe()
-        arguments = (theirs, recipe, folder, log, memory_gib)
-        self._process = _CONTEXT.Process(target=serve, args=arguments, daemon=True)
-        _start_fork_server()
-        self._process.start()
+        self._process = _started(theirs, recipe, folder, log, memory_gib)
         theirs.close()
 
     def is_alive(self) -> bool:
@@ -157,11 +160,14 @@ class _Worker:
             raise _Gone from None
 
     def receive(self, deadline: float | None) -> Message | None:
-        """The next message; None if it does not come in time."""
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        ready = connection.wait([self._pipe, self._process.sentinel], left)
-        if not ready:
-            return None
+        """The next message; None if it does not come until `working_s` has reached the deadline."""
+        while True:
+            left = None if deadline is None else max(0.0, deadline - working_s())
+            ready = connection.wait([self._pipe, self._process.sentinel], left)
+            if ready:
+                break
+            if left == 0:
+                return None
         try:
             if self._pipe in ready:
                 message: Message = self._pipe.recv()
@@ -182,6 +188,25 @@ class _Worker:
         assert status is not None
         self._process.close()
         return status
+
+
+def _started(*arguments: Any) -> ForkServerProcess:
+    """A process that runs `serve`.
+
+    Raises:
+        RunError: the fork server, which is replaced when it has ended, ends each time before it has made one.
+    """
+    for _ in range(_STARTS):
+        process = _CONTEXT.Process(target=serve, args=arguments, daemon=True)
+        _start_fork_server()
+        try:
+            process.start()
+        except (EOFError, ConnectionError):
+            continue
+        return process
+    raise RunError(
+        f"executor=isolated: the fork server ended {_STARTS} times before it had made a process; for want of memory?"
+    )
 
 
 def _start_fork_server() -> None:

@@ -1,13 +1,18 @@
-"""One writer per run directory. Stdlib only: a command takes the lock before it pays for importing torch."""
+"""One writer per run directory. No torch: a command takes the lock before it pays for importing it."""
 
 import fcntl
 import os
+import re
 import socket
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from vseg_nas.errors import RunError
+from vseg_nas.files import open_regular
+
+_HOLDER = re.compile(rb"(process [^\n]{0,300}\n?)?")
+"""All that a lock may hold: a file of that name may be somebody's, and is not to be overwritten."""
 
 
 class RunLock:
@@ -19,7 +24,7 @@ class RunLock:
         run: an existing run directory.
 
     Raises:
-        RunError: on entry, if another process (or this one, elsewhere) holds the lock.
+        RunError: on entry, if another process (or this one, elsewhere) holds the lock, or if ``lock`` is no lock.
     """
 
     def __init__(self, run: Path) -> None:
@@ -30,7 +35,7 @@ class RunLock:
 
     def __enter__(self) -> Self:
         try:
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            fd = open_regular(self._path, os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise RunError(f"{self._path}: cannot be created ({error.strerror})") from None
         try:
@@ -39,6 +44,9 @@ class RunLock:
             holder = os.read(fd, 200).decode(errors="replace").strip() or "another process"
             os.close(fd)
             raise RunError(f"{self._path.parent}: in use by {holder}; a run has one writer at a time") from None
+        if not _HOLDER.fullmatch(os.pread(fd, 512, 0)):
+            os.close(fd)
+            raise RunError(f"{self._path}: found something else, expected the lock of a run; move that file away")
         os.ftruncate(fd, 0)
         os.write(fd, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         self._fd = fd

@@ -2,14 +2,14 @@
 
 import io
 import logging
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
+from vseg_nas.clock import working_s
 from vseg_nas.errors import RunError, UserError
 from vseg_nas.nas.executor import Died, Executor, Failure
 from vseg_nas.nas.stopping import StoppingRule, is_halfway
@@ -283,7 +283,7 @@ class SearchLoop:
         return self._budget.hours is not None and self._worked_s() >= self._budget.hours * 3600
 
     def _worked_s(self) -> float:
-        return self._worked_before_s + time.monotonic() - self._started
+        return self._worked_before_s + working_s() - self._started
 
     def _snapshot(self) -> bytes:
         buffer = io.BytesIO()
@@ -297,7 +297,7 @@ class SearchLoop:
         return buffer.getvalue()
 
     def _restore(self) -> None:
-        self._started = time.monotonic()
+        self._started = working_s()
         self._worked_before_s = 0.0
         self._restart()
         self._waiting += self._store.unfinished()
@@ -310,12 +310,27 @@ class SearchLoop:
 
     def _load(self, snapshot: bytes) -> None:
         try:
-            state = torch.load(io.BytesIO(snapshot), weights_only=True)
+            state: Any = torch.load(io.BytesIO(snapshot), weights_only=True)
+        except Exception as error:  # bytes that are no pickle can make the unpickler raise anything
+            raise RunError("the stored state of the search is damaged or not of tensors alone") from error
+        try:
+            _check_finite(state)
             self._strategy.load_state_dict(state["strategy"])
             self._stopping.load_state_dict(state["stopping"])
-            self._heard = state["heard"]
-            self._worked_before_s = state["worked_s"]
-        except (KeyError, RuntimeError) as error:
+            self._heard = [float(score) for score in state["heard"]]
+            self._worked_before_s = float(state["worked_s"])
+        except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
             raise RunError(
                 "the stored state of the search does not fit: was it made with another strategy or space?"
             ) from error
+
+
+def _check_finite(state: object) -> None:
+    """Raises `ValueError` for a state with a number that nothing can be computed with, at any depth."""
+    if isinstance(state, dict):
+        state = [*state.values()]
+    if isinstance(state, list | tuple):
+        for value in state:
+            _check_finite(value)
+    elif isinstance(state, torch.Tensor | float) and not torch.as_tensor(state).isfinite().all():
+        raise ValueError("found a value that is not finite")

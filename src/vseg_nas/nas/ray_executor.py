@@ -9,14 +9,16 @@ import logging
 import os
 import pickle
 import signal
+import threading
 import time
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, NamedTuple, TypeVar
 
+from vseg_nas.clock import working_s
 from vseg_nas.errors import ConfigError, RunError
 from vseg_nas.nas.executor import Died, Failure, Outcome, Report
-from vseg_nas.nas.ray_extra import require_ray
+from vseg_nas.nas.ray_extra import HeadWatch, require_head, require_ray
 from vseg_nas.nas.ray_worker import Answer, Carried, Missing, Place
 from vseg_nas.nas.scratch import scratch
 from vseg_nas.nas.stopping import StoppingRule
@@ -33,6 +35,8 @@ _PATIENCE_S = 30.0
 _ANSWER_S = 1.0
 _MAX_BAD_STARTS = 3
 _ROUNDING = 1e-9
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +66,8 @@ class RayExecutor:
         workers: places; None: as many as there are shares.
         at_most: places, whatever `workers` says: more could never be used.
         address: host and port of a running cluster; None: a Ray on this machine that lives as long as the search.
-        limit_s: wall-clock seconds that a candidate may take; None: any number.
+        limit_s: seconds that a candidate may take, those not counted in which the search was suspended; None: any
+            number.
     """
 
     def __init__(
@@ -98,7 +103,8 @@ class RayExecutor:
         """
         self._ray = _import_ray()
         with self._connected():
-            places = [self._open() for _ in range(self._count())]
+            count = self._asking_the_head(self._count)
+            places = [self._open() for _ in range(count)]
             try:
                 yield from self._run(places, trials, report)
             finally:
@@ -119,6 +125,7 @@ class RayExecutor:
                     place.begin(trial, self._stopping, self._limit_s)
             if over and not any(place.trial for place in places):
                 return
+            self._head.check()
             self._mention_waiting(places)
             for index, place in enumerate(places):
                 if place.is_late and not self._is_there(place.pending):  # else it was in time: this process was late
@@ -137,7 +144,7 @@ class RayExecutor:
         """What has something to say; None if nothing has in time."""
         pending = [place.pending for place in places if place.pending is not None]
         deadlines = [place.deadline for place in places if place.deadline is not None]
-        left = max(0.0, min(deadlines) - time.monotonic()) if deadlines else _LONGEST_WAIT_S
+        left = max(0.0, min(deadlines) - working_s()) if deadlines else _LONGEST_WAIT_S
         with deferred():
             ready, _ = self._ray.wait(pending, timeout=min(left, _LONGEST_WAIT_S), fetch_local=False)
         return ready[0] if ready else None
@@ -161,12 +168,13 @@ class RayExecutor:
         """Says so, once, where places have not started for long: most likely, Ray has no room for them."""
         if self._has_complained:
             return
-        long_ago = time.monotonic() - _PATIENCE_S
+        long_ago = working_s() - _PATIENCE_S
         late = [place for place in places if place.is_starting and place.opened < long_ago]
         waiting = [place for place in late if not self._is_there(place.placed)]
         if waiting:
             self._has_complained = True
-            all_of, free = self._ray.cluster_resources(), self._ray.available_resources()
+            all_of = self._asking_the_head(self._ray.cluster_resources)
+            free = self._asking_the_head(self._ray.available_resources)
             has = [f"{free.get(key, 0):g} of {all_of.get(key, 0):g}" for key in ("GPU", "CPU")]
             logger.warning(
                 "executor=ray: %d of %d places have not started in %.0f s; each takes %g GPUs and %g CPU cores, "
@@ -179,9 +187,9 @@ class RayExecutor:
 
         Once for deaths that are heard of one after the other.
         """
-        if time.monotonic() - self._paused >= _OWN_SIGNAL_S:
+        if working_s() - self._paused >= _OWN_SIGNAL_S:
             time.sleep(_OWN_SIGNAL_S)
-            self._paused = time.monotonic()
+            self._paused = working_s()
 
     def _react(self, place: "_Slot", report: Report) -> Outcome | None:
         exceptions = self._ray.exceptions
@@ -226,7 +234,35 @@ class RayExecutor:
                 self._bad_starts = 0
         return None
 
+    def _asking_the_head(self, call: Callable[[], T]) -> T:
+        """Waits for a call without being deaf: Ray itself waits in C++ for a head that has gone.
+
+        Raises:
+            RunError: it has gone.
+        """
+        answers: list[T] = []
+        errors: list[BaseException] = []
+
+        def ask() -> None:
+            try:
+                answers.append(call())
+            except BaseException as error:  # noqa: BLE001  (is raised below, whatever it is)
+                errors.append(error)
+
+        self._head.check()
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        while asking.is_alive():
+            asking.join(_LONGEST_WAIT_S)
+            self._head.check()
+        if errors:
+            raise errors[0]
+        return answers[0]
+
     def _open(self, instead_of: "_Slot | None" = None) -> "_Slot":
+        return self._asking_the_head(lambda: self._opened(instead_of))
+
+    def _opened(self, instead_of: "_Slot | None") -> "_Slot":
         if instead_of is not None:
             self._ray.kill(instead_of.actor)
         options = {"num_gpus": self._share.gpus, "num_cpus": self._share.cpus}
@@ -236,7 +272,11 @@ class RayExecutor:
         return place
 
     def _close(self, places: "list[_Slot]") -> None:
-        """Lets free places tidy up, and ends all of them."""
+        """Lets free places tidy up, and ends all of them; without a head, whom Ray would wait for, it leaves that."""
+        with suppress(RunError):
+            self._asking_the_head(lambda: self._end(places))
+
+    def _end(self, places: "list[_Slot]") -> None:
         tidying = [place.actor.close.remote() for place in places if place.is_free]
         if tidying:
             self._ray.wait(tidying, num_returns=len(tidying), timeout=_TIDYING_S)
@@ -271,6 +311,8 @@ class RayExecutor:
                 self._folder = str(files.enter_context(scratch("vr-")))  # short: sockets' names are limited
             self._connect()
             signal.signal(signal.SIGTERM, handler)  # Ray has put its own there
+            self._head = HeadWatch(self._ray.get_runtime_context().gcs_address)
+            files.callback(self._head.close)
             yield
         except SystemExit:
             if callable(handler):  # what Ray's own does about a signal that came early
@@ -290,8 +332,10 @@ class RayExecutor:
             if not self._share.gpus:
                 options["num_gpus"] = 0
         try:
-            self._ray.init(address=self._address or "local", **options)
-        except ConnectionError as error:
+            address = self._address and self._ray._private.services.canonicalize_bootstrap_address(self._address)
+            require_head(address)
+            self._ray.init(address=address or "local", **options)
+        except (ConnectionError, ValueError) as error:  # a ValueError of the address that Ray finds for `auto`
             raise ConfigError(
                 f"executor.address: found no Ray cluster at {self._address}, expected one that this machine is part of"
             ) from error
@@ -303,7 +347,7 @@ class _Slot:
     def __init__(self, ray: Any, actor: Any) -> None:
         self._ray = ray
         self.actor = actor
-        self.opened = time.monotonic()
+        self.opened = working_s()
         self.placed = actor.__ray_ready__.remote()  # comes when Ray has found room for it, and its process is there
         self.trial: Trial | None = None
         self.pending: Any = None  # what the actor's next message comes by
@@ -323,7 +367,7 @@ class _Slot:
     @property
     def is_late(self) -> bool:
         """Whether its candidate has used up its time."""
-        return self.deadline is not None and time.monotonic() >= self.deadline
+        return self.deadline is not None and working_s() >= self.deadline
 
     @property
     def taken(self) -> Trial:
@@ -338,7 +382,7 @@ class _Slot:
     def begin(self, trial: Trial, stopping: StoppingRule, limit_s: float | None) -> None:
         """Has a trial evaluated; messages will come."""
         self.trial = trial
-        self.deadline = None if limit_s is None else time.monotonic() + limit_s
+        self.deadline = None if limit_s is None else working_s() + limit_s
         self.pending = self.actor.evaluate.options(num_returns="streaming").remote(trial, stopping)
 
     def end(self) -> Trial:
@@ -361,6 +405,7 @@ def _import_ray() -> Any:
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     import ray
+    import ray._private.services
     import ray.exceptions
 
     return ray

@@ -1,8 +1,20 @@
-"""Whether Ray is installed; stdlib only, so that a command can ask before it pays for any import."""
+"""Whether Ray is installed, and a cluster there; stdlib only: a command can ask before it pays for any import."""
 
+import socket
+import threading
+from collections.abc import Callable
 from importlib.util import find_spec
 
-from vseg_nas.errors import ConfigError
+from vseg_nas.clock import working_s
+from vseg_nas.errors import ConfigError, RunError
+
+_ANSWER_S = 3.0
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+"""What a client of gRPC, as the head of a cluster speaks it, says first; last, its settings: none."""
+_SETTINGS_FRAME = 4
+_LOOK_EVERY_S = 1.0
+_REFUSED_S = 3.0
+_SILENT_S = 30.0
 
 
 def require_ray() -> None:
@@ -13,3 +25,105 @@ def require_ray() -> None:
     """
     if find_spec("ray") is None:
         raise ConfigError("executor: found ray, which is not installed, expected it: pip install 'vseg-nas[ray]'")
+
+
+def check_address(address: str | None) -> None:
+    """Looks at how an address is written.
+
+    Args:
+        address: host and port of the head of a cluster; ``auto``, for Ray to find it; or None.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if address is None or address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    is_host = bool(host) and not set(host) & set("/@ \t\n") and (":" not in host or host[0] + host[-1] == "[]")
+    if not is_host or not (port.isascii() and port.isdigit() and 1024 <= int(port[:6]) <= 65535):
+        raise ConfigError(
+            f"executor.address: found {address[:80]!r}, expected host:port with a port from 1024 to 65535, or auto"
+        )
+
+
+def require_head(address: str | None) -> None:
+    """Asks the head of a cluster for a sign of life, which Ray itself would wait for for minutes, deaf to signals.
+
+    Args:
+        address: as `check_address` wants it; where it is no host and port, nobody is asked.
+
+    Raises:
+        ConfigError: none comes.
+    """
+    if address is None or address == "auto":
+        return
+    found: list[str] = []
+
+    def ask() -> None:
+        try:
+            with _connection(address) as link:
+                link.sendall(_PREFACE)
+                answer = link.recv(9)
+                found.append("" if len(answer) > 3 and answer[3] == _SETTINGS_FRAME else "another service")
+        except OSError as error:
+            found.append(f"nobody ({error.strerror or error})")
+
+    asking = threading.Thread(target=ask, daemon=True)  # to look a name up can take long, and cannot be interrupted
+    asking.start()
+    asking.join(_ANSWER_S)
+    if (what := found[0] if found else f"no answer within {_ANSWER_S:g} s") != "":
+        raise ConfigError(f"executor.address: found {what} at {address}, expected the head of a running Ray cluster")
+
+
+def _connection(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S)
+
+
+class HeadWatch:
+    """Notices that the head of a cluster has gone, a minute before Ray would end this process without a word of ours.
+
+    Args:
+        address: host and port.
+        connect: reaches it or raises OSError; returns something to be closed.
+    """
+
+    def __init__(self, address: str, connect: Callable[[str], socket.socket] = _connection) -> None:
+        self._address = address
+        self._connect = connect
+        self._is_over = threading.Event()
+        self._lost: str | None = None
+        threading.Thread(target=self._watch, name="head watch", daemon=True).start()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it has gone."""
+        return self._lost is not None
+
+    def check(self) -> None:
+        """Looks at what has been noticed.
+
+        Raises:
+            RunError: the head has gone.
+        """
+        if self._lost is not None:
+            raise RunError(
+                f"executor=ray: the head of the cluster at {self._address} has gone ({self._lost}); "
+                "with a running one, resume= goes on"
+            )
+
+    def close(self) -> None:
+        """Ends the watch."""
+        self._is_over.set()
+
+    def _watch(self) -> None:
+        seen = working_s()
+        while not self._is_over.wait(_LOOK_EVERY_S):
+            try:
+                self._connect(self._address).close()
+                seen = working_s()
+            except OSError as error:
+                patience = _REFUSED_S if isinstance(error, ConnectionRefusedError) else _SILENT_S
+                if working_s() - seen > patience:
+                    self._lost = error.strerror or str(error)
+                    return

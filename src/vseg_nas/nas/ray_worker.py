@@ -18,7 +18,8 @@ from vseg_nas.errors import UserError
 from vseg_nas.nas.scratch import scratch
 from vseg_nas.nas.stopping import NeverStop, StoppingRule
 from vseg_nas.nas.trial import Evaluator, Trial
-from vseg_nas.nas.worker import DEAF_TO, Broken, Ended, Message, Ready, build, evaluate, forget_slurm, portable
+from vseg_nas.nas.worker import Broken, Ended, Message, Ready, build, evaluate, forget_slurm, portable
+from vseg_nas.signals import DEAF_TO
 
 
 class Missing(NamedTuple):

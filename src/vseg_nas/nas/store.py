@@ -3,20 +3,27 @@
 Durability: rollback journal and `synchronous=FULL`, one writer, and one transaction for each thing that
 happens, so a process killed at any moment leaves the file as it was before or after it. Every row has a digest, and
 the state of the search knows how many there are: a changed bit is noticed, not learned from. No torch here.
+
+A store may be anybody's, digests included. So its tables are exactly ours before a query runs on them: views,
+triggers, generated columns and checks would run what its maker wrote. Values have the types of our columns.
 """
 
 import dataclasses
 import hashlib
 import json
+import math
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
+from reprlib import repr as brief
 from types import TracebackType
 from typing import Any, Self
 
 from vseg_nas.errors import RunError
-from vseg_nas.files import replacing
+from vseg_nas.files import open_regular, replacing
 from vseg_nas.nas.trial import Evaluation, FailureKind, Trial, TrialState
 from vseg_nas.space import Genotype
 
@@ -44,6 +51,22 @@ COLUMNS = (
     *("reason", "failure", "reused_from", "failed_reward"),
 )
 WAIT_FOR_LOCK_S = 30.0  # a reader holds the file for milliseconds
+MAX_BYTES = 2**28
+_MAX_VALUE_BYTES = 2**26  # the state of a search has at most a few MB
+_MAX_TRIALS = 100_000
+_HEADER_BYTES = 100
+_MAGIC = b"SQLite format 3\0"
+_ROLLBACK_JOURNAL = b"\x01\x01"  # of bytes 18 and 19 of the header
+_SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
+"""How a journal ends that names another one: SQLite would delete the file of that name, whatever it is."""
+_STEPS, _PARTS = 1000, 100  # of SQLite's virtual machine, before the tables are known: ours take a hundred
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("id", "seed", "attempts"), (int,)),
+    **dict.fromkeys(("genotype", "key", "state", "sha256"), (str,)),
+    **dict.fromkeys(("reason", "failure"), (str, type(None))),
+    **dict.fromkeys(("score", "miou", "fwiou", "macc", "seconds", "failed_reward"), (float, type(None))),
+    **dict.fromkeys(("parameters", "macs", "epochs", "stopped", "reused_from"), (int, type(None))),
+}
 
 
 class TrialStore:
@@ -59,7 +82,7 @@ class TrialStore:
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.exists():
+        if not os.path.lexists(path):
             _create(path)
         self._open(path, "rw")
         self._check()
@@ -70,7 +93,7 @@ class TrialStore:
     @classmethod
     def read(cls, path: Path) -> Self:
         """Opens an existing store that another process may be writing to; changing it is refused."""
-        if not path.is_file():
+        if not os.path.lexists(path):
             raise RunError(f"{path}: no trial store found")
         self = cls.__new__(cls)
         # Not mode=ro: that could not roll back what a killed writer has left half-done.
@@ -116,7 +139,10 @@ class TrialStore:
 
         Not part of the trial: a search that was killed and continued has the same trials as one that was not.
         """
-        count: int = self._select("SELECT attempts FROM trials WHERE id = ?", (trial.id,))[0]["attempts"]
+        row = self._select("SELECT attempts FROM trials WHERE id = ?", (trial.id,))[0]
+        if type(row["attempts"]) is not int:
+            raise RunError(f"{self._path}: trial {trial.id} is damaged (attempts: found {brief(row['attempts'])})")
+        count: int = row["attempts"]
         return count
 
     def snapshot(self) -> bytes | None:
@@ -125,7 +151,7 @@ class TrialStore:
         if not rows:
             return None
         state: bytes = rows[0]["state"]
-        if _snapshot_digest(state, rows[0]["trials"]) != rows[0]["sha256"]:
+        if type(state) is not bytes or _snapshot_digest(state, rows[0]["trials"]) != rows[0]["sha256"]:
             raise RunError(f"{self._path}: the saved state of the search is damaged (its SHA-256 differs)")
         return state
 
@@ -169,6 +195,7 @@ class TrialStore:
 
     def _open(self, path: Path, mode: str) -> None:
         self._path = path
+        _check_files(path)
         with self._errors():
             self._connection = sqlite3.connect(
                 f"{path.resolve().as_uri()}?mode={mode}",
@@ -177,25 +204,51 @@ class TrialStore:
                 timeout=WAIT_FOR_LOCK_S,
             )
             self._connection.row_factory = sqlite3.Row
+            self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
+            self._connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+            self._connection.execute("PRAGMA trusted_schema = OFF")
+            self._connection.execute("PRAGMA cell_size_check = ON")
 
     def _check(self) -> None:
+        self._check_tables()
         damage = self._select("PRAGMA integrity_check(1)")[0][0]
         if damage != "ok":
             raise RunError(f"{self._path}: damaged ({damage.splitlines()[-1]})")
-        if not self._select("SELECT 1 FROM sqlite_master WHERE name = 'meta'"):
-            raise RunError(f"{self._path}: a database, but not a trial store")
-        versions = [row[0] for row in self._select("SELECT schema_version FROM meta")]
-        if versions != [SCHEMA_VERSION]:
-            found = ", ".join(map(str, versions)) or "none"
-            raise RunError(f"{self._path}: found schema version {found}, expected {SCHEMA_VERSION}")
         counts = self._select("SELECT (SELECT COUNT(*) FROM trials), COALESCE((SELECT trials FROM snapshot), 0)")[0]
         if counts[0] != counts[1]:
             raise RunError(f"{self._path}: damaged (not as many trials as were stored)")
+        if counts[0] > _MAX_TRIALS:
+            raise RunError(f"{self._path}: found {counts[0]} trials, expected at most {_MAX_TRIALS}")
+
+    def _check_tables(self) -> None:
+        """Refuses other tables, indices, views and triggers than those that `SCHEMA` makes, before anything uses them.
+
+        Raises:
+            RunError: with what was found.
+        """
+        parts = iter(range(_PARTS))
+        self._connection.set_progress_handler(lambda: next(parts, None) is None, _STEPS)
+        found = {tuple(row) for row in self._select(f"{_TABLES} LIMIT 100")}
+        expected = _expected_tables()
+        if not (meta := {row for row in expected if row[1] == "meta"}) <= found:
+            raise RunError(f"{self._path}: a database, but not a trial store")
+        assert len(meta) == 1
+        versions = [row[0] for row in self._select("SELECT schema_version FROM meta LIMIT 3")]
+        if versions != [SCHEMA_VERSION]:
+            raise RunError(
+                f"{self._path}: found schema version {', '.join(map(brief, versions)) or 'none'}, "
+                f"expected {SCHEMA_VERSION}"
+            )
+        if found != expected:
+            names = sorted(str(row[1]) for row in found ^ expected)
+            raise RunError(f"{self._path}: found another schema ({brief(names[0])}), expected that of a trial store")
+        self._connection.set_progress_handler(None, 0)
 
     def _trials(self, where: str, parameters: Iterable[Any]) -> list[Trial]:
         rows = self._select(f"SELECT * FROM trials {where}", parameters)
-        if damaged := [row["id"] for row in rows if row["sha256"] != _row_digest(row)]:
-            raise RunError(f"{self._path}: trial {damaged[0]} is damaged (its SHA-256 differs)")
+        for row in rows:
+            if row["sha256"] != _row_digest(row):
+                raise RunError(f"{self._path}: trial {brief(row['id'])} is damaged (its SHA-256 differs)")
         try:
             return [_trial(row) for row in rows]
         except ValueError as error:
@@ -238,12 +291,61 @@ class TrialStore:
 def _create(path: Path) -> None:
     """An empty store, whole or not at all: so an empty file is never one that was not finished, but a damaged one."""
     with replacing(path) as partial:
-        partial.unlink(missing_ok=True)
         try:
             with closing(sqlite3.connect(partial, isolation_level=None)) as connection:
                 connection.executescript(f"BEGIN; {SCHEMA} INSERT INTO meta VALUES ({SCHEMA_VERSION}); COMMIT;")
         except sqlite3.OperationalError as error:
             raise RunError(f"{path}: {error}") from error
+
+
+_TABLES = "SELECT type, name, tbl_name, sql FROM sqlite_master"
+
+
+@cache
+def _expected_tables() -> set[tuple[Any, ...]]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(SCHEMA)
+        return set(connection.execute(_TABLES))
+
+
+def _check_files(path: Path) -> None:
+    """Looks at a store, and at what SQLite would read along with it, before SQLite does.
+
+    Raises:
+        RunError: one of them is no regular file, has the wrong size or form, or names a file to delete.
+    """
+    try:
+        with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
+            size, header = os.fstat(file.fileno()).st_size, file.read(_HEADER_BYTES)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from error
+    if size > MAX_BYTES:
+        raise RunError(f"{path}: found {size} bytes, expected at most {MAX_BYTES}")
+    if size and (len(header) < _HEADER_BYTES or not header.startswith(_MAGIC)):
+        raise RunError(f"{path}: file is not a database")
+    if size and header[18:20] != _ROLLBACK_JOURNAL:
+        raise RunError(f"{path}: found a database of another kind, expected one with a rollback journal")
+    for suffix in ("-wal", "-shm"):
+        if os.path.lexists(companion := path.with_name(path.name + suffix)):
+            raise RunError(f"{companion}: found that, expected a database with a rollback journal alone")
+    journal = path.with_name(path.name + "-journal")
+    try:
+        with os.fdopen(open_regular(journal, os.O_RDONLY), "rb") as file:
+            if (length := os.fstat(file.fileno()).st_size) > MAX_BYTES:
+                raise RunError(f"{journal}: found {length} bytes, expected at most {MAX_BYTES}")
+            head = file.read(28).ljust(28, b"\0")
+            pages, page_size = int.from_bytes(head[16:20], "big"), int.from_bytes(head[24:28], "big")
+            if pages * page_size > MAX_BYTES:
+                raise RunError(
+                    f"{journal}: found a database of {pages * page_size} bytes, expected at most {MAX_BYTES}"
+                )
+            file.seek(max(0, length - len(_SUPER_JOURNAL)))
+            if file.read() == _SUPER_JOURNAL:
+                raise RunError(f"{journal}: found the name of another journal, expected none")
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise RunError(f"{journal}: cannot be read ({error.strerror})") from error
 
 
 def _row_digest(row: sqlite3.Row) -> str:
@@ -266,11 +368,29 @@ def _row(trial: Trial) -> tuple[Any, ...]:
 
 
 def _trial(row: sqlite3.Row) -> Trial:
+    """Inverse of `_row`.
+
+    Raises:
+        ValueError: a value is of another type or range than ours are, or they contradict each other.
+    """
+    for name, types in _TYPES.items():
+        value = row[name]
+        if type(value) not in types or (isinstance(value, float) and not math.isfinite(value)):
+            raise ValueError(f"{name}: found {brief(value)}")
+        if type(value) is int and value < 0:
+            raise ValueError(f"{name}: found {value}, expected at least 0")
+    scores = [row[column] for column in EVALUATION_COLUMNS]
+    has_scores = row["state"] in (TrialState.COMPLETE, TrialState.STOPPED)
+    if not (all(value is not None for value in scores) if has_scores else scores == [None] * len(scores)):
+        raise ValueError(f"state: found {brief(row['state'])}, which does not go with its scores")
     values = {column: row[column] for column in EVALUATION_COLUMNS}
     evaluation = None if row["score"] is None else Evaluation(**values | {"stopped": bool(row["stopped"])})
+    genotype = Genotype.from_json(row["genotype"])
+    if genotype.key != row["key"]:
+        raise ValueError(f"key: found {brief(row['key'])}, expected that of the genotype")
     return Trial(
         id=row["id"],
-        genotype=Genotype.from_json(row["genotype"]),
+        genotype=genotype,
         seed=row["seed"],
         state=TrialState(row["state"]),
         evaluation=evaluation,

@@ -19,9 +19,8 @@ from vseg_nas.errors import RunError, UserError
 from vseg_nas.nas.executor import Died, Failure, SerialExecutor, device_is_lost
 from vseg_nas.nas.stopping import NeverStop, StoppingRule
 from vseg_nas.nas.trial import Evaluation, Evaluator, Trial
+from vseg_nas.signals import DEAF_TO
 
-DEAF_TO = (signal.SIGINT, signal.SIGUSR1)
-"""Terminals and schedulers send these to the whole job; what to do about them the parent decides alone."""
 GIB = 1024**3
 
 

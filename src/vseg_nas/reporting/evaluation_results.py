@@ -187,6 +187,15 @@ def read_evaluation(path: Path) -> EvaluationResults:
     )
 
 
+def check_row(path: Path, row: object, classes: int) -> None:
+    """Refuses a row that `read_evaluation` would.
+
+    Raises:
+        DataError: in one line: the file and key, what was found and what was expected.
+    """
+    _evaluation_row(JsonObject(path, row, "row"), classes)
+
+
 def _evaluation_row(row: JsonObject, classes: int) -> EvaluationRow:
     return EvaluationRow(
         name=row.text("name"),

@@ -7,10 +7,12 @@ from pathlib import Path
 from PIL import Image
 
 from vseg_nas.errors import DataError
+from vseg_nas.files import read_regular
 from vseg_nas.reporting.drawing import draw_genotype
 from vseg_nas.reporting.methods import Method, Setting, methods, setting_of
 from vseg_nas.reporting.page import Block, Picture, Section
 from vseg_nas.reporting.plotting import plain
+from vseg_nas.reporting.progress import Track
 from vseg_nas.reporting.report_folder import ReportFolder
 from vseg_nas.reporting.rolling_curves import draw_rolling_curves
 from vseg_nas.reporting.run_tables import consistency_table, rolling_table
@@ -24,9 +26,9 @@ MAX_PANEL_BYTES = 32 * 2**20
 
 
 def evaluation_sections(
-    evaluations: Sequence[EvaluationRun], benchmarks: Sequence[BenchmarkRun], folder: ReportFolder
+    evaluations: Sequence[EvaluationRun], benchmarks: Sequence[BenchmarkRun], folder: ReportFolder, track: Track
 ) -> list[Section]:
-    """A section a data set, and one with the evaluated cells; none without evaluations.
+    """A section a data set, and one with the evaluated cells; none without evaluations. `track` shows the drawing.
 
     Raises:
         DataError: a panel that an evaluation names is missing or no PNG file inside its run directory.
@@ -43,7 +45,7 @@ def evaluation_sections(
             blocks += _setting(setting, found, [run for run in runs if setting_of(run) == setting], benchmarks, folder)
         blocks += [picture for run in runs for picture in _panels(run, folder)]
         sections.append(Section(table.title.partition(". ")[2] or table.title, tuple(blocks)))
-    cells = _cells(evaluations, folder)
+    cells = _cells(evaluations, folder, track)
     return [*sections, Section("Evaluated cells", tuple(cells))] if cells else sections
 
 
@@ -121,16 +123,24 @@ def _panels(run: EvaluationRun, folder: ReportFolder) -> list[Picture]:
     return pictures
 
 
+def check_panels(runs: Sequence[EvaluationRun]) -> None:
+    """Looks at all pictures, so that nothing is written of a report that could not hold one.
+
+    Raises:
+        DataError: one cannot be used.
+    """
+    for run in runs:
+        for panel in run.results.panels:
+            _png(run.path, panel.file)
+
+
 def _png(run_dir: Path, file: str) -> bytes:
     """The content of a picture inside a run directory; no other file of the machine gets into a report."""
     try:
         path = (run_dir / file).resolve()
         if not path.is_relative_to(run_dir.resolve()):
             raise DataError(f"{run_dir}: panel {file[:80]!r} lies outside, expected a file in the run directory")
-        with path.open("rb") as opened:
-            content = opened.read(MAX_PANEL_BYTES + 1)
-        if len(content) > MAX_PANEL_BYTES:
-            raise DataError(f"{path}: found more than {MAX_PANEL_BYTES} bytes, expected at most that")
+        content = read_regular(path, MAX_PANEL_BYTES)
         with Image.open(io.BytesIO(content), formats=("PNG",)) as picture:
             picture.verify()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -138,10 +148,10 @@ def _png(run_dir: Path, file: str) -> bytes:
     return content
 
 
-def _cells(evaluations: Sequence[EvaluationRun], folder: ReportFolder) -> list[Picture]:
+def _cells(evaluations: Sequence[EvaluationRun], folder: ReportFolder, track: Track) -> list[Picture]:
     """Figure 7: every evaluated cell once."""
     pictures: dict[str, Picture] = {}
-    for run in evaluations:
+    for run in track(evaluations, "drawing evaluated cells"):
         for row in run.results.rows:
             if row.cell and row.cell.genotype.key not in pictures:
                 genotype = row.cell.genotype

@@ -5,6 +5,7 @@ from reprlib import repr as brief  # bounded: what was found may be anything
 from typing import NoReturn
 
 from vseg_nas.errors import DataError
+from vseg_nas.files import read_regular
 from vseg_nas.space import strict_json
 
 MAX_BYTES = 16 * 2**20
@@ -49,11 +50,9 @@ class JsonObject:
         return key in self._data
 
     def text(self, key: str) -> str:
-        """A string of at most 10,000 characters."""
+        """A string of at most 10,000 characters, `printable`."""
         value = self._value(key)
-        if not isinstance(value, str) or len(value) > MAX_TEXT:
-            self._fail(self._at(key), value, f"a string of at most {MAX_TEXT} characters")
-        return value
+        return self._text(self._at(key), value)
 
     def boolean(self, key: str) -> bool:
         """True or false."""
@@ -62,11 +61,11 @@ class JsonObject:
             self._fail(self._at(key), value, "true or false")
         return value
 
-    def integer(self, key: str) -> int:
-        """A whole number of at least 0."""
+    def integer(self, key: str, low: int = 0) -> int:
+        """A whole number of at least `low`."""
         value = self._value(key)
-        if type(value) is not int or not 0 <= value <= LARGEST:
-            self._fail(self._at(key), value, "a whole number of at least 0")
+        if type(value) is not int or not low <= value <= LARGEST:
+            self._fail(self._at(key), value, f"a whole number of at least {low}")
         return value
 
     def number(self, key: str) -> float:
@@ -91,10 +90,7 @@ class JsonObject:
 
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of strings."""
-        values = self._list(key)
-        if not all(isinstance(v, str) for v in values):
-            self._fail(self._at(key), values, "a list of strings")
-        return tuple(v for v in values if isinstance(v, str))
+        return tuple(self._text(f"{self._at(key)}[{i}]", value) for i, value in enumerate(self._list(key)))
 
     def child(self, key: str) -> "JsonObject":
         """An object."""
@@ -135,6 +131,11 @@ class JsonObject:
             self._fail(self._at(key), value, "a list")
         return value
 
+    def _text(self, place: str, value: object) -> str:
+        if not isinstance(value, str) or len(value) > MAX_TEXT:
+            self._fail(place, value, f"a string of at most {MAX_TEXT} characters")
+        return value
+
     def _number(self, place: str, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST:
             self._fail(place, value, "a number of at least 0")
@@ -151,11 +152,7 @@ class JsonObject:
 
 def _parsed(path: Path) -> object:
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise DataError(f"{path}: found more than {MAX_BYTES} bytes, expected at most that")
-        return strict_json.loads(content.decode("utf-8"), MAX_BYTES)
+        return strict_json.loads(read_regular(path, MAX_BYTES).decode(), MAX_BYTES)
     except OSError as error:
         raise DataError(f"{path}: not readable ({error.strerror})") from error
     except ValueError as error:  # also: not UTF-8, not JSON

@@ -1,10 +1,10 @@
 """Progress of steps outside the search: epochs of a fit, items of a long loop. Plain lines off a terminal."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -19,10 +19,34 @@ from rich.progress import (
 from vseg_nas.reporting.units import duration
 
 Item = TypeVar("Item")
+_LINE_S = 10.0
+"""Seconds between lines off a terminal."""
+
+
+class Track(Protocol):
+    """Yields items while it shows how many of them are done."""
+
+    def __call__(self, items: Sequence[Item], description: str) -> Iterable[Item]:
+        """The items, unchanged; the description says what is being done, such as `reading searches`."""
+        ...
+
+
+def untracked(items: Sequence[Item], description: str) -> Iterable[Item]:
+    """A `Track` that shows nothing."""
+    return items
+
+
+def tracked(console: Console) -> Track:
+    """A `Track` that shows a bar on a terminal and lines elsewhere, as `track`; nothing where there are no items."""
+
+    def shown(items: Sequence[Item], description: str) -> Iterable[Item]:
+        return track(items, description, len(items), console) if items else items
+
+    return shown
 
 
 def track(iterable: Iterable[Item], description: str, total: int, console: Console) -> Iterator[Item]:
-    """Yields the items of `iterable` beside a progress bar; off a terminal, between a first and a last line.
+    """Yields the items of `iterable` beside a progress bar; off a terminal, a line is printed every ten seconds.
 
     Args:
         iterable: Consumed lazily.
@@ -42,7 +66,12 @@ def track(iterable: Iterable[Item], description: str, total: int, console: Conso
                 progress.advance(task)
         return
     _line(console, f"{description}: {total} items")
-    yield from iterable
+    shown = started
+    for done, item in enumerate(iterable, 1):
+        yield item
+        if done < total and time.monotonic() - shown >= _LINE_S:
+            shown = time.monotonic()
+            _line(console, f"{description}: {done} of {total}")
     _line(console, f"{description}: done in {duration(time.monotonic() - started)}")
 
 

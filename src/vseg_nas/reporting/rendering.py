@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Self, TypeAlias
 
-from vseg_nas.files import replacing
+from vseg_nas.files import write_text
 
 MISSING = "-"
 EN_DASH = "\N{EN DASH}"
@@ -224,6 +224,5 @@ def write_table(table: Table, stem: Path) -> list[Path]:
     paths = []
     for suffix, text in ((".md", markdown(table)), (".tex", latex(table)), (".csv", comma_separated(table))):
         paths.append(stem.with_name(stem.name + suffix))
-        with replacing(paths[-1]) as partial:
-            partial.write_text(text, encoding="utf-8")
+        write_text(paths[-1], text)
     return paths

@@ -4,12 +4,13 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from vseg_nas.files import replacing
-from vseg_nas.reporting.evaluation_section import evaluation_sections
+from vseg_nas.files import write_text
+from vseg_nas.reporting.evaluation_section import check_panels, evaluation_sections
 from vseg_nas.reporting.history import best_cells, ended
 from vseg_nas.reporting.methods import frame_size, measured_on
 from vseg_nas.reporting.page import Section, page_html
 from vseg_nas.reporting.palette import DATASETS
+from vseg_nas.reporting.progress import Track, untracked
 from vseg_nas.reporting.rendering import Column, Row, Table
 from vseg_nas.reporting.report_folder import ReportFolder
 from vseg_nas.reporting.runs import Runs, SearchRun, open_runs
@@ -24,12 +25,13 @@ INTRODUCTION = (
 )
 
 
-def build_report(runs: Sequence[Path], out: Path) -> list[Path]:
+def build_report(runs: Sequence[Path], out: Path, track: Track = untracked) -> list[Path]:
     """Reads runs of all kinds and writes what they allow: figures, tables and the page.
 
     Args:
         runs: run directories: searches, evaluations, latency measurements, in any mixture.
         out: folder of the report, made if need be; each file is replaced whole.
+        track: shows how far reading and drawing have come.
 
     Returns:
         The files written, the page first.
@@ -38,28 +40,34 @@ def build_report(runs: Sequence[Path], out: Path) -> list[Path]:
         RunError: a directory holds no run, or a damaged search.
         DataError: a damaged evaluation or latency measurement.
     """
-    found = open_runs(runs)
+    found = open_runs(runs, track)
+    check_panels(found.evaluations)
     folder = ReportFolder(out)
     sections = [_overview(found, folder), *reward_section(found.searches, folder)]
     evaluated = {row.cell.genotype.key for run in found.evaluations for row in run.results.rows if row.cell}
-    sections += evaluation_sections(found.evaluations, found.benchmarks, folder)
+    sections += evaluation_sections(found.evaluations, found.benchmarks, folder, track)
     if found.benchmarks:
         commands = [run.results.command for run in found.benchmarks]
         table = runtime_table(found.benchmarks)
         sections.append(Section("Size and time", (folder.table("table-5-runtime", table, commands),)))
-    for run in found.searches:
+    for run in track(found.searches, "drawing searches"):
         sections += search_section(run, folder, evaluated)
     names = dict.fromkeys(
         [run.name for run in found.searches]
         + [run.name for run in found.evaluations]
         + [run.name for run in found.benchmarks]
     )
-    command = shlex.join(["python", "-m", "vseg_nas.report", f"run=[{','.join(map(str, runs))}]"])
+    command = shlex.join(["python", "-m", "vseg_nas.report", f"run=[{','.join(map(_item, runs))}]"])
     page = out / PAGE
-    with replacing(page) as partial:
-        title = f"vseg_nas report: {', '.join(names)}"
-        partial.write_text(page_html(title, INTRODUCTION, command, sections), encoding="utf-8")
+    title = f"vseg_nas report: {', '.join(names)}"
+    write_text(page, page_html(title, INTRODUCTION, command, sections))
     return [page, *folder.written]
+
+
+def _item(run: Path) -> str:
+    """A path as an item of a list on a command line."""
+    text = str(run)
+    return '"' + text.replace('"', r"\"") + '"' if "," in text or text[0] in "'\"" else text
 
 
 def _overview(found: Runs, folder: ReportFolder) -> Section:

@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from vseg_nas.files import printable
+
 
 def short_names(folders: Sequence[Path]) -> list[str]:
-    """The shortest ends of some paths that tell them apart and are more than a number (a job of a sweep)."""
+    """The shortest ends of some paths that tell them apart and are more than a number (a job of a sweep), printable."""
     for length in range(1, max(len(folder.parts) for folder in folders)):
-        names = ["/".join(folder.parts[-length:]) for folder in folders]
+        names = [printable("/".join(folder.parts[-length:])) for folder in folders]
         if len(set(names)) == len(names) and not any(name.isdecimal() for name in names):
             return names
-    return [str(folder) for folder in folders]
+    return [printable(str(folder)) for folder in folders]
 
 
 def training_names(checkpoints: Sequence[Path]) -> dict[Path, str]:

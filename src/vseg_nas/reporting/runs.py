@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vseg_nas.errors import RunError
+from vseg_nas.files import check_folder, printable
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.trial import Trial
 from vseg_nas.reporting.benchmark_results import BENCHMARK_FILE, BenchmarkResults, read_benchmark
 from vseg_nas.reporting.evaluation_results import EVALUATION_FILE, EvaluationResults, read_evaluation
+from vseg_nas.reporting.progress import Track, untracked
 from vseg_nas.reporting.run_names import short_names
 from vseg_nas.run_record import CONFIG, flat, recorded_config, recorded_overrides
 
@@ -60,8 +62,8 @@ class Runs:
     benchmarks: tuple[BenchmarkRun, ...]
 
 
-def open_runs(paths: Sequence[Path]) -> Runs:
-    """Reads run directories; one named twice counts once.
+def open_runs(paths: Sequence[Path], track: Track = untracked) -> Runs:
+    """Reads run directories; one named twice counts once. `track` shows how far it has come.
 
     Raises:
         RunError: no directories, or one that holds no run or a damaged search.
@@ -77,7 +79,7 @@ def open_runs(paths: Sequence[Path]) -> Runs:
         return [folder for folder in folders if file in kinds[folder]]
 
     return Runs(
-        tuple(_search(folder, names[folder]) for folder in holding(STORE)),
+        tuple(_search(folder, names[folder]) for folder in track(holding(STORE), "reading searches")),
         tuple(EvaluationRun(names[f], f, read_evaluation(f / EVALUATION_FILE)) for f in holding(EVALUATION_FILE)),
         tuple(BenchmarkRun(names[f], f, read_benchmark(f / BENCHMARK_FILE)) for f in holding(BENCHMARK_FILE)),
     )
@@ -87,6 +89,7 @@ def _kinds(folder: Path) -> list[str]:
     expected = (STORE, EVALUATION_FILE, BENCHMARK_FILE)
     if not folder.is_dir():
         raise RunError(f"{folder}: found no such directory, expected that of a run")
+    check_folder(folder)
     found = [file for file in expected if (folder / file).is_file()]
     if not found:
         raise RunError(f"{folder}: found no run, expected one of {', '.join(expected)} in it")
@@ -102,7 +105,7 @@ def _search(folder: Path, name: str) -> SearchRun:
 
 
 def _config(folder: Path) -> dict[str, object]:
-    config = flat(recorded_config(folder))
+    config = {k: printable(v) if isinstance(v, str) else v for k, v in flat(recorded_config(folder)).items()}
     for key in ("dataset.name", "strategy.name"):
         if not isinstance(config.get(key), str):
             raise RunError(f"{folder / CONFIG}: {key}: found {str(config.get(key))[:40]!r}, expected a name")

@@ -8,11 +8,9 @@ from statistics import fmean
 from vseg_nas.nas.trial import Trial
 from vseg_nas.reporting.history import ended, running_mean
 from vseg_nas.reporting.palette import DATASETS
+from vseg_nas.run_record import EXECUTION_KEYS, is_among
 
-MEANINGLESS = (
-    *("dataset.root", "debug", "gpu", "logger", "name", "phase.pretrain", "resume", "runs_dir", "seed"),
-    *("phase.search.hours", "phase.search.trials"),
-)
+MEANINGLESS = (*EXECUTION_KEYS, "dataset.root", "gpu", "phase.pretrain", "phase.train", "seed")
 """Keys, and groups of keys, in which searches of one group may differ."""
 
 
@@ -74,7 +72,7 @@ def group_searches(configs: Sequence[Mapping[str, object]]) -> list[SearchGroup]
 
 
 def _matters(key: str) -> bool:
-    return not any(key == name or key.startswith(f"{name}.") for name in MEANINGLESS)
+    return not is_among(key, MEANINGLESS)
 
 
 def _family(config: Mapping[str, str]) -> tuple[str, str]:

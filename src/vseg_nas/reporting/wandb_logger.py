@@ -16,7 +16,7 @@ from vseg_nas.reporting.history import best_cells, ended, window_for
 from vseg_nas.reporting.run_names import training_names
 from vseg_nas.reporting.summary import REPORTED_CELLS, write_pictures
 from vseg_nas.reporting.tables import EVALUATION_FIELDS, trial_record
-from vseg_nas.reporting.wandb_run import warn
+from vseg_nas.reporting.wandb_run import first_line, wandb_errors, warn
 from vseg_nas.space import Genotype
 
 if TYPE_CHECKING:
@@ -25,15 +25,19 @@ if TYPE_CHECKING:
 CELL_FIELDS = ("trial", *EVALUATION_FIELDS, "expression", "genotype")
 
 
+Errors = Callable[[], tuple[type[Exception], ...]]
+
+
+def _disk_errors() -> tuple[type[Exception], ...]:
+    return (OSError,)
+
+
 class _Copy:
     """A W&B run that ends quietly if something goes wrong with it, and a context manager that finishes it."""
 
     def __init__(self, run: Any) -> None:
-        import wandb
-
         self._run = run
-        self._errors = (wandb.errors.Error, OSError)  # a dead wandb process is a ConnectionResetError
-        self._open = True
+        self._open = run is not None
 
     def __enter__(self) -> Self:
         """Returns the object itself."""
@@ -47,17 +51,23 @@ class _Copy:
 
     def finish(self) -> None:
         """Closes the run; a second call does nothing."""
-        self._attempt(self._run.finish)
+        self._attempt(lambda: self._run.finish())
         self._open = False
 
-    def _attempt(self, action: Callable[[], object]) -> None:
+    def _attempt(self, action: Callable[[], object], errors: Errors = wandb_errors) -> None:
+        """Does it while the run is open.
+
+        Args:
+            action: one of W&B, or with ``errors`` one of ours, that makes what is logged.
+            errors: that cost a warning.
+        """
         if not self._open:
             return
         try:
             action()
-        except self._errors as error:
+        except errors() as error:
             self._open = False
-            warn(f"W&B logging ends here, the work goes on: {str(error).partition(chr(10))[0]}")
+            warn(f"W&B logging ends here, the work goes on: {first_line(error)}")
 
     def _axis(self, axis: str, metrics: str) -> None:
         self._attempt(lambda: self._run.define_metric(axis))
@@ -68,7 +78,7 @@ class WandbListener(_Copy):
     """A search listener that logs to a W&B run, and a context manager: leaving it finishes the run.
 
     Args:
-        run: From `open_wandb`.
+        run: From `open_wandb`; None logs nothing.
     """
 
     def __init__(self, run: Any) -> None:
@@ -96,7 +106,7 @@ class WandbListener(_Copy):
     def on_end(self, trials: Sequence[Trial]) -> None:
         """Logs the table of the best cells and the pictures, and finishes the run."""
         if ended(trials):
-            self._attempt(lambda: self._log_report(trials))
+            self._attempt(lambda: self._log_report(trials), _disk_errors)
         self.finish()
 
     def _log(self, trial: Trial, diagnostics: Mapping[str, float]) -> None:
@@ -107,21 +117,24 @@ class WandbListener(_Copy):
         self._attempt(lambda: self._run.log(payload))
 
     def _log_report(self, trials: Sequence[Trial]) -> None:
-        import wandb
-
         rows = [trial_record(cell.trial) for cell in best_cells(trials, REPORTED_CELLS)]
-        table = wandb.Table(columns=list(CELL_FIELDS), data=[[row[f] for f in CELL_FIELDS] for row in rows])
+        data = [[row[f] for f in CELL_FIELDS] for row in rows]
         with tempfile.TemporaryDirectory() as folder:
             pictures = [path for path in write_pictures(trials, Path(folder)) if path.suffix == ".png"]
-            images = {f"report/{path.stem}": wandb.Image(str(path)) for path in pictures}
-            self._run.log({"report/best_cells": table, **images})
+            self._attempt(lambda: self._log_table(data, {f"report/{path.stem}": path for path in pictures}))
+
+    def _log_table(self, data: list[list[Any]], pictures: Mapping[str, Path]) -> None:
+        import wandb
+
+        images = {name: wandb.Image(str(path)) for name, path in pictures.items()}
+        self._run.log({"report/best_cells": wandb.Table(columns=list(CELL_FIELDS), data=data), **images})
 
 
 class FitLogger(_Copy):
     """Logs a final training to a W&B run, epoch by epoch, and a context manager: leaving it finishes the run.
 
     Args:
-        run: From `open_wandb`.
+        run: From `open_wandb`; None logs nothing.
     """
 
     def __init__(self, run: Any) -> None:
@@ -140,24 +153,27 @@ class FitLogger(_Copy):
     def on_end(self, genotype: Genotype, scores: Mapping[str, float]) -> None:
         """Logs the final scores and the drawing of the cell, and finishes the run."""
         self._attempt(lambda: self._run.summary.update(scores))
-        self._attempt(lambda: self._log_drawing(genotype))
+        self._attempt(lambda: self._log_drawing(genotype), _disk_errors)
         self.finish()
 
     def _log_drawing(self, genotype: Genotype) -> None:
-        import wandb
-
         from vseg_nas.reporting.drawing import save_cell_drawing  # it loads matplotlib
 
         with tempfile.TemporaryDirectory() as folder:
             path = save_cell_drawing(genotype, Path(folder) / "cell.png", genotype.key)
-            self._run.log({"report/cell": wandb.Image(str(path))})
+            self._attempt(lambda: self._log_picture(path))
+
+    def _log_picture(self, path: Path) -> None:
+        import wandb
+
+        self._run.log({"report/cell": wandb.Image(str(path))})
 
 
 class EvaluationLogger(_Copy):
     """Puts a finished evaluation on a W&B run, and a context manager: leaving it finishes the run.
 
     Args:
-        run: From `open_wandb`.
+        run: From `open_wandb`; None logs nothing.
     """
 
     def log(self, rows: Sequence[Mapping[str, Any]], pictures: Mapping[str, Path]) -> None:
@@ -167,26 +183,29 @@ class EvaluationLogger(_Copy):
             rows: those of evaluate.json.
             pictures: PNG files by title.
         """
-        self._attempt(lambda: self._log(rows, pictures))
-
-    def _log(self, rows: Sequence[Mapping[str, Any]], pictures: Mapping[str, Path]) -> None:
-        import wandb
-
+        if not self._open:
+            return
         files = [Path(row["checkpoint"]).resolve() for row in rows if row["checkpoint"]]
         names = training_names(files)
         columns = ["group", "training", "seed", "parameters", *_SCORES, "rolling mIoU, key frame every 5"]
-        table = wandb.Table(columns=columns)
+        data: list[list[Any]] = []
         summary: dict[str, float] = {}
         for row in rows:
             training = names[Path(row["checkpoint"]).resolve()] if row["checkpoint"] else None
             rolling = row["rolling"].get("5", {}).get("miou")
             scores = {name: row["pair"][name] for name in _SCORES}
-            table.add_data(row["group"], training, row["seed"], row["parameters"], *scores.values(), rolling)
+            data.append([row["group"], training, row["seed"], row["parameters"], *scores.values(), rolling])
             key = f"{row['group']}/{training}" if training else row["group"]
             summary |= {f"{key}/{name}": score for name, score in scores.items()}
+        self._attempt(lambda: self._log(columns, data, pictures))
+        self._attempt(lambda: self._run.summary.update(summary))
+
+    def _log(self, columns: list[str], data: list[list[Any]], pictures: Mapping[str, Path]) -> None:
+        import wandb
+
+        table = wandb.Table(columns=columns, data=data)
         images = {f"evaluation/{title}": wandb.Image(str(path)) for title, path in pictures.items()}
         self._run.log({"evaluation/rows": table, **images})
-        self._run.summary.update(summary)
 
 
 _SCORES = ("miou", "fwiou", "macc", "score")

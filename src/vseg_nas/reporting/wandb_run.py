@@ -1,5 +1,6 @@
 """Opening a run on Weights & Biases: online where that can be, else offline, and never in the way of the work."""
 
+import configparser
 import logging
 import netrc
 import os
@@ -31,6 +32,9 @@ def open_wandb(
 ) -> Any:
     """Opens a quiet W&B run: online, failing that offline, failing that one that logs nowhere.
 
+    What W&B does not accept, such as a variable of the environment, a settings file, a key or a folder, costs one
+    warning and the connection, never the work.
+
     Args:
         mode: `auto` is online if an API key is found and offline if not, unless WANDB_MODE says otherwise.
         dir: W&B makes its folder `wandb` in this one.
@@ -40,38 +44,91 @@ def open_wandb(
         group: On W&B, such as one sweep.
 
     Returns:
-        The `wandb.Run`, to be handed to `WandbListener`, which finishes it.
+        The `wandb.Run`, to be handed to `WandbListener`, which finishes it; None: nothing can be logged.
+    """
+    dir.mkdir(parents=True, exist_ok=True)
+    wanted: RunMode = _mode(os.environ) if mode == "auto" else mode
+    problem = _leave_out_what_is_refused()
+    attempts = MODES[MODES.index(wanted) :]
+    if problem and wanted == "online":  # a variable may have named a server of one's own, so no other one is asked
+        attempts = MODES[1:]
+    for attempt in attempts:
+        try:
+            run = _open(attempt, dir, project, name, config, group)
+        except wandb_errors() as error:
+            problem = problem or first_line(error)
+            continue
+        if problem:
+            warn(f"W&B run is {attempt}, the work goes on: {problem}")
+        return run
+    warn(f"W&B run cannot be opened, the work goes on without: {problem}")
+    return None
+
+
+def _open(mode: RunMode, dir: Path, project: str, name: str, config: Mapping[str, Any], group: str | None) -> Any:
+    import wandb
+
+    if mode == "online":
+        _knock()
+    chosen = SETTINGS | (ONLINE_SETTINGS if mode == "online" else {})
+    # Settings come and go between releases of wandb; those that this one lacks are not missed.
+    settings = wandb.Settings(**{k: v for k, v in chosen.items() if k in wandb.Settings.model_fields})
+    wandb.setup(settings)  # or logging in is announced, silent or not
+    return wandb.init(
+        mode=mode,
+        dir=str(dir),
+        project=project,
+        name=name,
+        group=group,
+        config=without_secrets(config),
+        settings=settings,
+    )
+
+
+def wandb_errors() -> tuple[type[Exception], ...]:
+    """All that W&B raises where it, its server or its settings fail: the one list of what costs a warning alone."""
+    import wandb
+    from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
+
+    return (
+        wandb.errors.Error,
+        ValueError,  # pydantic's ValidationError is one, and so is text that is no UTF-8
+        OSError,  # folders, sockets, time-outs; a dead wandb process is a ConnectionResetError
+        configparser.Error,  # its settings files
+        netrc.NetrcParseError,
+        HandleAbandonedError,  # its process is gone
+        MailboxClosedError,
+    )
+
+
+def first_line(error: Exception) -> str:
+    """What went wrong, for a line."""
+    return " ".join(str(error).strip().partition("\n")[0].split()) or type(error).__name__
+
+
+def _leave_out_what_is_refused() -> str:
+    """Takes those WANDB_ variables out of the environment that W&B would raise at, here and in child processes.
+
+    Returns:
+        What was left out; empty: nothing.
     """
     import wandb
 
-    dir.mkdir(parents=True, exist_ok=True)
-    wanted: RunMode = _mode(os.environ) if mode == "auto" else mode
-    for attempt in MODES[MODES.index(wanted) :]:
-        chosen = SETTINGS | (ONLINE_SETTINGS if attempt == "online" else {})
-        # Settings come and go between releases of wandb; those that this one lacks are not missed.
-        settings = wandb.Settings(**{k: v for k, v in chosen.items() if k in wandb.Settings.model_fields})
-        try:
-            if attempt == "online":
-                _knock()
-            wandb.setup(settings)  # or logging in is announced, silent or not
-            return wandb.init(
-                mode=attempt,
-                dir=str(dir),
-                project=project,
-                name=name,
-                group=group,
-                config=without_secrets(config),
-                settings=settings,
-            )
-        except (wandb.errors.Error, OSError) as error:
-            reason = str(error).partition("\n")[0]
-            warn(f"W&B run cannot be opened {attempt}, trying the next best: {reason}")
-    raise AssertionError("a disabled W&B run can always be opened")
+    refused = []
+    for name, value in list(os.environ.items()):
+        if name.startswith("WANDB_"):
+            try:
+                wandb.Settings().update_from_env_vars({name: value})
+            except wandb_errors():
+                refused.append(name)
+                del os.environ[name]
+    return f"{', '.join(refused)}: found a value that W&B does not accept" if refused else ""
 
 
 def _mode(env: Mapping[str, str]) -> RunMode:
+    given = {"run": "online", "dryrun": "offline"}.get(env.get("WANDB_MODE", ""), env.get("WANDB_MODE"))
     for mode in MODES:
-        if env.get("WANDB_MODE") == mode:
+        if given == mode:
             return mode
     return "online" if has_credentials(env) else "offline"
 
@@ -107,13 +164,13 @@ def has_credentials(env: Mapping[str, str]) -> bool:
     if env.get("WANDB_API_KEY") or env.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     own_server = env.get("WANDB_BASE_URL")
-    hosts = (urlsplit(own_server).netloc,) if own_server else DEFAULT_HOSTS
-    home = Path.home()
-    paths = [Path(env["NETRC"]).expanduser()] if env.get("NETRC") else [home / ".netrc", home / "_netrc"]
     try:
+        hosts = (urlsplit(own_server).netloc,) if own_server else DEFAULT_HOSTS
+        home = Path.home()
+        paths = [Path(env["NETRC"]).expanduser()] if env.get("NETRC") else [home / ".netrc", home / "_netrc"]
         path = next(path for path in paths if path.is_file())
         entries = netrc.netrc(path)
-    except (StopIteration, netrc.NetrcParseError, OSError):
+    except (StopIteration, netrc.NetrcParseError, OSError, ValueError, RuntimeError):  # no text; no home
         return False
     return any(entries.authenticators(host) for host in hosts)
 

@@ -1,8 +1,15 @@
 """JSON from files that anybody may have written: bounded, strict, and every failure a `ValueError`."""
 
 import json
+import math
+import re
+from reprlib import repr as brief
+from typing import Any
 
 MAX_CHARACTERS = 64 * 1024
+_LARGEST = 2**63 - 1  # of a whole number: what arrays and databases hold
+_DIGITS = 20
+_ODD = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)")  # how half a surrogate pair and NUL have to be written
 
 
 def loads(text: str, most: int = MAX_CHARACTERS) -> object:
@@ -13,16 +20,25 @@ def loads(text: str, most: int = MAX_CHARACTERS) -> object:
         most: characters that it may have.
 
     Raises:
-        ValueError: it is longer, not JSON, nested too deeply, repeats a key, or holds NaN or infinity.
+        ValueError: it is longer, not JSON, nested too deeply, repeats a key, or holds NaN, infinity, a whole number of
+            more than 63 bits, or a text with NUL or half a surrogate pair, which no file can be called or hold.
     """
     if len(text) > most:
         raise ValueError(f"JSON: found {len(text)} characters, expected at most {most}")
     try:
-        data: object = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+        data: object = json.loads(
+            text,
+            object_pairs_hook=_unique_keys,
+            parse_constant=_refuse_constant,
+            parse_int=_whole,
+            parse_float=_finite,
+        )
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error}") from error
     except RecursionError as error:
         raise ValueError("JSON: nested too deeply") from error
+    if _ODD.search(text):
+        _refuse_odd_texts(data)
     return data
 
 
@@ -35,3 +51,34 @@ def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _refuse_constant(name: str) -> object:
     raise ValueError(f"JSON: found {name}, expected a finite number")
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _DIGITS or abs(int(digits)) > _LARGEST:
+        raise ValueError(f"JSON: found {brief(digits)}, expected a whole number of at most 63 bits")
+    return int(digits)
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"JSON: found {brief(digits)}, expected a finite number")
+    return value
+
+
+def _refuse_odd_texts(data: Any) -> None:
+    waiting = [data]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, str):
+            if not is_text(node):
+                raise ValueError("JSON: found a text with NUL or half a surrogate pair, expected characters")
+        elif isinstance(node, list):
+            waiting += node
+        elif isinstance(node, dict):
+            waiting += [*node.keys(), *node.values()]
+
+
+def is_text(text: str) -> bool:
+    """Whether a string can be written to a file in UTF-8, and be the name of one."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)

@@ -20,9 +20,10 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins import CheckpointIO
 
 from vseg_nas.errors import DataError, RunError
-from vseg_nas.files import flush, partial_of, replacing, sha256_of, write_text
+from vseg_nas.files import flush, partials_of, read_regular, replacing, sha256_of, write_text
 from vseg_nas.models.weights import note_of, read_pickled
 
+_MOST_NOTE_BYTES = 2**16
 _NOTED = 8  # more than two: a save that was cut short leaves a digest without a file
 
 
@@ -101,7 +102,7 @@ def newest_checkpoint(path: Path) -> Path | None:
     """
     files = [file for file in (path, previous_of(path)) if file.is_file()]
     if not files:
-        if note_of(path).is_file() and not partial_of(path).is_file():
+        if note_of(path).is_file() and not partials_of(path):
             raise DataError(f"{path}: not found, expected as {note_of(path).name} names one; {_anew(path)}")
         return None  # the note alone, and a part: the first save was cut short
     digests = _noted(path)
@@ -149,7 +150,7 @@ def _noted(path: Path) -> list[str]:
     """Digests of the checkpoints that ``path`` and `previous_of` it may be, newest first."""
     note = note_of(path)
     try:
-        lines = [line.partition(" ")[0] for line in note.read_text(encoding="ascii").splitlines()]
+        lines = [line.partition(" ")[0] for line in read_regular(note, _MOST_NOTE_BYTES).decode("ascii").splitlines()]
     except FileNotFoundError:
         raise DataError(f"{note}: not found, expected the SHA-256 of {path.name}; {_anew(path)}") from None
     except (OSError, ValueError) as error:

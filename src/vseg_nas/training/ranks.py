@@ -20,7 +20,9 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+from vseg_nas.clock import working_s
 from vseg_nas.errors import RunError, UserError
+from vseg_nas.signals import DEAF_TO
 
 Report = Callable[[int, int, dict[str, float]], None]
 """See `Progress` in `fitting`."""
@@ -89,10 +91,10 @@ def on_ranks(count: int, report: Report, target: Callable[..., Any], *args: Any)
 
 
 def _start(process: SpawnProcess) -> None:
-    """Starts a process that Ctrl-C, which a terminal sends to all, does not reach: this one ends it."""
+    """Starts a process that signals to the whole job, such as Ctrl-C, do not reach: this one ends it."""
     # Python's own helper, started along, clears away what killed loader processes leave: no need to tell of it.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, DEAF_TO)
     try:
         process.start()
     finally:
@@ -120,7 +122,7 @@ def _listen(links: list[Connection], processes: list[SpawnProcess], report: Repo
     results: dict[int, Any] = {}
     failures: list[Exception] = []
     until: float | None = None
-    while len(results) < len(links) and (until is None or time.monotonic() < until):
+    while len(results) < len(links) and (until is None or working_s() < until):
         busy = [index for index in range(len(links)) if index not in results]
         wait([links[index] for index in busy], _GLANCE)
         for index in busy:
@@ -137,7 +139,7 @@ def _listen(links: list[Connection], processes: list[SpawnProcess], report: Repo
         if any(isinstance(failure, UserError) for failure in failures):
             break
         if failures and until is None:
-            until = time.monotonic() + _GRACE
+            until = working_s() + _GRACE
     if failures:
         raise next((failure for failure in failures if isinstance(failure, UserError)), failures[0])
     return results[0]

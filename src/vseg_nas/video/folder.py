@@ -1,18 +1,61 @@
 """Frames that are image files: all of a folder, or those that a pattern matches, in the order of their names."""
 
+import hashlib
+import math
+import os
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from glob import glob
+from itertools import chain, groupby
 from pathlib import Path
-
-import numpy as np
-from PIL import Image as PillowImage
+from typing import NamedTuple
 
 from vseg_nas.errors import DataError
+from vseg_nas.files import printable
+from vseg_nas.pictures import SUFFIXES, Size, page_sizes, read_pages
 from vseg_nas.video.frames import Frame
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+_SAME_RATE = Fraction(1, 10**9)  # relative
+_MOST_DIGITS = 8  # of the terms of a fraction: MP4 counts in 32 bits
+_LONGEST_NAME = 200
+"""Bytes of a name, or of a folder's: file systems take 255, and products add suffixes of their own."""
+
+
+class _Picture(NamedTuple):
+    """One picture of an image file.
+
+    Attributes:
+        path: of the file.
+        page: its number in the file, from 0 on.
+        size: height and width; None: the header cannot be read.
+        stacked: whether the file holds several.
+    """
+
+    path: Path
+    page: int
+    size: Size | None
+    stacked: bool
+
+    @property
+    def clip(self) -> str:
+        """What is one run of frames: the pages of a stack, or the single pictures of a folder."""
+        return str(self.path if self.stacked else self.path.parent)
+
+    def __str__(self) -> str:
+        """For complaints."""
+        return f"{self.path}, page {self.page} from 0 on" if self.stacked else str(self.path)
+
+
+def as_fraction(rate: float) -> Fraction:
+    """The simplest fraction that a rate of 0.0001 to 1000 stands for: 25/2 for 12.5, 24000/1001 for 23.976023976.
+
+    Its terms are small enough for the time base of a video.
+    """
+    exact = Fraction(repr(rate))
+    simple = [exact.limit_denominator(10**digits // math.ceil(rate)) for digits in range(3, _MOST_DIGITS + 1)]
+    return next((fraction for fraction in simple if abs(fraction / exact - 1) <= _SAME_RATE), simple[-1])
 
 
 def is_pattern(source: str) -> bool:
@@ -20,28 +63,103 @@ def is_pattern(source: str) -> bool:
     return any(sign in source for sign in "*?[")
 
 
+def is_image(path: str | Path) -> bool:
+    """Whether it is a file with the suffix of an image."""
+    return str(path).lower().endswith(SUFFIXES) and os.path.isfile(path)
+
+
 def frame_files(source: str) -> list[Path]:
-    """The image files of a folder or a pattern, numbers in their names counted as numbers.
+    """The image files of a folder or a pattern, or one alone, folder by folder; numbers in names count as numbers.
 
     Raises:
-        DataError: there are none.
+        DataError: there are none, or the pattern leaves the folders that it matches.
     """
     folder = Path(source)
-    found = list(folder.iterdir()) if folder.is_dir() else [Path(path) for path in glob(source, recursive=True)]
-    files = [path for path in found if path.suffix.lower() in SUFFIXES and path.is_file()]
+    try:
+        found = set(folder.iterdir()) if folder.is_dir() else _matches(source)
+    except OSError as error:
+        raise DataError(f"source: {source}: cannot be read ({error.strerror}), expected a folder of frames") from error
+    files = [path for path in found if is_image(path)]
     if not files:
         where = "in it" if folder.is_dir() else "that matches"
         raise DataError(f"source: {source}: found no image {where}, expected frames as {', '.join(SUFFIXES)}")
-    return sorted(files, key=lambda path: (str(path.parent), _natural(path.name)))
+    if any(".." in path.relative_to(_root(source)).parts for path in files):
+        raise DataError(f"source: {source}: found .. after a wildcard, expected it before the first one")
+    return sorted(files, key=_order)
+
+
+def _root(source: str) -> Path:
+    """The folder that names are told from: that of the source, or what stands before the wildcards of a pattern."""
+    path = Path(source)
+    return path if path.is_dir() else split_pattern(source)[0]
+
+
+def _order(path: Path) -> tuple[object, ...]:
+    """frame_10 after frame_9, also where they are folders; 1 before 01, and never between the files of one folder."""
+    parent = path.parent
+    return [_natural(part) for part in parent.parts], str(parent), _natural(path.name), path.name
+
+
+def split_pattern(source: str) -> tuple[Path, str]:
+    """The folder that a pattern looks in, and the rest: a folder that exists is none of its wildcards."""
+    parts = Path(source).parts
+    count = 0
+    while count < len(parts) - 1 and (not is_pattern(parts[count]) or os.path.isdir(Path(*parts[: count + 1]))):
+        count += 1
+    return Path(*parts[:count]), "/".join(parts[count:])
+
+
+def _matches(source: str) -> set[Path]:
+    if os.path.exists(source):
+        return {Path(source)}
+    folder, rest = split_pattern(source)
+    return {folder / name for name in glob(rest, root_dir=folder, recursive=True)}
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """frame_10 after frame_9."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
+def _pictures(path: Path) -> list[_Picture]:
+    sizes = page_sizes(path)
+    return [_Picture(path, page, size, len(sizes) > 1) for page, size in sizes.items()]
+
+
+def _names(pictures: Sequence[_Picture], root: Path) -> list[str]:
+    """Names that tell all pictures apart, as files in folders too: paths from `root`, without suffixes where that does.
+
+    Raises:
+        DataError: no two frames would be told apart.
+    """
+    paths = {picture.path: picture.path.relative_to(root) for picture in pictures}
+    stems = {path: relative.with_name(relative.stem) for path, relative in paths.items()}
+    often = Counter(str(stem).casefold() for stem in stems.values())
+    short = {path: stem if often[str(stem).casefold()] == 1 else paths[path] for path, stem in stems.items()}
+    for chosen in (short, paths):
+        names = [_storable(chosen[picture.path], picture.page if picture.stacked else None) for picture in pictures]
+        folders = {str(folder) for name in names for folder in Path(name).parents}
+        if len(set(names)) == len(names) and not folders & {f"{name}.png" for name in names}:
+            return names
+    raise DataError(f"source: found frames in {root} whose names cannot be told apart, expected other folder names")
+
+
+def _storable(path: Path, page: int | None) -> str:
+    parts = [_shortened(part) for part in path.parts]
+    return "/".join(parts if page is None else [*parts, f"{page:06}"])
+
+
+def _shortened(name: str) -> str:
+    content = os.fsencode(name)
+    if len(content) <= _LONGEST_NAME:
+        return name
+    return f"{content[:_LONGEST_NAME].decode(errors='ignore')}~{hashlib.sha256(content).hexdigest()[:8]}"
+
+
 class FrameFolder:
-    """A `FrameSource` over image files; one that is damaged or of another size than the first is skipped.
+    """A `FrameSource` over image files.
+
+    Every page of a stack (TIFF, animated PNG or WebP) is a frame. One that is damaged, or of another size than most,
+    is skipped.
 
     Args:
         source: a folder or a pattern.
@@ -52,43 +170,46 @@ class FrameFolder:
     """
 
     endless = False
+    pixel_aspect = Fraction(1)
 
     def __init__(self, source: str, rate: float) -> None:
-        self.rate = Fraction(rate).limit_denominator(1001)
+        self.rate = as_fraction(rate)
         self.time_base = 1 / self.rate
         self.skipped = 0
         self.complaint = ""
-        self._files = frame_files(source)
-        self.total: int | None = len(self._files)
-        self.size = self._first_size(source)
-
-    def _first_size(self, source: str) -> tuple[int, int]:
-        for path in self._files:
-            try:
-                with PillowImage.open(path) as image:
-                    image.load()
-                    return image.height, image.width
-            except (OSError, SyntaxError, ValueError):
-                continue
-        raise DataError(f"source: {source}: found {len(self._files)} image files, none of them readable")
+        files = frame_files(source)
+        self._pictures = [picture for path in files for picture in _pictures(path)]
+        self._names = _names(self._pictures, _root(source))
+        self.total: int | None = len(self._pictures)
+        sizes = Counter(picture.size for picture in self._pictures if picture.size is not None)
+        self.size = max(sizes, key=lambda size: sizes[size], default=(0, 0))  # the first of several as frequent
+        self._decoded = self._decode()
+        self._first = next(self._decoded, None)
+        if self._first is None:
+            raise DataError(
+                f"source: {source}: found {len(files)} image files, none of them usable; the first: {self.complaint}"
+            )
 
     def __iter__(self) -> Iterator[Frame]:
-        for index, path in enumerate(self._files):
-            try:
-                with PillowImage.open(path) as opened:
-                    image = np.asarray(opened.convert("RGB"))
-            except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises depends on the byte that was hit
-                self._skip(f"{path}: damaged ({type(error).__name__})")
-                continue
-            if image.shape[:2] != self.size:
-                height, width = self.size
-                self._skip(f"{path}: found {image.shape[1]}x{image.shape[0]} pixels, expected {width}x{height}")
-                continue
-            yield Frame(image, index * self.time_base, path.stem)
+        first, self._first = self._first, None
+        return self._decoded if first is None else chain([first], self._decoded)
+
+    def _decode(self) -> Iterator[Frame]:
+        for path, group in groupby(enumerate(self._pictures), key=lambda entry: entry[1].path):
+            numbered = list(group)
+            images = read_pages(path, [picture.page for _, picture in numbered])
+            for (index, picture), image in zip(numbered, images, strict=True):
+                if isinstance(image, DataError):
+                    self._skip(str(image).replace(str(path), str(picture), 1))
+                elif image.shape[:2] != self.size:
+                    (found, expected) = (f"{width}x{height}" for height, width in (image.shape[:2], self.size))
+                    self._skip(f"{picture}: found {found} pixels, expected {expected} as most")
+                else:
+                    yield Frame(image, index * self.time_base, self._names[index], picture.clip)
 
     def _skip(self, why: str) -> None:
         self.skipped += 1
-        self.complaint = self.complaint or why
+        self.complaint = self.complaint or printable(why)
 
     def close(self) -> None:
         """Nothing stays open."""

@@ -21,12 +21,14 @@ class Frame:
     Attributes:
         image: (H, W, 3) uint8, RGB, upright.
         time: since the first frame, in seconds; rises from frame to frame.
-        name: of its file, or its number.
+        name: of its file, or its number: no other frame of the source has it. Folders in it stand before slashes.
+        clip: what it is a part of; where this changes, a new video begins.
     """
 
     image: Image
     time: Fraction
     name: str
+    clip: str = ""
 
 
 class FrameSource(Protocol):
@@ -34,6 +36,7 @@ class FrameSource(Protocol):
 
     Attributes:
         size: height and width of every frame.
+        pixel_aspect: width of a pixel over its height, as it is shown.
         rate: frames a second; of a file whose rate varies, their average.
         time_base: all times are whole multiples of it, in seconds.
         total: how many frames there are, as far as that is known beforehand.
@@ -43,6 +46,7 @@ class FrameSource(Protocol):
     """
 
     size: tuple[int, int]
+    pixel_aspect: Fraction
     rate: Fraction
     time_base: Fraction
     total: int | None

@@ -3,6 +3,8 @@
 Legend: H, W pixels of the source, h, w pixels of the network's frames, K classes.
 """
 
+import os
+import threading
 from abc import ABC, abstractmethod
 from fractions import Fraction
 
@@ -19,8 +21,49 @@ Floats = NDArray[np.float32]
 _LARGEST = 255.0
 
 
+class Turn:
+    """Lets one call in at a time, as a context manager; copies and pickles have one of their own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        """Raises a RuntimeError where another thread is in."""
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError(
+                "labeller: found a call of another thread in it, expected one at a time; use one a video"
+            )
+
+    def __exit__(self, *error: object) -> None:
+        """Lets the next one in."""
+        self._lock.release()
+
+    def __reduce__(self) -> tuple[type["Turn"], tuple[()]]:
+        """A lock that is open."""
+        return Turn, ()
+
+
+class _Fork:
+    """Whether this process was forked: threads that computed in its parent are not in it."""
+
+    happened = False
+
+
+def _note_fork() -> None:
+    _Fork.happened = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+def forked() -> bool:
+    """Whether this process came from `os.fork`, where the threads of torch and OpenCV are waited for in vain."""
+    return _Fork.happened
+
+
 class Labeller(ABC):
-    """A video network with the state that a video has left in it.
+    """A video network with the state that a video has left in it: one video, one thread at a time.
 
     Args:
         classes: names, in the order of their ids.
@@ -41,6 +84,8 @@ class Labeller(ABC):
         self.classes = classes
         self.palette = palette
         self.size = size
+        self.turn = Turn()
+        self._source: Size | None = None
         self._mean = np.asarray(mean, np.float32) * np.float32(_LARGEST)
         self._std = np.asarray(std, np.float32) * np.float32(_LARGEST)
 
@@ -50,8 +95,12 @@ class Labeller(ABC):
         Raises:
             ValueError: the image has another shape or type.
         """
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        if not isinstance(image, np.ndarray):
+            raise ValueError(f"image: found {type(image).__name__}, expected an array of uint8 (H, W, 3), RGB")
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
             raise ValueError(f"image: found {image.dtype} {image.shape}, expected uint8 (H, W, 3), RGB")
+        if forked():
+            cv2.setNumThreads(1)
         small = _resized(image, self.size or image.shape[:2])
         planes = (small.astype(np.float32) - self._mean) / self._std
         return np.ascontiguousarray(planes.transpose(2, 0, 1)[None])
@@ -65,13 +114,35 @@ class Labeller(ABC):
 
         Returns:
             (H, W) uint8, class ids.
+
+        Raises:
+            ValueError: the image has another shape or type, or another size than the one before.
+            RuntimeError: another thread is in a call of this labeller.
         """
+        frame = self.prepare(image)
         height, width = image.shape[:2]
-        return self.label(self.prepare(image), key, (height, width))
+        return self.label(frame, key, (height, width))
+
+    def check_size(self, size: Size, key: bool) -> None:
+        """Compares with the frame before, unless the next one is a key frame.
+
+        Raises:
+            ValueError: a video changes its size.
+        """
+        if not key and self._source not in (None, size):
+            raise ValueError(
+                f"image: found {size} pixels, expected {self._source} as before; call reset() between videos"
+            )
+        self._source = size
 
     @abstractmethod
     def label(self, frame: Floats, key: bool, size: Size) -> Image:
-        """Labels (H, W) of a frame from `prepare`: what `step` does after that, and what is timed."""
+        """Labels (H, W) of a frame from `prepare`: what `step` does after that, and what is timed.
+
+        Raises:
+            ValueError: the size is another one than before, and this is no key frame.
+            RuntimeError: another thread is in a call of this labeller.
+        """
 
     @abstractmethod
     def confidence(self) -> float:

@@ -25,7 +25,7 @@ class Labelled:
         labels: (H, W) uint8, class ids.
         key: whether it was a key frame.
         ms: from the normalised frame to the labels at the source's size, in milliseconds.
-        changed: share of pixels whose label differs from the frame before; None at the first.
+        changed: share of pixels whose label differs from the frame before; None at the first of a clip.
     """
 
     frame: Frame
@@ -63,18 +63,22 @@ class Tally:
 def label_video(
     source: FrameSource, labeller: Labeller, keys: KeyPolicy, most: int | None = None
 ) -> Iterator[Labelled]:
-    """Labels a video from its first frame on.
+    """Labels a video from its first frame on, or several: each clip of the source begins with a key frame.
 
     Args:
         source: of the frames.
-        labeller: reset first.
+        labeller: reset before each clip.
         keys: picks the key frames.
         most: stop after so many frames; None: at the end.
     """
-    labeller.reset()
+    clip: str | None = None
     before: Image | None = None
     for frame in islice(source, most):
-        key = keys.wants_key(frame.image)
+        begins = frame.clip != clip
+        if begins:
+            labeller.reset()
+            clip, before = frame.clip, None
+        key = keys.wants_key(frame.image) or begins
         prepared = labeller.prepare(frame.image)
         start = time.perf_counter()
         labels = labeller.label(prepared, key, source.size)

@@ -1,5 +1,6 @@
 """Labels frames by onnxruntime; no torch here."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -35,34 +36,41 @@ class OnnxLabeller(Labeller):
         self._reads = {entry.name for entry in self._next.get_inputs()}
         self._state: dict[str, Floats] | None = None
         self._logits: Floats | None = None
-        self._shape: tuple[int, ...] = ()
+        self._process = os.getpid()
 
     def label(self, frame: Floats, key: bool, size: Size) -> Image:
         """See `Labeller`.
 
         Raises:
-            ValueError: the frame has another size than the one before.
+            ValueError: the frame has another size than the one before, and is no key frame.
+            RuntimeError: another thread is in a call of this labeller, or the process was forked.
         """
-        if self._state is None or key:
-            logits, layer4, dec = self._key.run(None, {"frame": frame})
-        else:
-            if self._shape != frame.shape:
-                raise ValueError(f"frame: found {frame.shape}, expected {self._shape}; call reset() between videos")
-            feeds = {"frame": frame, **self._state}
-            logits, layer4, dec = self._next.run(None, {k: v for k, v in feeds.items() if k in self._reads})
-        self._state, self._shape, self._logits = {"layer4": layer4, "dec": dec}, frame.shape, logits[0]
-        return likeliest(logits[0], (frame.shape[-2], frame.shape[-1]), size)
+        if os.getpid() != self._process:  # the threads of the sessions are in the other one
+            raise RuntimeError(
+                "labeller: found a process that was forked, expected the one that made it; make one here"
+            )
+        with self.turn:
+            self.check_size(size, key or self._state is None)
+            if self._state is None or key:
+                logits, layer4, dec = self._key.run(None, {"frame": frame})
+            else:
+                feeds = {"frame": frame, **self._state}
+                logits, layer4, dec = self._next.run(None, {k: v for k, v in feeds.items() if k in self._reads})
+            self._state, self._logits = {"layer4": layer4, "dec": dec}, logits[0]
+            return likeliest(logits[0], (frame.shape[-2], frame.shape[-1]), size)
 
     def confidence(self) -> float:
         """See `Labeller`."""
-        if self._logits is None:
-            raise ValueError("confidence: found no frame, expected one since reset()")
-        odds = np.exp(self._logits - self._logits.max(0))
-        return float((1 / odds.sum(0)).mean())
+        with self.turn:
+            if self._logits is None:
+                raise ValueError("confidence: found no frame, expected one since reset()")
+            odds = np.exp(self._logits - self._logits.max(0))
+            return float((1 / odds.sum(0)).mean())
 
     def reset(self) -> None:
         """See `Labeller`."""
-        self._state = self._logits = None
+        with self.turn:
+            self._state = self._logits = None
 
 
 def _check(folder: Path, metadata: GraphMetadata, other: GraphMetadata) -> None:

@@ -2,8 +2,9 @@
 
 import csv
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
+from io import BytesIO, StringIO
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from vseg_nas.errors import RunError
-from vseg_nas.files import flush, partial_of
+from vseg_nas.files import Unbuffered, printable, write_bytes
 from vseg_nas.video.labeller import Colour
 from vseg_nas.video.labelling import Labelled
 
@@ -30,52 +31,78 @@ def full_palette(palette: tuple[Colour, ...]) -> NDArray[np.uint8]:
 
 
 @contextmanager
-def frame_table(path: Path) -> Iterator[Sink]:
-    """A CSV file with one row a frame, each on disk as soon as the frame is labelled.
-
-    Raises:
-        RunError: the disk is full.
-    """
+def _written(path: Path) -> Iterator[None]:
+    """Names the file that cannot be written, and no other: sinks are open while the others write."""
     try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(_COLUMNS)
-            index = 0
-
-            def sink(labelled: Labelled) -> None:
-                nonlocal index
-                frame, changed = labelled.frame, labelled.changed
-                kind = "key" if labelled.key else "dynamic"
-                share = "" if changed is None else f"{changed:.6f}"
-                writer.writerow((index, frame.name, f"{float(frame.time):.6f}", kind, f"{labelled.ms:.3f}", share))
-                file.flush()
-                index += 1
-
-            yield sink
+        yield
     except OSError as error:
         raise RunError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 @contextmanager
+def frame_table(path: Path) -> Iterator[Sink]:
+    """A CSV file with one row a frame, each whole and in the file as soon as the frame is labelled.
+
+    Raises:
+        RunError: the disk is full.
+    """
+    with _written(path):
+        file = Unbuffered(path, "x")
+    index = 0
+
+    def write(*row: object) -> None:
+        line = StringIO()
+        csv.writer(line, lineterminator="\n").writerow(row)
+        with _written(path):
+            whole = file.tell()
+            try:
+                file.write(printable(line.getvalue()).encode())
+            except OSError:
+                file.truncate(whole)
+                raise
+
+    def sink(labelled: Labelled) -> None:
+        nonlocal index
+        frame, changed = labelled.frame, labelled.changed
+        kind = "key" if labelled.key else "dynamic"
+        share = "" if changed is None else f"{changed:.6f}"
+        write(index, frame.name, f"{float(frame.time):.6f}", kind, f"{labelled.ms:.3f}", share)
+        index += 1
+
+    with file:
+        write(*_COLUMNS)
+        yield sink
+
+
+@contextmanager
 def overlay_video(
-    path: Path, size: tuple[int, int], rate: Fraction, time_base: Fraction, palette: NDArray[np.uint8], opacity: float
+    path: Path,
+    size: tuple[int, int],
+    rate: Fraction,
+    time_base: Fraction,
+    pixel_aspect: Fraction,
+    palette: NDArray[np.uint8],
+    opacity: float,
 ) -> Iterator[Sink]:
     """A video of the frames under the colours of their labels; it gets its name once it is whole.
 
-    What was written before an error or Ctrl-C is a video that plays.
+    What was written before another error, a signal or Ctrl-C is a video that plays.
+
+    Raises:
+        RunError: the disk is full.
     """
     from vseg_nas.video.overlay import VideoWriter, blend
 
-    partial = partial_of(path)
-    writer = VideoWriter(partial, size, rate, time_base)
+    writer = VideoWriter(path, size, rate, time_base, pixel_aspect)
     try:
         yield lambda labelled: writer.write(
             blend(labelled.frame.image, labelled.labels, palette, opacity), labelled.frame.time
         )
-    finally:
-        writer.close()
-        flush(partial)
-        partial.replace(path)
+    except BaseException:
+        with suppress(RunError):  # of what ended the labelling, the first is told
+            writer.close()
+        raise
+    writer.close()
 
 
 @contextmanager
@@ -85,16 +112,14 @@ def label_maps(folder: Path, palette: NDArray[np.uint8]) -> Iterator[Sink]:
     Raises:
         RunError: the disk is full.
     """
-    folder.mkdir()
+    with _written(folder):
+        folder.mkdir()
     colours = palette.reshape(-1).tolist()
 
     def sink(labelled: Labelled) -> None:
-        image = PillowImage.fromarray(labelled.labels)
+        image, content = PillowImage.fromarray(labelled.labels), BytesIO()
         image.putpalette(colours)
-        path = folder / f"{labelled.frame.name}.png"
-        try:
-            image.save(path, compress_level=3)
-        except OSError as error:
-            raise RunError(f"{path}: cannot be written ({error.strerror or error})") from error
+        image.save(content, format="PNG", compress_level=3)
+        write_bytes(folder / f"{labelled.frame.name}.png", content.getvalue(), durable=False)
 
     yield sink

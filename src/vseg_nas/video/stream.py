@@ -1,14 +1,16 @@
-"""Frames of a video file or a camera, decoded by PyAV (FFmpeg's libraries)."""
+"""Frames of a video file, an address or a camera, decoded by PyAV (FFmpeg's libraries)."""
 
 import sys
+import time
 from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
+from typing import IO
 
-import numpy as np
+import cv2
 
 from vseg_nas.errors import DataError, missing_extra
 from vseg_nas.video.frames import Frame, Image
+from vseg_nas.video.source_kinds import check_video_file, is_address, is_camera
 
 try:
     import av
@@ -16,50 +18,90 @@ try:
 except ImportError as error:
     raise missing_extra("av", "to read and write video", "video") from error
 
+from vseg_nas.video.frame_times import FrameTimes
+from vseg_nas.video.orientation import Orientation
+
+ANSWER_S = 10.0
+"""Seconds that an address has to answer, at the start and for each packet."""
+
 _CAMERAS = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}"), "win32": ("dshow", "video={}")}
 _USUAL_RATE = Fraction(25)
-_LARGEST_TIME_BASE = 1_000_000  # ticks a second
+_MOST_TICKS = 90_000  # a second
+_LONGEST_TICKS = 2**31 - 1  # between two frames, all that MP4 can hold: more than six hours
+_MP4_TICK = Fraction(1, 20_000)  # seconds; MP4 halves a longer one until it is shorter
+_LONGEST_DISCONTINUOUS = Fraction(10)  # in containers whose stamps may jump, such as MPEG-TS; FFmpeg's limit
+_DISCONTINUOUS = 0x200  # AVFMT_TS_DISCONT: the flag of these containers
+
+# A playlist names other files and addresses, and a file may be anybody's: one that is opened reads nothing but itself.
+_NO_OTHER_FILE = {"protocol_whitelist": "none"}
+_TEXT = ("ansi", "bintext", "idf", "xbin")  # names of codecs
+_CONTAINERS = (
+    "mov", "matroska", "mpegts", "mpeg", "avi", "flv", "ogg", "asf", "mxf", "nut", "ivf", "gif", "mjpeg", "mpjpeg",
+    "h264", "hevc", "av1", "m4v", "mpegvideo", "yuv4mpegpipe",
+)  # fmt: skip
+_HTTP = {"protocol_whitelist": "http,https,httpproxy,tcp,tls", "format_whitelist": ",".join(_CONTAINERS)}
+_RTSP = {"protocol_whitelist": "rtp,srtp,udp,tcp,tls", "rtsp_flags": "prefer_tcp"}
 
 
 class VideoStream:
-    """A `FrameSource` over the first video stream of a file or a camera.
+    """A `FrameSource` over the first video stream of a file, an address or a camera.
 
-    Frames are turned upright as the file says. One that cannot be decoded is skipped, and so is one that the decoder
-    had to make up. Frames of another size than the first are resized to it.
+    Frames are turned and mirrored as the file says. One that cannot be decoded is skipped, and so is one that the
+    decoder had to make up. Frames of another size than the first are resized to it, and so have its pixel aspect.
 
     Args:
-        source: a path, or the number of a camera.
+        source: a path; the number of a camera; an address (http, https, rtsp). A path that exists is always a path.
 
     Raises:
         DataError: it cannot be opened, or has no frame that can be decoded.
     """
 
     def __init__(self, source: str) -> None:
-        self.endless = source.isdecimal() and not Path(source).exists()
         self.skipped = 0
         self.complaint = ""
         self._source = source
-        self._container = _open_camera(int(source)) if self.endless else _open(source)
-        streams = [s for s in self._container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+        self._file: IO[bytes] | None = None
+        self._container = self._open(source)
+        self.endless = is_camera(source) or (is_address(source) and not self._container.duration)
+        streams = [stream for stream in self._container.streams.video if _moves(stream)]
         if not streams:
-            kinds = ", ".join(sorted({stream.type for stream in self._container.streams})) or "nothing"
+            found = self._kinds()
             self.close()
-            raise DataError(f"source: {source}: found {kinds}, expected a video stream")
+            raise DataError(f"source: {source}: found {found}, expected a video stream")
         self._stream = streams[0]
         self._stream.thread_type = "AUTO"
         self.rate = self._stream.average_rate or self._stream.guessed_rate or _USUAL_RATE
         base = self._stream.time_base or 1 / self.rate
-        self.time_base = base if base.denominator <= _LARGEST_TIME_BASE else Fraction(1, _LARGEST_TIME_BASE)
+        self.time_base = base if base.denominator <= _MOST_TICKS else Fraction(1, _MOST_TICKS)
         self.total = self._stream.frames or self._estimate()
         self._decoded = self._decode()
         self._first = next(self._decoded, None)
         if self._first is None:
             self.close()
             raise DataError(f"source: {source}: found no frame that can be decoded ({self.complaint or 'empty'})")
-        self._turns = _quarter_turns(self._first)
-        height, width = self._first.height, self._first.width
-        self._plane = height, width
-        self.size = (width, height) if self._turns % 2 else (height, width)
+        self._plane = self._first.height, self._first.width
+        height, width = self._plane
+        lies = Orientation.of(self._first).lies
+        self.size = (width, height) if lies else (height, width)
+        aspect = self._stream.sample_aspect_ratio or Fraction(1)
+        self.pixel_aspect = 1 / aspect if lies else aspect
+
+    def _open(self, source: str) -> av.container.InputContainer:
+        if is_camera(source):
+            return _open_camera(int(source))
+        if is_address(source):
+            return _open_address(source)
+        check_video_file(source)
+        try:  # by Python, since FFmpeg takes "drive 12:30.mp4" for a protocol and "%03d" for a number
+            self._file = open(source, "rb")  # noqa: SIM115  # stays open
+            return av.open(self._file, "r", container_options=_NO_OTHER_FILE, metadata_errors="replace")
+        except (av.FFmpegError, OSError) as error:
+            self._close_file()
+            raise DataError(f"source: {source}: cannot be read as video ({_reason(error)})") from error
+
+    def _kinds(self) -> str:
+        names = {"video": "a cover, text or an unknown codec"}  # no other video is left
+        return ", ".join(sorted({names.get(s.type, s.type) for s in self._container.streams})) or "nothing"
 
     def _estimate(self) -> int | None:
         """From the duration, where the file has no count."""
@@ -68,63 +110,88 @@ class VideoStream:
         return max(1, round(Fraction(self._container.duration, av.time_base) * self.rate))
 
     def _decode(self) -> Iterator[av.VideoFrame]:
-        packets = self._container.demux(self._stream)
-        while True:
+        for packet in self._packets():
             try:
-                packet = next(packets, None)
-            except av.FFmpegError as error:  # the rest of the file cannot be read
-                self._skip(f"unreadable from here on ({error.strerror})")
-                return
-            if packet is None:
-                return
-            try:
-                frames = packet.decode()
+                frames = self._stream.decode(packet)
             except av.FFmpegError as error:
                 self._skip(f"{error.strerror}")
                 continue
             for frame in frames:
-                assert isinstance(frame, av.VideoFrame)
                 if frame.is_corrupt:
                     self._skip("a frame with parts missing")
                 else:
                     yield frame
+
+    def _packets(self) -> Iterator["av.Packet[av.VideoStream] | None"]:
+        """None at the end of what can be read: the decoder gives the frames that it still holds."""
+        try:
+            yield from self._container.demux(self._stream)
+        except (av.FFmpegError, OSError) as error:
+            self._skip(f"unreadable from here on ({_reason(error)})")
+            yield None
 
     def _skip(self, why: str) -> None:
         self.skipped += 1
         self.complaint = self.complaint or f"{self._source}: {why}"
 
     def __iter__(self) -> Iterator[Frame]:
-        frame, self._first = self._first, None
-        start, last, index = None, -self.time_base, 0
+        longest = _LONGEST_TICKS * min(self.time_base, _MP4_TICK)
+        if self._container.format.flags & _DISCONTINUOUS:
+            longest = _LONGEST_DISCONTINUOUS
+        times = FrameTimes(self.rate, self.time_base, longest)
+        frame, self._first, index = self._first, None, 0
         while frame is not None:
-            seconds = None if frame.pts is None or frame.time_base is None else frame.pts * frame.time_base
-            start = seconds if start is None else start
-            time = last + 1 / self.rate if seconds is None or start is None else seconds - start
-            time = max(round(time / self.time_base) * self.time_base, last + self.time_base)
-            yield Frame(self._upright(frame), time, f"{index:06}")
-            last, index = time, index + 1
+            yield Frame(self._upright(frame), times.after(self._stamp(frame)), f"{index:06}")
+            index += 1
             frame = next(self._decoded, None)
+
+    def _stamp(self, frame: av.VideoFrame) -> Fraction | None:
+        """Seconds; AVI knows when to decode a frame, not when to show it."""
+        ticks = frame.dts if self._container.format.name == "avi" else frame.pts
+        return None if ticks is None or frame.time_base is None else ticks * frame.time_base
 
     def _upright(self, frame: av.VideoFrame) -> Image:
         height, width = self._plane
-        image = frame.to_ndarray(format="rgb24", width=width, height=height)
-        return np.ascontiguousarray(np.rot90(image, self._turns))
+        stored: Image = frame.to_ndarray(format="rgb24", width=width, height=height)  # type: ignore[assignment]
+        image = Orientation.of(frame).upright(stored)
+        if image.shape[:2] != self.size:  # turned in another way than the first
+            image = cv2.resize(image, self.size[::-1], interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+        return image
 
     def close(self) -> None:
-        """Closes the file or the camera."""
+        """Closes the file, the connection or the camera."""
         self._container.close()
+        self._close_file()
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
-def _quarter_turns(frame: av.VideoFrame) -> int:
-    """Anti-clockwise, that bring a frame upright."""
-    return round(frame.rotation / 90) % 4
+def _moves(stream: av.VideoStream) -> bool:
+    """Not so the cover of a piece of music, and text, which FFmpeg draws as a terminal would."""
+    cover = stream.disposition & av.stream.Disposition.attached_pic
+    return not cover and stream.codec_context is not None and stream.codec_context.name not in _TEXT
 
 
-def _open(source: str) -> av.container.InputContainer:
+def _reason(error: av.FFmpegError | OSError) -> str:
+    if isinstance(error, av.error.ExitError):
+        return f"no answer within {ANSWER_S:g} s"
+    if isinstance(error, av.error.ArgumentError):
+        return "a playlist, or another kind of file that is not read"
+    return error.strerror or str(error)
+
+
+def _open_address(source: str) -> av.container.InputContainer:
+    scheme, _, rest = source.partition(":")
+    address, limits, start = f"{scheme.lower()}:{rest}", (ANSWER_S, ANSWER_S), time.monotonic()
+    kind, options = ("rtsp", _RTSP) if address.startswith("rtsp") else (None, _HTTP)
     try:
-        return av.open(source)
+        return av.open(address, "r", kind, container_options=options, timeout=limits, metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
-        raise DataError(f"source: {source}: cannot be read as video ({error.strerror or error})") from error
+        silent = time.monotonic() - start >= ANSWER_S  # FFmpeg reports some of these as invalid data
+        reason = _reason(av.error.ExitError(0, "") if silent else error)
+        raise DataError(f"source: {source}: cannot be read as video ({reason})") from error
 
 
 def _open_camera(number: int) -> av.container.InputContainer:

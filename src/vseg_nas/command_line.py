@@ -1,0 +1,144 @@
+"""Values of a command line as they are written, whatever Hydra's grammar would make of them.
+
+Hydra reads ``name=2011_09_26`` as a number and refuses ``source=drive (1).mp4``. Values of the keys that
+`text_keys` of the schema names are therefore quoted before Hydra sees them. Three things keep Hydra's meaning there:
+``null``, a value that is quoted already (``name='"a b"'`` in a shell), and ``[A,B]`` for a key that takes a list. With
+``--multirun`` a comma separates the values of jobs. A leading ``~/`` is the home folder, which few shells put in
+behind ``key=``.
+"""
+
+import os
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, QuotedString
+from hydra.errors import HydraException
+
+from vseg_nas.errors import ConfigError
+
+_REFERENCE = re.compile(r"\$\\*\{")
+"""Looks like an interpolation, or becomes one when Hydra takes escapes out; such values are left to be refused."""
+_QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
+_ITEM = re.compile(rf"\s*({_QUOTED})\s*(?:,|$)|([^,]*)(?:,|$)", re.DOTALL)
+_ITEM_OR_LIST = re.compile(rf"\s*(\[[^\[\]]*\]|{_QUOTED})\s*(?:,|$)|([^,]*)(?:,|$)", re.DOTALL)
+
+
+def as_written(override: str, keys: Mapping[str, bool], multirun: bool) -> str:
+    """An override whose value Hydra reads as it is written; the same override where that is so already.
+
+    Args:
+        override: of the command line, in Hydra's form or not.
+        keys: see `vseg_nas.schema.text_keys`.
+        multirun: whether commas separate the values of jobs.
+
+    Raises:
+        ConfigError: it holds bytes that are no UTF-8.
+    """
+    key, sign, value = override.partition("=")
+    if any("\ud800" <= character <= "\udfff" for character in override):
+        raise ConfigError(f"{key}: found {override[len(key) + 1 :]!r}, which is no UTF-8, expected text")
+    takes_list = keys.get(key.lstrip("+"))
+    if takes_list is None or not sign or _REFERENCE.search(value) or (multirun and _is_function(override)):
+        return override
+    if not multirun:
+        return f"{key}={_value(value, takes_list)}"
+    items = _split(value, _ITEM_OR_LIST if takes_list else _ITEM)
+    return f"{key}={','.join(_value(item, takes_list) for item in items)}"
+
+
+def assignment(key: str, value: object) -> str:
+    """``key=value`` for a command that is printed: quoted for the shell, and for Hydra where that is needed, too.
+
+    Args:
+        key: that takes text.
+        value: what it is to mean.
+    """
+    text = str(value)
+    special = text == "null" or text.startswith(("[", "~", "'", '"'))
+    return shlex.quote(quoted(key, text) if special else f"{key}={text}")
+
+
+def quoted(key: str, text: str) -> str:
+    """``key=text`` of which Hydra reads exactly that."""
+    return f"{key}={_quoted(text)}"
+
+
+def text_of(key: str, overrides: Sequence[str]) -> str | None:
+    """The text that the last of some overrides gives to a key; None where it is not set, or to null or nothing.
+
+    Raises:
+        ConfigError: several values are given.
+    """
+    given = [override for override in overrides if override.lstrip("+").startswith(f"{key}=")]
+    parsed = _parsed(given[-1]) if given else None
+    if parsed is None:
+        return None
+    if parsed.is_sweep_override():
+        raise ConfigError(f"{key}: found several values, expected one")
+    value = parsed.value()
+    return value if isinstance(value, str) and value else None
+
+
+def shown(overrides: Iterable[str], keys: Mapping[str, bool]) -> str:
+    """Overrides of this command line as a person would type them, for the shell."""
+    return " ".join(shlex.quote(_unquoted(override, keys)) for override in overrides)
+
+
+def _unquoted(override: str, keys: Mapping[str, bool]) -> str:
+    """Without quotes of Hydra's grammar where `as_written` puts them back."""
+    key = override.partition("=")[0]
+    if key.lstrip("+") in keys and re.search(rf"=(?:{_QUOTED})\Z", override, re.DOTALL):
+        plain = f"{key}={text_of(key.lstrip('+'), [override]) or ''}"
+        if as_written(plain, keys, multirun=False) == override:
+            return plain
+    return override
+
+
+def _value(written: str, takes_list: bool) -> str:
+    if takes_list and re.fullmatch(r"\[.*\]", written, re.DOTALL):
+        items = _split(written[1:-1], _ITEM)
+        return f"[{','.join(map(_text, items))}]" if all(items) else written
+    return _text(written)
+
+
+def _text(written: str) -> str:
+    if written in ("", "null") or re.fullmatch(_QUOTED, written, re.DOTALL):
+        return written
+    text = os.path.expanduser(written) if written == "~" or written.startswith("~/") else written
+    parsed = _parsed(f"key={text}")
+    plain = parsed is not None and not parsed.is_sweep_override() and parsed.value() == text
+    return text if plain else _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    return QuotedString(text, Quote.double).with_quotes()
+
+
+def _split(value: str, item: re.Pattern[str]) -> list[str]:
+    """At commas outside of quotes, and of brackets where items may be lists."""
+    found: list[str] = []
+    start, more = 0, True
+    while more:
+        match = item.match(value, start)
+        assert match is not None, "the second alternative matches anything"
+        found.append((match[1] or match[2] or "").strip())
+        start, more = match.end(), match[0].endswith(",")
+    return found
+
+
+def _is_function(override: str) -> bool:
+    """Whether Hydra would sweep by a function: ``choice(...)``, ``range(...)``, ``glob(...)``."""
+    parsed = _parsed(override)
+    if parsed is None or not parsed.is_sweep_override():
+        return False
+    sweep = parsed.value()
+    return not (isinstance(sweep, ChoiceSweep) and sweep.simple_form)
+
+
+def _parsed(override: str) -> Override | None:
+    try:
+        return OverridesParser.create().parse_override(override)
+    except HydraException:
+        return None

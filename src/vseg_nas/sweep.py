@@ -1,0 +1,97 @@
+"""Several jobs of one command, one after the other (``--multirun``): all of them run, whatever becomes of some.
+
+A job that fails through the user's fault is told in one line, and the next one begins. What failed otherwise keeps its
+traceback, which Hydra shows after the last job. The same sweep again begins nothing anew that has finished.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from vseg_nas.files import read_regular, write_text
+from vseg_nas.space import strict_json
+
+FINISHED = "finished.json"
+"""File of the folder of a sweep: the overrides of the jobs that have finished, by the folders of their runs."""
+_MAX_BYTES = 2**24
+
+
+class Sweep:
+    """What became of the jobs.
+
+    Args:
+        jobs: the overrides of each.
+        explain: the line for an error that is the user's fault; None for any other.
+    """
+
+    def __init__(self, jobs: Sequence[Sequence[str]], explain: Callable[[Exception], str | None]) -> None:
+        self._jobs = [" ".join(job) for job in jobs]
+        self._outcomes = ["not run"] * len(jobs)
+        self._explain = explain
+        self.failed = 0
+
+    @contextmanager
+    def job(self, number: int, run_dir: Path, overrides: Sequence[str]) -> Iterator[bool]:
+        """Within, a job runs; its failure ends there if it is the user's fault.
+
+        Args:
+            number: of the job, from 0 on.
+            run_dir: of its run.
+            overrides: of its command line.
+
+        Yields:
+            Whether it has finished before, and there is nothing to do.
+        """
+        finished = run_dir.parent / FINISHED
+        if _read(finished).get(run_dir.name) == list(overrides) and any(run_dir.iterdir()):
+            self._outcomes[number] = f"finished before, in {run_dir}"
+            sys.stdout.write(f"job {number} ({self._jobs[number]}): finished before, in {run_dir}\n")
+            yield True
+            return
+        self._outcomes[number] = "interrupted"
+        try:
+            yield False
+            write_text(finished, json.dumps(_read(finished) | {run_dir.name: list(overrides)}, indent=1))
+            self._outcomes[number] = f"finished, in {run_dir}"
+        except Exception as error:
+            line = self._explain(error)
+            self._outcomes[number] = line or f"{type(error).__name__}, see the traceback"
+            if line is None:
+                raise
+            self.failed += 1
+            sys.stderr.write(f"error: job {number} ({self._jobs[number]}): {line}\n")
+        finally:
+            _close_log()
+
+    def show(self) -> None:
+        """Prints a table of all jobs."""
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table("job", "overrides", "outcome")
+        for number, (overrides, outcome) in enumerate(zip(self._jobs, self._outcomes, strict=True)):
+            table.add_row(str(number), Text(overrides, overflow="fold"), Text(outcome, overflow="fold"))
+        Console().print(table)
+
+
+def _close_log() -> None:
+    """Hydra's own records between two jobs would go to the log of the first, whose folder may be gone."""
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, logging.FileHandler)]:
+        root.removeHandler(handler)
+        handler.close()
+
+
+def _read(path: Path) -> dict[str, list[str]]:
+    """What has finished, nothing where that cannot be told."""
+    if not path.is_file():
+        return {}
+    try:
+        found = strict_json.loads(read_regular(path, _MAX_BYTES).decode(), _MAX_BYTES)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

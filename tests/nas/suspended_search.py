@@ -1,0 +1,32 @@
+"""Run by test_isolation.py: says the process of a candidate that has four seconds, and what came of it."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from tests.nas.faults import GOOD, Acting, Candidate, trial
+from tests.nas.isolated_search import isolated
+from vseg_nas.nas.executor import Failure
+from vseg_nas.nas.trial import Evaluation, Trial
+
+
+def say_and_compute(candidate: Candidate) -> Evaluation:
+    candidate.progress(os.getpid(), 2, None)
+    for _ in range(15):
+        time.sleep(0.1)
+    return GOOD
+
+
+def say(trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
+    print(epoch, flush=True)  # noqa: T201
+
+
+def main(folder: Path) -> None:
+    executor = isolated(Acting(say_and_compute), folder, limit_s=4.0, grace_s=1.0)
+    for _, result in executor.run([trial(0)], say):
+        print(result.kind if isinstance(result, Failure) else None, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

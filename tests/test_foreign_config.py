@@ -1,0 +1,83 @@
+"""A recorded configuration with values of other kinds in it: each is a line that names the key, never a traceback."""
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from vseg_nas.assembly.cells import resolve_cell
+from vseg_nas.checking import check
+from vseg_nas.config import conf_dir
+from vseg_nas.errors import ConfigError, UserError
+from vseg_nas.nas.store import STORE, TrialStore
+from vseg_nas.nas.trial import Evaluation, Trial, TrialState
+from vseg_nas.schema import SearchConfig
+from vseg_nas.space import SearchSpace
+
+ODD = (None, -(2**60), "x" * 4000, "a\0b", "???", [[1]], {"name": {"a": 1}})
+GROUPS = ("dataset", "phase", "gpu", "strategy", "executor")
+LEAVES = ("name", "seed", "dataset.size", "dataset.name", "space.width", "phase.search.transform")
+
+
+@pytest.fixture(scope="module")
+def plain() -> dict[str, Any]:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        found: Any = OmegaConf.to_container(compose("search", ["name=a"]), resolve=True)
+    return dict(found)
+
+
+def changed(plain: dict[str, Any], key: str) -> Iterator[dict[str, Any]]:
+    for odd in ODD:
+        data = node = copy.deepcopy(plain)
+        *above, last = key.split(".")
+        for name in above:
+            node = node[name]
+        node[last] = odd
+        yield data
+
+
+@pytest.mark.parametrize("key", [*GROUPS, *LEAVES])
+def test_any_value_anywhere(plain: dict[str, Any], key: str) -> None:
+    lines = []
+    for data in changed(plain, key):
+        try:
+            check(OmegaConf.create(data), SearchConfig)
+        except UserError as error:
+            lines.append(str(error))
+    assert len(lines) >= len(ODD) - 2  # -(2**60) is a name, None is one of some values
+    assert [line for line in lines if len(line.splitlines()) != 1 or len(line) >= 400] == []
+
+
+RANKS = (
+    "0",
+    "-1",
+    "1.5",
+    "9999999999",
+    "3",
+    "9" * 200,
+    "",
+    " 1",
+    "+1",
+    "1 ",
+    "\N{ARABIC-INDIC DIGIT ONE}",
+    "1e0",
+    "one",
+)
+
+
+@pytest.mark.parametrize("rank", RANKS)
+def test_ranks_of_a_search(tmp_path: Path, rank: str) -> None:
+    cells = [SearchSpace(2).genotype([0, 1, 2, 3, 0] * 2), SearchSpace(2).genotype([1, 1, 2, 3, 0] * 2)]
+    with TrialStore(tmp_path / STORE) as store:
+        for i, cell in enumerate(cells):
+            trial = Trial(i, cell, i, TrialState.RUNNING)
+            store.add([trial], b"")
+            scores = Evaluation(0.1 * i, 0.5, 0.5, 0.5, parameters=1, macs=1, seconds=1.0, epochs=1)
+            store.finish(trial.completed(scores), b"")
+    with pytest.raises(ConfigError, match=r"cell: found rank .*, expected 1 to 2"):
+        resolve_cell(f"{tmp_path}:{rank}", flow=False)
+    assert [resolve_cell(f"{tmp_path}:{right}", flow=False) for right in (1, 2)] == cells[::-1]

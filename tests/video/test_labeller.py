@@ -1,0 +1,151 @@
+"""Labellers in the hands of users of the Python API: wrong frames, several threads, forked processes."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from tests.video.making import bright_corner
+from vseg_nas.api import load_segmenter, load_static
+from vseg_nas.errors import ConfigError
+from vseg_nas.video.torch_labeller import TorchLabeller
+
+IMAGE = bright_corner()
+
+
+@pytest.fixture(scope="module")
+def labeller() -> TorchLabeller:
+    torch.set_num_threads(1)
+    return load_segmenter(size=(64, 64))
+
+
+@pytest.mark.parametrize(
+    ("image", "found"),
+    [
+        (IMAGE.astype(np.float32), "found float32"),
+        (np.full((48, 64, 3), np.nan), "found float64"),
+        (IMAGE.astype(np.int64), "found int64"),
+        (IMAGE > 100, "found bool"),
+        (IMAGE[..., 0], r"found uint8 \(48, 64\)"),
+        (IMAGE[..., :1], r"found uint8 \(48, 64, 1\)"),
+        (np.concatenate([IMAGE, IMAGE[..., :1]], -1), r"found uint8 \(48, 64, 4\)"),
+        (IMAGE.transpose(2, 0, 1), r"found uint8 \(3, 48, 64\)"),
+        (IMAGE[None], r"found uint8 \(1, 48, 64, 3\)"),
+        (IMAGE[:0], r"found uint8 \(0, 64, 3\)"),
+        (IMAGE[:, :0], r"found uint8 \(48, 0, 3\)"),
+        (np.uint8(3), "found uint8"),
+        (IMAGE.tolist(), "found list"),
+        (torch.zeros(48, 64, 3, dtype=torch.uint8), "found Tensor"),
+        (None, "found NoneType"),
+        (IMAGE[:40], r"found \(40, 64\) pixels, expected \(48, 64\) as before"),
+        (np.zeros((64, 48, 3), np.uint8), r"found \(64, 48\) pixels, expected \(48, 64\) as before"),
+    ],
+)
+def test_a_wrong_frame_names_what_was_found(labeller: TorchLabeller, image: object, found: str) -> None:
+    """And leaves the video as it was."""
+    labeller.reset()
+    labeller.step(IMAGE)
+    expected = copy.deepcopy(labeller).step(IMAGE)
+    with pytest.raises(ValueError, match=found + r".*(, expected |$)"):
+        labeller.step(image)  # type: ignore[arg-type]
+    assert np.array_equal(labeller.step(IMAGE), expected)
+
+
+def test_a_key_frame_or_a_reset_may_change_the_size(labeller: TorchLabeller) -> None:
+    labeller.reset()
+    assert labeller.step(IMAGE).shape == (48, 64)
+    assert labeller.step(IMAGE[:40], key=True).shape == (40, 64)
+    labeller.reset()
+    assert labeller.step(IMAGE[:, :50]).shape == (48, 50)
+    every = load_segmenter(key_every=1, size=(64, 64))
+    assert [every.step(IMAGE[:side]).shape[0] for side in (48, 30, 1)] == [48, 30, 1]
+
+
+def test_frames_may_lie_in_memory_as_they_like(labeller: TorchLabeller) -> None:
+    labeller.reset()
+    for view in (IMAGE[::-1], IMAGE[:, ::-1], IMAGE[..., ::-1], np.asfortranarray(IMAGE)):
+        expected = labeller.step(np.ascontiguousarray(view), key=True)
+        assert np.array_equal(labeller.step(view, key=True), expected)
+
+
+@pytest.mark.parametrize("size", [(0, 64), (-1, 64), (64.0, 64), (64,), (64, 64, 3)])
+def test_a_wrong_size_names_what_was_found(size: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="size: found"):
+        load_segmenter(size=size)
+
+
+@pytest.mark.parametrize("path", ["", " "])
+def test_an_empty_path_is_no_bundled_network(path: str) -> None:
+    with pytest.raises(ConfigError, match="checkpoint: found an empty path"):
+        load_segmenter(path)
+    with pytest.raises(ConfigError, match="weights: found an empty path"):
+        load_static(path)
+
+
+def test_two_threads_at_once_are_told_so(labeller: TorchLabeller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that was first goes on, and its labels are those of a thread alone."""
+    labeller.reset()
+    alone = [labeller.step(IMAGE), labeller.step(IMAGE)]
+    labeller.reset()
+    inside, leave, advance = threading.Event(), threading.Event(), labeller.segmenter.advance
+
+    def slow(frame: torch.Tensor, key: bool = False) -> None:
+        inside.set()
+        assert leave.wait(30)
+        advance(frame, key)
+
+    monkeypatch.setattr(labeller.segmenter, "advance", slow)
+    with ThreadPoolExecutor(1) as other:
+        first = other.submit(labeller.step, IMAGE)
+        assert inside.wait(30)
+        for call in (lambda: labeller.step(IMAGE[::-1]), labeller.reset, labeller.confidence):
+            with pytest.raises(RuntimeError, match="found a call of another thread in it, expected one at a time"):
+                call()
+        leave.set()
+        found = [first.result(30), labeller.step(IMAGE)]  # one after the other, threads may change
+    assert all(np.array_equal(one, two) for one, two in zip(found, alone, strict=True))
+
+
+def test_copies_and_pickles_are_labellers(labeller: TorchLabeller) -> None:
+    labeller.reset()
+    expected = labeller.step(IMAGE)
+    for other in (copy.deepcopy(labeller), pickle.loads(pickle.dumps(labeller))):
+        other.reset()
+        with labeller.turn:
+            assert np.array_equal(other.step(IMAGE), expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("new", [False, True])
+def test_a_forked_process_labels(new: bool) -> None:
+    """With a labeller from before the fork, or with one of its own; torch's threads are those of the parent."""
+    image = np.random.default_rng(0).integers(0, 255, (180, 240, 3), dtype=np.uint8)
+    torch.set_num_threads(2)
+    try:
+        labeller = load_segmenter()
+        labeller.step(image)
+        child = os.fork()
+        if child == 0:
+            labeller = load_segmenter() if new else labeller
+            os._exit(0 if labeller.step(image).shape == (180, 240) else 1)
+    finally:
+        torch.set_num_threads(1)
+    for _ in range(600):
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        pytest.fail("the forked process hangs")
+    assert status == 0
