@@ -66,7 +66,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     size, classes = (options.size[0], options.size[1]), options.classes
-    cells = {"best CamVid cell": load_segmenter(BEST)[1].genotype, "low_latency": HAND_WRITTEN["low_latency"]}
+    best = load_segmenter(BEST)[1].genotype
+    assert best is not None
+    cells = {"best CamVid cell": best, "low_latency": HAND_WRITTEN["low_latency"]}
     first, second = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
     cases: dict[str, Callable[[], object]] = {}
     for name, genotype in cells.items():

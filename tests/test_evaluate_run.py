@@ -28,12 +28,12 @@ TINY = [
 Start = Callable[..., tuple[int, str, str]]
 
 
-def make(path: Path, seed: int = 0, cell: str = "local_filters", size: tuple[int, int] | None = None) -> Path:
-    """A network with random weights, whose key frames are all of the class of its seed."""
+def make(path: Path, seed: int = 0, cell: str | None = "local_filters", size: tuple[int, int] | None = None) -> Path:
+    """A network with random weights, whose key frames are all of the class of its seed; None: without a cell."""
     torch.manual_seed(seed)
-    spec = SegmenterSpec(
-        "mine", seed, "r", CLASSES, PALETTE, HAND_WRITTEN[cell], "previous", False, IMAGENET_MEAN, IMAGENET_STD, size
-    )
+    genotype, past = (HAND_WRITTEN[cell], "previous") if cell else (None, None)
+    name = "mine" if cell else "fine-tuned"
+    spec = SegmenterSpec(name, seed, "r", CLASSES, PALETTE, genotype, past, False, IMAGENET_MEAN, IMAGENET_STD, size)  # type: ignore[arg-type]
     path.parent.mkdir(parents=True)
     segmenter = spec.build()
     with torch.no_grad():
@@ -50,38 +50,50 @@ def start(in_process: Start, tmp_path: Path) -> Start:
     return partial(in_process, vseg_nas.evaluate.main)
 
 
-def test_the_static_network_is_scored_before_and_after_training(start: Start, tmp_path: Path) -> None:
-    names = ("a", "b", "c")
+def test_a_trained_static_network_has_the_rows_of_the_pretrained_one(start: Start, tmp_path: Path) -> None:
     make(tmp_path / "a/v.safetensors", 1)
-    make(tmp_path / "b/v.safetensors", 2)
-    make(tmp_path / "c/v.safetensors", 3, "gated_warp")
-    status, out, _ = start(*TINY, f"checkpoint=[{','.join(f'{name}/v.safetensors' for name in names)}]")
+    make(tmp_path / "b/v.safetensors", 2, None)
+    make(tmp_path / "c/v.safetensors", 3, None)
+    status, out, _ = start(*TINY, f"checkpoint=[{','.join(f'{name}/v.safetensors' for name in 'abc')}]")
     assert status == 0
     result = json.loads((tmp_path / "runs/evaluate/synthetic/e/evaluate.json").read_text())
     rows = result["rows"]
-    assert [(row["group"], row["name"]) for row in rows] == [
-        ("static per frame", "static per frame"),
-        ("previous labels copied", "previous labels copied"),
-        ("previous labels warped by flow", "previous labels warped by flow"),
-        ("static per frame, fine-tuned", "a"),
-        ("static per frame, fine-tuned", "b"),
-        ("previous labels copied, fine-tuned", "a"),
-        ("previous labels copied, fine-tuned", "b"),
-        ("previous labels warped by flow, fine-tuned", "a"),
-        ("previous labels warped by flow, fine-tuned", "b"),
-        ("mine", "a"),
-        ("mine", "b"),
-        ("mine", "c"),
+    baselines = [
+        "static per frame",
+        "previous labels copied",
+        "previous labels warped by flow",
+        "average of static logits over time",
+        "average of static logits along flow",
     ]
-    tuned, cell = rows[3], rows[9]
-    assert tuned["rolling"]["1"]["iou_per_class"] == cell["rolling"]["1"]["iou_per_class"]  # key frames alone
+    trained = [(f"{name}, fine-tuned", training) for name in baselines for training in "bc"]
+    assert [(row["group"], row["name"]) for row in rows] == [
+        *zip(baselines, baselines, strict=True),
+        *trained,
+        ("mine", "a"),
+    ]
+    static, copied, warped, averaged, along_flow, tuned, *_, cell = rows
     assert tuned["rolling"]["never"]["iou_per_class"] == tuned["rolling"]["1"]["iou_per_class"]
-    assert tuned["rolling"]["never"]["iou_per_class"] != rows[0]["rolling"]["never"]["iou_per_class"]
+    assert tuned["rolling"]["never"]["iou_per_class"] != static["rolling"]["never"]["iou_per_class"]
+    assert averaged["rolling"]["never"]["iou_per_class"] == averaged["rolling"]["1"]["iou_per_class"]  # K is nothing
+    assert [entry["frames"] for entry in averaged["rolling"]["2"]["by_distance"]] == [3, 2]  # of a run of 5
     assert (tuned["genotype"], tuned["expression"], tuned["cell_parameters"], tuned["recipe"]) == (None, "", 0, "r")
+    assert (tuned["past"], tuned["flow"], tuned["seed"]) == (None, None, 2)
     assert cell["parameters"] == tuned["parameters"] + cell["cell_parameters"] + 64 * 9 * len(result["classes"]) + len(
         result["classes"]
     )
-    assert "mine, seed 2: mIoU of pairs" in out
+    assert [row["macs"] for row in (copied, warped)] == [0, 0]
+    assert static["macs"] == averaged["macs"] == along_flow["macs"] == tuned["macs"] > 0
+    assert 0 < cell["macs"] < static["macs"]
+    assert "static per frame, fine-tuned, seed 2: mIoU of pairs" in out
+    assert [panel["row"] for panel in result["panels"]] == ["mine"] * 3
+
+
+def test_static_networks_alone_can_be_scored_without_baselines(start: Start, tmp_path: Path) -> None:
+    make(tmp_path / "b/v.safetensors", 2, None)
+    assert start(*TINY, "checkpoint=b/v.safetensors", "baselines=false")[0] == 0
+    result = json.loads((tmp_path / "runs/evaluate/synthetic/e/evaluate.json").read_text())
+    assert [row["group"] for row in result["rows"]] == ["static per frame, fine-tuned"]
+    assert [panel["title"] for panel in result["panels"]] == ["confusion"]
 
 
 def test_an_interrupted_evaluation_measures_no_row_twice(
@@ -106,7 +118,7 @@ def test_an_interrupted_evaluation_measures_no_row_twice(
     status, _, err = start("resume=runs/evaluate/synthetic/e", "size=[64,64]")
     assert (status, err) == (2, "error: resume: the configuration changed its meaning: size was None, is [64, 64]\n")
     assert start("resume=runs/evaluate/synthetic/e")[0] == 0
-    assert len(measured) == len(set(measured)) == 8  # seven rows, and where it was interrupted
+    assert len(measured) == len(set(measured)) == 7  # six rows, and where it was interrupted
     whole, resumed = (
         json.loads((tmp_path / f"runs/evaluate/synthetic/{n}/evaluate.json").read_text()) for n in ("whole", "e")
     )

@@ -12,6 +12,7 @@ import vseg_nas.evaluate
 import vseg_nas.report
 import vseg_nas.train
 from vseg_nas.models.segmenter_file import load_segmenter
+from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.space.hand_written import HAND_WRITTEN
 
 Start = Callable[..., str]
@@ -61,11 +62,16 @@ def test_train_evaluate_report(start: Start, tmp_path: Path) -> None:
     assert f"evaluate checkpoint={path} " in trained
     start(vseg_nas.train.main, *TRAIN, "cell=gated_warp", "flow=true", "name=b", "phase.train.video.cell_lr=1e-3")
     start(vseg_nas.train.main, *TRAIN, "cell=local_filters", "past=current", "name=c")
+    printed = start(vseg_nas.train.main, *TRAIN, "cell=static", "name=d", "seed=5")
+    assert "Training the static network alone" in printed
+    assert "decoder alone: epoch 2/2  train/loss" in printed
 
-    a, b, c = (load_segmenter(tmp_path / f"runs/train/synthetic/{name}/video.safetensors")[1].recipe for name in "abc")
-    assert a == c != b  # the rate differs, and neither seed nor what the cell reads
+    a, b, c, d = (
+        load_segmenter(tmp_path / f"runs/train/synthetic/{name}/video.safetensors")[1].recipe for name in "abcd"
+    )
+    assert a == c == d != b  # the rate differs, and neither seed nor what the cell reads
 
-    checkpoints = ",".join(f"runs/train/synthetic/{name}/video.safetensors" for name in "abc")
+    checkpoints = ",".join(f"runs/train/synthetic/{name}/video.safetensors" for name in "abcd")
     options = [f"checkpoint=[{checkpoints}]", "name=e", "panels=2"]
     printed = start(vseg_nas.evaluate.main, *TINY, *options)
     result = json.loads((tmp_path / "runs/evaluate/synthetic/e/evaluate.json").read_text())
@@ -73,14 +79,18 @@ def test_train_evaluate_report(start: Start, tmp_path: Path) -> None:
         "static per frame",
         "previous labels copied",
         "previous labels warped by flow",
+        "average of static logits over time",
+        "average of static logits along flow",
         "static per frame, fine-tuned",
         "previous labels copied, fine-tuned",
         "previous labels warped by flow, fine-tuned",
+        "average of static logits over time, fine-tuned",
+        "average of static logits along flow, fine-tuned",
         "local_filters",
         "gated_warp, warped by flow",
         "local_filters, current frame for the previous",
     ]
-    static, copied, _, _, _, _, ours, *_ = result["rows"]
+    static, copied, ours = (result["rows"][index] for index in (0, 1, -3))
     assert static["rolling"]["1"] == copied["rolling"]["1"]
     assert static["rolling"]["1"]["iou_per_class"] == static["rolling"]["never"]["iou_per_class"]
     assert [entry["frames"] for entry in static["rolling"]["never"]["by_distance"]] == [1] * 9  # as for all others
@@ -98,6 +108,27 @@ def test_train_evaluate_report(start: Start, tmp_path: Path) -> None:
     start(vseg_nas.report.main, "run=runs/evaluate/synthetic/e", "name=r")
     page = (tmp_path / "runs/report/r/report.html").read_text()
     assert "gated_warp, warped by flow" in page
+
+
+def test_the_decoder_alone_learns_what_a_cell_sees(start: Start, tmp_path: Path) -> None:
+    options = [*TRAIN, "phase.train.video.epochs=0"]
+    start(vseg_nas.train.main, *options, "cell=local_filters", "name=cell")
+    cached = sorted((tmp_path / "runs/cache").iterdir())
+    start(vseg_nas.train.main, *options, "cell=static", "name=static")
+    assert sorted((tmp_path / "runs/cache").iterdir()) == cached  # the very same features
+    run = tmp_path / "runs/train/synthetic/static"
+    network, spec = load_segmenter(run / "video.safetensors")
+    assert (spec.group, spec.genotype, spec.past) == ("static, decoder trained on", None, None)
+    assert (run / "genotype.json").read_text() == "null"
+    (weights,) = tmp_path.glob("**/static.safetensors")
+    before, after = StaticSegmenter.load(weights).state_dict(), network.static.state_dict()
+    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    blocks = {name for name in before if name.startswith("decoder.blocks.")}
+    assert blocks <= changed
+    assert not any(name.startswith(("encoder.", "decoder.classifier.")) for name in changed)  # as for a cell
+    checkpoint = "checkpoint=runs/train/synthetic/static/video.safetensors"
+    printed = start(vseg_nas.evaluate.main, *TINY, checkpoint, "baselines=false", "name=e")
+    assert "static per frame, decoder trained on, seed 0: mIoU of pairs" in printed
 
 
 @pytest.mark.slow

@@ -49,13 +49,12 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
         console.print(f"no rolling: {evaluation.rolling_refused}", soft_wrap=True, markup=False, highlight=False)
     measured = _measure(evaluation, run_dir, console)
     panels = _save_pictures(evaluation, measured, run_dir, config.panels)
-    height, width = evaluation.size or evaluation.pairs[0].masks[0].shape
     rows = [found.row for _, found in measured]
     result = {
         "format": EVALUATION_FORMAT,
         "dataset": config.dataset.name,
         "split": config.split,
-        "size": [height, width],
+        "size": list(evaluation.frame_size),
         "classes": list(evaluation.pairs.classes),
         "consistency_key_every": CONSISTENCY_KEY,
         "rolling_refused": evaluation.rolling_refused,
@@ -64,6 +63,7 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "seconds": round(working_s() - started, 1),
         "rows": rows,
+        "truth_consistency": evaluation.truth_consistency(),
         "panels": panels,
     }
     write_text(run_dir / EVALUATION_FILE, json.dumps(result, indent=1, allow_nan=False))
@@ -121,12 +121,16 @@ def _log(config: EvaluateConfig, run_dir: Path, rows: list[dict[str, Any]], pict
 def _save_pictures(
     evaluation: Evaluation, measured: list[tuple[Method, Measured]], run_dir: Path, count: int
 ) -> list[dict[str, str]]:
-    """Of the first checkpoint: its confusion matrix, the pairs hardest for the static network, the most improved."""
+    """Pictures of the first checkpoint, of one with a cell if there is any.
+
+    Its confusion matrix, the pairs that are hardest for the static network, and the most improved ones.
+    """
     from vseg_nas.reporting.confusion_picture import save_confusion
     from vseg_nas.reporting.methods import STATIC
     from vseg_nas.reporting.panel import save_panel
 
-    ours = next(pair for pair in measured if pair[0].has_cell)
+    trained = [pair for pair in measured if pair[0].spec is not None]
+    ours = next((pair for pair in trained if pair[0].has_cell), trained[0])
     static = next((pair for pair in measured if pair[0].group == STATIC), None)
     source, folder, name = evaluation.pairs, run_dir / "panels", ours[0].group
     title = f"{name}: percent of the pixels of each class, pair protocol"

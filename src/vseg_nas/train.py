@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vseg_nas.assembly.cells import resolve_cell
+from vseg_nas.assembly.cells import STATIC_CELL, trained_cell
 from vseg_nas.assembly.static_network import ensure_static, require_static
 from vseg_nas.checking import GENOTYPE_NOTE, keep_weights_digest
 from vseg_nas.clock import working_s
@@ -31,12 +31,15 @@ RESULT = "train.json"
 
 def _preflight(config: TrainConfig) -> None:
     require_static(config)
-    resolve_cell(config.cell, config.flow)
+    trained_cell(config.cell, config.past, config.flow)
 
 
 @command("train", TrainConfig, _preflight)
 def main(config: TrainConfig, run_dir: Path) -> None:
-    """Trains the cell alone and then end to end, and writes ``video.safetensors`` into the run directory."""
+    """Trains the cell alone and then end to end, and writes ``video.safetensors`` into the run directory.
+
+    Without a cell the static network is trained in its place.
+    """
     from rich.console import Console
 
     from vseg_nas.files import write_text
@@ -45,15 +48,19 @@ def main(config: TrainConfig, run_dir: Path) -> None:
     started = working_s()
     ensure_static(config, run_dir, console)
     keep_weights_digest(run_dir, Path(config.static.weights))
-    genotype = _keep_genotype(run_dir, resolve_cell(config.cell, config.flow))
-    console.print(f"Training {genotype.expression()}", soft_wrap=True, markup=False, highlight=False)
+    genotype = _keep_genotype(run_dir, trained_cell(config.cell, config.past, config.flow))
+    console.print(f"Training {_words(genotype)}", soft_wrap=True, markup=False, highlight=False)
     console.print(
         f"on {config.dataset.name}; Ctrl-C stops, {assignment('resume', run_dir)} continues.",
         soft_wrap=True,
         markup=False,
     )
     scores = _train(config, genotype, run_dir, console)
-    result = {"expression": genotype.expression(), "val": asdict(scores), "seconds": working_s() - started}
+    result = {
+        "expression": genotype.expression() if genotype else "",
+        "val": asdict(scores),
+        "seconds": working_s() - started,
+    }
     write_text(run_dir / RESULT, json.dumps(result, indent=1))
     console.print(
         f"val, frames after the first of pairs: mIoU {scores.miou:.4f}  fwIoU {scores.fwiou:.4f}  "
@@ -67,7 +74,11 @@ def main(config: TrainConfig, run_dir: Path) -> None:
     console.print(f"next: {python_command()} -m {evaluate}".rstrip(), soft_wrap=True, markup=False)
 
 
-def _train(config: TrainConfig, genotype: Genotype, run_dir: Path, console: Console) -> SegmentationScores:
+def _words(genotype: Genotype | None) -> str:
+    return "the static network alone" if genotype is None else genotype.expression()
+
+
+def _train(config: TrainConfig, genotype: Genotype | None, run_dir: Path, console: Console) -> SegmentationScores:
     from vseg_nas.assembly.logging import open_run
     from vseg_nas.assembly.static import build_sources, keep_data_digests
     from vseg_nas.assembly.train import run_training
@@ -78,7 +89,9 @@ def _train(config: TrainConfig, genotype: Genotype, run_dir: Path, console: Cons
     with ExitStack() as stack:
         logger: FitLogger | None = None
         if config.logger.name != "none":
-            logger = stack.enter_context(FitLogger(open_run(config, run_dir, group=genotype.key)))
+            logger = stack.enter_context(
+                FitLogger(open_run(config, run_dir, group=genotype.key if genotype else STATIC_CELL))
+            )
 
         @contextmanager
         def view(stage: str) -> Iterator[Progress]:
@@ -105,7 +118,7 @@ def _train(config: TrainConfig, genotype: Genotype, run_dir: Path, console: Cons
     return scores
 
 
-def _keep_genotype(run_dir: Path, genotype: Genotype) -> Genotype:
+def _keep_genotype(run_dir: Path, genotype: Genotype | None) -> Genotype | None:
     """Notes the cell in the run, or checks it against the note of an earlier start: a rank may change hands.
 
     Raises:
@@ -114,15 +127,15 @@ def _keep_genotype(run_dir: Path, genotype: Genotype) -> Genotype:
     from vseg_nas.files import read_regular, write_text
     from vseg_nas.space.strict_json import MAX_CHARACTERS
 
-    path = run_dir / GENOTYPE_NOTE
+    path, note = run_dir / GENOTYPE_NOTE, genotype.to_json() if genotype else "null"
     try:
         noted = read_regular(path, MAX_CHARACTERS)
     except FileNotFoundError:
-        write_text(path, genotype.to_json())
+        write_text(path, note)
         return genotype
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}), expected a genotype") from error
-    if noted != genotype.to_json().encode():
+    if noted != note.encode():
         raise ConfigError(
             f"cell: it is another one now than when {run_dir} began; go on with {assignment('cell', path)}"
         )

@@ -7,7 +7,7 @@ from torch import nn
 from vseg_nas.evaluation.frame_macs import frame_macs
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.complexity import count_macs
-from vseg_nas.models.propagation import CellPropagation, CopyPrevious, Past
+from vseg_nas.models.propagation import AverageOverTime, CellPropagation, CopyPrevious, EachFrame, Past, WarpPrevious
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.space.hand_written import HAND_WRITTEN
@@ -41,10 +41,18 @@ def test_a_dynamic_frame_is_encoder_cell_and_classifier(
     assert frame_macs(segmenter, SIZE) == (static_macs, encoder + decoder + count_macs(cell, *PLANES) + classifier)
 
 
-def test_without_a_cell_there_are_key_frames_alone_and_a_video_under_way_goes_on(
-    static: StaticSegmenter, static_macs: int
+@pytest.mark.parametrize(
+    ("propagation", "whole_networks"),
+    [(CopyPrevious(), 0), (WarpPrevious(), 0), (AverageOverTime(), 1), (AverageOverTime(flow=True), 1)],
+)
+def test_what_a_cell_has_to_beat_runs_the_static_network_or_nothing(
+    static: StaticSegmenter, static_macs: int, propagation: nn.Module, whole_networks: int
 ) -> None:
-    segmenter = VideoSegmenter(static, CopyPrevious()).eval()
+    assert frame_macs(VideoSegmenter(static, propagation), SIZE) == (static_macs, whole_networks * static_macs)
+
+
+def test_there_are_key_frames_alone_and_a_video_under_way_goes_on(static: StaticSegmenter, static_macs: int) -> None:
+    segmenter = VideoSegmenter(static, EachFrame()).eval()
     segmenter.step(torch.zeros(3, *SIZE))
     assert frame_macs(segmenter, SIZE) == (static_macs, None)
     segmenter.step(torch.zeros(3, *SIZE))

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,9 +14,18 @@ from torch import Tensor, nn
 from vseg_nas.errors import DataError
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.layers import label_map
-from vseg_nas.models.propagation import CellPropagation, CopyPrevious, Past, WarpPrevious
+from vseg_nas.models.mobilenet_v2 import EncoderOutput
+from vseg_nas.models.propagation import (
+    AverageOverTime,
+    CellPropagation,
+    CopyPrevious,
+    EachFrame,
+    FrameState,
+    Past,
+    WarpPrevious,
+)
 from vseg_nas.models.segmenter_file import PREFIX, SPEC, SegmenterSpec, load_segmenter, save_segmenter
-from vseg_nas.models.static import StaticSegmenter
+from vseg_nas.models.static import StaticOutput, StaticSegmenter
 from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.models.weights import write_safetensors
 from vseg_nas.space.hand_written import HAND_WRITTEN
@@ -175,6 +186,76 @@ def test_warped_labels_move_with_the_picture(static: StaticSegmenter) -> None:
     middle = slice(24, -24)
     assert (second == first.roll(8, dims=1))[middle, middle].float().mean() > 0.9
     assert (second == first)[middle, middle].float().mean() < 0.85
+
+
+def test_the_static_network_labels_each_frame_alike(static: StaticSegmenter, clip: Tensor) -> None:
+    network = VideoSegmenter(static, EachFrame())
+    followed = [network.step(frame) for frame in clip]
+    assert network.distance == len(clip) - 1
+    assert all(torch.equal(labels, network.step(frame, key=True)) for labels, frame in zip(followed, clip, strict=True))
+
+
+class _Told(nn.Module):
+    """A static network whose logits are the first plane of the frame, reduced to 1/8."""
+
+    def forward(self, frame: Tensor) -> StaticOutput:
+        plane = frame[:, :1, ::8, ::8]
+        return StaticOutput(EncoderOutput(plane, plane, plane, plane), plane, plane, [])
+
+
+def followed(propagation: nn.Module, frames: Sequence[Tensor]) -> Tensor:
+    """Logits (1, 1, h, w) of the last frame."""
+    static = _Told()
+    first = static(frames[0])
+    state = FrameState(frames[0], first.encoder.layer4, first.dec, first.pred)
+    for frame in frames[1:]:
+        state = propagation(static, state, frame)
+    return state.pred
+
+
+def test_logits_are_averaged_over_time() -> None:
+    frames = [torch.full((1, 3, 16, 24), value) for value in (8.0, 4.0, -2.0, 0.0)]
+    expected = ((8 / 2 + 4 / 2) / 2 - 2 / 2) / 2 + 0 / 2  # half of the frame, half of the average before
+    torch.testing.assert_close(followed(AverageOverTime(), frames), torch.full((1, 1, 2, 3), expected))
+    torch.testing.assert_close(followed(AverageOverTime(flow=True), frames), torch.full((1, 1, 2, 3), expected))
+
+
+def test_logits_are_averaged_along_flow() -> None:
+    generator = torch.Generator().manual_seed(3)
+    texture = nn.functional.interpolate(torch.randn(1, 3, 24, 32, generator=generator), (96, 128), mode="bicubic")
+    moved = texture.roll(8, dims=3)  # one step of the logits' plane
+    now, middle = moved[:, :1, ::8, ::8], (..., slice(3, -3), slice(3, -3))
+    still, along = (followed(AverageOverTime(flow), (texture, moved)) for flow in (False, True))
+    errors = [(found - now)[middle].abs().mean().item() for found in (still, along)]
+    assert errors[1] < errors[0] / 4
+
+
+def test_a_static_network_round_trips_without_a_cell(clip: Tensor, tmp_path: Path) -> None:
+    spec = replace(SPECIFICATION, name="fine-tuned", genotype=None, past=None)
+    assert (spec.group, spec.expression, spec.method) == ("static, fine-tuned", "", ("static", None, False, "recipe"))
+    torch.manual_seed(4)
+    network = spec.build().eval()
+    assert isinstance(network.propagation, EachFrame)
+    assert not list(network.propagation.parameters())
+    save_segmenter(network, spec, tmp_path / "video.safetensors")
+    loaded, found = load_segmenter(tmp_path / "video.safetensors")
+    assert found == spec
+    assert all(torch.equal(network.static(frame[None]).pred, loaded.static(frame[None]).pred) for frame in clip)
+    loaded.step(clip[0])
+    loaded.step(clip[1])
+    assert loaded.distance == 0  # all are key frames
+
+
+@pytest.mark.parametrize("change", [{"past": "zero"}, {"flow": True}, {"past": "previous", "flow": True}])
+def test_without_a_cell_nothing_reads_a_past(change: dict[str, Any]) -> None:
+    plain = replace(SPECIFICATION, genotype=None, past=None).to_dict()
+    with pytest.raises(ValueError, match=r"^past, flow: found values, expected null and false"):
+        SegmenterSpec.from_dict(plain | change)
+
+
+def test_a_cell_reads_a_past() -> None:
+    with pytest.raises(ValueError, match=r"^past: found 'None', expected one of"):
+        replace(SPECIFICATION, past=None)
 
 
 def test_round_trip(static: StaticSegmenter, clip: Tensor, tmp_path: Path) -> None:

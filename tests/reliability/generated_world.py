@@ -92,12 +92,12 @@ def _make_runs(world: Path) -> None:
     row = {
         "name": "static per frame", "group": "static per frame", "seed": None, "recipe": None, "trained_with": None,
         "checkpoint": None, "genotype": None, "expression": "", "past": None, "flow": None, "parameters": 1,
-        "cell_parameters": 0, "pair": scores, "rolling": {}, "consistency": {},
+        "cell_parameters": 0, "macs": 1, "pair": scores, "rolling": {}, "consistency": {},
     }  # fmt: skip
     evaluation = {
-        "format": "vseg_nas.evaluation/1", "dataset": "camvid", "split": "val", "size": [4, 4], "classes": ["a", "b"],
+        "format": "vseg_nas.evaluation/2", "dataset": "camvid", "split": "val", "size": [4, 4], "classes": ["a", "b"],
         "consistency_key_every": 5, "rolling_refused": None, "command": "c", "machine": "m", "date": "d",
-        "seconds": 1.0, "rows": [row], "panels": [],
+        "seconds": 1.0, "rows": [row], "truth_consistency": {}, "panels": [],
     }  # fmt: skip
     (world / "evaluated" / "evaluate.json").write_text(json.dumps(evaluation))
     timed = {

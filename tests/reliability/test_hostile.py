@@ -303,16 +303,16 @@ SCORES = {"miou": 0.5, "fwiou": 0.5, "macc": 0.5, "score": 0.5, "iou_per_class":
 ROW = {
     "name": "static per frame", "group": "static per frame", "seed": None, "recipe": None, "trained_with": None,
     "checkpoint": None, "genotype": None, "expression": "", "past": None, "flow": None, "parameters": 1,
-    "cell_parameters": 0, "pair": SCORES, "rolling": {}, "consistency": {},
+    "cell_parameters": 0, "macs": 1, "pair": SCORES, "rolling": {}, "consistency": {},
 }  # fmt: skip
 
 
 def evaluation(**changes: object) -> Attack:
     """A result file of an evaluation."""
     content: dict[str, object] = {
-        "format": "vseg_nas.evaluation/1", "dataset": "camvid", "split": "val", "size": [4, 4], "classes": ["a", "b"],
+        "format": "vseg_nas.evaluation/2", "dataset": "camvid", "split": "val", "size": [4, 4], "classes": ["a", "b"],
         "consistency_key_every": 5, "rolling_refused": None, "command": "c", "machine": "m", "date": "d",
-        "seconds": 1.0, "rows": [ROW], "panels": [],
+        "seconds": 1.0, "rows": [ROW], "truth_consistency": {}, "panels": [],
     }  # fmt: skip
     return lambda run: (run / "evaluate.json").write_text(json.dumps(content | changes))
 

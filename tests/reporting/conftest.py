@@ -85,6 +85,7 @@ def _row(name: str, group: str, seed: int | None, miou: float, cell: Genotype | 
         "flow": False if cell else None,
         "parameters": 2_847_371 + (300_000 if cell else 0),
         "cell_parameters": 300_000 if cell else 0,
+        "macs": 9_120_000_000 if cell else 26_900_000_000,
         "pair": _scores(miou),
         "rolling": {key: _rolling(miou, [0] if name == "static per frame" else ds) for key, ds in distances.items()},
         "consistency": {
@@ -98,7 +99,7 @@ def _row(name: str, group: str, seed: int | None, miou: float, cell: Genotype | 
 def evaluation_data() -> Json:
     """The content of an evaluate.json on CamVid val: the static network, copying, two trainings of a cell."""
     return {
-        "format": "vseg_nas.evaluation/1",
+        "format": "vseg_nas.evaluation/2",
         "dataset": "camvid",
         "split": "val",
         "size": [360, 480],
@@ -115,13 +116,17 @@ def evaluation_data() -> Json:
             _row("one", "best cell", 1, 0.51, CELL),
             _row("two", "best cell", 2, 0.54, CELL),
         ],
+        "truth_consistency": {
+            "vc8": {"correct": 1.0, "reference": 1.0, "windows": 7, "flow": None},
+            "tc": {"refused": "frames are 1 s apart"},
+        },
         "panels": [],
     }
 
 
 @pytest.fixture
 def tuned_data(evaluation_data: Json) -> Json:
-    """The same with the static network as it is after the two trainings."""
+    """The same with two trainings of the static network."""
     pairs = [("one", 1, 0.6), ("two", 2, 0.62)]
     groups = {"static per frame, fine-tuned": 0, "previous labels copied, fine-tuned": -0.2}
     for group, less in groups.items():

@@ -73,7 +73,7 @@ def test_frames_without_labels_have_no_score(evaluation_data: Json, tmp_path: Pa
 
 BROKEN: list[tuple[Change, str]] = [
     (lambda d: d.pop("rows"), "rows: found no such key"),
-    (lambda d: d.update(format="vseg_nas.evaluation/2"), "format: found 'vseg_nas.evaluation/2', expected 'vseg"),
+    (lambda d: d.update(format="vseg_nas.evaluation/1"), "format: found 'vseg_nas.evaluation/1', expected 'vseg"),
     (lambda d: d.update(format=None), "format: found None"),
     (lambda d: d.update(size=[360]), "size: found [360], expected 2 whole numbers"),
     (lambda d: d.update(size=[360, 0]), "size: found [360, 0]"),

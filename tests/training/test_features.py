@@ -21,7 +21,7 @@ from vseg_nas.models.propagation import CellPropagation
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.space import SearchSpace
-from vseg_nas.training.cell_module import CellModule, CellTraining
+from vseg_nas.training.cell_module import CellModule, CellTraining, DecoderAsCell
 from vseg_nas.training.features import FeatureBatches, cache_key, cached_features, placed
 
 CPU = torch.device("cpu")
@@ -98,6 +98,21 @@ def test_loss_is_that_of_the_frames_themselves(
         expected = expected + F.cross_entropy(network.decoder.classifier(dec), target, ignore_index=IGNORE)
     assert expected > 1
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_decoder_as_a_cell_labels_as_the_static_network(
+    tmp_path: Path, network: StaticSegmenter, source: SyntheticStreet
+) -> None:
+    transform = resized((50, 70))
+    features, _ = cached(tmp_path, network, source, transform)
+    decoder = DecoderAsCell(copy.deepcopy(network.decoder)).eval()
+    module = CellModule(decoder, network.decoder.classifier, CellTraining(), sees_previous=False)
+    (batch,) = FeatureBatches(features, 3)
+    with torch.no_grad():
+        found = torch.stack(list(module(batch)), 1)
+        frames = torch.stack([transform(source[index]).frames[1:] for index in INDICES])
+        expected = network(frames.flatten(0, 1)).pred.unflatten(0, (3, 2))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_network_runs_once(tmp_path: Path, network: StaticSegmenter, source: SyntheticStreet) -> None:

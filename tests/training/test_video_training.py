@@ -16,7 +16,7 @@ from vseg_nas.errors import ConfigError, RunError
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.layers import enlarge
-from vseg_nas.models.propagation import CellPropagation
+from vseg_nas.models.propagation import CellPropagation, EachFrame
 from vseg_nas.models.segmenter_file import SegmenterSpec, load_segmenter
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video import VideoSegmenter
@@ -90,6 +90,23 @@ def test_everything_trains_except_statistics_of_the_static_network(tmp_path: Pat
     for part in ("static.encoder.stages.0.", "static.encoder.stages.3.", "static.decoder.blocks.", "propagation.cell."):
         convolutions = {name for name, value in before.items() if name.startswith(part) and value.ndim == 4}
         assert convolutions & changed, part
+
+
+def test_without_a_cell_the_decoder_trains_as_one(tmp_path: Path) -> None:
+    static = segmenter().static
+    module = VideoModule(VideoSegmenter(static, EachFrame(), key_every=1), VideoTraining(4e-3, 5e-4), "{}")
+    before = {name: value.clone() for name, value in static.state_dict().items()}
+    train_end_to_end(module, data(), 1, 1, 3.0, tmp_path / "last.ckpt", lambda *_: None, **OPTIONS)
+    changed = {name for name, value in static.state_dict().items() if not torch.equal(value, before[name])}
+    unread = "decoder.adapters.0."
+    assert {n for n in before if n.startswith("decoder.") and not n.startswith(unread)} <= changed  # statistics, too
+    assert any(name.startswith("encoder.") for name in changed)
+    assert not {n for n in changed if n.startswith("encoder.") and n.endswith(("running_mean", "running_var"))}
+    optimizers = torch.load(tmp_path / "last.ckpt", weights_only=True)["optimizer_states"][0]["optimizers"]
+    adam, sgd = (optimizer["param_groups"][0] for optimizer in optimizers)
+    assert (adam["initial_lr"], sgd["initial_lr"]) == (4e-3, 5e-4)
+    sizes = len(list(static.decoder.parameters())), len(list(static.encoder.parameters()))
+    assert (len(adam["params"]), len(sgd["params"])) == sizes
 
 
 def fit_video(folder: Path, epochs: int, report: Progress = lambda *_: None, workers: int = 0) -> dict[str, Tensor]:

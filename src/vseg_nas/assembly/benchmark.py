@@ -19,7 +19,7 @@ from vseg_nas.evaluation.protocols import Tick
 from vseg_nas.evaluation.quartiles import Quartiles
 from vseg_nas.models.complexity import count_parameters
 from vseg_nas.models.inference import optimized
-from vseg_nas.models.propagation import CopyPrevious
+from vseg_nas.models.propagation import EachFrame
 from vseg_nas.models.segmenter_file import SegmenterSpec, load_segmenter
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video import VideoSegmenter
@@ -99,10 +99,10 @@ class Benchmark:
         spec = network.spec
         return {
             "name": network.name,
-            "genotype": spec and spec.genotype.to_dict(),
-            "expression": spec.genotype.expression() if spec else "",
+            "genotype": spec.genotype.to_dict() if spec and spec.genotype else None,
+            "expression": spec.expression if spec else "",
             "past": spec and spec.past,
-            "flow": spec and spec.flow,
+            "flow": spec.flow if spec and spec.genotype else None,
             "parameters": count_parameters(plain),
             "macs_static": macs_static,
             "macs_dynamic": macs_dynamic,
@@ -115,7 +115,7 @@ def _arch2(classes: int) -> Network:
     with torch.random.fork_rng():
         torch.manual_seed(_SEED)
         static = StaticSegmenter(tuple(map(str, range(classes))), auxiliary=False)
-    return Network(STATIC, VideoSegmenter(static, CopyPrevious(), key_every=1).eval())
+    return Network(STATIC, VideoSegmenter(static, EachFrame(), key_every=1).eval())
 
 
 def _with_cell(cell: str, classes: int, flow: bool) -> Network:

@@ -13,7 +13,26 @@ from vseg_nas.space import Genotype, SearchSpace
 from vseg_nas.space.hand_written import HAND_WRITTEN
 from vseg_nas.space.strict_json import MAX_CHARACTERS
 
+STATIC_CELL = "static"
+"""What ``cell=`` of a training says for none: the static network labels every frame."""
+
 _MAX_NAME = 100
+
+
+def trained_cell(text: str, past: str, flow: bool) -> Genotype | None:
+    """As `resolve_cell`; None for `STATIC_CELL`.
+
+    Raises:
+        ConfigError: there is no such cell, or a past is asked for and no cell to read it.
+        RunError: the trial store of the run cannot be used.
+    """
+    if text != STATIC_CELL:
+        return resolve_cell(text, flow)
+    if past != "previous":
+        raise ConfigError(f"past: found {past} with cell=static, expected previous: there is no cell to read another")
+    if flow:
+        raise ConfigError("flow: found true with cell=static, expected false: there is no cell to read what is warped")
+    return None
 
 
 def resolve_cell(text: str, flow: bool) -> Genotype:

@@ -18,10 +18,12 @@ from vseg_nas.data.cityscapes import SNIPPET
 from vseg_nas.data.labelled import require_labels
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.evaluation.consistency import ConsistencyMeter, FlowStore
+from vseg_nas.evaluation.frame_macs import frame_macs
 from vseg_nas.evaluation.protocols import (
     RollingScores,
     Tick,
     at_every_distance,
+    feed_truth,
     label_pair,
     roll,
     score_pairs,
@@ -29,11 +31,13 @@ from vseg_nas.evaluation.protocols import (
 from vseg_nas.evaluation.runs import Footage, footage_of
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.complexity import count_parameters
-from vseg_nas.models.propagation import CellPropagation, CopyPrevious, WarpPrevious
+from vseg_nas.models.propagation import AverageOverTime, CellPropagation, CopyPrevious, EachFrame, WarpPrevious
 from vseg_nas.models.segmenter_file import SegmenterSpec, load_segmenter
+from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
-from vseg_nas.reporting.methods import COPIED, STATIC, TUNED, WARPED
+from vseg_nas.reporting.evaluation_results import EVALUATION_FORMAT
+from vseg_nas.reporting.methods import AVERAGED, AVERAGED_BY_FLOW, COPIED, STATIC, WARPED
 from vseg_nas.reporting.panel import PanelRow
 from vseg_nas.schema import CityScapesConfig, EvaluateConfig
 
@@ -42,6 +46,32 @@ CONSISTENCY_KEY = 5
 """The K whose labels temporal consistency is measured on: key frames now and then, as in use."""
 
 _PAIR = 2
+
+
+@dataclass(frozen=True)
+class _Baseline:
+    """A way to label video by a static network alone.
+
+    Attributes:
+        name: in tables.
+        propagation: makes it.
+        key_every: of the network.
+        keyed: whether it matters which frames are key frames.
+    """
+
+    name: str
+    propagation: Callable[[], nn.Module]
+    key_every: int | None
+    keyed: bool
+
+
+_BASELINES = (
+    _Baseline(STATIC, EachFrame, 1, keyed=False),
+    _Baseline(COPIED, CopyPrevious, None, keyed=True),
+    _Baseline(WARPED, WarpPrevious, None, keyed=True),
+    _Baseline(AVERAGED, AverageOverTime, None, keyed=False),
+    _Baseline(AVERAGED_BY_FLOW, lambda: AverageOverTime(flow=True), None, keyed=False),
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +84,7 @@ class Method:
         load: reads it, ready for evaluation.
         spec: of the checkpoint that it came from; None without training.
         has_cell: whether a cell labels the frames that are no key frames.
+        keyed: whether it matters which frames are key frames.
     """
 
     group: str
@@ -61,6 +92,7 @@ class Method:
     load: Callable[[], VideoSegmenter]
     spec: SegmenterSpec | None = None
     has_cell: bool = False
+    keyed: bool = True
 
     @cached_property
     def digest(self) -> str:
@@ -101,7 +133,7 @@ class Evaluation:
         self.pairs: ClipSource = build_source(config, config.split, _PAIR)
         require_labels(self.pairs, config.split)
         specs = {path: self._checked(path) for path in map(Path, config.checkpoint)}
-        self.methods = [*self._baselines(specs), *(_network(path, spec) for path, spec in specs.items())]
+        self.methods = self._methods(specs)
         self.size = _size(specs, config)
         if self.size is not None:
             check_frame_memory("size", self.size, cuda=self.device.type == "cuda")
@@ -120,29 +152,23 @@ class Evaluation:
             raise DataError(f"{path}: found mean {spec.mean} and std {spec.std}, expected those of ImageNet")
         return spec
 
-    def _baselines(self, specs: dict[Path, SegmenterSpec]) -> list[Method]:
-        """The static network as it was pre-trained, and as it is after training with the cell of the first file."""
-        if not self._config.baselines:
-            return []
-        load_static(self._config, self.pairs.classes)
-        weights = Path(self._config.static.weights)
-        found = [
-            Method(STATIC, weights, lambda: self._static(CopyPrevious(), key_every=1)),
-            Method(COPIED, weights, lambda: self._static(CopyPrevious())),
-            Method(WARPED, weights, lambda: self._static(WarpPrevious())),
+    def _methods(self, specs: dict[Path, SegmenterSpec]) -> list[Method]:
+        """The static network as it was pre-trained, then as it was trained on, then the cells."""
+        trained = [(path, spec) for path, spec in specs.items() if spec.genotype is None]
+        found, baselines = [], _BASELINES if self._config.baselines else _BASELINES[:1]
+        if self._config.baselines:
+            self._pretrained()
+            weights = Path(self._config.static.weights)
+            found += [_of_static(baseline, weights, self._pretrained) for baseline in baselines]
+        found += [
+            _of_static(baseline, path, lambda path=path: load_segmenter(path)[0].static, spec)  # type: ignore[misc]
+            for baseline in baselines
+            for path, spec in trained
         ]
-        first = next(iter(specs.values()))
-        tuned = [(path, spec) for path, spec in specs.items() if spec.method == first.method]
-        for group, propagation, key_every in (
-            (STATIC, CopyPrevious, 1),
-            (COPIED, CopyPrevious, None),
-            (WARPED, WarpPrevious, None),
-        ):
-            found += [_tuned(group + TUNED, path, spec, propagation, key_every) for path, spec in tuned]
-        return found
+        return [*found, *(_network(path, spec) for path, spec in specs.items() if spec.genotype)]
 
-    def _static(self, propagation: nn.Module, key_every: int | None = None) -> VideoSegmenter:
-        return VideoSegmenter(load_static(self._config, self.pairs.classes), propagation, key_every).eval()
+    def _pretrained(self) -> StaticSegmenter:
+        return load_static(self._config, self.pairs.classes)
 
     def _find_footage(self) -> tuple[Footage | None, str | None]:
         """What is rolled over, or why nothing is."""
@@ -158,7 +184,7 @@ class Evaluation:
 
     def key(self, method: Method) -> str:
         """Of a row: rows of equal keys are equal, as weights, frames, masks and what can be rolled are."""
-        return hashlib.sha256(f"{method.digest} {self._data_digest}".encode()).hexdigest()[:16]
+        return hashlib.sha256(f"{EVALUATION_FORMAT} {method.digest} {self._data_digest}".encode()).hexdigest()[:16]
 
     @property
     def sources(self) -> list[ClipSource]:
@@ -175,7 +201,7 @@ class Evaluation:
         if footage is None:
             return ticks
         whole = sum(map(len, footage.runs))
-        if method.group.startswith(STATIC):
+        if not method.keyed:
             return ticks + whole
         rolled = sum(len(run) for key_every in KEY_EVERY for run in footage.to_score(key_every))
         return ticks + rolled + whole * footage.last_alone
@@ -186,6 +212,7 @@ class Evaluation:
         pair = score_pairs(segmenter, self.pairs, self._transform, self.device, tick)
         propagation, spec = segmenter.propagation, method.spec
         cell = propagation.cell if isinstance(propagation, CellPropagation) else nn.Identity()
+        every, later = frame_macs(segmenter, self.frame_size)
         row = {
             "name": method.group if spec is None else method.weights.parent.name,
             "group": method.group,
@@ -193,43 +220,54 @@ class Evaluation:
             "recipe": None if spec is None else spec.recipe,
             "trained_with": None if spec is None else " ".join(map(str, spec.method)),
             "checkpoint": None if spec is None else str(method.weights.resolve()),
-            "genotype": spec.genotype.to_dict() if spec and method.has_cell else None,
-            "expression": spec.genotype.expression() if spec and method.has_cell else "",
-            "past": spec.past if spec and method.has_cell else None,
-            "flow": spec.flow if spec and method.has_cell else None,
+            "genotype": spec.genotype.to_dict() if spec and spec.genotype else None,
+            "expression": spec.expression if spec else "",
+            "past": spec.past if spec else None,
+            "flow": spec.flow if spec and spec.genotype else None,
             "parameters": count_parameters(segmenter),
             "cell_parameters": count_parameters(cell),
+            "macs": every if later is None else later,
             "pair": _plain_scores(pair.scores),
-            **self._rolled(segmenter, tick),
+            **self._rolled(segmenter, method.keyed, tick),
         }
         return Measured(row, pair.confusion.numpy(), pair.miou_per_frame)
 
-    def _rolled(self, segmenter: VideoSegmenter, tick: Tick) -> dict[str, Any]:
+    @cached_property
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width of the frames that are labelled."""
+        height, width = self.size or self.pairs[0].masks[0].shape
+        return height, width
+
+    def _rolled(self, segmenter: VideoSegmenter, keyed: bool, tick: Tick) -> dict[str, Any]:
         """The keys ``rolling`` and ``consistency``."""
         footage = self._footage
         if footage is None:
             return {"rolling": {}, "consistency": {}}
         meter = ConsistencyMeter(footage, self._flows)
-        one_by_one = segmenter.key_every == 1
+        once = CONSISTENCY_KEY if keyed else None
         whole = (
-            roll(segmenter, footage.runs, self._transform, CONSISTENCY_KEY, self.device, tick, meter)
-            if one_by_one or footage.last_alone
+            roll(segmenter, footage.runs, self._transform, once, self.device, tick, meter)
+            if not keyed or footage.last_alone
             else []
         )
         rolling = {}
         for key_every in KEY_EVERY:
             runs = footage.to_score(key_every)
-            if one_by_one:
+            if not keyed:
                 found = at_every_distance(whole, runs)
             else:
                 steady = meter if key_every == CONSISTENCY_KEY and not footage.last_alone else None
                 found = roll(segmenter, runs, self._transform, key_every, self.device, tick, steady)
             rolling[str(key_every or "never")] = _plain_rolling(RollingScores.of(found, key_every))
-        consistency = {
-            name: {"refused": c.refused} if c.refused else {k: v for k, v in asdict(c).items() if k != "refused"}
-            for name, c in meter.result().items()
-        }
-        return {"rolling": rolling, "consistency": consistency}
+        return {"rolling": rolling, "consistency": _plain_consistency(meter)}
+
+    def truth_consistency(self) -> dict[str, Any]:
+        """Temporal consistency of the ground truth itself, in the form of a row's; empty without runs of labels."""
+        if self._footage is None:
+            return {}
+        meter = ConsistencyMeter(self._footage, self._flows)
+        feed_truth(self._footage.runs, self._transform, meter)
+        return _plain_consistency(meter)
 
     def panel_rows(
         self, static: tuple[Method, Measured], ours: tuple[Method, Measured], picked: Sequence[int]
@@ -261,13 +299,23 @@ def _network(path: Path, spec: SegmenterSpec) -> Method:
     return Method(spec.group, path, lambda: load_segmenter(path)[0], spec, has_cell=True)
 
 
-def _tuned(
-    group: str, path: Path, spec: SegmenterSpec, propagation: Callable[[], nn.Module], key_every: int | None
+def _of_static(
+    baseline: _Baseline, path: Path, static: Callable[[], StaticSegmenter], spec: SegmenterSpec | None = None
 ) -> Method:
-    def load() -> VideoSegmenter:
-        return VideoSegmenter(load_segmenter(path)[0].static, propagation(), key_every).eval()
+    """A baseline of a static network: as it was pre-trained, or as a training of it left it."""
 
-    return Method(group, path, load, spec)
+    def load() -> VideoSegmenter:
+        return VideoSegmenter(static(), baseline.propagation(), baseline.key_every).eval()
+
+    group = baseline.name if spec is None else f"{baseline.name}, {spec.name}"
+    return Method(group, path, load, spec, keyed=baseline.keyed)
+
+
+def _plain_consistency(meter: ConsistencyMeter) -> dict[str, Any]:
+    return {
+        name: {"refused": c.refused} if c.refused else {k: v for k, v in asdict(c).items() if k != "refused"}
+        for name, c in meter.result().items()
+    }
 
 
 def _plain_scores(scores: SegmentationScores) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def export(config: ExportConfig, folder: Path) -> Exported:
 def metadata_of(spec: SegmenterSpec, output: str) -> GraphMetadata:
     """What the graphs of a network say of themselves."""
     return GraphMetadata(
-        spec.group, spec.genotype.expression(), spec.classes, spec.palette, spec.mean, spec.std, spec.size, output
+        spec.group, spec.expression, spec.classes, spec.palette, spec.mean, spec.std, spec.size, output
     )
 
 

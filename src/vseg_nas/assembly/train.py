@@ -27,7 +27,7 @@ from vseg_nas.data.still import StillClips
 from vseg_nas.files import sha256_of
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.cell import DynamicCell
-from vseg_nas.models.propagation import CellPropagation
+from vseg_nas.models.propagation import CellPropagation, EachFrame
 from vseg_nas.models.segmenter_file import SegmenterSpec, save_segmenter
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video import VideoSegmenter
@@ -35,7 +35,7 @@ from vseg_nas.nas.trial import derive_seed
 from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from vseg_nas.schema import TrainConfig
 from vseg_nas.space import Genotype
-from vseg_nas.training.cell_module import CellModule, CellTraining
+from vseg_nas.training.cell_module import CellModule, CellTraining, DecoderAsCell
 from vseg_nas.training.checkpoints import newest_checkpoint
 from vseg_nas.training.features import Track, cached_features
 from vseg_nas.training.fitting import Progress
@@ -48,6 +48,9 @@ VIDEO_CHECKPOINT = "last.ckpt"
 SEGMENTER = "video.safetensors"
 """Files of a run directory: the two stages, and the finished network."""
 
+TUNED, DECODER_TUNED = "fine-tuned", "decoder trained on"
+"""Names of trainings of the static network: in both stages, and in the first one alone."""
+
 _PAIR = 2
 
 
@@ -56,9 +59,12 @@ StageView = Callable[[str], AbstractContextManager[Progress]]
 
 
 def run_training(
-    config: TrainConfig, genotype: Genotype, run_dir: Path, track: Track, view: StageView
+    config: TrainConfig, genotype: Genotype | None, run_dir: Path, track: Track, view: StageView
 ) -> SegmentationScores:
     """Trains a cell and its static network and writes ``video.safetensors``; goes on from checkpoints beside it.
+
+    Without a cell the static network has the same chances: in the first stage its decoder trains as a cell does, on the
+    same cached features; in the second its encoder and decoder train as the encoder and a cell do, on the same frames.
 
     Returns:
         The scores of the frames after the first on pairs of the validation split.
@@ -72,7 +78,7 @@ def run_training(
     source, segmenter = _build(config, genotype)
     _check_data(config, source, segmenter)
     if newest_checkpoint(run_dir / VIDEO_CHECKPOINT) is None:
-        with view("cell alone") as report:
+        with view("cell alone" if genotype else "decoder alone") as report:
             _train_cell(config, source, segmenter, run_dir / CELL_CHECKPOINT, track, report)
     with view("end to end") as report:
         if count == 1:
@@ -94,10 +100,12 @@ def _check_data(config: TrainConfig, source: ClipSource, segmenter: VideoSegment
     check_batches(len(source), video.batch_size, video.transform, "phase.train.video", drop_last=True)
 
 
-def _build(config: TrainConfig, genotype: Genotype) -> tuple[ClipSource, VideoSegmenter]:
+def _build(config: TrainConfig, genotype: Genotype | None) -> tuple[ClipSource, VideoSegmenter]:
     """The training clips, and the network before both stages."""
     source = build_source(config, "train")
     static = load_static(config, source.classes).freeze()
+    if genotype is None:
+        return source, VideoSegmenter(static, EachFrame(), key_every=1)
     return source, VideoSegmenter(static, _initial_cell(config, genotype, static))
 
 
@@ -139,18 +147,23 @@ def _train_cell(
 
 
 def _cell_module(config: TrainConfig, source: ClipSource, segmenter: VideoSegmenter) -> CellModule:
-    """Trains the cell of a network. One that reads the current frame as its past learns from clips that stand still."""
+    """Trains the cell of a network, or without one the decoder.
+
+    A cell that reads the current frame as its past learns from clips that stand still.
+    """
     stage = config.phase.train.cell
     # Of those as many frames a step, and steps an epoch, as of clips that move.
     batch_size = stage.batch_size * (source.length - 1 if config.past == "current" else 1)
     training = CellTraining(stage.epochs, batch_size, stage.lr, stage.weight_decay, stage.gradient_clip)
-    propagation = segmenter.propagation
-    assert isinstance(propagation, CellPropagation)
+    propagation, decoder = segmenter.propagation, segmenter.static.decoder
+    if not isinstance(propagation, CellPropagation):
+        decoder.requires_grad_(True)
+        return CellModule(DecoderAsCell(decoder), decoder.classifier, training, sees_previous=False)
     return CellModule(propagation.cell, propagation.classifier, training, config.past != "zero")
 
 
 def _train_rank(
-    rank: Rank, report: Progress, config: TrainConfig, genotype: Genotype, run_dir: Path
+    rank: Rank, report: Progress, config: TrainConfig, genotype: Genotype | None, run_dir: Path
 ) -> SegmentationScores:
     """The second stage in one of several processes, after the first one."""
     source, segmenter = _build(config, genotype)
@@ -164,7 +177,7 @@ def _train_video(
     rank: Rank,
     report: Progress,
     config: TrainConfig,
-    genotype: Genotype,
+    genotype: Genotype | None,
     run_dir: Path,
     source: ClipSource,
     segmenter: VideoSegmenter,
@@ -203,16 +216,17 @@ def _train_video(
     return scores
 
 
-def _spec(config: TrainConfig, genotype: Genotype, source: ClipSource) -> SegmenterSpec:
+def _spec(config: TrainConfig, genotype: Genotype | None, source: ClipSource) -> SegmenterSpec:
     size = config.phase.train.val_size
+    tuned = TUNED if config.phase.train.video.epochs else DECODER_TUNED
     return SegmenterSpec(
-        cell_name(config.cell),
+        cell_name(config.cell) if genotype else tuned,
         config.seed,
         _recipe(config),
         source.classes,
         source.palette,
         genotype,
-        config.past,  # type: ignore[arg-type]  # one of Past
+        config.past if genotype else None,  # type: ignore[arg-type]  # one of Past
         config.flow,
         IMAGENET_MEAN,
         IMAGENET_STD,

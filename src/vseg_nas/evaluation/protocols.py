@@ -125,6 +125,15 @@ def roll(
     return found
 
 
+def feed_truth(runs: Iterable[Run], transform: ClipTransform, steadiness: ConsistencyMeter) -> None:
+    """Feeds the truth of whole runs as if it were what labelled them: what a network without fault would get."""
+    for run in runs:
+        steadiness.start_run()
+        for _, raw in run:
+            clip = transform(raw)
+            steadiness.update(clip.names[0], clip.frames, clip.masks[0], clip.masks[0])
+
+
 def at_every_distance(found: Sequence[FrameCounts], runs: Iterable[Run]) -> list[FrameCounts]:
     """What `roll` would find on ``runs`` for a network that labels each frame by itself, from each frame's counts."""
     counts = {frame.place: frame.counts for frame in found}

@@ -111,7 +111,8 @@ class TemporalConsistency:
 
     One confusion matrix over the pairs of all runs, with P_t as truth and W(P_{t-1}) as prediction, where
     W(P_{t-1})(x) = P_{t-1}(x + F(x)) and F leads from t back to t-1. TC is the mean IoU over classes with pixels in
-    P_t. Classes are never compared with labels, and nothing is left out for being hidden in the other frame.
+    P_t. Classes are never compared with labels, and nothing is left out for being hidden in the other frame; pixels
+    without a class (255) in either frame are, which only a truth has.
 
     `correct`: the nearest pixel; pixels whose source lies outside the previous frame are left out. Equal maps
     and zero flow give exactly 1.
@@ -144,7 +145,7 @@ class TemporalConsistency:
         """Adds the next frame of the run.
 
         Args:
-            prediction: (H, W) class ids in 0..K-1.
+            prediction: (H, W) class ids in 0..K-1, or 255 where there is none.
             flow: (2, H, W) in pixels, from this frame back to the previous one, or None for the first of a run.
 
         Raises:
@@ -156,7 +157,8 @@ class TemporalConsistency:
         if previous is None or flow is None:
             return
         moved = (_moved if self.form == "correct" else _moved_by_script)(previous, flow)
-        truth = prediction.long()
+        unknown = moved == IGNORE
+        moved, truth = moved.masked_fill(unknown, 0), prediction.long().masked_fill(unknown, IGNORE)
         if self.form == "correct":
             truth = truth.masked_fill(~inside(flow[None])[0], IGNORE)
         self._confusion.update(moved, truth)

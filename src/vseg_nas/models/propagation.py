@@ -48,6 +48,15 @@ class Propagation(Protocol):
         ...
 
 
+class EachFrame(nn.Module):
+    """The static network labels this frame, too."""
+
+    def forward(self, static: StaticSegmenter, state: FrameState, frame: Tensor) -> FrameState:
+        """Runs the static network; reads nothing of the past."""
+        output = static(frame)
+        return FrameState(frame, output.encoder.layer4, output.dec, output.pred)
+
+
 class CopyPrevious(nn.Module):
     """The labels of the previous frame stay: what a cell has to beat where nothing moves."""
 
@@ -64,6 +73,29 @@ class WarpPrevious(nn.Module):
         size = frame.shape[-2], frame.shape[-1]
         full = enlarge(state.pred, stride_of(state.pred, size), size)
         return state._replace(frame=frame, pred=warp(full, dis_flow(frame, state.frame)))
+
+
+class AverageOverTime(nn.Module):
+    """An exponential moving average of the static network's logits: steadier labels, at the cost of that network.
+
+    Args:
+        flow: move the average of the frames before along optical flow (DIS) first.
+    """
+
+    weight = 0.5
+    """Of the current frame."""
+
+    def __init__(self, flow: bool = False) -> None:
+        super().__init__()
+        self.flow = flow
+
+    def forward(self, static: StaticSegmenter, state: FrameState, frame: Tensor) -> FrameState:
+        """Runs the static network."""
+        output, past = static(frame), state.pred
+        if self.flow:
+            size = frame.shape[-2], frame.shape[-1]
+            past = warp(past, shrink_flow(dis_flow(frame, state.frame), stride_of(past, size)))
+        return FrameState(frame, output.encoder.layer4, output.dec, torch.lerp(past, output.pred, self.weight))
 
 
 class CellPropagation(nn.Module):

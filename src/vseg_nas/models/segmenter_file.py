@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vseg_nas.errors import DataError
 from vseg_nas.models.arch2 import DEC_CHANNELS
 from vseg_nas.models.cell import DynamicCell
-from vseg_nas.models.propagation import PASTS, CellPropagation, Past
+from vseg_nas.models.propagation import PASTS, CellPropagation, EachFrame, Past
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.models.weights import load_weights, read_pickled, read_safetensors, verify_note, write_safetensors
@@ -35,13 +35,13 @@ class SegmenterSpec:
     """What, besides weights, makes a video network of a file usable.
 
     Attributes:
-        name: of the cell, for people.
+        name: of the cell, or of the training of a static network, for people.
         seed: of the training.
         recipe: equal for trainings that differ in cell, past, flow and seed alone.
         classes: names, in the order of their ids.
         palette: RGB of each class.
-        genotype: of the cell.
-        past: what the cell reads as the previous frame.
+        genotype: of the cell; None: there is none, and the static network labels every frame.
+        past: what the cell reads as the previous frame; None without a cell.
         flow: whether that is warped along optical flow first.
         mean: of the RGB values in 0..1, taken off each frame.
         std: that frames are divided by then.
@@ -56,8 +56,8 @@ class SegmenterSpec:
     recipe: str
     classes: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
-    genotype: Genotype
-    past: Past
+    genotype: Genotype | None
+    past: Past | None
     flow: bool
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -76,10 +76,12 @@ class SegmenterSpec:
         colours = [value for colour in self.palette for value in colour]
         if len(colours) != 3 * len(self.classes) or not all(type(v) is int and 0 <= v < 256 for v in colours):
             raise ValueError("palette: expected three numbers in 0..255 for each class")
-        if self.past not in PASTS:
+        if self.genotype is not None and self.past not in PASTS:
             raise ValueError(f"past: found {str(self.past)[:20]!r}, expected one of {', '.join(PASTS)}")
         if type(self.flow) is not bool:
             raise ValueError(f"flow: found {type(self.flow).__name__}, expected true or false")
+        if self.genotype is None and (self.past is not None or self.flow):
+            raise ValueError("past, flow: found values, expected null and false as the genotype is null")
         check_normalisation(self.mean, self.std)
         sides = self.size or (1, 1)
         if len(sides) != 2 or not all(type(v) is int and 0 < v <= _LONGEST_SIDE for v in sides):
@@ -88,23 +90,32 @@ class SegmenterSpec:
     @property
     def group(self) -> str:
         """Its name in tables: of the cell, and what is special about the training."""
+        if self.past is None:
+            return f"static, {self.name}"
         past = {"previous": "", "current": ", current frame for the previous", "zero": ", zeros for the previous frame"}
         return self.name + past[self.past] + (", warped by flow" if self.flow else "")
 
     @property
-    def method(self) -> tuple[str, Past, bool, str]:
+    def expression(self) -> str:
+        """The cell, for people; empty without one."""
+        return self.genotype.expression() if self.genotype else ""
+
+    @property
+    def method(self) -> tuple[str, Past | None, bool, str]:
         """Equal for trainings that differ in their seed alone."""
-        return self.genotype.key, self.past, self.flow, self.recipe
+        return self.genotype.key if self.genotype else "static", self.past, self.flow, self.recipe
 
     def build(self) -> VideoSegmenter:
         """The network with initial weights."""
         static = StaticSegmenter(self.classes, auxiliary=False)
+        if self.genotype is None or self.past is None:
+            return VideoSegmenter(static, EachFrame(), key_every=1)
         classifier = nn.Conv2d(DEC_CHANNELS, len(self.classes), 3, padding=1)
         return VideoSegmenter(static, CellPropagation(DynamicCell(self.genotype), classifier, self.past, self.flow))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON and for hyperparameters."""
-        plain = json.loads(json.dumps(asdict(self) | {"genotype": self.genotype.to_dict()}))
+        plain = json.loads(json.dumps(asdict(self) | {"genotype": self.genotype and self.genotype.to_dict()}))
         return {"format": _FORMAT, **plain}
 
     @classmethod
@@ -132,7 +143,7 @@ class SegmenterSpec:
             recipe=data["recipe"],
             classes=tuple(data["classes"]),
             palette=tuple(tuple(colour) for colour in data["palette"]),
-            genotype=Genotype.from_dict(data["genotype"]),
+            genotype=None if data["genotype"] is None else Genotype.from_dict(data["genotype"]),
             past=data["past"],
             flow=data["flow"],
             mean=tuple(data["mean"]),

@@ -154,7 +154,7 @@ class CandidateEvaluator:
             torch.manual_seed(seed)
             return CellModule(DynamicCell(genotype), self.classifier, self.training, self.sees_previous)
 
-    def _macs(self, cell: DynamicCell) -> int:
+    def _macs(self, cell: nn.Module) -> int:
         """For one frame of meta-val."""
         v = self.val
         shapes = [v.key_layer4[:1], v.key_dec[:1], v.layer2[:1, 0], v.layer3[:1, 0], v.layer4[:1, 0]]

@@ -11,7 +11,7 @@ from vseg_nas.reporting.json_object import JsonObject
 from vseg_nas.reporting.used_cell import UsedCell, read_cell
 
 EVALUATION_FILE = "evaluate.json"
-EVALUATION_FORMAT = "vseg_nas.evaluation/1"
+EVALUATION_FORMAT = "vseg_nas.evaluation/2"
 NEVER = "never"
 
 
@@ -101,6 +101,7 @@ class EvaluationRow:
         cell: that labels the frames that are no key frames; None without one.
         parameters: of the whole network.
         cell_parameters: of the cell; 0 without one.
+        macs: multiply-accumulate operations of a frame that is no key frame, where it matters which are.
         pair: the frame after a key frame.
         rolling: by the number of frames from key frame to key frame, or `NEVER`; empty without runs of labels.
         consistency: by name: vc8, vc16, tc; empty without runs of labels.
@@ -115,6 +116,7 @@ class EvaluationRow:
     cell: UsedCell | None
     parameters: int
     cell_parameters: int
+    macs: int
     pair: Scores
     rolling: dict[str, Rolling]
     consistency: dict[str, Consistency | Refused]
@@ -145,6 +147,7 @@ class EvaluationResults:
         date: of the end.
         seconds: that it took.
         rows: one a method or training.
+        truth_consistency: of the truth itself, as that of a row.
         panels: pictures.
     """
 
@@ -159,6 +162,7 @@ class EvaluationResults:
     date: str
     seconds: float
     rows: tuple[EvaluationRow, ...]
+    truth_consistency: dict[str, Consistency | Refused]
     panels: tuple[Panel, ...]
 
 
@@ -183,6 +187,7 @@ def read_evaluation(path: Path) -> EvaluationResults:
         date=file.text("date"),
         seconds=file.number("seconds"),
         rows=tuple(_evaluation_row(row, len(classes)) for row in file.children("rows")),
+        truth_consistency=_consistencies(file, "truth_consistency"),
         panels=tuple(Panel(p.text("file"), p.text("title"), p.text("row")) for p in file.children("panels")),
     )
 
@@ -207,10 +212,15 @@ def _evaluation_row(row: JsonObject, classes: int) -> EvaluationRow:
         cell=read_cell(row),
         parameters=row.integer("parameters"),
         cell_parameters=row.integer("cell_parameters"),
+        macs=row.integer("macs"),
         pair=_scores(row.child("pair"), classes),
         rolling={_every(row, key): _rolling(value, classes) for key, value in row.mapping("rolling").items()},
-        consistency={name: _consistency(value) for name, value in row.mapping("consistency").items()},
+        consistency=_consistencies(row, "consistency"),
     )
+
+
+def _consistencies(parent: JsonObject, key: str) -> dict[str, Consistency | Refused]:
+    return {name: _consistency(value) for name, value in parent.mapping(key).items()}
 
 
 def _text(parent: JsonObject, key: str) -> str | None:

@@ -16,8 +16,9 @@ STATIC = "static per frame"
 """The name of the row of the static network."""
 COPIED = "previous labels copied"
 WARPED = "previous labels warped by flow"
-TUNED = ", fine-tuned"
-"""Ends the names of rows of the static network that was trained along with a cell."""
+AVERAGED = "average of static logits over time"
+AVERAGED_BY_FLOW = "average of static logits along flow"
+"""Names of rows of the static network; those of one that was trained on end with a comma and how it was trained."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ class Method:
 
     @property
     def is_tuned_static(self) -> bool:
-        """Whether it is the static network as it is after training along with a cell, run on every frame."""
-        return self.rows[0].group == STATIC + TUNED
+        """Whether it is the static network trained on by the recipe of a cell, run on every frame."""
+        return self.rows[0].group.startswith(f"{STATIC}, ")
 
     @property
     def cell(self) -> UsedCell | None:

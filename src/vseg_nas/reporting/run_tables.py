@@ -15,7 +15,8 @@ ROLLING_NOTES = (
     "mIoU: of one confusion matrix over all frames, key frames included. Average and minimum: of the mIoUs at each "
     "distance from the key frame; distances over 8 are put together (9 to 16, 17 to 32, ...).",
     "With K=1 all frames are key frames: of a cell, those are labelled by the static network that was trained with "
-    "it. The static network per frame has nothing but key frames whatever K, and is scored on the same frames.",
+    "it. The static network per frame has nothing but key frames whatever K, and is scored on the same frames; so are "
+    "averages of its logits, which run over the whole of each run.",
 )
 CONSISTENCY_NOTES = (
     "VC8, VC16: of the pixels whose true class stays the same over 8 or 16 frames, the share that is predicted as this "
@@ -58,8 +59,8 @@ def consistency_table(setting: Setting, found: Sequence[Method]) -> Table:
     columns += [Column(f"{name} {form}, %") for name in METRICS.values() for form in ("correct", "reference")]
     rows = [row for method in found for row in method.rows]
     key_frames = (
-        f"Of the labels of whole runs with a key frame every {setting.consistency_key_every} frames; of the static "
-        "network per frame, all are key frames."
+        f"Of the labels of whole runs with a key frame every {setting.consistency_key_every} frames; the static "
+        "network per frame and averages of its logits label every frame anew."
     )
     notes = (key_frames, *CONSISTENCY_NOTES, *_flows(rows), *common_notes(found), *_refusals(rows))
     return Table(f"Temporal consistency on {setting}", tuple(columns), (tuple(map(_consistency_row, found)),), notes)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from vseg_nas.reporting.methods import TUNED, Method, Setting, measured_on
+from vseg_nas.reporting.methods import Method, Setting, measured_on
 from vseg_nas.reporting.palette import DATASETS, label
 from vseg_nas.reporting.paper import SCORES
 from vseg_nas.reporting.rendering import Cell, Column, Number, Row, Table
@@ -14,9 +14,10 @@ PAIR_NOTE = (
     "mIoU is that of one confusion matrix over all frames, void pixels left out."
 )
 SPREAD_NOTE = "± is the sample standard deviation over trainings with different seeds."
-TUNED_NOTE = (
-    f"{TUNED.removeprefix(', ')}: with the static network as it is after training along with a cell, the first of its "
-    "evaluation."
+TRAINED_STATIC_NOTE = (
+    "Rows of the static network that end with how it was trained: on the labelled frames of a cell's recipe, for as "
+    "many epochs. decoder trained on: the decoder in the place of a cell, on cached features. fine-tuned: then all of "
+    "it, the decoder at the rate of a cell."
 )
 PAPER_NOTE = (
     "Rows of the paper are quoted from it, not measured by us; only rows measured on the same split "
@@ -114,5 +115,5 @@ def trainings(method: Method) -> Number | None:
 
 def common_notes(found: Sequence[Method]) -> list[str]:
     """What all tables of methods say below."""
-    tuned = any(method.rows[0].group.endswith(TUNED) for method in found)
-    return [SPREAD_NOTE, *([TUNED_NOTE] if tuned else [])]
+    trained = any(method.recipe and method.cell is None for method in found)
+    return [SPREAD_NOTE, *([TRAINED_STATIC_NOTE] if trained else [])]

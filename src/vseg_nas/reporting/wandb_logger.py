@@ -150,10 +150,11 @@ class FitLogger(_Copy):
         payload = {axis: epoch} | {f"{stage}/{name}": value for name, value in metrics.items()}
         self._attempt(lambda: self._run.log(payload))
 
-    def on_end(self, genotype: Genotype, scores: Mapping[str, float]) -> None:
-        """Logs the final scores and the drawing of the cell, and finishes the run."""
+    def on_end(self, genotype: Genotype | None, scores: Mapping[str, float]) -> None:
+        """Logs the final scores and, if there is one, the drawing of the cell, and finishes the run."""
         self._attempt(lambda: self._run.summary.update(scores))
-        self._attempt(lambda: self._log_drawing(genotype), _disk_errors)
+        if genotype is not None:
+            self._attempt(lambda: self._log_drawing(genotype), _disk_errors)
         self.finish()
 
     def _log_drawing(self, genotype: Genotype) -> None:

@@ -16,6 +16,7 @@ from vseg_nas.data.feature_cache import StaticFeatures
 from vseg_nas.errors import NonFiniteError
 from vseg_nas.flow import shrink_flow, warp
 from vseg_nas.metrics import ConfusionMatrix, SegmentationScores
+from vseg_nas.models.arch2 import Arch2Decoder
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.layers import label_map, stride_of
 from vseg_nas.space.vocabulary import DEC_STRIDE, INPUT_STRIDES, INPUTS
@@ -45,11 +46,28 @@ class CellTraining:
     reference_scores: bool = False
 
 
+class DecoderAsCell(nn.Module):
+    """The static decoder in the place of a cell: trained as one, it had the same chances.
+
+    Args:
+        decoder: trained in place.
+    """
+
+    def __init__(self, decoder: Arch2Decoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, prev_layer4: Tensor, prev_dec: Tensor, layer2: Tensor, layer3: Tensor, layer4: Tensor) -> Tensor:
+        """The arguments of a cell, of which those of the previous frame are not read, to dec (B, 64, h, w)."""
+        dec: Tensor = self.decoder((layer2, layer2, layer3, layer4))[0]  # the tap at 1/4 has no reader
+        return dec
+
+
 class CellModule(pl.LightningModule):
     """Trains a cell; batches are `StaticFeatures` of B clips.
 
     Args:
-        cell: the candidate.
+        cell: the candidate, or the static decoder as one.
         classifier: of the static network; copied and frozen.
         training: see `CellTraining`.
         sees_previous: False replaces layer 4 and dec of the previous frame by zeros, in training and evaluation: the
@@ -59,7 +77,11 @@ class CellModule(pl.LightningModule):
     """
 
     def __init__(
-        self, cell: DynamicCell, classifier: nn.Conv2d, training: CellTraining, sees_previous: bool = True
+        self,
+        cell: DynamicCell | DecoderAsCell,
+        classifier: nn.Conv2d,
+        training: CellTraining,
+        sees_previous: bool = True,
     ) -> None:
         super().__init__()
         self.cell = cell.to(memory_format=torch.channels_last)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vseg_nas.data.clip import ClipBatch
 from vseg_nas.labels import IGNORE
+from vseg_nas.models.propagation import EachFrame
 from vseg_nas.models.segmenter_file import SPEC
 from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.training.collectives import summed
@@ -21,7 +22,9 @@ from vseg_nas.training.segmentation_module import SegmentationModule
 
 @dataclass(frozen=True)
 class VideoTraining:
-    """Adam for the cell and its classifier, SGD for the static network.
+    """Adam for what labels the frames after a key frame, SGD for the rest.
+
+    The former is the cell with its classifier, or without a cell the decoder, which so has the same chances.
 
     Attributes:
         cell_lr: learning rate of Adam.
@@ -41,9 +44,9 @@ class VideoTraining:
 
 
 class VideoModule(SegmentationModule):
-    """Trains a `VideoSegmenter` whose propagation is a cell; batches are `ClipBatch`.
+    """Trains a `VideoSegmenter` whose propagation is a cell, or `EachFrame`; batches are `ClipBatch`.
 
-    Batch norms of the static network keep their statistics; those of the cell train.
+    Batch norms of the static network keep their statistics; those of the cell, or of the decoder without one, train.
 
     Args:
         segmenter: trained in place.
@@ -62,12 +65,21 @@ class VideoModule(SegmentationModule):
         """As in any module; the static network stays in evaluation mode, though its weights train."""
         super().train(mode)
         self.segmenter.static.eval()
+        self._by_adam.train(mode)
         return self
 
     @property
+    def _by_adam(self) -> nn.Module:
+        """What labels the frames after a key frame."""
+        segmenter = self.segmenter
+        return segmenter.static.decoder if isinstance(segmenter.propagation, EachFrame) else segmenter.propagation
+
+    @property
     def parts(self) -> tuple[nn.Module, ...]:
-        """The encoder, the decoder of key frames, and the cell with its classifier."""
-        return self.segmenter.static.encoder, self.segmenter.static.decoder, self.segmenter.propagation
+        """The encoder, the decoder of key frames, and the cell with its classifier if there is one."""
+        static, propagation = self.segmenter.static, self.segmenter.propagation
+        cell = () if isinstance(propagation, EachFrame) else (propagation,)
+        return static.encoder, static.decoder, *cell
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Cross-entropy at full size, summed over the frames after the first, and that of the static network.
@@ -97,10 +109,12 @@ class VideoModule(SegmentationModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Adam and SGD side by side, poly per step."""
         o = self.options
+        by_adam = list(self._by_adam.parameters())
+        apart = set(map(id, by_adam))
         optimizer = JointOptimizer(
-            torch.optim.Adam(self.segmenter.propagation.parameters(), o.cell_lr, weight_decay=o.weight_decay),
+            torch.optim.Adam(by_adam, o.cell_lr, weight_decay=o.weight_decay),
             torch.optim.SGD(
-                self.segmenter.static.parameters(),
+                [weight for weight in self.segmenter.static.parameters() if id(weight) not in apart],
                 o.static_lr,
                 o.momentum,
                 weight_decay=o.weight_decay,

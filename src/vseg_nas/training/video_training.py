@@ -60,7 +60,7 @@ def train_cell_alone(
         DataError: a stored checkpoint cannot be used.
         RunError: a checkpoint cannot be written.
     """
-    options = module.options
+    options = module.train().options  # a fit takes modules in the mode that they are in
     shuffling = _Shuffling(torch.Generator().manual_seed(seed))
     batches = FeatureBatches(features, options.batch_size, shuffling.generator)
     callbacks = [shuffling, _Loss(), SaveEveryEpoch(checkpoint), EpochProgress(report)]
