@@ -167,6 +167,7 @@ def test_the_numbers_of_the_paper_are_the_defaults() -> None:
     assert (cityscapes.space.layers, cityscapes.phase.search.epochs, cityscapes.dataset.length) == (4, 10, 2)
     for config in (camvid, cityscapes):
         assert (config.phase.search.batch_size, config.phase.search.lr) == (48, 8e-3)
+        assert config.phase.search.schedule == config.phase.train.cell.schedule == "constant"
         assert config.strategy.learning_rate == 1e-4
         assert (config.phase.pretrain.encoder_lr, config.phase.pretrain.decoder_lr) == (5e-2, 1e-2)
 

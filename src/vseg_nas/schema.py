@@ -96,6 +96,7 @@ class CellStage:
     batch_size: int = field(metadata=limits(1))
     lr: float = field(metadata=limits(above=0))
     weight_decay: float = field(metadata=limits(0))
+    schedule: str = field(metadata=one_of("constant", "poly"))
     gradient_clip: float = field(metadata=limits(above=0))
     transform: TransformConfig = field()
 

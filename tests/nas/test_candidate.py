@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vseg_nas.errors import NonFiniteError
 from vseg_nas.models.cell import DynamicCell
@@ -18,7 +18,8 @@ from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategy import build_strategy
 from vseg_nas.nas.trial import Evaluation, TrialState
 from vseg_nas.space import SearchSpace
-from vseg_nas.training.cell_module import CellTraining
+from vseg_nas.training.cell_module import CellModule, CellTraining
+from vseg_nas.training.schedules import Schedule
 
 SPACE = SearchSpace(2, 8)
 GENOTYPE = SPACE.genotype([0, 1, 0, 5, 0, 2, 5, 3, 0, 4])
@@ -101,6 +102,27 @@ def test_stopped_half_way(evaluator: Any) -> None:
     assert rule.shown == [found.score]
     assert epochs == whole[:2]
     assert epochs[-1] == (2, 4, found.score)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("schedule", ["constant", "poly"])
+def test_the_rate_falls_as_the_schedule_says(
+    evaluator: Any, schedule: Schedule, keep: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidates, rates, step = evaluator(Verdict(keep), epochs=4), list[float](), CellModule.training_step
+
+    def recorded(self: CellModule, *args: Any) -> Tensor:
+        rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
+        return step(self, *args)
+
+    monkeypatch.setattr(CellModule, "training_step", recorded)
+    candidates.training = dataclasses.replace(candidates.training, schedule=schedule)
+    candidates.evaluate(GENOTYPE, 0, Epochs())
+    steps = 4 * -(-candidates.train.clips // 2)
+    assert len(rates) == (steps if keep else steps // 2)  # of a fit given up half-way the schedule is the same
+    power = 0.9 if schedule == "poly" else 0
+    assert rates == pytest.approx([8e-3 * (1 - done / steps) ** power for done in range(len(rates))])
+    assert rates[0] == 8e-3
 
 
 @pytest.mark.parametrize(("epochs", "asked_after"), [(1, None), (2, 1), (3, 1)])

@@ -24,6 +24,7 @@ from vseg_nas.space.hand_written import HAND_WRITTEN
 from vseg_nas.training.cell_module import CellModule, CellTraining
 from vseg_nas.training.fitting import Progress, quiet_trainer
 from vseg_nas.training.optimizers import JointOptimizer
+from vseg_nas.training.schedules import Schedule
 from vseg_nas.training.static_module import StaticModule, StaticTraining
 from vseg_nas.training.video_module import VideoModule, VideoTraining
 from vseg_nas.training.video_training import restore_trained_cell, train_cell_alone, train_end_to_end
@@ -230,6 +231,19 @@ def test_a_resumed_cell_stage_is_the_uninterrupted_one(tmp_path: Path, make_feat
     module.options = CellTraining(4, 2)
     assert restore_trained_cell(module, tmp_path / "whole" / "cell.ckpt")
     assert equal(module.cell.state_dict(), whole)
+
+
+@pytest.mark.parametrize(("schedule", "power"), [("constant", 0), ("poly", 0.9)])
+def test_the_cell_stage_ends_at_the_rate_of_its_schedule(
+    tmp_path: Path, make_features: Any, schedule: Schedule, power: float
+) -> None:
+    cell = DynamicCell(HAND_WRITTEN["local_filters"])
+    module = CellModule(cell, nn.Conv2d(64, 4, 3, padding=1), CellTraining(3, 2, schedule=schedule))
+    rates = list[float]()
+    features = make_features(clips=5, size=SIZE)
+    report: Progress = lambda *_: rates.append(module.trainer.optimizers[0].param_groups[0]["lr"])  # noqa: E731
+    train_cell_alone(module, features, 9, tmp_path / "cell.ckpt", report, **OPTIONS)
+    assert rates == pytest.approx([8e-3 * (1 - done / 9) ** power for done in (3, 6, 9)])  # after epochs of 3 steps
 
 
 def test_a_checkpoint_of_the_fit_loads_as_a_network(tmp_path: Path) -> None:

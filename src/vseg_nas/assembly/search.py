@@ -197,7 +197,13 @@ def cell_training(config: SearchConfig) -> CellTraining:
     """How candidates train, and are scored."""
     phase = config.phase.search
     return CellTraining(
-        phase.epochs, phase.batch_size, phase.lr, phase.weight_decay, phase.gradient_clip, config.reward.reference
+        phase.epochs,
+        phase.batch_size,
+        phase.lr,
+        phase.weight_decay,
+        phase.gradient_clip,
+        phase.schedule,  # type: ignore[arg-type]  # checked by the schema
+        config.reward.reference,
     )
 
 

@@ -154,7 +154,14 @@ def _cell_module(config: TrainConfig, source: ClipSource, segmenter: VideoSegmen
     stage = config.phase.train.cell
     # Of those as many frames a step, and steps an epoch, as of clips that move.
     batch_size = stage.batch_size * (source.length - 1 if config.past == "current" else 1)
-    training = CellTraining(stage.epochs, batch_size, stage.lr, stage.weight_decay, stage.gradient_clip)
+    training = CellTraining(
+        stage.epochs,
+        batch_size,
+        stage.lr,
+        stage.weight_decay,
+        stage.gradient_clip,
+        stage.schedule,  # type: ignore[arg-type]  # checked by the schema
+    )
     propagation, decoder = segmenter.propagation, segmenter.static.decoder
     if not isinstance(propagation, CellPropagation):
         decoder.requires_grad_(True)

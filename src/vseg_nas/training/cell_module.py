@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from vseg_nas.data.feature_cache import StaticFeatures
@@ -21,6 +22,7 @@ from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.layers import label_map, stride_of
 from vseg_nas.space.vocabulary import DEC_STRIDE, INPUT_STRIDES, INPUTS
 from vseg_nas.training.losses import segmentation_loss, shrink_masks
+from vseg_nas.training.schedules import POWER, Schedule, with_poly
 
 _LAYER4_STRIDE = INPUT_STRIDES[INPUTS.index("layer4")]
 
@@ -35,6 +37,7 @@ class CellTraining:
         lr: of Adam.
         weight_decay: L2 inside Adam.
         gradient_clip: largest norm of the gradient.
+        schedule: of the rate, over all epochs, whether or not a fit is given up half-way.
         reference_scores: score as the authors' code does; see `vseg_nas.metrics.confusion`.
     """
 
@@ -43,6 +46,7 @@ class CellTraining:
     lr: float = 8e-3
     weight_decay: float = 1e-5
     gradient_clip: float = 3.0
+    schedule: Schedule = "constant"
     reference_scores: bool = False
 
 
@@ -123,9 +127,11 @@ class CellModule(pl.LightningModule):
             raise NonFiniteError(f"loss {loss.item()} in epoch {self.current_epoch + 1}, batch {batch_idx + 1}")
         return loss
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam at a constant rate."""
-        return torch.optim.Adam(self.cell.parameters(), self.options.lr, weight_decay=self.options.weight_decay)
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Adam, its rate as the schedule says."""
+        o = self.options
+        optimizer = torch.optim.Adam(self.cell.parameters(), o.lr, weight_decay=o.weight_decay)
+        return with_poly(self, optimizer, POWER[o.schedule])
 
     @torch.no_grad()
     def score(self, batches: Iterable[StaticFeatures]) -> SegmentationScores:

@@ -1,15 +1,13 @@
-"""What training of networks on frames shares: a finite loss, scores of the validation split, the poly schedule."""
+"""What training of networks on frames shares: a finite loss, scores of the validation split."""
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from vseg_nas.errors import NonFiniteError
 from vseg_nas.metrics import ConfusionMatrix, SegmentationScores
 from vseg_nas.models.layers import label_map
 from vseg_nas.training.collectives import summed
-from vseg_nas.training.schedules import poly
 
 
 class SegmentationModule(pl.LightningModule):
@@ -73,9 +71,3 @@ class SegmentationModule(pl.LightningModule):
         self.confusion.counts = summed(self.confusion.counts.to(self.device))
         self.scores = self.confusion.scores()
         self.log_dict({"val/miou": self.scores.miou, "val/score": self.scores.score}, sync_dist=True)
-
-    def with_poly(self, optimizer: torch.optim.Optimizer, power: float) -> OptimizerLRSchedulerConfig:
-        """The optimiser with the poly schedule, per step, over the whole fit."""
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, poly(steps, power))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

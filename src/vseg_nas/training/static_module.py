@@ -13,6 +13,7 @@ from vseg_nas.data.clip import ClipBatch
 from vseg_nas.models.arch2 import AUXILIARY_STRIDES
 from vseg_nas.models.static import StaticOutput, StaticSegmenter
 from vseg_nas.training.losses import segmentation_loss, shrink_masks
+from vseg_nas.training.schedules import with_poly
 from vseg_nas.training.segmentation_module import SegmentationModule
 
 
@@ -87,4 +88,4 @@ class StaticModule(SegmentationModule):
             {"params": self.network.decoder.parameters(), "lr": o.decoder_lr},
         ]
         optimizer = torch.optim.SGD(groups, momentum=o.momentum, weight_decay=o.weight_decay)
-        return self.with_poly(optimizer, o.power)
+        return with_poly(self, optimizer, o.power)

@@ -17,6 +17,7 @@ from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.training.collectives import summed
 from vseg_nas.training.losses import segmentation_loss
 from vseg_nas.training.optimizers import JointOptimizer
+from vseg_nas.training.schedules import with_poly
 from vseg_nas.training.segmentation_module import SegmentationModule
 
 
@@ -120,4 +121,4 @@ class VideoModule(SegmentationModule):
                 weight_decay=o.weight_decay,
             ),
         )
-        return self.with_poly(optimizer, o.power)
+        return with_poly(self, optimizer, o.power)
