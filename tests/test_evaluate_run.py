@@ -88,6 +88,18 @@ def test_a_trained_static_network_has_the_rows_of_the_pretrained_one(start: Star
     assert [panel["row"] for panel in result["panels"]] == ["mine"] * 3
 
 
+def test_the_truth_is_as_steady_as_can_be(start: Start, tmp_path: Path) -> None:
+    make(tmp_path / "b/v.safetensors", 2, None)
+    clips = ["dataset.val_clips=19", "dataset.frames_per_run=21"]
+    assert start(*TINY, *clips, "checkpoint=b/v.safetensors", "baselines=false")[0] == 0
+    result = json.loads((tmp_path / "runs/evaluate/synthetic/e/evaluate.json").read_text())
+    truth = result["truth_consistency"]
+    for n, name in ((8, "vc8"), (16, "vc16")):
+        assert truth[name] == {"correct": 1.0, "reference": 1.0, "windows": 19 - n + 1, "flow": None}
+    assert truth["tc"]["windows"] == 18
+    assert 0.5 < truth["tc"]["correct"] < 1
+
+
 def test_static_networks_alone_can_be_scored_without_baselines(start: Start, tmp_path: Path) -> None:
     make(tmp_path / "b/v.safetensors", 2, None)
     assert start(*TINY, "checkpoint=b/v.safetensors", "baselines=false")[0] == 0

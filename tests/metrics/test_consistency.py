@@ -223,6 +223,15 @@ def test_tc_backwards_is_the_number_of_the_script() -> None:
     assert tc("reference", list(zip(maps, onward, strict=True))[::-1]).value == pytest.approx(pooled_miou(pooled))
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_tc_leaves_out_what_has_no_class_in_either_frame(form: Form) -> None:
+    metric = TemporalConsistency(2, form)
+    metric.update(torch.tensor([[0, 0, 1, 1, 255]]), None)
+    metric.update(torch.tensor([[0, 1, 255, 1, 1]]), torch.zeros(2, 1, 5))  # class 0: 1 of 2, class 1: 1 of 2
+    result = metric.result()
+    assert result == ConsistencyResult(0.5, 1)
+
+
 def test_tc_needs_flow_between_frames_only() -> None:
     metric, ids, flow = TemporalConsistency(2, "correct"), torch.zeros(4, 4), torch.zeros(2, 4, 4)
     with pytest.raises(ValueError, match="none for the first frame"):

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from vseg_nas.reporting.paper import RUNTIMES, SCORES
 from vseg_nas.reporting.rendering import Number, Table
 from vseg_nas.reporting.runs import open_runs
 from vseg_nas.reporting.runtime_table import runtime_table
-from vseg_nas.reporting.score_tables import class_table, detailed_table, score_table
+from vseg_nas.reporting.score_tables import TRAINED_STATIC_NOTE, class_table, detailed_table, score_table
+from vseg_nas.reporting.share_of_the_way import share_of_the_way, share_table
 
 Json = dict[str, Any]
 WriteRun = Callable[[str, str, Json], Path]
@@ -60,9 +62,9 @@ def test_detailed_table_by_hand(evaluation_data: Json, write_run: WriteRun) -> N
         evaluation_data["rows"][3]["pair"][name] -= less
     ((setting, found),) = found_in(write_run("first", "evaluate.json", evaluation_data)).items()
     static, _, cell = shown(detailed_table(setting, found))
-    assert static == ["static per frame", "-", "2.85", "50.0", "50.0", "50.0", "50.0"]
+    assert static == ["static per frame", "-", "2.85", "26.90", "50.0", "50.0", "50.0", "50.0"]
     # of 51 and 54, 44, 34 and 24
-    assert cell == ["best cell", "2", "3.15", "52.5 ± 2.1", "47.5 ± 4.9", "42.5 ± 12.0", "37.5 ± 19.1"]
+    assert cell == ["best cell", "2", "3.15", "9.12", "52.5 ± 2.1", "47.5 ± 4.9", "42.5 ± 12.0", "37.5 ± 19.1"]
 
 
 def test_why_there_are_no_whole_runs_is_named(evaluation_data: Json, write_run: WriteRun) -> None:
@@ -70,15 +72,85 @@ def test_why_there_are_no_whole_runs_is_named(evaluation_data: Json, write_run: 
     assert detailed_table(setting, found, ["no frames"]).notes[-1] == "Whole runs are not scored: no frames."
 
 
-def test_what_fine_tuned_means_is_said_where_it_stands(tuned_data: Json, write_run: WriteRun) -> None:
+def test_how_the_static_network_was_trained_is_said_where_it_stands(tuned_data: Json, write_run: WriteRun) -> None:
     settings = found_in(write_run("first", "evaluate.json", tuned_data))
     ((setting, found),) = settings.items()
-    note = "fine-tuned: with the static network as it is after training along with a cell, the first of its evaluation."
+    note = TRAINED_STATIC_NOTE
     assert note in score_table("camvid", settings).notes
     assert note in detailed_table(setting, found).notes
     assert note not in detailed_table(setting, found[:3]).notes
     assert shown(score_table("camvid", settings))[-2][:1] == ["static per frame, fine-tuned"]
     assert shown(score_table("camvid", settings))[-2][-2:] == ["2", "61.0 ± 1.4"]
+
+
+def test_time_stands_where_it_was_measured(tuned_data: Json, benchmark_data: Json, write_run: WriteRun) -> None:
+    runs = open_runs([write_run("e", "evaluate.json", tuned_data), write_run("b", "benchmark.json", benchmark_data)])
+    ((setting, found),) = methods(runs.evaluations).items()
+    timed = [run.results for run in runs.benchmarks]
+    table = detailed_table(setting, found, (), timed)
+    assert table.columns[4].title == "ms, cpu: a processor, 2048\N{MULTIPLICATION SIGN}1024"
+    static, dynamic = "92.0 (91.0\N{EN DASH}94.0)", "30.0 (29.0\N{EN DASH}32.0)"
+    assert [(row[0], row[4]) for row in shown(table)] == [
+        ("static per frame", static),
+        ("previous labels copied", "-"),
+        ("best cell", dynamic),
+        ("static per frame, fine-tuned", static),
+        ("previous labels copied, fine-tuned", "-"),
+    ]
+    other = [replace(timed[0], rows=())]
+    assert len(detailed_table(setting, found, (), other).columns) == len(table.columns) - 1
+
+
+def with_pasts(data: Json, scores: dict[tuple[str, str], list[float]]) -> Json:
+    """Trainings of the cell of the first one, by past and recipe, one a seed."""
+    one = data["rows"].pop(2)
+    del data["rows"][2:]
+    for (past, recipe), mious in scores.items():
+        for seed, miou in enumerate(mious):
+            trained = f"{past} {recipe}"
+            row = {"group": trained, "past": past, "recipe": recipe, "trained_with": trained, "seed": seed}
+            path = {"checkpoint": f"runs/{trained}/{seed}.safetensors"}
+            data["rows"].append(one | row | path | {"pair": one["pair"] | {"miou": miou}})
+    return data
+
+
+def test_share_of_the_way_by_hand(evaluation_data: Json, write_run: WriteRun) -> None:
+    scores = {
+        ("zero", "r1"): [0.45, 0.44, 0.46],
+        ("previous", "r1"): [0.57, 0.58, 0.59],
+        ("current", "r1"): [0.59, 0.60, 0.58, 0.9],  # the last seed has no floor
+        ("previous", "r2"): [0.5],  # of another recipe: no share
+        ("current", "r2"): [0.6],
+    }
+    ((setting, found),) = found_in(write_run("first", "evaluate.json", with_pasts(evaluation_data, scores))).items()
+    table = share_table(setting, found)
+    assert table is not None
+    # gains of 12, 14 and 13 points on a way of 14, 16 and 12: 13 of 14, and 1 of 14
+    assert shown(table) == [["previous r1", "3", "45.0 ± 1.0", "58.0 ± 1.0", "66.8 ± 15.5", "93 ± 7"]]
+
+
+def test_without_all_three_there_is_no_share(evaluation_data: Json, write_run: WriteRun) -> None:
+    scores = {("zero", "r1"): [0.4], ("previous", "r1"): [0.5], ("current", "r2"): [0.6]}
+    ((setting, found),) = found_in(write_run("first", "evaluate.json", with_pasts(evaluation_data, scores))).items()
+    assert share_table(setting, found) is None
+
+
+@pytest.mark.parametrize(
+    ("zero", "previous", "current", "share"),
+    [
+        ([0.4], [0.5], [0.6], "50"),
+        ([0.4], [0.65], [0.6], "125"),  # above the ceiling
+        ([0.4], [0.35], [0.6], "-25"),  # the past is harmful
+        ([0.5], [0.55], [0.5], None),  # no way to go
+        ([0.6], [0.65], [0.5], None),  # a ceiling below the floor
+        ([0.5, 0.5], [0.51, 0.51], [0.54, 0.50], None),  # 2 points on average, ± 2.8
+        ([0.5, 0.5], [0.51, 0.51], [0.52, 0.53], "40 ± 0"),
+        ([], [], [], None),
+    ],
+)
+def test_share_of_the_way(zero: list[float], previous: list[float], current: list[float], share: str | None) -> None:
+    found = share_of_the_way(zero, previous, current)
+    assert (None if found is None else str(found)) == share
 
 
 def test_class_table_by_hand(evaluation_data: Json, write_run: WriteRun) -> None:

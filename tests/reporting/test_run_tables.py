@@ -2,6 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vseg_nas.reporting.evaluation_results import Consistency
 from vseg_nas.reporting.methods import Method, Setting, methods
 from vseg_nas.reporting.rendering import Table
 from vseg_nas.reporting.run_tables import consistency_table, rolling_table
@@ -77,6 +78,23 @@ def test_consistency_by_hand(evaluation_data: Json, write_run: WriteRun) -> None
     }
     assert "Optical flow: DIS (OpenCV)." in table.notes
     assert "with a key frame every 7 frames" in table.notes[0]
+
+
+def test_the_truth_is_a_row_of_its_own(evaluation_data: Json, write_run: WriteRun) -> None:
+    setting, found = only(evaluation_data, write_run)
+    truth = {"vc8": Consistency(1.0, 1.0, 7, None), "tc": Consistency(0.862, 0.75, 9, "DIS (OpenCV)")}
+    table = consistency_table(setting, found, truth)
+    assert len(table.bodies[0]) == len(found)
+    assert shown(table)[-1] == {
+        "method": "ground truth",
+        "trainings": "-",
+        "VC8 correct, %": "100.0",
+        "VC8 reference, %": "100.0",
+        "VC16 correct, %": "-",
+        "VC16 reference, %": "-",
+        "TC correct, %": "86.2",
+        "TC reference, %": "75.0",
+    }
 
 
 def test_what_was_refused_is_named_once(evaluation_data: Json, write_run: WriteRun) -> None:

@@ -18,6 +18,7 @@ from vseg_nas.reporting.rolling_curves import draw_rolling_curves
 from vseg_nas.reporting.run_tables import consistency_table, rolling_table
 from vseg_nas.reporting.runs import BenchmarkRun, EvaluationRun
 from vseg_nas.reporting.score_tables import KEY_FRAMES, class_table, detailed_table, score_table
+from vseg_nas.reporting.share_of_the_way import share_table
 from vseg_nas.reporting.trade_off import draw_method_trade_off, drawn, is_rolled, latency_spots
 from vseg_nas.space import Genotype
 
@@ -58,15 +59,20 @@ def _setting(
 ) -> list[Block]:
     commands = [run.results.command for run in runs]
     refused = dict.fromkeys(why for run in runs if (why := run.results.rolling_refused))
+    timed = [run.results for run in benchmarks]
     blocks: list[Block] = [
-        folder.table(f"pairs {setting}", detailed_table(setting, found, refused), commands),
+        folder.table(f"pairs {setting}", detailed_table(setting, found, refused, timed), commands),
         folder.table(f"classes {setting}", class_table(setting, found), commands),
     ]
+    way = share_table(setting, found)
+    if way is not None:
+        blocks.append(folder.table(f"past {setting}", way, commands))
     if any(row.rolling for method in found for row in method.rows):
         blocks.append(folder.table(f"rolling {setting}", rolling_table(setting, found), commands))
         blocks.append(_rolling(setting, found, commands, folder))
     if any(row.consistency for method in found for row in method.rows):
-        blocks.append(folder.table(f"consistency {setting}", consistency_table(setting, found), commands))
+        truth = next((run.results.truth_consistency for run in runs if run.results.truth_consistency), None)
+        blocks.append(folder.table(f"consistency {setting}", consistency_table(setting, found, truth), commands))
     if drawn(found):
         blocks.append(_trade_off(setting, found, commands, benchmarks, folder))
     return blocks

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from vseg_nas.reporting.methods import Method, Setting, measured_on
+from vseg_nas.reporting.benchmark_results import BenchmarkResults, BenchmarkRow, Timing
+from vseg_nas.reporting.methods import Method, Setting, frame_size, measured_on
 from vseg_nas.reporting.palette import DATASETS, label
 from vseg_nas.reporting.paper import SCORES
 from vseg_nas.reporting.rendering import Cell, Column, Number, Row, Table
@@ -12,6 +13,10 @@ KEY_FRAMES = "5"
 PAIR_NOTE = (
     "Pair protocol: the first frame of each pair is segmented by the static network, the second is scored. "
     "mIoU is that of one confusion matrix over all frames, void pixels left out."
+)
+COST_NOTE = (
+    "MACs, ms: of the second frame of a pair. Optical flow and warping along it are no networks: they count as time, "
+    "not as MACs."
 )
 SPREAD_NOTE = "± is the sample standard deviation over trainings with different seeds."
 TRAINED_STATIC_NOTE = (
@@ -65,29 +70,59 @@ def _score_row(setting: Setting, method: Method) -> Row:
     return (method.label, "ours", str(setting), trainings(method), percent([row.pair.miou for row in method.rows]))
 
 
-def detailed_table(setting: Setting, found: Sequence[Method], refused: Iterable[str] = ()) -> Table:
-    """Sizes, and all scores of the pair protocol.
+def detailed_table(
+    setting: Setting,
+    found: Sequence[Method],
+    refused: Iterable[str] = (),
+    benchmarks: Sequence[BenchmarkResults] = (),
+) -> Table:
+    """Costs, and all scores of the pair protocol.
 
     Args:
         setting: that all were measured on.
         found: the methods.
         refused: why there are no scores of whole runs.
+        benchmarks: latency measurements; those of none of these methods are left out.
     """
+    timed = [benchmark for benchmark in benchmarks if any(_timing(method, benchmark) for method in found)]
     columns = (
         Column("method", left=True),
-        *map(Column, ("trainings", "parameters, M", "mIoU, %", "score, %", "fwIoU, %", "mAcc, %")),
+        *map(Column, ("trainings", "parameters, M", "MACs, G")),
+        *(Column(f"ms, {measured.device}, {frame_size(measured.size)}") for measured in timed),
+        *map(Column, ("mIoU, %", "score, %", "fwIoU, %", "mAcc, %")),
     )
     notes = (
         PAIR_NOTE,
+        COST_NOTE,
         "score: geometric mean of mIoU, fwIoU (frequency-weighted IoU) and mAcc (mean accuracy over classes).",
         *common_notes(found),
         *(f"Whole runs are not scored: {reason}." for reason in refused),
     )
     title = f"Scores of pairs on {setting}"
-    return Table(title, columns, (tuple(_detailed_row(method) for method in found),), notes)
+    return Table(title, columns, (tuple(_detailed_row(method, timed) for method in found),), notes)
 
 
-def _detailed_row(method: Method) -> Row:
+def _timing(method: Method, benchmark: BenchmarkResults) -> Timing | None:
+    """Of a frame that is no key frame; of a key frame for the static network. None for what was not measured."""
+    row = measured_row(method, benchmark)
+    if row is None:
+        return None
+    return row.dynamic if row.cell else row.static
+
+
+def measured_row(method: Method, benchmark: BenchmarkResults) -> BenchmarkRow | None:
+    """Of a cell, however it is named, and what it is given, or of the static network, however it was trained."""
+    if not (method.cell or method.is_static or method.is_tuned_static):
+        return None
+    key = method.cell and method.cell.key
+    return next((row for row in benchmark.rows if (row.cell and row.cell.key) == key), None)
+
+
+def _milliseconds(timing: Timing | None) -> Number | None:
+    return None if timing is None else Number(timing.median, 1, quartiles=(timing.low, timing.high))
+
+
+def _detailed_row(method: Method, timed: Sequence[BenchmarkResults]) -> Row:
     pairs = [row.pair for row in method.rows]
     cells: tuple[Cell, ...] = (
         percent([pair.miou for pair in pairs]),
@@ -95,7 +130,9 @@ def _detailed_row(method: Method) -> Row:
         percent([pair.fwiou for pair in pairs]),
         percent([pair.macc for pair in pairs]),
     )
-    return (method.label, trainings(method), Number(method.rows[0].parameters / 1e6, 2), *cells)
+    costs = Number(method.rows[0].parameters / 1e6, 2), Number(method.rows[0].macs / 1e9, 2)
+    times = (_milliseconds(_timing(method, benchmark)) for benchmark in timed)
+    return (method.label, trainings(method), *costs, *times, *cells)
 
 
 def class_table(setting: Setting, found: Sequence[Method]) -> Table:

@@ -14,7 +14,7 @@ from vseg_nas.reporting.palette import GREY
 from vseg_nas.reporting.pareto import pareto_front
 from vseg_nas.reporting.plotting import plain, style_axes
 from vseg_nas.reporting.rendering import Number
-from vseg_nas.reporting.score_tables import KEY_FRAMES, percent
+from vseg_nas.reporting.score_tables import KEY_FRAMES, measured_row, percent
 from vseg_nas.reporting.units import quantity
 
 
@@ -50,8 +50,7 @@ def latency_spots(found: Sequence[Method], benchmark: BenchmarkResults) -> list[
 
 
 def _time(method: Method, benchmark: BenchmarkResults, rolled: bool) -> Timing | None:
-    key = method.cell and method.cell.key
-    row = next((row for row in benchmark.rows if (row.cell and row.cell.key) == key), None)
+    row = measured_row(method, benchmark)
     if row is None:
         return None
     if row.cell is None:
