@@ -61,7 +61,7 @@ def share_table(setting: Setting, found: Sequence[Method]) -> Table | None:
 
 def _trained(method: Method, past: str) -> tuple[str | None, str | None, str]:
     """The same cell by the same recipe, with another past."""
-    return method.cell and method.cell.genotype.key, method.recipe, past
+    return method.cell.genotype.key if method.cell else None, method.recipe, past
 
 
 def _row(*trained: Method) -> Row:
