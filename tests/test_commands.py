@@ -18,6 +18,7 @@ import vseg_nas.search
 import vseg_nas.train
 from tests.sealed import seal
 from vseg_nas.assembly.cells import cell_name, resolve_cell
+from vseg_nas.assembly.search import cell_training
 from vseg_nas.checking import check
 from vseg_nas.config import conf_dir
 from vseg_nas.nas.store import STORE, TrialStore
@@ -178,6 +179,14 @@ def test_the_numbers_of_the_paper_are_the_defaults() -> None:
         cell, video = config.phase.train.cell, config.phase.train.video
         assert (cell.lr, video.cell_lr, video.static_lr, video.momentum) == (8e-3, 4e-3, 5e-4, 0.9)
         assert cell.batch_size == video.batch_size == 16
+
+
+@pytest.mark.parametrize("choice", [["dataset=synthetic"], ["dataset=camvid", "experiment=camvid_cpu"]])
+def test_cells_beyond_the_paper_train_with_poly(choice: list[str]) -> None:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = check(compose("search", choice), SearchConfig)
+    assert config.phase.search.schedule == config.phase.train.cell.schedule == "poly"
+    assert cell_training(config).schedule == "poly"
 
 
 CELL_MISTAKES = {

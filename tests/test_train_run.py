@@ -132,10 +132,11 @@ def test_the_decoder_alone_learns_what_a_cell_sees(start: Start, tmp_path: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("cell", ["local_filters", "static"])
 def test_an_interrupted_training_continues_as_if_nothing_had_happened(
-    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: str
 ) -> None:
-    start(vseg_nas.train.main, *TRAIN, "dataset.clips=8", "cell=local_filters", "name=whole")
+    start(vseg_nas.train.main, *TRAIN, "dataset.clips=8", f"cell={cell}", "name=whole")
     from vseg_nas.reporting.progress import FitView
 
     show, stages = FitView.on_epoch, []
@@ -149,7 +150,7 @@ def test_an_interrupted_training_continues_as_if_nothing_had_happened(
     monkeypatch.setattr(FitView, "on_epoch", stop)
     (tmp_path / "other.json").write_text(HAND_WRITTEN["gated_warp"].to_json())  # refused: the run has another cell
     with pytest.raises(SystemExit) as end:
-        start(vseg_nas.train.main, *TRAIN, "dataset.clips=8", "cell=local_filters", "name=cut")
+        start(vseg_nas.train.main, *TRAIN, "dataset.clips=8", f"cell={cell}", "name=cut")
     assert end.value.code == 130
     with pytest.raises(SystemExit) as end:
         start(vseg_nas.train.main, "resume=runs/train/synthetic/cut")

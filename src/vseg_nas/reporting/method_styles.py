@@ -9,6 +9,7 @@ from vseg_nas.reporting.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, V
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, SKY, ORANGE)
 MARKERS = ("s", "D", "^", "v", "P", "X", "*", "h")
 DASHES: tuple[Any, ...] = ("--", (0, (1, 1.2)), "-.", (0, (5, 1, 1, 1, 1, 1)))
+TUNED_DASHES: tuple[Any, ...] = ((0, (6, 1.5)), (0, (2, 1.5)))
 
 
 class Style(NamedTuple):
@@ -20,10 +21,12 @@ class Style(NamedTuple):
 
 
 def method_styles(found: Sequence[Method]) -> dict[str, Style]:
-    """By label: the static network is black, and dashed if fine-tuned; cells are coloured, everything else grey."""
+    """By label: the static network is black, and dashed if trained on; cells are coloured, everything else grey."""
     cells = [method.label for method in found if method.cell]
     styles = {method.label: Style("#000000", "-", "o") for method in found if method.is_static}
-    styles |= {method.label: Style("#000000", (0, (6, 1.5)), "<") for method in found if method.is_tuned_static}
+    tuned = [method.label for method in found if method.is_tuned_static]
+    for i, name in enumerate(tuned):
+        styles[name] = Style("#000000", TUNED_DASHES[i % len(TUNED_DASHES)], "<>"[i % 2])
     others = [method.label for method in found if not method.cell and method.label not in styles]
     for i, name in enumerate(others):
         styles[name] = Style(GREY, DASHES[i % len(DASHES)], MARKERS[-1 - i % len(MARKERS)])
