@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -38,7 +37,7 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
     from rich.console import Console
 
     from vseg_nas.assembly.evaluate import CONSISTENCY_KEY, Evaluation
-    from vseg_nas.files import write_text
+    from vseg_nas.files import write_json
     from vseg_nas.machine import describe
     from vseg_nas.reporting.evaluation_results import EVALUATION_FILE, EVALUATION_FORMAT
 
@@ -66,7 +65,7 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
         "rows": rows,
         "panels": panels,
     }
-    write_text(run_dir / EVALUATION_FILE, json.dumps(result, indent=1, allow_nan=False))
+    write_json(run_dir / EVALUATION_FILE, result)
     if config.logger.name != "none":
         _log(config, run_dir, rows, {panel["title"]: run_dir / panel["file"] for panel in panels})
     console.print(f"written: {run_dir / EVALUATION_FILE}", soft_wrap=True, markup=False)

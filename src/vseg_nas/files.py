@@ -6,6 +6,7 @@ nothing waits for a named pipe, and no name that is written to can be foreseen.
 
 import errno
 import hashlib
+import json
 import os
 import secrets
 import stat
@@ -205,6 +206,26 @@ def sha256_of(path: Path) -> str:
 def printable(text: str) -> str:
     """A text in which what UTF-8 cannot hold, such as stray bytes of file names, is escaped by a backslash."""
     return text.encode(errors="backslashreplace").decode()
+
+
+def write_json(path: Path, data: object) -> Path:
+    """Writes plain data as JSON whose texts are `printable`, whole or not at all; see `replacing`.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+    """
+    return write_text(path, json.dumps(_printable(data), indent=1, allow_nan=False))
+
+
+def _printable(data: object) -> object:
+    if isinstance(data, str):
+        return printable(data)
+    if isinstance(data, dict):
+        return {_printable(key): _printable(value) for key, value in data.items()}
+    return [_printable(value) for value in data] if isinstance(data, list | tuple) else data
 
 
 def write_bytes(path: Path, content: bytes | memoryview, durable: bool = True) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -39,7 +38,7 @@ def main(config: TrainConfig, run_dir: Path) -> None:
     """Trains the cell alone and then end to end, and writes ``video.safetensors`` into the run directory."""
     from rich.console import Console
 
-    from vseg_nas.files import write_text
+    from vseg_nas.files import write_json
 
     console = Console()
     started = working_s()
@@ -54,7 +53,7 @@ def main(config: TrainConfig, run_dir: Path) -> None:
     )
     scores = _train(config, genotype, run_dir, console)
     result = {"expression": genotype.expression(), "val": asdict(scores), "seconds": working_s() - started}
-    write_text(run_dir / RESULT, json.dumps(result, indent=1))
+    write_json(run_dir / RESULT, result)
     console.print(
         f"val, frames after the first of pairs: mIoU {scores.miou:.4f}  fwIoU {scores.fwiou:.4f}  "
         f"mAcc {scores.macc:.4f}  score {scores.score:.4f}",

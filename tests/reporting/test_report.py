@@ -302,8 +302,6 @@ def test_run_directories_whose_names_are_not_utf_8_are_escaped(
     make_trials: MakeTrials, write_search: WriteSearch, write_run: WriteRun, evaluation_data: Json, tmp_path: Path
 ) -> None:
     odd = os.fsdecode(b"caf\xe9")
-    evaluation_data["command"] = f"python -m vseg_nas.evaluate checkpoint={odd}"
-    evaluation_data["rows"][2]["group"] = odd
     runs = [write_search(odd, make_trials(6)), write_run(f"{odd} 2", "evaluate.json", evaluation_data)]
     page, *files = build_report(runs, tmp_path / odd / "report")
     assert "caf\\udce9" in page.read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vseg_nas.errors import DataError
-from vseg_nas.files import sha256_of, write_text
+from vseg_nas.files import printable, sha256_of, write_text
 from vseg_nas.space import strict_json
 
 FORMAT = "vseg_nas.manifest/1"
@@ -42,7 +42,7 @@ class Manifest:
         found = {}
         for path, sha256 in digests.items():
             status = path.stat()
-            found[path.relative_to(root).as_posix()] = FileNote(status.st_size, status.st_mtime_ns, sha256)
+            found[_name(path, root)] = FileNote(status.st_size, status.st_mtime_ns, sha256)
         return cls(root, found)
 
     @classmethod
@@ -62,7 +62,11 @@ class Manifest:
 
     def to_json(self) -> str:
         """For the file."""
-        return json.dumps({"format": FORMAT, "root": str(self.root), "files": self.notes}, indent=0)
+        return json.dumps({"format": FORMAT, "root": printable(str(self.root)), "files": self.notes}, indent=0)
+
+    def is_of(self, root: Path) -> bool:
+        """Whether it tells of the files below a folder."""
+        return printable(str(self.root)) == printable(str(root.resolve()))
 
     def verify(self, root: Path, files: Sequence[Path]) -> None:
         """Compares files below a root with what was seen; those with a new time are read again.
@@ -71,7 +75,7 @@ class Manifest:
             DataError: a file is not what it was, or was not there.
         """
         for path in files:
-            note = self.notes.get(path.relative_to(root).as_posix())
+            note = self.notes.get(_name(path, root))
             if note is None:
                 raise DataError(f"{path}: found no note of it from `check`, expected one; run `check` again")
             status = path.stat()
@@ -101,16 +105,16 @@ class KnownDigests:
         if self._notes is None:
             self._notes = self._load()
         places = [path.resolve() for path in files]
-        notes = {str(place): self._look(place, self._notes) for place in places}
+        notes = {printable(str(place)): self._look(place, self._notes) for place in places}
         if self._store is not None and not notes.items() <= self._notes.items():
             write_text(self._store, json.dumps(self._notes | notes, indent=0))
         self._notes |= notes
-        return [notes[str(place)].sha256 for place in places]
+        return [notes[printable(str(place))].sha256 for place in places]
 
     @staticmethod
     def _look(path: Path, known: Mapping[str, FileNote]) -> FileNote:
         try:
-            status, note = path.stat(), known.get(str(path))
+            status, note = path.stat(), known.get(printable(str(path)))
             if note is not None and note[:2] == (status.st_size, status.st_mtime_ns):
                 return note
             return FileNote(status.st_size, status.st_mtime_ns, sha256_of(path))
@@ -125,6 +129,11 @@ class KnownDigests:
             return {str(name): _note(value) for name, value in content.items()} if isinstance(content, dict) else {}
         except ValueError:
             return {}
+
+
+def _name(path: Path, root: Path) -> str:
+    """Of a file in a manifest."""
+    return printable(path.relative_to(root).as_posix())
 
 
 def _note(value: object) -> FileNote:
