@@ -39,8 +39,9 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     partial: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in partials_of(path):
-            left.unlink(missing_ok=True)
+        if durable:  # of the many small files that are not, their run removes what was left
+            for left in partials_of(path):
+                left.unlink(missing_ok=True)
         partial = partial_of(path)
         yield partial
         if durable:
@@ -173,10 +174,18 @@ def check_folder(folder: Path, to_write: bool = False) -> None:
                     raise RunError(f"{path}: found a symbolic link, expected a file or folder of the run itself")
             elif not entry.is_file(follow_symlinks=False):
                 raise RunError(f"{path}: found no regular file, expected files and folders alone")
-            elif to_write and entry.stat(follow_symlinks=False).st_nlink > 1:
+            elif to_write and _names(path) > 1:
                 raise RunError(f"{path}: found a file with a second name (a hard link), expected one; copy the folder")
             elif path.name == "settings" and path.parent.name in (_WANDB, f".{_WANDB}"):
                 raise RunError(f"{path}: found settings of W&B, expected none in a run folder")
+
+
+def _names(path: Path) -> int:
+    """How many names a file has; 0 where it has gone, as a file does that another process is writing."""
+    try:
+        return os.lstat(path).st_nlink
+    except FileNotFoundError:
+        return 0
 
 
 def _real(path: Path) -> Path:
