@@ -43,7 +43,7 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
 
     console, started = Console(), working_s()
     evaluation = Evaluation(config)
-    _keep_what_it_reads(config, evaluation, run_dir)
+    _keep_what_it_reads(config, evaluation, run_dir, console)
     if evaluation.rolling_refused:
         console.print(f"no rolling: {evaluation.rolling_refused}", soft_wrap=True, markup=False, highlight=False)
     measured = _measure(evaluation, run_dir, console)
@@ -73,16 +73,17 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
     console.print(f"next: {report}", soft_wrap=True, markup=False)
 
 
-def _keep_what_it_reads(config: EvaluateConfig, evaluation: Evaluation, run_dir: Path) -> None:
+def _keep_what_it_reads(config: EvaluateConfig, evaluation: Evaluation, run_dir: Path, console: Console) -> None:
     """Notes the content of networks and data, or compares it with the note of an earlier start."""
     from vseg_nas.assembly.static import keep_data_digests
     from vseg_nas.files import sha256_of
+    from vseg_nas.reporting.progress import hashing
 
     networks = {f"network {index}": sha256_of(Path(path)) for index, path in enumerate(config.checkpoint, 1)}
     keep_digests(run_dir / CHECKPOINT_NOTE, networks, "checkpoint")
     if config.baselines:
         keep_weights_digest(run_dir, Path(config.static.weights))
-    keep_data_digests(run_dir, evaluation.sources)
+    keep_data_digests(run_dir, evaluation.sources, hashing(console))
 
 
 def _measure(evaluation: Evaluation, run_dir: Path, console: Console) -> list[tuple[Method, Measured]]:

@@ -70,10 +70,10 @@ def _train(config: TrainConfig, genotype: Genotype, run_dir: Path, console: Cons
     from vseg_nas.assembly.logging import open_run
     from vseg_nas.assembly.static import build_sources, keep_data_digests
     from vseg_nas.assembly.train import run_training
-    from vseg_nas.reporting.progress import FitView, track
+    from vseg_nas.reporting.progress import FitView, hashing, track
     from vseg_nas.reporting.wandb_logger import FitLogger
 
-    keep_data_digests(run_dir, build_sources(config))
+    keep_data_digests(run_dir, build_sources(config), hashing(console))
     with ExitStack() as stack:
         logger: FitLogger | None = None
         if config.logger.name != "none":

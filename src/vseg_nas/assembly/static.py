@@ -13,7 +13,7 @@ from vseg_nas.data import CamVid, CityScapes, ClipSource, ClipTransform, InMemor
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.data.image_files import FileClips
 from vseg_nas.data.labelled import require_labels
-from vseg_nas.data.manifest import KnownDigests
+from vseg_nas.data.manifest import KnownDigests, Track
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.mobilenet_v2 import load_encoder
@@ -86,8 +86,13 @@ def _open(dataset: DatasetConfig, split: str, length: int | None) -> ClipSource:
     raise ConfigError(f"split: found {split}, which has no labels in {dataset.name}, expected train or val")
 
 
-def keep_data_digests(run_dir: Path, sources: Iterable[ClipSource]) -> None:
+def keep_data_digests(run_dir: Path, sources: Iterable[ClipSource], track: Track = iter) -> None:
     """Notes the content of the files that a run reads, or compares it; see `keep_digests`.
+
+    Args:
+        run_dir: of the run.
+        sources: that it reads.
+        track: shows how far reading files is.
 
     Raises:
         DataError: a file is not what it was when the run began.
@@ -95,7 +100,7 @@ def keep_data_digests(run_dir: Path, sources: Iterable[ClipSource]) -> None:
     files: dict[str, str] = {}
     for source in sources:
         if isinstance(source, FileClips):
-            files |= source.digests()
+            files |= source.digests(track)
     if files:
         keep_digests(run_dir / DATA_NOTE, files, "dataset.root")
 

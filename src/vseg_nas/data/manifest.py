@@ -4,7 +4,8 @@ A flipped bit of a JPEG file decodes without complaint, so only a hash can tell.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,6 +84,10 @@ class Manifest:
                 raise DataError(f"{path}: changed since `check` read it; restore the file or run `check` again")
 
 
+Track = Callable[[Sequence[Path]], Iterable[Path]]
+"""Hands files on, and shows how far it is."""
+
+
 class KnownDigests:
     """SHA-256 of files, which are read again only when their size or modification time has changed.
 
@@ -95,8 +100,12 @@ class KnownDigests:
         self._store = store
         self._notes: dict[str, FileNote] | None = None
 
-    def of(self, files: Sequence[Path]) -> list[str]:
+    def of(self, files: Sequence[Path], track: Track = iter) -> list[str]:
         """The digests of some files, in their order.
+
+        Args:
+            files: to look at.
+            track: shows how far reading those is that are not known.
 
         Raises:
             DataError: a file cannot be read.
@@ -104,22 +113,30 @@ class KnownDigests:
         """
         if self._notes is None:
             self._notes = self._load()
-        places = [path.resolve() for path in files]
-        notes = {printable(str(place)): self._look(place, self._notes) for place in places}
-        if self._store is not None and not notes.items() <= self._notes.items():
+        folders = {folder: folder.resolve() for folder in {path.parent for path in files}}
+        places = [folders[path.parent] / path.name for path in files]
+        notes: dict[str, FileNote] = {}
+        unknown: list[Path] = []
+        for place in places:
+            status, known = _status(place), self._notes.get(printable(str(place)))
+            if known is not None and known[:2] == (status.st_size, status.st_mtime_ns):
+                notes[printable(str(place))] = known
+            else:
+                unknown.append(place)
+        for place in track(unknown):
+            notes[printable(str(place))] = self._read(place)
+        if self._store is not None and unknown:
             write_text(self._store, json.dumps(self._notes | notes, indent=0))
         self._notes |= notes
         return [notes[printable(str(place))].sha256 for place in places]
 
     @staticmethod
-    def _look(path: Path, known: Mapping[str, FileNote]) -> FileNote:
+    def _read(path: Path) -> FileNote:
+        status = _status(path)
         try:
-            status, note = path.stat(), known.get(printable(str(path)))
-            if note is not None and note[:2] == (status.st_size, status.st_mtime_ns):
-                return note
             return FileNote(status.st_size, status.st_mtime_ns, sha256_of(path))
         except OSError as error:
-            raise DataError(f"{path}: found no readable file ({error.strerror}), expected one of the data") from error
+            raise _unreadable(path, error) from error
 
     def _load(self) -> dict[str, FileNote]:
         if self._store is None or not self._store.is_file():
@@ -129,6 +146,17 @@ class KnownDigests:
             return {str(name): _note(value) for name, value in content.items()} if isinstance(content, dict) else {}
         except ValueError:
             return {}
+
+
+def _status(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(f"{path}: found no readable file ({error.strerror}), expected one of the data")
 
 
 def _name(path: Path, root: Path) -> str:
