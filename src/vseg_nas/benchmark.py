@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from vseg_nas.assembly.cells import resolve_cell
+from vseg_nas.command_line import several
 from vseg_nas.config import command
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.schema import BenchmarkConfig
@@ -16,7 +17,8 @@ from vseg_nas.schema import BenchmarkConfig
 def _preflight(config: BenchmarkConfig) -> None:
     for path in config.checkpoint or ():
         if not Path(path).is_file():
-            raise DataError(f"checkpoint: found no file {path}, expected one that `train` wrote")
+            hint = several("checkpoint", path)
+            raise DataError(f"checkpoint: found no file {path}, expected one that `train` wrote{hint}")
     if config.cell is not None:
         resolve_cell(config.cell, config.flow)
     elif config.flow:

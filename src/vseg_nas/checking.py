@@ -115,7 +115,7 @@ def _check_ranges(node: Any, prefix: str) -> None:
             _check_ranges(value, key + ".")
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str):
-                _check_text(key, text)
+                check_text(key, text)
         if value is None or not rule:
             continue
         if rule.get("folder_name"):
@@ -131,7 +131,7 @@ def _check_ranges(node: Any, prefix: str) -> None:
         if rule.get("length") and len(value) != rule["length"]:
             raise ConfigError(f"{key}: found {value}, expected {rule['length']} numbers")
         for element in value if isinstance(value, list) else [value]:
-            _check_number(key, element, rule.get("min"), rule.get("max"), rule.get("above"))
+            check_number(key, element, rule.get("min"), rule.get("max"), rule.get("above"))
 
 
 def _check_strings(node: Any, name: str, key: str) -> None:
@@ -142,7 +142,7 @@ def _check_strings(node: Any, name: str, key: str) -> None:
     setattr(node, name, values)
 
 
-def _check_text(key: str, text: str) -> None:
+def check_text(key: str, text: str) -> None:
     """Whether a text could be a path: most are, and the others are shorter.
 
     A shell variable that is not set leaves nothing: that is a mistake, and never the same as null.
@@ -194,7 +194,10 @@ def _check_relations(config: CommandConfig) -> None:
             )
 
 
-def _check_number(key: str, value: Any, low: float | None, high: float | None, above: float | None) -> None:
+def check_number(
+    key: str, value: Any, low: float | None = None, high: float | None = None, above: float | None = None
+) -> None:
+    """Raises a ConfigError unless a number is finite and within the `limits` of the schema."""
     if not math.isfinite(value):
         raise ConfigError(f"{key}: found {value}, expected a finite number")
     if low is not None and not value >= low:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vseg_nas.assembly.static_network import require_static
 from vseg_nas.checking import CHECKPOINT_NOTE, check_root, keep_digests, keep_weights_digest
 from vseg_nas.clock import working_s
-from vseg_nas.command_line import assignment
+from vseg_nas.command_line import assignment, several
 from vseg_nas.config import command, python_command
 from vseg_nas.errors import DataError
 from vseg_nas.schema import EvaluateConfig
@@ -28,7 +28,8 @@ def _preflight(config: EvaluateConfig) -> None:
     check_root(config.dataset)
     for path in config.checkpoint:
         if not Path(path).is_file():
-            raise DataError(f"checkpoint: found no file {path}, expected one that `train` wrote")
+            hint = several("checkpoint", path)
+            raise DataError(f"checkpoint: found no file {path}, expected one that `train` wrote{hint}")
 
 
 @command("evaluate", EvaluateConfig, _preflight)

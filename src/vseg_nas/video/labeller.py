@@ -19,14 +19,39 @@ Floats = NDArray[np.float32]
 _LARGEST = 255.0
 
 
+class _Fork:
+    """How many forks lie behind this process: threads that computed in its parent are not in it."""
+
+    count = 0
+
+
+def _note_fork() -> None:
+    _Fork.count += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+def forked() -> bool:
+    """Whether this process came from `os.fork`, where the threads of torch and OpenCV are waited for in vain."""
+    return _Fork.count > 0
+
+
 class Turn:
-    """Lets one call in at a time, as a context manager; copies and pickles have one of their own."""
+    """Lets one call in at a time, as a context manager; copies, pickles and forked processes have one of their own."""
 
     def __init__(self) -> None:
+        self._renew()
+
+    def _renew(self) -> None:
         self._lock = threading.Lock()
+        self._forks = _Fork.count
 
     def __enter__(self) -> None:
         """Raises a RuntimeError where another thread is in."""
+        if self._forks != _Fork.count:  # a thread that was in it stayed in the parent
+            self._renew()
         if not self._lock.acquire(blocking=False):
             raise RuntimeError(
                 "labeller: found a call of another thread in it, expected one at a time; use one a video"
@@ -39,25 +64,6 @@ class Turn:
     def __reduce__(self) -> tuple[type["Turn"], tuple[()]]:
         """A lock that is open."""
         return Turn, ()
-
-
-class _Fork:
-    """Whether this process was forked: threads that computed in its parent are not in it."""
-
-    happened = False
-
-
-def _note_fork() -> None:
-    _Fork.happened = True
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_note_fork)
-
-
-def forked() -> bool:
-    """Whether this process came from `os.fork`, where the threads of torch and OpenCV are waited for in vain."""
-    return _Fork.happened
 
 
 class Labeller(ABC):
