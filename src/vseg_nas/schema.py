@@ -112,6 +112,7 @@ class SearchPhase(CellStage):
     split_seed: int = field(metadata=limits(0))
     val_fraction: float = field(metadata=limits(above=0, high=0.5))
     val_size: list[int] | None = field(metadata=limits(32, length=2))
+    reference: bool = field(default=False)
 
 
 @dataclass
