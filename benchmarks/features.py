@@ -1,6 +1,6 @@
 """The feature cache: ``python benchmarks/features.py [--camvid DIR] [--score] [--threads 1]``.
 
-Process CPU time and wall time, on clips of three frames at 180x240 (as `experiment=camvid_cpu`); rendered
+Process CPU time and wall time, on clips of three frames at 180x240 (as once `experiment=camvid_cpu`); rendered
 streets with random weights unless a folder of CamVid is given, which goes with the shipped weights. Prints tables and a
 JSON line:
 

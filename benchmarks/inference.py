@@ -13,16 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vseg_nas.metrics import ConfusionMatrix
 from vseg_nas.models.inference import optimized
-from vseg_nas.models.layers import label_map
+from vseg_nas.models.layers import enlarge, label_map
 from vseg_nas.models.segmenter_file import SegmenterSpec, load_segmenter
 from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from vseg_nas.space import Genotype
 from vseg_nas.space.hand_written import HAND_WRITTEN
+from vseg_nas.space.vocabulary import DEC_STRIDE
 
 BEST = Path(__file__).parents[1] / "weights/camvid_cpu_best_cell.safetensors"
 
@@ -52,7 +53,7 @@ def our_confusion(prediction: Tensor, truth: Tensor, classes: int) -> Tensor:
 
 def whole_label_map(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """One full-size copy of all classes."""
-    return nn.functional.interpolate(logits, size, mode="bilinear", align_corners=False).max(1).indices
+    return enlarge(logits, DEC_STRIDE, size).max(1).indices
 
 
 def main() -> None:

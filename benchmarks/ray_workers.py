@@ -49,6 +49,7 @@ def draw_features(clips: int, seed: int) -> Iterator[StaticFeatures]:
             plane(96, 16, later),
             plane(320, 32, later),
             masks,
+            torch.tensor([[HEIGHT, WIDTH]]),
         )
 
 

@@ -6,7 +6,7 @@ One thread. Four tables and a JSON line:
 - fixed cost of a real trial: everything but training steps and scoring. That is asking, building, Trainer, counting
   MACs, the store, the terminal, collecting garbage, and what grows with the steps: Lightning's loop around them and,
   shown apart, reading their batches; random search, because the update of PPO is measured in `controller.py`. On
-  features of 32x32 pixels, and of 180x240 (as `experiment=camvid_cpu`: 108 and 12 clips of 3);
+  features of 32x32 pixels, and of 180x240 (as once `experiment=camvid_cpu`: 108 and 12 clips of 3);
 - memory over real trials;
 - with ``--camvid``: trials an hour of `experiment=camvid_cpu` on the real features, all cores, stopping=median.
 
@@ -210,6 +210,7 @@ def random_features(
         planes(clips, 2, 96, *sizes[16]),
         planes(clips, 2, 320, *sizes[32]),
         torch.randint(classes, (clips, 2, *(sizes[8] if for_training else (height, width)))).to(torch.uint8),
+        torch.tensor([[height, width]] * clips),
     )
 
 

@@ -131,6 +131,7 @@ def make_features() -> MakeFeatures:
             draw(96, 16, frames - 1),
             draw(320, 32, frames - 1),
             masks,
+            torch.tensor([size] * clips),
         )
 
     return make

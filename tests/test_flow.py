@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vseg_nas.data import transforms
-from vseg_nas.flow import dis_flow, inside, resize_flow, warp
+from vseg_nas.flow import dis_flow, inside, resize_flow, shrink_flow, warp
 
 Mode = Literal["bilinear", "nearest"]
 MODES: tuple[Mode, ...] = ("bilinear", "nearest")
@@ -98,7 +98,7 @@ def test_frames_without_flow_are_refused(now: tuple[int, ...], before: tuple[int
 def test_zero_flow_changes_nothing(size: tuple[int, int], mode: Mode) -> None:
     previous = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0)) * 1e3
     for flow_size in (size, (size[0] * 3, size[1] * 2)):
-        assert torch.equal(warp(previous, torch.zeros(2, 2, *flow_size), mode), previous)
+        assert torch.equal(warp(previous, resize_flow(torch.zeros(2, 2, *flow_size), previous), mode), previous)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -159,7 +159,7 @@ def test_flow_of_another_size_is_scaled(size: tuple[int, int], mode: Mode) -> No
     height, width = size
     previous = numbered(12, 10)
     flow = constant(2 * width / 10, -3 * height / 12, height, width)
-    moved = warp(previous, flow, mode)
+    moved = warp(previous, resize_flow(flow, previous), mode)
     torch.testing.assert_close(moved[..., 3:, :8], previous[..., :9, 2:], atol=1e-3, rtol=1e-5)
     torch.testing.assert_close(resize_flow(flow, previous), constant(2, -3, 12, 10))
 
@@ -169,7 +169,7 @@ def test_coarse_flow_is_an_average() -> None:
     flow = torch.zeros(1, 2, 16, 16)
     flow[0, :, 3, 3] = 64
     previous = numbered(2, 2)
-    assert torch.equal(warp(previous, flow, "nearest"), previous)
+    assert torch.equal(warp(previous, shrink_flow(flow, 8), "nearest"), previous)
 
 
 def test_half_precision_flow_reaches_far_columns() -> None:

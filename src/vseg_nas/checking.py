@@ -64,7 +64,8 @@ def check(config: DictConfig, schema: type[C]) -> C:
             name = str(chosen.get("name"))
             if name not in options:
                 raise ConfigError(f"{group}.name: found {brief(name)}, expected one of: {', '.join(options)}")
-            setattr(typed, group, _typed(config[group], options[name], f"{group}."))
+            alone = DictConfig(OmegaConf.to_container(chosen, resolve=True))  # it may refer to other groups
+            setattr(typed, group, _typed(alone, options[name], f"{group}."))
     _check_ranges(typed, "")
     _check_relations(typed)
     return typed

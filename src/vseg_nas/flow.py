@@ -1,7 +1,7 @@
 """Optical flow from each frame back to the one before, and moving maps along it.
 
-Legend: B frames, C channels, H, W size of the flow, h, w size of the moved map. Flow is (B, 2, H, W), (dx, dy) in
-pixels: what lies at (x, y) in the current frame lay at (x + dx, y + dy) in the previous one.
+Legend: B frames, C channels, H, W size of the flow, h, w size of a map. Flow is (B, 2, H, W), (dx, dy) in pixels: what
+lies at (x, y) in the current frame lay at (x + dx, y + dy) in the previous one.
 """
 
 from typing import Any, Literal
@@ -50,14 +50,14 @@ def warp(previous: Tensor, flow: Tensor, mode: Literal["bilinear", "nearest"] = 
 
     Args:
         previous: (B, C, h, w) map; any type for `nearest`, floating point for `bilinear`.
-        flow: (B, 2, H, W) in pixels of its own size; resized if that is not the map's.
+        flow: (B, 2, h, w) in pixels of the map; see `shrink_flow` and `resize_flow`.
         mode: `nearest` takes the pixel that holds the source point, `bilinear` mixes the four around it.
 
     Returns:
         (B, C, h, w), of the type of `previous`.
     """
     height, width = previous.shape[-2:]
-    x, y = _sources(resize_flow(flow, previous))
+    x, y = _sources(flow)
     x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
     if mode == "nearest":
         return _pixels(previous, _nearest(x), _nearest(y))
@@ -69,8 +69,27 @@ def warp(previous: Tensor, flow: Tensor, mode: Literal["bilinear", "nearest"] = 
     return torch.lerp(upper, lower, down)
 
 
+def shrink_flow(flow: Tensor, ratio: int) -> Tensor:
+    """Brings flow to the plane of a network whose stride is ``ratio`` times its own.
+
+    Averages vectors, bilinearly, and scales them to steps of the plane. The plane may reach beyond the flow, whose
+    border goes on there.
+
+    Args:
+        flow: (B, 2, H, W) in pixels of its own size.
+        ratio: of the strides.
+
+    Returns:
+        (B, 2, ceil(H / ratio), ceil(W / ratio)) in pixels of the plane.
+    """
+    height, width = (-(-side // ratio) for side in flow.shape[-2:])
+    beyond = (0, width * ratio - flow.shape[-1], 0, height * ratio - flow.shape[-2])
+    covering = functional.pad(flow, beyond, "replicate") if any(beyond) else flow
+    return resize_flow(covering, covering.new_empty(height, width))
+
+
 def resize_flow(flow: Tensor, like: Tensor) -> Tensor:
-    """Brings flow to the size of a map: averages vectors, bilinearly, and scales them to the pixels of the map.
+    """Stretches flow to a map of the same frame: averages vectors, bilinearly, and scales them to the map's pixels.
 
     Args:
         flow: (B, 2, H, W) in pixels of its own size.

@@ -112,6 +112,7 @@ class SearchPhase(CellStage):
     split_seed: int = field(metadata=limits(0))
     val_fraction: float = field(metadata=limits(above=0, high=0.5))
     val_size: list[int] | None = field(metadata=limits(32, length=2))
+    reference: bool = field(default=False)
 
 
 @dataclass
@@ -194,6 +195,7 @@ class PPOConfig:
     baseline_decay: float = field(metadata=limits(0, 1))
     max_grad_norm: float = field(metadata=limits(above=0))
     entropy_coef: float = field(metadata=limits(0))
+    reference: bool = field(default=False)
 
 
 @dataclass
@@ -245,10 +247,25 @@ class RayConfig:
 
 
 @dataclass
-class StoppingConfig:
-    """When to give a candidate up half-way."""
+class HalfwayConfig:
+    """Candidates below the moving average are given up half-way."""
 
-    name: str = field(metadata=one_of("halfway", "median", "none"))
+    name: str = field(metadata=one_of("halfway"))
+    reference: bool = field(default=False)
+
+
+@dataclass
+class MedianConfig:
+    """Candidates below the median are given up half-way."""
+
+    name: str = field(metadata=one_of("median"))
+
+
+@dataclass
+class NoStoppingConfig:
+    """Every candidate trains to the end."""
+
+    name: str = field(metadata=one_of("none"))
 
 
 @dataclass
@@ -257,6 +274,7 @@ class RewardConfig:
 
     name: str = field(metadata=one_of("geometric_mean"))
     failed: float | None = field(metadata=limits())
+    reference: bool = field(default=False)
 
 
 @dataclass
@@ -294,6 +312,7 @@ KeyConfig = EveryKeyConfig | AdaptiveKeyConfig
 OPTIONS: dict[str, dict[str, type]] = {
     "dataset": {"synthetic": SyntheticConfig, "camvid": CamVidConfig, "cityscapes": CityScapesConfig},
     "strategy": {"ppo": PPOConfig, "reinforce": ReinforceConfig, "random": RandomConfig},
+    "stopping": {"halfway": HalfwayConfig, "median": MedianConfig, "none": NoStoppingConfig},
     "executor": {"serial": SerialConfig, "isolated": IsolatedConfig, "ray": RayConfig},
     "key": {"every": EveryKeyConfig, "adaptive": AdaptiveKeyConfig},
 }
@@ -333,7 +352,7 @@ class SearchConfig(PretrainConfig):
     space: SpaceConfig = field()
     strategy: Any = field()
     executor: Any = field()
-    stopping: StoppingConfig = field()
+    stopping: Any = field()
     reward: RewardConfig = field()
     logger: LoggerConfig = field()
     name: str = field(metadata=FOLDER_NAME)

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vseg_nas.data import CityScapes
+from vseg_nas.data import CityScapes, image_files
+from vseg_nas.data.cityscapes import cityscapes_layout
+from vseg_nas.data.inspection import run_reports
 from vseg_nas.errors import ConfigError, DataError
+from vseg_nas.evaluation.runs import footage_of
 
 FRAMES = [
     ("frankfurt", "000000", 294),
@@ -137,3 +140,68 @@ def test_unknown_ids(tmp_path: Path, kind: str, bad: int) -> None:
     source = CityScapes(build(tmp_path, kind=kind, ids=[bad]), "val")
     with pytest.raises(DataError, match=f"{kind}.png: found label id {bad}"):
         source[0]
+
+
+@pytest.mark.parametrize("without", [0, 1, 3])
+def test_the_kind_of_label_is_that_of_all_frames(tmp_path: Path, without: int) -> None:
+    """Train ids are made from label ids; where that stopped half-way, label ids are read."""
+    build(tmp_path)
+    build(tmp_path, kind="labelTrainIds", ids=[0])
+    city, sequence, frame = FRAMES[without]
+    (tmp_path / f"gtFine/val/{city}/{city}_{sequence}_{frame:06}_gtFine_labelTrainIds.png").unlink()
+    masks = [CityScapes(tmp_path, "val")[index].masks[1].ravel()[7] for index in range(len(FRAMES))]
+    assert masks == [0] * 4  # label id 7 is road
+    assert CityScapes(tmp_path, "val")[0].masks[1].ravel()[8] == 1
+
+
+@pytest.mark.parametrize("without", [0, 2])
+def test_a_missing_mask_of_the_only_kind_is_named(tmp_path: Path, without: int) -> None:
+    build(tmp_path, kind="labelTrainIds", ids=[0])
+    city, sequence, frame = FRAMES[without]
+    missing = tmp_path / f"gtFine/val/{city}/{city}_{sequence}_{frame:06}_gtFine_labelTrainIds.png"
+    missing.unlink()
+    with pytest.raises(DataError, match=r"labelTrainIds\.png: file not found"):
+        CityScapes(tmp_path, "val")
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_the_package_of_missing_predecessors_is_named(tmp_path: Path, count: int) -> None:
+    root = build(tmp_path)
+    before = sorted((root / "leftImg8bit_sequence").rglob("*.png"))
+    for path in before[:count]:
+        path.unlink()
+    with pytest.raises(DataError) as error:
+        CityScapes(root, "val")
+    assert str(error.value) == (
+        f"{before[0]}: file not found, as {count} of the 4 frames before annotated ones, "
+        "expected the files of the package leftImg8bit_sequence_trainvaltest"
+    )
+
+
+def test_frames_far_apart_are_no_run(tmp_path: Path) -> None:
+    runs = run_reports(cityscapes_layout(build(tmp_path), "val", 2))
+    ends = [(run.first[-18:-12], run.last[-18:-12], run.frames) for run in runs]
+    assert ends == [("000293", "000294", 2), ("000575", "000576", 2), ("000000", "000001", 2), ("000018", "000019", 2)]
+
+
+@pytest.mark.parametrize(("key_every", "read"), [(1, 4), (2, 12), (None, 8)])
+def test_only_frames_that_are_labelled_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key_every: int | None, read: int
+) -> None:
+    """With a key frame every K, K runs of 1 to K frames end at each of the four annotated frames."""
+    source = CityScapes(build(tmp_path), "val")
+    opened: list[str] = []
+    decode = image_files.decode_frame
+
+    def watched(path: Path, data: bytes, size: tuple[int, int]) -> Any:
+        opened.append(path.stem)
+        return decode(path, data, size)
+
+    monkeypatch.setattr(image_files, "decode_frame", watched)
+    labelled = [raw.names[0] for run in footage_of(source).to_score(key_every) for _, raw in run]
+    assert opened == labelled
+    assert len(labelled) == read
+    whole = source[1]
+    part = source.part(1, (1,))
+    assert part.names == whole.names[1:]
+    assert (part.masks[0] == whole.masks[1]).all()

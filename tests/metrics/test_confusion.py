@@ -90,3 +90,14 @@ def test_nothing_labelled_is_refused() -> None:
     confusion.update(torch.tensor([0, 1]), torch.tensor([255, 255]))
     with pytest.raises(ValueError, match="no labelled pixel"):
         confusion.scores()
+
+
+def test_the_authors_mean_accuracy() -> None:
+    """Class 2 is predicted and not in the truth: its IoU of 0 counts in both forms, an accuracy of 2 in theirs."""
+    confusion = torch.tensor([[6, 0, 2, 0], [1, 3, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    ours, theirs = scores_from_confusion(confusion), scores_from_confusion(confusion, reference=True)
+    assert ours.macc == pytest.approx((6 / 8 + 3 / 4) / 2)
+    assert theirs.macc == pytest.approx((6 / 8 + 3 / 4 + 2) / 3)
+    assert (ours.miou, ours.fwiou, ours.iou_per_class[:3]) == (theirs.miou, theirs.fwiou, theirs.iou_per_class[:3])
+    assert theirs.score == pytest.approx((theirs.miou * theirs.fwiou * theirs.macc) ** (1 / 3))
+    assert scores_from_confusion(confusion[:2, :2]) == scores_from_confusion(confusion[:2, :2], reference=True)

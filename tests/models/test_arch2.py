@@ -52,7 +52,12 @@ def cell(x: Tensor, w: Weights, name: str) -> Tensor:
 
 
 def resized(x: Tensor, size: Sequence[int]) -> Tensor:
-    return F.interpolate(x, tuple(size), mode="bilinear", align_corners=False)
+    """From a plane of half or quarter the size, rounded up; whole cells, of which the last may reach beyond."""
+    ratio = next(
+        r for r in (1, 2, 4) if all(-(-big // r) == small for big, small in zip(size, x.shape[-2:], strict=True))
+    )
+    height, width = (ratio * side for side in x.shape[-2:])
+    return F.interpolate(x, (height, width), mode="bilinear", align_corners=False)[..., : size[0], : size[1]]
 
 
 def decoder(taps: Sequence[Tensor], w: Weights) -> tuple[Tensor, Tensor, list[Tensor]]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vseg_nas.errors import DataError
 from vseg_nas.models.cell import DynamicCell
-from vseg_nas.models.layers import resize
+from vseg_nas.models.layers import label_map
 from vseg_nas.models.propagation import CellPropagation, CopyPrevious, Past, WarpPrevious
 from vseg_nas.models.segmenter_file import PREFIX, SPEC, SegmenterSpec, load_segmenter, save_segmenter
 from vseg_nas.models.static import StaticSegmenter
@@ -82,7 +82,7 @@ def test_steps_equal_the_whole_clip(static: StaticSegmenter, clip: Tensor, flow:
     network = cell_network(static, flow=flow)
     with torch.no_grad():
         states = network(clip[None])
-    full = [resize(state.pred, (64, 96)).argmax(1)[0] for state in states]
+    full = [label_map(state.pred, (64, 96))[0] for state in states]
     steps = [network.step(frame) for frame in clip]
     assert all(torch.equal(a, b) for a, b in zip(full, steps, strict=True))
     assert len({tuple(labels.flatten().tolist()) for labels in steps}) == 4  # frames do tell apart
@@ -134,7 +134,8 @@ def test_another_size_needs_a_reset(static: StaticSegmenter, clip: Tensor) -> No
 def test_labels_at_another_size(static: StaticSegmenter, clip: Tensor) -> None:
     labels = cell_network(static).step(clip[0], size=(128, 192))
     with torch.no_grad():
-        expected = resize(static(clip[:1]).pred, (128, 192)).argmax(1)[0]
+        pred = static(clip[:1]).pred
+        expected = nn.functional.interpolate(pred, (128, 192), mode="bilinear").argmax(1)[0]
     assert torch.equal(labels, expected)
 
 

@@ -185,3 +185,70 @@ def test_one_minibatch_of_the_whole_buffer_is_one_step() -> None:
     strategy = buffered(100)
     steps = next(iter(strategy.state_dict()["optimizer"]["state"].values()))["step"]
     assert steps.item() == 8  # one for each reward
+
+
+def test_empty_rows_take_part_as_in_the_authors_code() -> None:
+    """Adam by hand over the same order of rows: empty ones have no gradient, but decay the moments."""
+    strategy = PPO(SearchSpace(1), seed=0, buffer_size=7, reference=True)
+    for score in (0.7, 0.9):
+        strategy.tell([scored(strategy.ask(1)[0], score)])
+    rows = [(rollout.tokens, rollout.log_prob, reward) for rollout, reward in strategy._buffer]
+    assert [row for row in rows if row[1] == 0] == [((0,) * 5, 0.0, 0.0)] * 5
+    (genotype,) = strategy.ask(1)
+    weights = [p.detach().clone() for p in strategy.policy.parameters()]
+    state = strategy.state_dict()["optimizer"]["state"]
+    moments = [(state[i]["exp_avg"].clone(), state[i]["exp_avg_sq"].clone()) for i in range(len(weights))]
+    steps = int(state[0]["step"])
+    assert steps == 14  # seven rows each time, whatever is in them
+    twin = PPO(SearchSpace(1), seed=0, buffer_size=7, reference=True)
+    twin.load_state_dict(strategy.state_dict())
+    order = torch.randperm(7, generator=twin._generator)
+    strategy.tell([scored(genotype, 0.2)])
+    baseline = strategy.diagnostics()["baseline"]
+    moved = 0
+    for row in order.tolist():
+        rollout, reward = list(strategy._buffer)[row]
+        twin.policy.zero_grad()
+        output = twin.policy(torch.tensor([rollout.tokens]))
+        loss = ppo_loss(output.log_prob, torch.tensor([rollout.log_prob]), torch.tensor([reward - baseline]), 0.1)
+        loss.pg_loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(twin.policy.parameters(), 2.0)
+        steps += 1
+        for index, parameter in enumerate(twin.policy.parameters()):
+            assert parameter.grad is not None
+            if rollout.log_prob == 0.0:
+                assert not parameter.grad.any()
+            first, second = moments[index]
+            first, second = 0.9 * first + 0.1 * parameter.grad, 0.999 * second + 0.001 * parameter.grad**2
+            moments[index] = first, second
+            step = 1e-4 * (first / (1 - 0.9**steps)) / ((second / (1 - 0.999**steps)).sqrt() + 1e-8)
+            moved += int(rollout.log_prob == 0.0 and bool(step.any()))
+            parameter.data -= step
+    assert moved  # weights do move on rows without a gradient
+    for ours, expected in zip(strategy.policy.parameters(), twin.policy.parameters(), strict=True):
+        torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
+    assert any((p - w).abs().max() > 1e-5 for p, w in zip(strategy.policy.parameters(), weights, strict=True))
+
+
+def test_the_first_reward_moves_nothing_in_either_form_and_a_full_buffer_is_the_same() -> None:
+    for reference in (False, True):
+        strategy = PPO(SearchSpace(1), seed=0, buffer_size=3, reference=reference)
+        before = [parameter.clone() for parameter in strategy.policy.parameters()]
+        strategy.tell([scored(strategy.ask(1)[0], 0.7)])
+        assert all(map(torch.equal, before, strategy.policy.parameters()))
+        for score in (0.1, 0.2, 0.3):
+            strategy.tell([scored(strategy.ask(1)[0], score)])
+        assert [reward for _, reward in strategy._buffer] == [0.1, 0.2, 0.3]
+
+
+def test_early_steps_are_larger_with_empty_rows() -> None:
+    """The second moment is shared with rows that have no gradient."""
+    moved = []
+    for reference in (False, True):
+        strategy = PPO(SearchSpace(1), seed=0, buffer_size=10, reference=reference)
+        before = torch.cat([parameter.detach().flatten() for parameter in strategy.policy.parameters()])
+        for score in (0.2, 0.9, 0.1, 0.8):
+            strategy.tell([scored(strategy.ask(1)[0], score)])
+        after = torch.cat([parameter.detach().flatten() for parameter in strategy.policy.parameters()])
+        moved.append((after - before).norm().item())
+    assert moved[1] > 1.5 * moved[0]

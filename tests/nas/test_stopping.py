@@ -94,3 +94,26 @@ def test_every_rule_continues_from_its_state(name: str) -> None:
 def test_unknown_rule_is_the_users_mistake() -> None:
     with pytest.raises(ConfigError, match="found 'asha', expected one of halfway, median, none"):
         build_stopping("asha", 0)
+
+
+def deltas(scores: list[float], reference: bool) -> float:
+    rule = build_stopping("halfway", 0, reference=reference)
+    for score in scores:
+        rule.learn(score)
+    return float(rule.state_dict()["delta"])
+
+
+def test_the_authors_count_takes_a_cell_above_the_average_twice() -> None:
+    """Good cells alone reach every count in half the time; a single poor one before makes it miss all of them."""
+    good, poor = [0.5] * 500, [0.0] * 500
+    assert deltas(good, reference=True) == pytest.approx(0.9 * 0.9 * 0.8 * 0.7 * 0.6)
+    assert deltas(good[:201], reference=True) == pytest.approx(0.9 * 0.9 * 0.8 * 0.7 * 0.6)
+    assert deltas([0.0, *good], reference=True) == pytest.approx(0.9)
+    assert deltas(good[:201], reference=False) == pytest.approx(0.9 * 0.9 * 0.8)
+    assert deltas(poor[:401], reference=True) == deltas(poor[:401], reference=False)
+
+
+@pytest.mark.parametrize("name", ["median", "none"])
+def test_other_rules_have_no_other_form(name: str) -> None:
+    with pytest.raises(TypeError, match="argument"):
+        build_stopping(name, 0, reference=True)

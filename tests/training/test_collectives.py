@@ -3,17 +3,21 @@
 Legend: B frames, C channels.
 """
 
+import multiprocessing
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from vseg_nas.models.layers import GlobalAveragePool, PooledBatchNorm
 from vseg_nas.training import collectives, losses
-from vseg_nas.training.collectives import SynchronisedBatchNorm, options_of
+from vseg_nas.training.collectives import SynchronisedBatchNorm, _SynchronisedBatchNorms, options_of
 from vseg_nas.training.losses import segmentation_loss
 from vseg_nas.training.ranks import Rank
 
@@ -128,3 +132,67 @@ def test_batch_norms_change_for_the_fit_and_back() -> None:
     assert list(model.state_dict()) == state
     sync.revert(model)
     assert type(model[1][0]) is nn.BatchNorm2d
+
+
+def _pool_of_a_rank(rank: int, shares: list[Tensor], pulls: list[Tensor], folder: Path, found: Any) -> None:
+    """Output, gradients and statistics of a pool with this rank's share, over gloo."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", f"file://{folder}/meet", timeout=timedelta(seconds=30), rank=rank, world_size=RANKS
+    )
+    pool = _SynchronisedBatchNorms().apply(seeded_pool())
+    own = shares[rank].clone().requires_grad_()
+    output = pool(own)
+    (output * pulls[rank]).sum().backward()
+    assert own.grad is not None
+    weight = pool.get_parameter("norm.weight").grad
+    assert weight is not None
+    values = (output, own.grad, weight, pool.get_buffer("norm.running_mean"), pool.get_buffer("norm.running_var"))
+    found.put((rank, [value.detach().numpy() for value in values]))
+    torch.distributed.destroy_process_group()
+
+
+def seeded_pool() -> GlobalAveragePool:
+    torch.manual_seed(0)
+    return GlobalAveragePool(4)
+
+
+@pytest.mark.parametrize("counts", [(1, 1), (1, 2), (3, 1)])
+def test_global_pools_see_the_clips_of_all_ranks(counts: tuple[int, int], tmp_path: Path) -> None:
+    """Two processes over gloo against one device; a rank with one clip neither stands aside nor goes on alone."""
+    generator = torch.Generator().manual_seed(1)
+    frames, pulls = (torch.randn(sum(counts), 4, 3, 5, generator=generator) for _ in range(2))
+    whole, inputs = seeded_pool(), frames.clone().requires_grad_()
+    expected = whole(inputs)
+    (expected * pulls).sum().backward()
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    parts = [list(torch.split(values, list(counts))) for values in (frames, pulls)]
+    arguments = (*parts, tmp_path, queue)
+    processes = [context.Process(target=_pool_of_a_rank, args=(rank, *arguments), daemon=True) for rank in range(RANKS)]
+    for process in processes:
+        process.start()
+    found = dict(queue.get(timeout=60) for _ in processes)
+    for process in processes:
+        process.join(30)
+    outputs, gradients, weights, means, variances = (
+        list(map(torch.from_numpy, v)) for v in zip(*(found[r] for r in range(RANKS)), strict=True)
+    )
+    close: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
+    assert inputs.grad is not None
+    torch.testing.assert_close(torch.cat(outputs), expected.detach(), **close)
+    torch.testing.assert_close(torch.cat(gradients), inputs.grad, **close)
+    torch.testing.assert_close(sum(weights), whole.get_parameter("norm.weight").grad, **close)
+    for mean, variance in zip(means, variances, strict=True):
+        torch.testing.assert_close(mean, whole.get_buffer("norm.running_mean"), **close)
+        torch.testing.assert_close(variance, whole.get_buffer("norm.running_var"), **close)
+
+
+def test_a_single_clip_on_a_single_device_keeps_the_statistics() -> None:
+    pool = seeded_pool()
+    before = {name: value.clone() for name, value in pool.named_buffers()}
+    pool(torch.randn(1, 4, 3, 5))
+    assert all(torch.equal(value, before[name]) for name, value in pool.named_buffers())
+    changed = _SynchronisedBatchNorms().apply(seeded_pool())
+    torch.testing.assert_close(changed(torch.ones(1, 4, 3, 5)), seeded_pool()(torch.ones(1, 4, 3, 5)))
+    assert type(_SynchronisedBatchNorms().revert(changed).get_submodule("norm")) is PooledBatchNorm

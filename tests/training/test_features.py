@@ -1,6 +1,8 @@
 """Training on cached features is training on frames."""
 
 import copy
+import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,14 @@ from torch import Tensor
 from vseg_nas.data import Clip, ClipTransform, SyntheticStreet, resized, training
 from vseg_nas.data.feature_cache import StaticFeatures
 from vseg_nas.labels import IGNORE
+from vseg_nas.metrics import ConfusionMatrix
 from vseg_nas.models.cell import DynamicCell
+from vseg_nas.models.propagation import CellPropagation
 from vseg_nas.models.static import StaticSegmenter
+from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.space import SearchSpace
 from vseg_nas.training.cell_module import CellModule, CellTraining
-from vseg_nas.training.features import FeatureBatches, cached_features, placed
+from vseg_nas.training.features import FeatureBatches, cache_key, cached_features, placed
 
 CPU = torch.device("cpu")
 INDICES = (3, 0, 2)
@@ -222,3 +227,39 @@ def test_batches_from_the_device_are_those_of_the_host(make_features: Any) -> No
     pairs = zip(*(FeatureBatches(form, 2, torch.Generator().manual_seed(0)) for form in (features, there)), strict=True)
     for expected, found in pairs:
         assert all(torch.equal(found.arrays()[name].cpu(), array) for name, array in expected.arrays().items())
+
+
+@pytest.mark.parametrize("size", [(50, 70), (64, 96), (77, 33)])
+def test_scores_are_those_of_the_frames_themselves(
+    tmp_path: Path, network: StaticSegmenter, source: SyntheticStreet, size: tuple[int, int]
+) -> None:
+    """Frames resized, masks as they are: a plane's size, rounded up, no longer tells that of its frame."""
+    transform = resized(size)
+    features, _ = cached(tmp_path, network, source, transform)
+    assert features.frame == size
+    assert features.take(torch.tensor([1])).frame == size
+    torch.manual_seed(1)
+    cell = DynamicCell(GENOTYPE)
+    module = CellModule(cell, network.decoder.classifier, CellTraining())
+    found = module.score(FeatureBatches(features, 2))
+    segmenter = VideoSegmenter(network, CellPropagation(cell, network.decoder.classifier)).eval()
+    confusion = ConfusionMatrix(len(source.classes))
+    for index in INDICES:
+        clip = transform(source[index])
+        segmenter.reset()
+        for frame, mask in list(zip(clip.frames, clip.masks, strict=True)):
+            labels = segmenter.step(frame, size=(mask.shape[-2], mask.shape[-1]))
+            if segmenter.distance:
+                confusion.update(labels, mask)
+    assert found.miou == pytest.approx(confusion.scores().miou, abs=1e-3)
+
+
+def test_a_cache_of_another_geometry_is_not_found(
+    tmp_path: Path, network: StaticSegmenter, source: SyntheticStreet
+) -> None:
+    transform = resized((33, 65))
+    key = cache_key(network, source, (2,), transform, "fp32")
+    older = hashlib.sha256(json.dumps(["channels last", *key]).encode()).hexdigest()[:20]
+    cached(tmp_path, network, source, transform, (2,))
+    (tmp_path / key.digest).rename(tmp_path / older)
+    assert cached(tmp_path, network, source, transform, (2,))[1] == 3  # computed anew

@@ -81,30 +81,31 @@ def cross_entropy(logits: Tensor, masks: NDArray[np.int64]) -> float:
 
 def test_auxiliary_heads_weigh_three_tenths() -> None:
     generator = torch.Generator().manual_seed(0)
-    masks = torch.randint(3, (2, 16, 16), generator=generator)
+    masks = torch.randint(3, (2, 40, 40), generator=generator)
     masks[:, :5] = 255
-    pred, *auxiliary = (torch.randn(2, 3, side, side, generator=generator) for side in (16, 8, 4, 2))
+    pred, *auxiliary = (torch.randn(2, 3, side, side, generator=generator) for side in (40, 5, 5, 3))
     taps = EncoderOutput(*(torch.empty(0),) * 4)
     found = static_loss(StaticOutput(taps, torch.empty(0), pred, auxiliary), masks, 0.3)
     expected = cross_entropy(pred, masks.numpy())
-    for logits, step in zip(auxiliary, (2, 4, 8), strict=True):
-        expected += 0.3 * cross_entropy(logits, masks.numpy()[:, step // 2 :: step, step // 2 :: step])
+    for logits, centres in zip(auxiliary, ([4, 12, 20, 28, 36], [4, 12, 20, 28, 36], [8, 24, 39]), strict=True):
+        expected += 0.3 * cross_entropy(logits, masks.numpy()[:, centres][:, :, centres])
     assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_loss_resizes_logits() -> None:
     """A plane of constant logits stays one at any size."""
-    masks = torch.tensor([[[0, 1, 2, 255]] * 6])
-    logits = torch.tensor([1.0, 2.0, 4.0])[None, :, None, None].expand(1, 3, 2, 2)
+    masks = torch.tensor([[[0, 1, 2, 255] * 3] * 6])
+    logits = torch.tensor([1.0, 2.0, 4.0])[None, :, None, None].expand(1, 3, 1, 2)
     expected = np.log(np.exp([1, 2, 4]).sum()) - 7 / 3
     assert segmentation_loss(logits, masks).item() == pytest.approx(expected)
 
 
 def test_labels_shrink_by_centres() -> None:
     masks = torch.arange(64).view(1, 8, 8)
-    assert shrink_masks(masks, (2, 4)).tolist() == [[[17, 19, 21, 23], [49, 51, 53, 55]]]
+    assert shrink_masks(masks, 4).tolist() == [[[18, 22], [50, 54]]]
     masks = torch.tensor([[[255, 7, 255], [1, 255, 2], [3, 4, 5]]])
-    assert torch.equal(shrink_masks(masks, (3, 3)), masks)
+    assert torch.equal(shrink_masks(masks, 1), masks)
+    assert shrink_masks(masks, 2).tolist() == [[[255, 2], [4, 5]]]  # rows and columns 1 and, beyond the end, 2
 
 
 def run(weights: Path, workers: int = 0, decay: float | None = None, stop_in: int | None = None) -> SegmentationScores:

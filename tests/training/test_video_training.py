@@ -15,7 +15,7 @@ from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.errors import ConfigError, RunError
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.cell import DynamicCell
-from vseg_nas.models.layers import resize
+from vseg_nas.models.layers import enlarge
 from vseg_nas.models.propagation import CellPropagation
 from vseg_nas.models.segmenter_file import SegmenterSpec, load_segmenter
 from vseg_nas.models.static import StaticSegmenter
@@ -24,6 +24,7 @@ from vseg_nas.space.hand_written import HAND_WRITTEN
 from vseg_nas.training.cell_module import CellModule, CellTraining
 from vseg_nas.training.fitting import Progress, quiet_trainer
 from vseg_nas.training.optimizers import JointOptimizer
+from vseg_nas.training.static_module import StaticModule, StaticTraining
 from vseg_nas.training.video_module import VideoModule, VideoTraining
 from vseg_nas.training.video_training import restore_trained_cell, train_cell_alone, train_end_to_end
 
@@ -56,7 +57,7 @@ def batch() -> ClipBatch:
 
 
 def cross_entropy(pred: Tensor, masks: Tensor) -> Tensor:
-    logits = resize(pred, SIZE).permute(0, 2, 3, 1).flatten(0, 2)
+    logits = enlarge(pred, 8, SIZE).permute(0, 2, 3, 1).flatten(0, 2)
     labelled = masks.flatten() != 255
     logits, truth = logits[labelled], masks.flatten()[labelled]
     return -logits.log_softmax(1)[torch.arange(len(truth)), truth].mean()
@@ -302,3 +303,32 @@ def test_joint_optimizer_steps_and_restores_both() -> None:
     kept = second[0][1].clone()
     steps(*second, 1)
     assert torch.equal(kept, second[0][1])
+
+
+def test_gradients_of_the_parts_are_clipped_apart() -> None:
+    """As in the authors' code: a large gradient of one part does not shrink that of another."""
+    video = video_module()
+    static = StaticModule(segmenter().static, StaticTraining(1e-2, 1e-2))
+    parts = {
+        video: (video.segmenter.static.encoder, video.segmenter.static.decoder, video.segmenter.propagation),
+        static: (static.network.encoder, static.network.decoder),
+    }
+    for module, expected in parts.items():
+        assert sum(len(list(part.parameters())) for part in expected) == len(list(module.parameters()))
+        lengths = (50.0, 0.5, 7.0)
+        for part, length in zip(expected, lengths, strict=False):
+            count = sum(parameter.numel() for parameter in part.parameters())
+            for parameter in part.parameters():
+                parameter.grad = torch.full_like(parameter, length / count**0.5)
+        trainer = quiet_trainer(Path(), 1, [], gradient_clip_val=3.0, **OPTIONS)
+        trainer.strategy.connect(module)
+        module.trainer = trainer
+        optimizer = torch.optim.SGD(module.parameters(), 1.0)
+        trainer.precision_plugin._clip_gradients(  # as Lightning does before a step
+            module, optimizer, trainer.gradient_clip_val, gradient_clip_algorithm=trainer.gradient_clip_algorithm
+        )
+        for part, length in zip(expected, lengths, strict=False):
+            gradients = [p.grad.flatten() for p in part.parameters() if p.grad is not None]
+            assert torch.cat(gradients).norm().item() == pytest.approx(min(length, 3.0), rel=1e-3)
+        module.configure_gradient_clipping(optimizer, None)  # none is none
+        assert torch.cat(gradients).norm().item() == pytest.approx(min(length, 3.0), rel=1e-3)

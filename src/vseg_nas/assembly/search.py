@@ -162,7 +162,7 @@ def build_executor(config: SearchConfig, data: MetaData, stopping: StoppingRule,
     if isinstance(executor, SerialConfig):
         return SerialExecutor(build_evaluator(config, data, stopping, run_dir))
     classifier = copy.deepcopy(data.network.decoder.classifier).cpu()
-    recipe = CandidateRecipe(config.gpu, data.caches, classifier, cell_training(config.phase.search))
+    recipe = CandidateRecipe(config.gpu, data.caches, classifier, cell_training(config))
     if isinstance(executor, RayConfig):
         return _build_ray_executor(config, executor, recipe, stopping)
     return IsolatedExecutor(
@@ -193,16 +193,19 @@ def _build_ray_executor(
     )
 
 
-def cell_training(phase: SearchPhase) -> CellTraining:
-    """How candidates train."""
-    return CellTraining(phase.epochs, phase.batch_size, phase.lr, phase.weight_decay, phase.gradient_clip)
+def cell_training(config: SearchConfig) -> CellTraining:
+    """How candidates train, and are scored."""
+    phase = config.phase.search
+    return CellTraining(
+        phase.epochs, phase.batch_size, phase.lr, phase.weight_decay, phase.gradient_clip, config.reward.reference
+    )
 
 
 def build_evaluator(
     config: SearchConfig, data: MetaData, stopping: StoppingRule, run_dir: Path, sees_previous: bool = True
 ) -> CandidateEvaluator:
     """The evaluator of cells."""
-    training = cell_training(config.phase.search)
+    training = cell_training(config)
     classifier = data.network.decoder.classifier
     options = trainer_options(config.gpu)
     train, val = placed((data.train, data.val), device_of(config.gpu))
@@ -224,7 +227,8 @@ def build_loop(
 ) -> SearchLoop:
     """The search, ready to run or to go on."""
     phase = config.phase.search
-    stopping = build_stopping(config.stopping.name, config.seed)
+    rule = asdict(config.stopping)
+    stopping = build_stopping(rule.pop("name"), config.seed, **rule)
     executor = executor_of(config)
     return SearchLoop(
         build_strategy_of(config),

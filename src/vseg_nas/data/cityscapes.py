@@ -33,7 +33,8 @@ FRAME_RATE = 17.0
 
 _NAME = re.compile(r"(?P<city>[a-z-]+)_(?P<sequence>\d{6})_(?P<frame>\d{6})_leftImg8bit")
 _SUFFIXES = (".png", ".jpg")
-_MASKS = {"train_ids": "labelTrainIds", "label_ids": "labelIds"}
+_SEQUENCES = "leftImg8bit_sequence_trainvaltest"
+_MASKS: dict[Labels, str] = {"train_ids": "labelTrainIds", "label_ids": "labelIds"}
 
 
 class CityScapes(FileClips):
@@ -47,7 +48,7 @@ class CityScapes(FileClips):
         root: Folder that holds the packages.
         split: Which part.
         length: Frames per clip, 1 to 20.
-        labels: Which masks to read; "auto" takes train ids where there are any.
+        labels: Which masks to read; "auto" takes train ids where every frame has them, else label ids.
 
     Raises:
         ConfigError: A snippet has no so many frames up to the annotated one.
@@ -55,7 +56,15 @@ class CityScapes(FileClips):
     """
 
     def __init__(self, root: Path, split: Split, length: int = 2, labels: Labels | Literal["auto"] = "auto") -> None:
-        super().__init__(cityscapes_layout(Path(root), split, length, labels))
+        layout = cityscapes_layout(Path(root), split, length, labels)
+        before = [path for clip in layout.clips for path in clip.frames[:-1]]
+        missing = [path for path in before if not path.is_file()]
+        if missing:
+            raise DataError(
+                f"{missing[0]}: file not found, as {len(missing)} of the {len(before)} frames before annotated ones, "
+                f"expected the files of the package {_SEQUENCES}"
+            )
+        super().__init__(layout)
 
 
 def cityscapes_layout(root: Path, split: Split, length: int, labels: Labels | Literal["auto"] = "auto") -> Layout:
@@ -69,9 +78,15 @@ def cityscapes_layout(root: Path, split: Split, length: int, labels: Labels | Li
         raise ConfigError(f"length: found {length}, expected 1 to {SNIPPET}: the frames up to the annotated one")
     frames = sorted(_annotated(root / "leftImg8bit" / split))
     if labels == "auto":
-        labels = "train_ids" if _mask(root, split, frames[0], "train_ids").is_file() else "label_ids"
+        labels = _stored_labels(root, split, frames)
     clips = tuple(_clip(root, split, frame, length, labels) for frame in frames)
     return Layout(clips, CLASSES, PALETTE, label_table(labels), 1 / FRAME_RATE)
+
+
+def _stored_labels(root: Path, split: str, frames: list[Path]) -> Labels:
+    """Train ids, which are made from label ids, where every frame has them; else the kind that more frames have."""
+    train, label = (sum(_mask(root, split, frame, kind).is_file() for frame in frames) for kind in _MASKS)
+    return "train_ids" if train == len(frames) or train > label else "label_ids"
 
 
 def label_table(labels: Labels) -> LabelTable:

@@ -28,7 +28,8 @@ from vseg_nas.files import read_regular, sha256_of
 from vseg_nas.machine import bytes_in_words
 
 _MANIFEST = "manifest.json"
-_LAYOUT = "channels last"
+_LAYOUT = "channels last, planes by their strides"  # of files and features; a cache of another one is not found
+_NO_PLANES: dict[str, np.dtype[Any]] = {"masks": np.dtype(np.uint8), "frame_size": np.dtype(np.int64)}
 _MOST_MANIFEST_BYTES = 2**16
 _MEMORY_SHARE = 0.5  # of what is free, that one cache may take before it stays on disk
 
@@ -45,6 +46,7 @@ class StaticFeatures(NamedTuple):
         layer3: (N, T-1, 96, h/16, w/16).
         layer4: (N, T-1, 320, h/32, w/32).
         masks: (N, T-1, H, W) uint8, 255 = ignore; of a cache for training (N, T-1, h/8, w/8), where the loss is taken.
+        frame_size: (N, 2) int64, height and width of the frames, which sizes rounded up no longer tell.
         flow: (N, T-1, 2, h/8, w/8), optical flow from each later frame back to the one before, in steps of this plane;
             None where nobody asked for it.
     """
@@ -55,6 +57,7 @@ class StaticFeatures(NamedTuple):
     layer3: Tensor
     layer4: Tensor
     masks: Tensor
+    frame_size: Tensor
     flow: Tensor | None = None
 
     @property
@@ -62,12 +65,18 @@ class StaticFeatures(NamedTuple):
         """N."""
         return self.masks.shape[0]
 
+    @property
+    def frame(self) -> tuple[int, int]:
+        """Height and width of the frames, of which all are alike."""
+        height, width = self.frame_size[0].tolist()
+        return int(height), int(width)
+
     def take(self, indices: Tensor) -> "StaticFeatures":
         """The clips at ``indices`` (n,), copied, features in float32 and channels-last."""
         indices = indices.to(self.masks.device)
         taken = {
             name: array.index_select(0, indices)
-            if name == "masks"
+            if name in _NO_PLANES
             else _outside(_inside(array).index_select(0, indices).float())
             for name, array in self.arrays().items()
         }
@@ -165,7 +174,7 @@ def as_features(stored: Mapping[str, NDArray[Any]]) -> StaticFeatures:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that nobody must write to them: nobody does, batches are copies
         arrays = {name: torch.from_numpy(array) for name, array in stored.items()}
-    return StaticFeatures(**{name: array if name == "masks" else _outside(array) for name, array in arrays.items()})
+    return StaticFeatures(**{name: array if name in _NO_PLANES else _outside(array) for name, array in arrays.items()})
 
 
 def _inside(planes: Tensor) -> Tensor:
@@ -219,14 +228,14 @@ def _publish(part: Path, folder: Path) -> None:
 def _write_arrays(folder: Path, clips: Iterable[StaticFeatures], count: int, precision: np.dtype[np.floating]) -> None:
     arrays: Sequence[np.memmap] = ()
     for index, clip in enumerate(clips):
-        values = clip.map(_inside)._replace(masks=clip.masks).arrays()
+        values = {name: v if name in _NO_PLANES else _inside(v) for name, v in clip.arrays().items()}
         if not arrays:
             with _named(folder.with_suffix("")):
                 arrays = [
                     np.lib.format.open_memmap(
                         folder / f"{name}.npy",
                         mode="w+",
-                        dtype=np.uint8 if name == "masks" else precision,
+                        dtype=_NO_PLANES.get(name, precision),
                         shape=(count, *value.shape[1:]),
                     )
                     for name, value in values.items()

@@ -113,11 +113,15 @@ class FileClips:
         return len(self._clips)
 
     def __getitem__(self, index: int) -> RawClip:
+        return self.part(index, range(self.length))
+
+    def part(self, index: int, places: Sequence[int]) -> RawClip:
+        """Some frames of a clip; the others are not read."""
         clip = self._clips[index]
         return RawClip(
-            tuple(read_frame(path, self._size) for path in clip.frames),
-            tuple(self._mask(path) for path in clip.masks),
-            tuple(path.stem for path in clip.frames),
+            tuple(read_frame(clip.frames[place], self._size) for place in places),
+            tuple(self._mask(clip.masks[place]) for place in places),
+            tuple(clip.frames[place].stem for place in places),
         )
 
     def fingerprint(self) -> str:

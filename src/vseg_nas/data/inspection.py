@@ -4,6 +4,7 @@ Legend: H, W.
 """
 
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -70,11 +71,20 @@ def inspect(layout: Layout, threads: int) -> Iterator[FileReport]:
 
 
 def run_reports(layout: Layout) -> list[RunReport]:
-    """The runs of a split, in order of appearance."""
+    """The runs of a split, in order of appearance; a missing frame ends a run.
+
+    Frames of CityScapes that share a name may be parts of one long drive, hundreds of frames apart.
+    """
     names: dict[str, dict[int, str]] = {}
     for clip in layout.clips:
         names.setdefault(clip.run, {}).update(zip(clip.frame_ids, (path.stem for path in clip.frames), strict=True))
-    return [RunReport(run[min(run)], run[max(run)], len(run)) for run in names.values()]
+    reports = []
+    for frames in names.values():
+        ids = sorted(frames)
+        cuts = [index for index, (a, b) in enumerate(itertools.pairwise(ids), 1) if b != a + 1]
+        for first, end in itertools.pairwise([0, *cuts, len(ids)]):
+            reports.append(RunReport(frames[ids[first]], frames[ids[end - 1]], end - first))
+    return reports
 
 
 def _report(path: Path, decode: Callable[[bytes], Image], counted: bool) -> FileReport:

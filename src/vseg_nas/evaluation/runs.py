@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from vseg_nas.data import ClipSource, RawClip
+from vseg_nas.data.image_files import FileClips
 
 
 class Place(NamedTuple):
@@ -29,6 +30,10 @@ class Run:
         return len(self.places)
 
     def __iter__(self) -> Iterator[tuple[Place, RawClip]]:
+        if isinstance(self.source, FileClips):  # of its clips a run may need some frames alone
+            for place in self.places:
+                yield place, self.source.part(place.clip, (place.frame,))
+            return
         for clip, places in groupby(self.places, key=lambda place: place.clip):
             raw = self.source[clip]
             for place in places:

@@ -12,7 +12,7 @@ from vseg_nas.labels import IGNORE
 from vseg_nas.normalisation import check_normalisation
 from vseg_nas.space import strict_json
 
-FORMAT = "vseg_nas.graphs/1"
+FORMAT = "vseg_nas.graphs/2"  # 1 stretched planes, so labels drifted on frames whose sides 32 does not divide
 KEY = "vseg_nas"
 """Of the entry in an ONNX file's metadata, and name of the extra file in a .pt2."""
 _LONGEST = 200  # characters of a name
@@ -77,7 +77,7 @@ class GraphMetadata:
         """
         data: Any = strict_json.loads(text)
         if not isinstance(data, dict) or data.get("format") != FORMAT:
-            raise ValueError(f"found no metadata of format {FORMAT}")
+            raise ValueError(f"found no metadata of format {FORMAT}; graphs of an earlier one must be exported anew")
         try:
             return cls(
                 name=str(data["name"]),

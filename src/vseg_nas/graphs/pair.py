@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from vseg_nas.errors import DataError
-from vseg_nas.models.layers import resize
+from vseg_nas.models.layers import enlarge
 from vseg_nas.models.propagation import CellPropagation, FrameState
 from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.space.vocabulary import DEC_STRIDE
 
 Output = Literal["logits", "labels"]
 State = tuple[Tensor, Tensor, Tensor]
@@ -57,7 +58,8 @@ class NextFrame(nn.Module):
 def _outputs(state: FrameState, output: Output) -> State:
     if output == "logits":
         return state.pred, state.layer4, state.dec
-    logits = resize(state.pred, (state.frame.shape[-2], state.frame.shape[-1]))  # in bands, sizes would not be free
+    size = state.frame.shape[-2], state.frame.shape[-1]
+    logits = enlarge(state.pred, DEC_STRIDE, size)  # in bands, sizes would not be free
     return logits.max(1).indices.to(torch.uint8), state.layer4, state.dec
 
 

@@ -1,7 +1,8 @@
 """One confusion matrix over a data set, and the scores of the paper from it.
 
 mIoU is the mean over classes with a non-empty union, mAcc over classes with at least one true pixel; pixels whose
-truth is 255 do not count. Averaging per image, or giving absent classes 0 or 1, are other numbers.
+truth is 255 do not count. Averaging per image, or giving absent classes 0 or 1, are other numbers. The authors' code
+takes mAcc over classes with a non-empty union and counts 2 for one without a true pixel: the `reference` form.
 
 Legend: K classes, H, W.
 """
@@ -22,7 +23,7 @@ class SegmentationScores:
     Attributes:
         miou: mean intersection over union, over classes with a non-empty union.
         fwiou: IoU weighted by the share of true pixels.
-        macc: mean class recall, over classes with true pixels.
+        macc: mean class recall, over classes with true pixels; in the reference form it may exceed 1.
         score: geometric mean of the three, the reward of the search (section 3.3).
         iou_per_class: IoU of each of the K classes; NaN where the union is empty.
     """
@@ -34,11 +35,12 @@ class SegmentationScores:
     iou_per_class: tuple[float, ...]
 
 
-def scores_from_confusion(confusion: Tensor) -> SegmentationScores:
+def scores_from_confusion(confusion: Tensor, reference: bool = False) -> SegmentationScores:
     """Computes all scores.
 
     Args:
         confusion: (K, K) counts of pixels, rows are truth, columns are predictions.
+        reference: as the authors' code computes them.
 
     Raises:
         ValueError: the matrix holds no pixel.
@@ -52,7 +54,8 @@ def scores_from_confusion(confusion: Tensor) -> SegmentationScores:
     iou = hits / union  # 0 / 0 = NaN marks a class that is neither there nor predicted
     miou = iou[union > 0].mean()
     fwiou = ((truth / total) * iou.nan_to_num()).sum()
-    macc = (hits / truth)[truth > 0].mean()
+    recall = hits / truth
+    macc = torch.where(truth > 0, recall, 2.0)[union > 0].mean() if reference else recall[truth > 0].mean()
     score = (miou * fwiou * macc) ** (1 / 3)
     return SegmentationScores(miou.item(), fwiou.item(), macc.item(), score.item(), tuple(iou.tolist()))
 
@@ -84,10 +87,10 @@ class ConfusionMatrix(Metric):
         """As `scores`."""
         return self.scores()
 
-    def scores(self) -> SegmentationScores:
-        """The scores of everything seen so far.
+    def scores(self, reference: bool = False) -> SegmentationScores:
+        """The scores of everything seen so far; see `scores_from_confusion`.
 
         Raises:
             ValueError: no labelled pixel was seen.
         """
-        return scores_from_confusion(self.counts)
+        return scores_from_confusion(self.counts, reference)

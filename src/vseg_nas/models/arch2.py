@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vseg_nas.models.layers import GlobalAveragePool, conv_bn_relu, resize_to_largest
-from vseg_nas.models.mobilenet_v2 import TAP_CHANNELS
+from vseg_nas.models.layers import GlobalAveragePool, conv_bn_relu, enlarge_to_finest
+from vseg_nas.models.mobilenet_v2 import TAP_CHANNELS, TAP_STRIDES
 
 DEC_CHANNELS = 64
 
@@ -25,6 +25,18 @@ _ENTRIES = (
     (5, 6, "conv_3x3_rate_3", "conv_1x1"),
 )
 _CONNECTIONS = ((1, 3), (4, 3), (2, 2))  # nodes 0..3 are the taps at 1/4, 1/8, 1/16, 1/32; 4.. are blocks
+
+
+def _node_strides() -> tuple[int, ...]:
+    strides = list(TAP_STRIDES)
+    for i, j in _CONNECTIONS:
+        strides.append(min(strides[i], strides[j]))
+    return tuple(strides)
+
+
+_STRIDES = _node_strides()
+AUXILIARY_STRIDES = _STRIDES[len(TAP_STRIDES) :]
+"""Of the logits of the auxiliary heads, one a block."""
 
 
 def _operation(name: str, channels: int) -> nn.Module:
@@ -115,10 +127,11 @@ class Arch2Decoder(nn.Module):
         auxiliary: list[Tensor] = []
         for (i, j), sides in zip(_CONNECTIONS, self.blocks, strict=True):
             left, right = sides[0](pool[i]), sides[1](pool[j])  # type: ignore[index]
-            left, right = resize_to_largest((left, right))
+            left, right = enlarge_to_finest((left, right), (_STRIDES[i], _STRIDES[j]))
             pool.append(left + right)
             if self.training and len(self.auxiliary):
                 auxiliary.append(self.auxiliary[len(auxiliary)](pool[-1]))
-        outputs = resize_to_largest([pool[node] for node in _unread_blocks()])
+        unread = _unread_blocks()
+        outputs = enlarge_to_finest([pool[node] for node in unread], [_STRIDES[node] for node in unread])
         dec = self.reduce(F.relu(torch.cat(outputs, 1)))
         return dec, self.classifier(dec), auxiliary

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from vseg_nas.models.aggregations import build_aggregation
 from vseg_nas.models.arch2 import DEC_CHANNELS
-from vseg_nas.models.layers import conv_bn_relu, resize, resize_to_largest
+from vseg_nas.models.layers import conv_bn_relu, enlarge, enlarge_to_finest
 from vseg_nas.models.mobilenet_v2 import TAP_CHANNELS
 from vseg_nas.models.operations import build_operation
 from vseg_nas.space.genotype import Genotype, Layer
-from vseg_nas.space.vocabulary import INPUTS
+from vseg_nas.space.vocabulary import DEC_STRIDE, INPUT_STRIDES, INPUTS
 
 _, _LAYER2, _LAYER3, _LAYER4 = TAP_CHANNELS
 INPUT_CHANNELS = (_LAYER4, DEC_CHANNELS, _LAYER2, _LAYER3, _LAYER4)  # in the order of vocabulary.INPUTS
@@ -24,27 +24,30 @@ def _match_channels(c_in: int, c_out: int) -> nn.Module:
 
 
 class CellLayer(nn.Module):
-    """One layer of a cell: ``aggregate(op1(x1), op2(x2))`` at the larger resolution and number of channels.
+    """One layer of a cell: ``aggregate(op1(x1), op2(x2))`` at the finer resolution and larger number of channels.
 
     Args:
         layer: the tokens.
-        channels1: C1 of the first input.
-        channels2: C2 of the second.
+        channels: C1 and C2 of the inputs.
+        strides: of the inputs.
 
     Attributes:
         channels: max(C1, C2); a side with fewer goes through 1x1 conv-BN-ReLU before it is aggregated.
+        stride: the finer one.
     """
 
-    def __init__(self, layer: Layer, channels1: int, channels2: int) -> None:
+    def __init__(self, layer: Layer, channels: tuple[int, int], strides: tuple[int, int]) -> None:
         super().__init__()
-        self.channels = max(channels1, channels2)
+        self.channels, self.stride = max(channels), min(strides)
+        self._strides = strides
+        channels1, channels2 = channels
         self.side1 = nn.Sequential(build_operation(layer.op1, channels1), _match_channels(channels1, self.channels))
         self.side2 = nn.Sequential(build_operation(layer.op2, channels2), _match_channels(channels2, self.channels))
         self.aggregate = build_aggregation(layer.aggregation, self.channels)
 
     def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
-        """(B, C1, H1, W1), (B, C2, H2, W2) -> (B, max(C1, C2), H, W), H and W those of the larger plane."""
-        out: Tensor = self.aggregate(*resize_to_largest((self.side1(x1), self.side2(x2))))
+        """(B, C1, H1, W1), (B, C2, H2, W2) -> (B, max(C1, C2), H, W), H and W those of the finer plane."""
+        out: Tensor = self.aggregate(*enlarge_to_finest((self.side1(x1), self.side2(x2)), self._strides))
         return out
 
 
@@ -52,7 +55,7 @@ class DynamicCell(nn.Module):
     """Predicts dec of a frame from layer 4 and dec of the previous one and its own encoder's layers.
 
     Inputs that the genotype reads first go through 1x1 conv-BN-ReLU to its width; those of a ``native`` one
-    keep their channels. Layers that nobody reads are concatenated at the largest resolution and become dec.
+    keep their channels. Layers that nobody reads are concatenated at the finest resolution and become dec.
 
     Args:
         genotype: the layout.
@@ -68,7 +71,7 @@ class DynamicCell(nn.Module):
     ) -> None:
         super().__init__()
         self.genotype = genotype
-        pool = list(input_channels)
+        pool, strides = list(input_channels), list(INPUT_STRIDES)
         self.adapters = nn.ModuleDict()
         if genotype.width != "native":
             for source in sorted(genotype.reads):
@@ -76,9 +79,12 @@ class DynamicCell(nn.Module):
                 pool[source] = genotype.width
         self.layers = nn.ModuleList()
         for layer in genotype.layers:
-            module = CellLayer(layer, pool[layer.input1], pool[layer.input2])
+            one, other = layer.input1, layer.input2
+            module = CellLayer(layer, (pool[one], pool[other]), (strides[one], strides[other]))
             self.layers.append(module)
             pool.append(module.channels)
+            strides.append(module.stride)
+        self._output_strides = [strides[len(INPUTS) + index] for index in genotype.outputs]
         self.reduce = conv_bn_relu(sum(pool[len(INPUTS) + index] for index in genotype.outputs), dec_channels)
 
     def forward(self, prev_layer4: Tensor, prev_dec: Tensor, layer2: Tensor, layer3: Tensor, layer4: Tensor) -> Tensor:
@@ -100,6 +106,6 @@ class DynamicCell(nn.Module):
             pool[source] = adapter(pool[source])
         for layer, module in zip(self.genotype.layers, self.layers, strict=True):
             pool.append(module(pool[layer.input1], pool[layer.input2]))
-        outputs = resize_to_largest([pool[len(INPUTS) + index] for index in self.genotype.outputs])
-        dec = self.reduce(F.relu(torch.cat(outputs, 1)))
-        return resize(dec, (layer2.shape[-2], layer2.shape[-1]))
+        outputs = [pool[len(INPUTS) + index] for index in self.genotype.outputs]
+        dec = self.reduce(F.relu(torch.cat(enlarge_to_finest(outputs, self._output_strides), 1)))
+        return enlarge(dec, min(self._output_strides) // DEC_STRIDE, (layer2.shape[-2], layer2.shape[-1]))

@@ -11,12 +11,12 @@ from typing import Literal, NamedTuple, Protocol, get_args
 import torch
 from torch import Tensor, nn
 
-from vseg_nas.flow import dis_flow, warp
+from vseg_nas.flow import dis_flow, shrink_flow, warp
 from vseg_nas.models.cell import DynamicCell
-from vseg_nas.models.layers import resize
+from vseg_nas.models.layers import enlarge, stride_of
 from vseg_nas.models.mobilenet_v2 import EncoderOutput
 from vseg_nas.models.static import StaticSegmenter
-from vseg_nas.space.vocabulary import INPUTS
+from vseg_nas.space.vocabulary import DEC_STRIDE, INPUT_STRIDES, INPUTS
 
 Past = Literal["previous", "current", "zero"]
 """What a cell reads as the previous frame: that frame, the current one (static network and all), or zeros."""
@@ -61,7 +61,8 @@ class WarpPrevious(nn.Module):
 
     def forward(self, static: StaticSegmenter, state: FrameState, frame: Tensor) -> FrameState:
         """Runs no network."""
-        full = resize(state.pred, (frame.shape[-2], frame.shape[-1]))
+        size = frame.shape[-2], frame.shape[-1]
+        full = enlarge(state.pred, stride_of(state.pred, size), size)
         return state._replace(frame=frame, pred=warp(full, dis_flow(frame, state.frame)))
 
 
@@ -115,5 +116,7 @@ class CellPropagation(nn.Module):
                 if not self.flow:
                     return state.layer4, state.dec
                 flow = dis_flow(frame, state.frame)
-                layer4 = warp(state.layer4, flow) if "prev_layer4" in self._read else state.layer4
-                return layer4, warp(state.dec, flow)
+                layer4 = state.layer4
+                if "prev_layer4" in self._read:
+                    layer4 = warp(layer4, shrink_flow(flow, INPUT_STRIDES[INPUTS.index("prev_layer4")]))
+                return layer4, warp(state.dec, shrink_flow(flow, DEC_STRIDE))

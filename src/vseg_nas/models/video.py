@@ -126,4 +126,5 @@ class VideoSegmenter(nn.Module):
         """
         if self._state is None:
             raise ValueError("labels: found no frame, expected one since reset()")
-        return label_map(self._state.pred, size)[0]
+        frame = self._state.frame
+        return label_map(self._state.pred, (frame.shape[-2], frame.shape[-1]), size)[0]

@@ -47,8 +47,12 @@ def ppo_loss(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: fl
 class PPO(PolicyGradient):
     """Keeps the last strings and their rewards, and after every reward goes through all of them.
 
-    Every advantage is measured from today's baseline, so the whole buffer is re-centred each time. Only
-    filled rows are used: the authors' code also steps on empty ones, which is Adam's momentum alone.
+    Every advantage is measured from today's baseline, so the whole buffer is re-centred each time.
+
+    The authors' buffer is full from the start, of empty rows: tokens, log-probability and reward are 0. Where no reward
+    is negative their gradient is zero, since the ratio is nearly so and the clip holds. But Adam steps on them, too,
+    and shares of its second moment with them: while few rows are filled, a step on one of those is larger. By default
+    only filled rows are used; early on the policy moves more slowly then (`benchmarks/early_steps.py`).
 
     Args:
         space: to search.
@@ -57,6 +61,7 @@ class PPO(PolicyGradient):
         buffer_size: strings to keep.
         epochs: passes over the buffer after every reward.
         minibatch_size: strings per gradient step.
+        reference: start with empty rows, as the authors' code does.
         options: see `PolicyGradient`.
     """
 
@@ -69,13 +74,15 @@ class PPO(PolicyGradient):
         buffer_size: int = 100,
         epochs: int = 1,
         minibatch_size: int = 1,
+        reference: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(space, seed, **options)
         self._clip = clip
         self._epochs = epochs
         self._minibatch_size = minibatch_size
-        self._buffer: deque[tuple[Rollout, float]] = deque(maxlen=buffer_size)
+        empty = Rollout((0,) * len(space.token_sizes), 0.0), 0.0
+        self._buffer: deque[tuple[Rollout, float]] = deque([empty] * buffer_size * reference, maxlen=buffer_size)
 
     def state_dict(self) -> dict[str, Any]:
         """As of `PolicyGradient`, and the buffer."""

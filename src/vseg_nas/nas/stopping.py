@@ -70,15 +70,29 @@ class Halfway:
     is stopped: after n similar scores s it is about s * (1 - .99^n). For short searches see `Median`. The
     authors' code counts a cell above the average twice and so misses some of the n at which delta shrinks;
     here every cell counts once. Cells that are asked for together see the same delta, m and u.
+
+    Args:
+        seed: of the chances.
+        initial_average: m of no score.
+        decay: of m.
+        initial_delta: delta at first.
+        reference: count as the authors' code does.
     """
 
     def __init__(
-        self, seed: int, *, initial_average: float = 0.01, decay: float = 0.99, initial_delta: float = 0.9
+        self,
+        seed: int,
+        *,
+        initial_average: float = 0.01,
+        decay: float = 0.99,
+        initial_delta: float = 0.9,
+        reference: bool = False,
     ) -> None:
         self._rng = random.Random(derive_seed(seed, "halfway"))
         self._average = initial_average
         self._decay = decay
         self._delta = initial_delta
+        self._reference = reference
         self._seen = 0
 
     def keep_going(self, score: float) -> bool:
@@ -93,6 +107,8 @@ class Halfway:
         self._delta *= {100: 0.9, 200: 0.8, 300: 0.7, 400: 0.6}.get(self._seen, 1.0)
         self._seen += 1
         self._average = self._decay * self._average + (1 - self._decay) * score
+        if self._reference and score > self._average:
+            self._seen += 1
         return score > self._average or score > self._average * (1 - self._rng.uniform(0, self._delta))
 
     def state_dict(self) -> dict[str, Any]:

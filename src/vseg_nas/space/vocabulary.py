@@ -4,6 +4,11 @@ A token is an index into one of these tuples. Layer i of a cell adds its aggrega
 """
 
 INPUTS = ("prev_layer4", "prev_dec", "layer2", "layer3", "layer4")
+INPUT_STRIDES = (32, 8, 8, 16, 32)
+"""Pixels of the frame from one value of an input to the next, down and across; sizes of planes are rounded up."""
+DEC_STRIDE = INPUT_STRIDES[INPUTS.index("prev_dec")]
+"""Of dec and the logits."""
+
 OPERATIONS = (
     "sep_conv_3x3",
     "global_avg_pool",

@@ -40,7 +40,8 @@ def score_static(network: StaticSegmenter, clips: Iterable[Clip], device: torch.
     for clip in clips:
         masks = clip.masks.to(device)
         logits = network(clip.frames.to(device)).pred
-        labels = label_map(logits, (masks.shape[-2], masks.shape[-1]))
+        frame = clip.frames.shape[-2], clip.frames.shape[-1]
+        labels = label_map(logits, frame, (masks.shape[-2], masks.shape[-1]))
         per_frame.update(labels[1:], masks[1:])
         copied.update(labels[:-1], masks[1:])
     return StaticBaselines(per_frame.scores(), copied.scores())

@@ -14,11 +14,14 @@ from torch import Tensor, nn
 
 from vseg_nas.data.feature_cache import StaticFeatures
 from vseg_nas.errors import NonFiniteError
-from vseg_nas.flow import warp
+from vseg_nas.flow import shrink_flow, warp
 from vseg_nas.metrics import ConfusionMatrix, SegmentationScores
 from vseg_nas.models.cell import DynamicCell
-from vseg_nas.models.layers import label_map
+from vseg_nas.models.layers import label_map, stride_of
+from vseg_nas.space.vocabulary import DEC_STRIDE, INPUT_STRIDES, INPUTS
 from vseg_nas.training.losses import segmentation_loss, shrink_masks
+
+_LAYER4_STRIDE = INPUT_STRIDES[INPUTS.index("layer4")]
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class CellTraining:
         lr: of Adam.
         weight_decay: L2 inside Adam.
         gradient_clip: largest norm of the gradient.
+        reference_scores: score as the authors' code does; see `vseg_nas.metrics.confusion`.
     """
 
     epochs: int = 20
@@ -38,6 +42,7 @@ class CellTraining:
     lr: float = 8e-3
     weight_decay: float = 1e-5
     gradient_clip: float = 3.0
+    reference_scores: bool = False
 
 
 class CellModule(pl.LightningModule):
@@ -73,7 +78,8 @@ class CellModule(pl.LightningModule):
             features.layer2.unbind(1), features.layer3.unbind(1), features.layer4.unbind(1), flows, strict=False
         ):
             if flow is not None:
-                previous_layer4, dec = warp(previous_layer4, flow), warp(dec, flow)
+                previous_layer4 = warp(previous_layer4, shrink_flow(flow, _LAYER4_STRIDE // DEC_STRIDE))
+                dec = warp(dec, flow)
             current = self.cell(previous_layer4, dec, layer2, layer3, layer4)
             yield self.classifier(current)
             if self.sees_previous:
@@ -85,10 +91,11 @@ class CellModule(pl.LightningModule):
         Raises:
             NonFiniteError: the loss is NaN or infinite.
         """
-        losses = [
-            segmentation_loss(logits, shrink_masks(batch.masks[:, t], (logits.shape[-2], logits.shape[-1])))
-            for t, logits in enumerate(self(batch))
-        ]
+        losses = []
+        for t, logits in enumerate(self(batch)):
+            masks = batch.masks[:, t]
+            small = shrink_masks(masks, stride_of(logits, (masks.shape[-2], masks.shape[-1])))
+            losses.append(segmentation_loss(logits, small))
         loss = torch.stack(losses).sum()
         if not loss.isfinite():
             raise NonFiniteError(f"loss {loss.item()} in epoch {self.current_epoch + 1}, batch {batch_idx + 1}")
@@ -114,6 +121,6 @@ class CellModule(pl.LightningModule):
                 if not logits.isfinite().all():
                     raise NonFiniteError(f"logits are not finite in epoch {self.current_epoch + 1}")
                 masks = batch.masks[:, t].long()
-                confusion.update(label_map(logits, (masks.shape[-2], masks.shape[-1])), masks)
+                confusion.update(label_map(logits, batch.frame, (masks.shape[-2], masks.shape[-1])), masks)
         self.train(training)
-        return confusion.scores()
+        return confusion.scores(self.options.reference_scores)

@@ -13,6 +13,7 @@ from pytorch_lightning.plugins.layer_sync import LayerSync
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
 
+from vseg_nas.models.layers import PooledBatchNorm
 from vseg_nas.training.ranks import Rank
 
 _PATIENCE = timedelta(minutes=10)  # with a rank that hangs; one that dies is noticed at once
@@ -79,19 +80,31 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
         self.running_var.lerp_(variance * count / (count - 1), self.momentum)
 
 
+class SynchronisedPooledBatchNorm(SynchronisedBatchNorm, PooledBatchNorm):
+    """A `PooledBatchNorm` with the items of all ranks; every rank has one or more, so that there always is a variance.
+
+    What a rank does must not depend on its own share: all of them meet in the sums, or those that do wait for ever.
+    """
+
+
+_SYNCHRONISED: dict[type[nn.Module], type[nn.Module]] = {
+    nn.BatchNorm2d: SynchronisedBatchNorm,
+    PooledBatchNorm: SynchronisedPooledBatchNorm,
+}
+
+
 class _SynchronisedBatchNorms(LayerSync):
-    """Makes every batch norm of a model a `SynchronisedBatchNorm` for as long as it is fitted."""
+    """Makes every batch norm of a model a synchronised one for as long as it is fitted."""
 
     def apply(self, model: nn.Module) -> nn.Module:
-        return self._change(model, nn.BatchNorm2d, SynchronisedBatchNorm)
+        return self._change(model, _SYNCHRONISED)
 
     def revert(self, model: nn.Module) -> nn.Module:
-        return self._change(model, SynchronisedBatchNorm, nn.BatchNorm2d)
+        return self._change(model, {new: old for old, new in _SYNCHRONISED.items()})
 
-    def _change(self, model: nn.Module, old: type[nn.Module], new: type[nn.Module]) -> nn.Module:
+    def _change(self, model: nn.Module, kinds: dict[type[nn.Module], type[nn.Module]]) -> nn.Module:
         for module in model.modules():
-            if type(module) is old:
-                module.__class__ = new  # same parameters, which optimisers may hold already
+            module.__class__ = kinds.get(type(module), type(module))  # same parameters, which optimisers may hold
         return model
 
 

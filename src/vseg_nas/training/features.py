@@ -12,8 +12,9 @@ from torch import Tensor
 
 from vseg_nas.data import Clip, ClipSource, ClipTransform
 from vseg_nas.data.feature_cache import CacheKey, StaticFeatures, open_cache, write_cache
-from vseg_nas.flow import dis_flow, resize_flow
+from vseg_nas.flow import dis_flow, shrink_flow
 from vseg_nas.models.static import StaticSegmenter
+from vseg_nas.space.vocabulary import DEC_STRIDE
 from vseg_nas.training.losses import shrink_masks
 
 _FOR_FEATURES = 0.5  # of the memory of a device, and of what is free there, that features may take
@@ -38,7 +39,7 @@ def extract(
     frames = clip.frames.to(device)
     key = network(frames[:1])
     later = network.encode(frames[1:])
-    masks = shrink_masks(clip.masks[1:], (key.dec.shape[-2], key.dec.shape[-1])) if for_training else clip.masks[1:]
+    masks = shrink_masks(clip.masks[1:], DEC_STRIDE) if for_training else clip.masks[1:]
     return StaticFeatures(
         key.encoder.layer4.cpu(),
         key.dec.cpu(),
@@ -46,7 +47,8 @@ def extract(
         later.layer3[None].cpu(),
         later.layer4[None].cpu(),
         masks[None].to(torch.uint8),
-        resize_flow(dis_flow(frames[1:], frames[:-1]), later.layer2)[None].cpu() if flow else None,
+        torch.tensor([frames.shape[-2:]]),
+        shrink_flow(dis_flow(frames[1:], frames[:-1]), DEC_STRIDE)[None].cpu() if flow else None,
     )
 
 

@@ -7,7 +7,7 @@ from torch.optim import Optimizer
 
 
 class JointOptimizer(Optimizer):
-    """Steps, schedules, clips and checkpoints several optimisers together.
+    """Steps, schedules and checkpoints several optimisers together.
 
     Its parameter groups are theirs, in order, so that a schedule may set a factor for each.
 

@@ -36,7 +36,7 @@ def pretrain(
         training: optimiser and losses.
         epochs: over the training split.
         val_every: epochs between validations; the last epoch is always validated.
-        gradient_clip: largest norm of the gradient.
+        gradient_clip: largest norm of the gradient of the encoder, and of that of the decoder.
         average_decay: of an exponential moving average of the weights per step, validated and kept in their place.
         weights: the file to write; its folder takes the checkpoints.
         report: called after every epoch.

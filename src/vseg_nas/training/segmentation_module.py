@@ -3,7 +3,7 @@
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 
 from vseg_nas.errors import NonFiniteError
 from vseg_nas.metrics import ConfusionMatrix, SegmentationScores
@@ -27,6 +27,22 @@ class SegmentationModule(pl.LightningModule):
         self.confusion = ConfusionMatrix(num_classes)
         self.scores: SegmentationScores | None = None
 
+    @property
+    def parts(self) -> tuple[nn.Module, ...]:
+        """Whose gradients are clipped apart, as the authors' code does with encoder and decoder."""
+        raise NotImplementedError
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Scales the gradient of each part down to the largest norm that the Trainer was given."""
+        if gradient_clip_val:
+            for part in self.parts:
+                nn.utils.clip_grad_norm_(part.parameters(), gradient_clip_val)
+
     def log_loss(self, loss: Tensor, batch_size: int, batch_idx: int) -> Tensor:
         """Logs the mean over an epoch and hands the loss on.
 
@@ -42,15 +58,15 @@ class SegmentationModule(pl.LightningModule):
         """Starts a new confusion matrix."""
         self.confusion = ConfusionMatrix(self.confusion.num_classes)
 
-    def count(self, pred: Tensor, masks: Tensor) -> None:
-        """Adds logits (B, K, h, w) at the size of their masks (B, H, W).
+    def count(self, pred: Tensor, frame: tuple[int, int], masks: Tensor) -> None:
+        """Adds logits (B, K, h, w) of frames of that size, at the size of their masks (B, H, W).
 
         Raises:
             NonFiniteError: one is NaN or infinite; the largest of them would pass for a label.
         """
         if not pred.isfinite().all():
             raise NonFiniteError("NaN or infinite logits in the validation")
-        self.confusion.update(label_map(pred.float(), (masks.shape[-2], masks.shape[-1])), masks)
+        self.confusion.update(label_map(pred.float(), frame, (masks.shape[-2], masks.shape[-1])), masks)
 
     def on_validation_epoch_end(self) -> None:
         """Logs mIoU and the score; `scores` keeps all of them, of the clips of all ranks."""

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 
 from vseg_nas.data.clip import ClipBatch
+from vseg_nas.models.arch2 import AUXILIARY_STRIDES
 from vseg_nas.models.static import StaticOutput, StaticSegmenter
 from vseg_nas.training.losses import segmentation_loss, shrink_masks
 from vseg_nas.training.segmentation_module import SegmentationModule
@@ -45,9 +46,8 @@ def static_loss(output: StaticOutput, masks: Tensor, auxiliary_weight: float) ->
         auxiliary_weight: 0.3 in the paper.
     """
     loss = segmentation_loss(output.pred, masks)
-    for logits in output.auxiliary:
-        small = shrink_masks(masks, (logits.shape[-2], logits.shape[-1]))
-        loss = loss + auxiliary_weight * segmentation_loss(logits, small)
+    for logits, stride in zip(output.auxiliary, AUXILIARY_STRIDES, strict=False):  # there may be none
+        loss = loss + auxiliary_weight * segmentation_loss(logits, shrink_masks(masks, stride))
     return loss
 
 
@@ -58,6 +58,11 @@ class StaticModule(SegmentationModule):
         super().__init__(len(network.classes))
         self.network = network.to(memory_format=torch.channels_last)
         self.options = training
+
+    @property
+    def parts(self) -> tuple[nn.Module, ...]:
+        """The encoder and the decoder."""
+        return self.network.encoder, self.network.decoder
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Loss of one batch.
@@ -72,7 +77,7 @@ class StaticModule(SegmentationModule):
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
         """Counts one batch at the size of its masks."""
         frames = batch.frames[:, 0].contiguous(memory_format=torch.channels_last)
-        self.count(self.network(frames).pred, batch.masks[:, 0])
+        self.count(self.network(frames).pred, (frames.shape[-2], frames.shape[-1]), batch.masks[:, 0])
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """SGD, poly per step, the encoder and the decoder at their own rates."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 
 from vseg_nas.data.clip import ClipBatch
 from vseg_nas.labels import IGNORE
@@ -64,6 +64,11 @@ class VideoModule(SegmentationModule):
         self.segmenter.static.eval()
         return self
 
+    @property
+    def parts(self) -> tuple[nn.Module, ...]:
+        """The encoder, the decoder of key frames, and the cell with its classifier."""
+        return self.segmenter.static.encoder, self.segmenter.static.decoder, self.segmenter.propagation
+
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Cross-entropy at full size, summed over the frames after the first, and that of the static network.
 
@@ -85,8 +90,9 @@ class VideoModule(SegmentationModule):
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
         """Counts the frames after the first at the size of their masks."""
+        frame = batch.frames.shape[-2], batch.frames.shape[-1]
         for t, state in enumerate(self.segmenter(batch.frames)[1:], start=1):
-            self.count(state.pred, batch.masks[:, t])
+            self.count(state.pred, frame, batch.masks[:, t])
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Adam and SGD side by side, poly per step."""

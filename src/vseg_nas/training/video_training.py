@@ -105,7 +105,7 @@ def train_end_to_end(
         data: clips.
         epochs: over the training clips.
         val_every: epochs between validations; the last epoch is always validated.
-        gradient_clip: largest norm of the gradient.
+        gradient_clip: largest norm of the gradient of each part: encoder, decoder, cell.
         checkpoint: written after every epoch; the fit goes on from it if it is there.
         report: called after every epoch.
         **trainer_options: accelerator, devices, precision.

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vseg_nas.space.vocabulary import DEC_STRIDE
 from vseg_nas.video.frames import Image
 
 Colour = tuple[int, int, int]
@@ -157,19 +158,36 @@ class Labeller(ABC):
         """Forgets the video: the next frame is a key frame."""
 
 
-def likeliest(logits: Floats, size: Size) -> Image:
-    """Class ids (H, W) of logits (K, h, w), resized bilinearly; the lower id where two are equally likely.
+def likeliest(logits: Floats, frame: Size, size: Size) -> Image:
+    """Class ids of logits, enlarged bilinearly; the lower id where two are equally likely.
 
     Plane by plane, since numpy's argmax over K planes of full size takes several times as long.
+
+    Args:
+        logits: (K, ceil(h / 8), ceil(w / 8)).
+        frame: h and w of the network's frame.
+        size: H and W of the labels, to which the frame, not the plane that reaches beyond it, is stretched.
+
+    Returns:
+        (H, W).
     """
-    height, width = size
-    best = cv2.resize(logits[0], (width, height), interpolation=cv2.INTER_LINEAR)
+    down, across = (DEC_STRIDE * new / side for new, side in zip(size, frame, strict=True))  # pixels of a cell
+    best = _enlarged(logits[0], down, across, size).copy()
     ids = np.zeros(size, np.uint8)
     for index, plane in enumerate(logits[1:], 1):
-        full = cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR)
+        full = _enlarged(plane, down, across, size)
         ids[full > best] = index
         np.maximum(best, full, out=best)
     return ids
+
+
+def _enlarged(plane: Floats, down: float, across: float, size: Size) -> Floats:
+    """A plane enlarged bilinearly by factors that may be fractions, and cut.
+
+    OpenCV works with the factors themselves if it is given no size, which would take the place of them.
+    """
+    full: Floats = cv2.resize(plane, None, fx=across, fy=down, interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
+    return full[: size[0], : size[1]]
 
 
 def _resized(image: Image, size: Size) -> Image:

@@ -57,7 +57,7 @@ class OnnxLabeller(Labeller):
                 feeds = {"frame": frame, **self._state}
                 logits, layer4, dec = self._next.run(None, {k: v for k, v in feeds.items() if k in self._reads})
             self._state, self._logits = {"layer4": layer4, "dec": dec}, logits[0]
-            return likeliest(logits[0], size)
+            return likeliest(logits[0], (frame.shape[-2], frame.shape[-1]), size)
 
     def confidence(self) -> float:
         """See `Labeller`."""

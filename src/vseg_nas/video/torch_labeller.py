@@ -32,7 +32,7 @@ class TorchLabeller(Labeller):
             self.check_size(size, key or self.segmenter.next_is_key)
             self.segmenter.advance(torch.from_numpy(frame[0]).to(self.device), key)
             if self.device.type == "cpu":
-                return likeliest(self.segmenter.logits.contiguous().numpy(), size)
+                return likeliest(self.segmenter.logits.contiguous().numpy(), (frame.shape[-2], frame.shape[-1]), size)
             labels: Image = self.segmenter.labels(size).to(torch.uint8).cpu().numpy()
             return labels
 
