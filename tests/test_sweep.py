@@ -167,10 +167,10 @@ def test_a_note_of_finished_jobs_that_cannot_be_used_counts_for_nothing(
 
 FLAGS = {
     "--nosuch": "unrecognized arguments: --nosuch",
-    "--config-dir conf": "--config-dir: not used here",
-    "--config-path conf": "--config-path: not used here",
-    "--config-name x": "--config-name: not used here",
-    "--experimental-rerun job.pickle": "--experimental-rerun: not used here",
+    "--config-dir conf": "--config-dir: found 'conf'",
+    "--config-path conf": "--config-path: found 'conf'",
+    "--config-name x": "--config-name: found 'x'",
+    "--experimental-rerun job.pickle": "--experimental-rerun: found 'job.pickle'",
     "--config-dir": "expected one argument",
     "--run --multirun": "expected one of --run",
     "--resolve": "--resolve: found without --cfg",
