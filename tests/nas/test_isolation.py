@@ -176,7 +176,6 @@ def test_a_fork_server_that_is_killed_at_its_start_is_replaced(
         if len(killed) < deaths:
             killed.append(forkserver._forkserver._forkserver_pid)  # type: ignore[attr-defined]
             os.kill(killed[-1], signal.SIGKILL)
-            os.waitid(os.P_PID, killed[-1], os.WEXITED | os.WNOWAIT)
 
     monkeypatch.setattr(forkserver, "ensure_running", ensure_and_kill)
     if deaths < 3:

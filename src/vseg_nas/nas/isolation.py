@@ -28,7 +28,7 @@ from vseg_nas.signals import DEAF_TO
 _CONTEXT = multiprocessing.get_context("forkserver")
 _OWN_SIGNAL_S = 1.0
 _STARTS = 3
-_RESTART_S = 0.2
+_RESTART_S = 0.5
 
 
 class IsolatedExecutor:
