@@ -48,6 +48,10 @@ def arguments() -> dict[str, Any]:
     return {"clips": CLIPS, "static": static, "trials": 1, "training": TRAINING, "layers": 1, "val_fraction": 0.2}
 
 
+def changed(field: str, value: Any) -> CellTraining:
+    return replace(TRAINING, **{field: value})
+
+
 WRONG: dict[str, tuple[dict[str, Any], type[UserError], str]] = {
     **{
         f"trials {value!r}": ({"trials": value}, ConfigError, f"trials: found {value!r}, expected")
@@ -76,7 +80,7 @@ WRONG: dict[str, tuple[dict[str, Any], type[UserError], str]] = {
     "training": ({"training": None}, ConfigError, "training: found None, expected a CellTraining"),
     **{
         f"training.{field} {value!r}": (
-            {"training": replace(TRAINING, **{field: value})},
+            {"training": changed(field, value)},
             ConfigError,
             f"training.{field}: found {value!r}, expected",
         )
@@ -112,9 +116,9 @@ def test_a_wrong_argument_leaves_nothing(
     arguments: dict[str, Any], case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    changed, kind, message = WRONG[case]
+    change, kind, message = WRONG[case]
     with pytest.raises(kind, match=re.escape(message)):
-        search(run_dir=tmp_path / "new/run", **arguments | changed)
+        search(run_dir=tmp_path / "new/run", **arguments | change)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -142,10 +146,10 @@ def test_a_folder_that_is_not_ones_own_is_named(
 
 def test_batches_that_are_large_enough_are_searched_with(arguments: dict[str, Any], tmp_path: Path) -> None:
     """Two clips, or one clip of two values a channel, are enough for batch norm."""
-    for index, changed in enumerate(
-        ({"clips": TINY}, {"clips": SyntheticStreet(5, 3, (32, 64)), "training": replace(TRAINING, batch_size=1)})
-    ):
-        assert len(search(run_dir=tmp_path / str(index), **arguments | changed)) == 1
+    wide = {"clips": SyntheticStreet(5, 3, (32, 64)), "training": replace(TRAINING, batch_size=1)}
+    changes: list[dict[str, Any]] = [{"clips": TINY}, wide]
+    for index, change in enumerate(changes):
+        assert len(search(run_dir=tmp_path / str(index), **arguments | change)) == 1
 
 
 def test_a_search_without_a_score_says_so(
