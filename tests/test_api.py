@@ -87,9 +87,16 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "val_fraction": ({"val_fraction": 0.3}, "val_fraction was 0.2, is 0.3"),
     "transform": ({"transform": training((64, 64), flip=False)}, "transform was ...width': 64}), ('HorizontalFlip'"),
     "crop": ({"transform": training((32, 64))}, "transform was ..."),
-    "clips": ({"clips": SyntheticStreet(6, 3, (64, 64), seed=1)}, "clips was "),
-    "fewer clips": ({"clips": SyntheticStreet(5, 3, (64, 64))}, "clips was "),
-    "weights": ({"static": StaticSegmenter(SyntheticStreet(6).classes)}, "static was "),
+    "clips": ({"clips": SyntheticStreet(6, 3, (64, 64), seed=1)}, "settings: the clips differ; choose"),
+    "fewer clips": ({"clips": SyntheticStreet(5, 3, (64, 64))}, "settings: the clips differ; choose"),
+    "weights": (
+        {"static": StaticSegmenter(SyntheticStreet(6).classes)},
+        "settings: the static network differs; choose",
+    ),
+    "clips and seed": (
+        {"clips": SyntheticStreet(6, 3, (64, 64), seed=1), "seed": 3},
+        "the clips differ; seed was 0, is 3; choose",
+    ),
     "several": ({"seed": 1, "layers": 1, "width": 32, "stopping": "none"}, "and 1 more"),
 }
 

@@ -68,18 +68,22 @@ def test_a_folder_whose_name_is_not_utf_8_is_escaped(
     start: Start, in_process: Start, root: Path, tmp_path: Path
 ) -> None:
     odd = root.rename(tmp_path / os.fsdecode(b"caf\xe9"))
-    command = ["dataset=camvid", f"dataset.root='{odd}'"]
+    status, _, err = start("dataset=camvid", f"dataset.root={odd}")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "which is no UTF-8" in err
+    (tmp_path / "link").symlink_to(odd)
+    command = ["dataset=camvid", f"dataset.root={tmp_path}/link"]
     mask = odd / "valannot" / "0016E5_000030.png"
     content = mask.read_bytes()
     mask.write_bytes(b"?")
     status, out, err = start(*command, "name=a")
     assert (status, err.count("\n")) == (2, 1)
-    assert f"{tmp_path}/caf\\udce9/valannot/0016E5_000030.png: found a damaged image" in out
+    assert f"{tmp_path}/link/valannot/0016E5_000030.png: found a damaged image" in out
     mask.write_bytes(content)
     status, out, err = start(*command, "name=b")
     assert (status, err) == (0, "")
     manifest = json.loads((tmp_path / "runs/check/camvid/manifest.json").read_text(encoding="utf-8"))
-    assert manifest["root"] == str(odd)
+    assert manifest["root"] == f"{tmp_path}/caf\\udce9"
     mask.write_bytes(content[:-1] + b"?")
     options = ["static.name=a", "phase.pretrain.encoder_weights=null", "gpu=cpu"]
     status, _, err = in_process(vseg_nas.pretrain.main, *command, *options)

@@ -131,7 +131,7 @@ def test_a_printed_command_is_read_again_by_shell_and_hydra() -> None:
 
 @pytest.mark.parametrize(
     ("name", "quoted"),
-    [("été (1) ~", True), ("2011_09_26", False), ("a=b, 'c' & \"#\"", False), ("cash$/x [c]: %d", True)],
+    [("été (1) ~", True), ("2011_09_26", False), ("a=b, 'c' & \"#\"", False), ("cash$x [c]: %d", True)],
 )
 def test_a_run_of_an_awkward_name_is_made_and_resumed(
     in_process: InProcess, tmp_path: Path, name: str, quoted: bool

@@ -153,6 +153,19 @@ def test_experiments_add_no_key(verb: str, schema: type[NetworkConfig], needed: 
         check(compose(verb, ["dataset=camvid", f"experiment={experiment}", *needed]), schema)
 
 
+@pytest.mark.parametrize("changes", [[], ["strategy.reference=false"], ["strategy=random", "stopping=median"]])
+def test_the_search_of_the_paper_is_the_authors(changes: list[str]) -> None:
+    """One key stands for all of them; each can be changed alone, and what has no such form is left alone."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        ours = check(compose("search", changes), SearchConfig)
+        theirs = check(compose("search", ["experiment=paper", *changes]), SearchConfig)
+    for config, expected in ((ours, False), (theirs, True)):
+        found = [getattr(getattr(config, part), "reference", None) for part in ("strategy", "stopping", "reward")]
+        absent = changes[:1] == ["strategy=random"]
+        strategy = None if absent else expected and not changes
+        assert found == [strategy, None if absent else expected, expected]
+
+
 @pytest.mark.parametrize("group", ["dataset", "gpu", "space", "strategy", "executor", "stopping", "reward", "logger"])
 def test_every_option_of_every_group_passes_the_schema(group: str) -> None:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):

@@ -59,5 +59,5 @@ def test_a_removed_current_folder_is_one_line(
     (tmp_path / "gone").rmdir()
     found = in_process(vseg_nas.report.main, "run=x")
     os.chdir(tmp_path)
-    said = "the current folder: found it removed, expected one that is there; change to it anew"
+    said = "the current folder: found it removed, expected one that is there; change to it again"
     assert found == (2, "", f"error: {said}\n")

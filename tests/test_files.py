@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -150,14 +151,27 @@ def test_a_lock_of_a_process_that_has_ended_is_taken(tmp_path: Path, content: st
 def test_names_of_parts_are_new_each_time_and_none_stays(tmp_path: Path, victim: Path) -> None:
     path = tmp_path / "trials.csv"
     (tmp_path / ".trials.partial.csv").symlink_to(victim)
-    names = {partial_of(path).name for _ in range(20)}
+    parts = [partial_of(path) for _ in range(20)]
+    names = {part.name for part, _ in parts}
     assert len(names) == 20
     assert all(name.startswith(".trials.partial-") and name.endswith(".csv") for name in names)
     assert {left.name for left in partials_of(path)} == names
     write_text(path, "a")
+    assert {left.name for left in partials_of(path)} == names  # somebody is still writing them
+    for _, descriptor in parts:
+        os.close(descriptor)
+    write_text(path, "a")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [".trials.partial.csv", "trials.csv", "victim"]
     assert path.read_text() == "a"
     assert victim.read_text() == VICTIM
+
+
+def test_writers_of_one_file_do_not_take_each_others_parts_for_leftovers(tmp_path: Path) -> None:
+    path = tmp_path / "shared.json"
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda number: write_text(path, str(number) * 1000), range(150)))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["shared.json"]
+    assert len(path.read_text()) in (1000, 2000, 3000)
 
 
 def test_a_link_in_the_place_of_a_file_is_replaced_not_followed(tmp_path: Path, victim: Path) -> None:

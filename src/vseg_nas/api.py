@@ -1,15 +1,20 @@
 """The framework from Python: label video with a trained network, search cells for data of your own. See docs/api.md."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
+from reprlib import repr as brief
 
 import torch
 
 from vseg_nas.assembly.inference import load_for_inference
-from vseg_nas.data import Clip, ClipSource, ClipTransform, meta_split, resized
-from vseg_nas.errors import ConfigError, RunError
+from vseg_nas.assembly.static import check_batches
+from vseg_nas.checking import check_number, check_text
+from vseg_nas.data import Clip, ClipSource, ClipTransform, MetaSplit, meta_split, resized
+from vseg_nas.data.labelled import require_labels
+from vseg_nas.errors import ConfigError, DataError, RunError
 from vseg_nas.files import check_folder
+from vseg_nas.machine import require_cuda
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.candidate import CandidateEvaluator
 from vseg_nas.nas.executor import SerialExecutor
@@ -20,6 +25,7 @@ from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.strategy import build_strategy
 from vseg_nas.nas.trial import Trial
 from vseg_nas.run_record import CONFIG, SETTINGS, recorded_settings, write_settings
+from vseg_nas.schema import CellStage
 from vseg_nas.space import SearchSpace
 from vseg_nas.training.cell_module import CellTraining
 from vseg_nas.training.features import cached_features, weights_digest
@@ -28,6 +34,8 @@ from vseg_nas.video.torch_labeller import TorchLabeller, one_thread_after_fork
 __all__ = ["CellTraining", "ClipSource", "TorchLabeller", "Trial", "load_segmenter", "load_static", "search"]
 
 _DEFAULT_TRAINING = CellTraining()
+_DIGESTS = {"clips": "the clips differ", "static": "the static network differs"}
+"""Settings that are digests of something, and what to say where they differ."""
 
 
 def load_segmenter(
@@ -45,27 +53,28 @@ def load_segmenter(
         size: height and width of the network's frames; None: those it was trained for, else those of the source.
 
     Raises:
-        ConfigError: there is no such device, or the path is empty.
+        ConfigError: there is no such device, or the path can be none.
         DataError: the checkpoint cannot be used.
-        ValueError: ``key_every`` is below 1, or ``size`` is none.
+        ValueError: ``key_every`` is no whole number above 0, or ``size`` is none.
     """
-    if key_every is not None and key_every < 1:
-        raise ValueError(f"key_every: found {key_every}, expected at least 1")
-    if size is not None and (len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size)):
-        raise ValueError(f"size: found {size}, expected height and width in pixels")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError("device: found no CUDA device, expected one; use cpu")
+    if key_every is not None and not (_is_whole(key_every) and key_every > 0):
+        raise ValueError(f"key_every: found {brief(key_every)}, expected a whole number, 1 or more")
+    if size is not None:
+        if not isinstance(size, Sequence) or len(size) != 2 or not all(_is_whole(side) and side > 0 for side in size):
+            raise ValueError(f"size: found {brief(size)}, expected height and width in pixels")
+        size = (size[0], size[1])
+    where = _device(device)
     one_thread_after_fork()
     segmenter, spec = load_for_inference(None if checkpoint is None else str(_path("checkpoint", checkpoint)))
     segmenter.key_every = key_every
-    return TorchLabeller(segmenter, spec, torch.device(device), size or spec.size)
+    return TorchLabeller(segmenter, spec, where, size or spec.size)
 
 
 def load_static(weights: str | Path) -> StaticSegmenter:
     """The static network that `pretrain` wrote.
 
     Raises:
-        ConfigError: the path is empty.
+        ConfigError: the path can be none.
         DataError: the file cannot be used.
     """
     return StaticSegmenter.load(_path("weights", weights))
@@ -112,16 +121,26 @@ def search(
     Raises:
         ConfigError: an option is out of range, the classes differ, or the folder holds a search with other settings.
         DataError: the clips cannot be used.
-        RunError: the folder cannot be used, or every cell fails.
+        RunError: the folder cannot be used, or no cell has a score.
     """
+    _check_number("trials", trials, whole=True, low=1)
+    _check_number("seed", seed, whole=True, low=0)
+    _check_number("val_fraction", val_fraction)
+    _check_training(training)
+    where = _device(device)
     if clips.classes != static.classes:
         found, expected = len(clips.classes), len(static.classes)
         raise ConfigError(f"clips: found {found} classes, expected the {expected} of the static network, in its order")
     run_dir = _path("run_dir", run_dir)
     rule = build_stopping(stopping, seed)
-    chooser = build_strategy(strategy, SearchSpace(layers, width), seed)  # type: ignore[arg-type]  # checked there
+    try:
+        space = SearchSpace(layers, width)  # type: ignore[arg-type]  # checked there
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    chooser = build_strategy(strategy, space, seed)
     static.freeze()
     split = meta_split(clips, val_fraction, "random", seed)
+    _check_clips(clips, split, transform or resized(), training)
     parts = ((split.train, transform or resized(), True), (split.val, resized(), False))
     settings = {
         "static": weights_digest(static),
@@ -135,8 +154,11 @@ def search(
         "val_fraction": val_fraction,
         "seed": seed,
     }
-    _check_settings(run_dir, settings)
-    run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        _check_settings(run_dir, settings)
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{run_dir}: cannot be made ({error.strerror}), expected a folder to write to") from error
     check_folder(run_dir, to_write=True)
     with RunLock(run_dir):
         _check_settings(run_dir, settings)
@@ -148,27 +170,68 @@ def search(
                 indices,
                 how,
                 "fp32",
-                torch.device(device),
+                where,
                 _silent,
                 for_training=for_training,
             )
             for indices, how, for_training in parts
         )
-        accelerator = torch.device(device).type
         evaluator = CandidateEvaluator(
-            train, val, static.decoder.classifier, training, rule, run_dir, accelerator=accelerator, devices=1
+            train, val, static.decoder.classifier, training, rule, run_dir, accelerator=where.type, devices=1
         )
         write_settings(run_dir, settings)
         with TrialStore(run_dir / STORE) as store:
             ended = SearchLoop(chooser, SerialExecutor(evaluator), rule, store, seed=seed, budget=Budget(trials)).run()
     scored = [trial for trial in ended if trial.evaluation is not None]
+    if not scored:
+        raise RunError(f"{run_dir}: found no cell with a score among {len(ended)}; the last: {ended[-1].reason}")
     return sorted(scored, key=lambda trial: trial.evaluation.score if trial.evaluation else 0.0, reverse=True)
 
 
 def _path(argument: str, given: str | Path) -> Path:
     if not str(given).strip():
         raise ConfigError(f"{argument}: found an empty path, expected one that is not")
+    check_text(argument, str(given))
     return Path(given)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_number(argument: str, value: object, whole: bool = False, **limits: float | None) -> None:
+    if not (_is_whole(value) or (isinstance(value, float) and not whole)):
+        raise ConfigError(f"{argument}: found {brief(value)}, expected a {'whole ' * whole}number")
+    check_number(argument, value, **limits)
+
+
+def _check_training(training: CellTraining) -> None:
+    """Whether the values are those that a command may be given."""
+    if not isinstance(training, CellTraining):
+        raise ConfigError(f"training: found {brief(training)}, expected a CellTraining")
+    configurable = {field.name: field for field in fields(CellStage)}
+    for name, value in asdict(training).items():
+        field = configurable[name]
+        low, high, above = (field.metadata[limit] for limit in ("min", "max", "above"))
+        _check_number(f"training.{name}", value, field.type is int, low=low, high=high, above=above)
+
+
+def _device(device: str) -> torch.device:
+    if device not in ("cpu", "cuda"):
+        raise ConfigError(f"device: found {brief(device)}, expected cpu or cuda")
+    if device == "cuda":
+        require_cuda("device", "cpu")
+    return torch.device(device)
+
+
+def _check_clips(clips: ClipSource, split: MetaSplit, transform: ClipTransform, training: CellTraining) -> None:
+    """Looks at what costs little for what would fail in every cell."""
+    if clips.length < 2:
+        raise DataError(f"clips: found {clips.length} frame a clip, expected 2 or more")
+    require_labels(clips, "meta-train", split.train, key="clips")
+    require_labels(clips, "meta-val", split.val, key="clips")
+    height, width = transform(clips[split.train[0]]).frames.shape[-2:]
+    check_batches(len(split.train), training.batch_size, (height, width), "training", drop_last=False)
 
 
 def _check_settings(run_dir: Path, settings: Mapping[str, object]) -> None:
@@ -182,18 +245,20 @@ def _check_settings(run_dir: Path, settings: Mapping[str, object]) -> None:
     stored = recorded_settings(run_dir)
     differing = [key for key in {**settings, **stored} if stored.get(key) != settings.get(key)]
     if differing:
-        changes = "; ".join(f"{key} {_change(stored.get(key), settings.get(key))}" for key in differing[:3])
+        changes = "; ".join(_change(key, stored.get(key), settings.get(key)) for key in differing[:3])
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise ConfigError(f"{run_dir}: holds a search with other settings: {changes}{more}; choose another folder")
 
 
-def _change(was: object, now: object) -> str:
-    """The values from shortly before the first difference on: some are long."""
+def _change(key: str, was: object, now: object) -> str:
+    """The values from shortly before the first difference on: some are long, and digests say nothing."""
+    if key in _DIGESTS:
+        return _DIGESTS[key]
     texts = str(was), str(now)
     equal = next((i for i, (a, b) in enumerate(zip(*texts, strict=False)) if a != b), min(map(len, texts)))
     start = max(0, equal - 12)
     old, new = (f"{'...' if start else ''}{text[start : start + 40]}" for text in texts)
-    return f"was {old}, is {new}"
+    return f"{key} was {old}, is {new}"
 
 
 def _silent(clips: Iterable[Clip], total: int) -> Iterable[Clip]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import json
 import shlex
 import sys
 from pathlib import Path
 
 from vseg_nas.assembly.cells import resolve_cell
+from vseg_nas.command_line import several
 from vseg_nas.config import command
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.schema import BenchmarkConfig
@@ -17,7 +17,8 @@ from vseg_nas.schema import BenchmarkConfig
 def _preflight(config: BenchmarkConfig) -> None:
     for path in config.checkpoint or ():
         if not Path(path).is_file():
-            raise DataError(f"checkpoint: found no file {path}, expected one that `train` wrote")
+            hint = several("checkpoint", path)
+            raise DataError(f"checkpoint: found no file {path}, expected one that `train` wrote{hint}")
     if config.cell is not None:
         resolve_cell(config.cell, config.flow)
     elif config.flow:
@@ -30,7 +31,7 @@ def main(config: BenchmarkConfig, run_dir: Path) -> None:
     from rich.console import Console
 
     from vseg_nas.assembly.benchmark import Benchmark
-    from vseg_nas.files import write_text
+    from vseg_nas.files import write_json
     from vseg_nas.machine import describe
     from vseg_nas.reporting.benchmark_results import BENCHMARK_FILE, BENCHMARK_FORMAT, read_benchmark
     from vseg_nas.reporting.benchmark_table import benchmark_table
@@ -59,7 +60,7 @@ def main(config: BenchmarkConfig, run_dir: Path) -> None:
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "rows": rows,
     }
-    write_text(run_dir / BENCHMARK_FILE, json.dumps(result, indent=1, allow_nan=False))
+    write_json(run_dir / BENCHMARK_FILE, result)
     console.print(benchmark_table(read_benchmark(run_dir / BENCHMARK_FILE).rows))
     console.print(f"written: {run_dir / BENCHMARK_FILE}", soft_wrap=True, markup=False)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +33,7 @@ def main(config: CheckConfig, run_dir: Path) -> None:
     from vseg_nas.assembly.check import SplitReport, layouts, manifest_path
     from vseg_nas.data.inspection import inspect
     from vseg_nas.data.manifest import Manifest
-    from vseg_nas.files import write_text
+    from vseg_nas.files import write_json, write_text
     from vseg_nas.reporting.check_tables import runs_table, shares_table
     from vseg_nas.reporting.progress import track
 
@@ -44,7 +43,7 @@ def main(config: CheckConfig, run_dir: Path) -> None:
         total = len(report.layout.frames) + len(report.layout.masks)
         files = inspect(report.layout, config.threads or os.cpu_count() or 1)
         report.add(track(files, f"reading {split}", total, console))
-    write_text(run_dir / RESULT, json.dumps({name: _plain(report) for name, report in reports.items()}, indent=1))
+    write_json(run_dir / RESULT, {name: _plain(report) for name, report in reports.items()})
     console.print(shares_table({split: report.shares for split, report in reports.items()}))
     console.print(runs_table({split: report.runs for split, report in reports.items()}, MOST_SHOWN))
     problems = [problem for report in reports.values() for problem in report.problems]

@@ -1,11 +1,13 @@
 """Checks a composed configuration against the schema and the disk."""
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from reprlib import repr as brief
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -32,6 +34,15 @@ _LONGEST_PATH, _LONGEST_NAME = 4096, 255  # characters; bytes of a name in a fol
 _MOST_NOTE_BYTES = 1024
 _BY_RESOLVER = "ConfigError raised while resolving interpolation: "  # what OmegaConf says before our reason
 _LONGEST_FOLDER = 128  # bytes; W&B takes no longer name of a run
+
+_IN_WORDS: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a path or a name",
+    NoneType: "null",
+}
+"""What a value of a type of the schema is."""
 
 GENOTYPE_NOTE = "genotype.json"
 """File of a run directory: the cell that it trains."""
@@ -61,10 +72,11 @@ def check(config: DictConfig, schema: type[C]) -> C:
             chosen = config[group]
             if not isinstance(chosen, DictConfig):
                 raise ConfigError(f"{group}: found {brief(chosen)}, expected one of: {', '.join(options)}")
-            name = str(chosen.get("name"))
-            if name not in options:
-                raise ConfigError(f"{group}.name: found {brief(name)}, expected one of: {', '.join(options)}")
-            setattr(typed, group, _typed(config[group], options[name], f"{group}."))
+            name = chosen.get("name")
+            if not isinstance(name, str) or name not in options:
+                raise ConfigError(f"{group}.name: found {_found(name)}, expected one of: {', '.join(options)}")
+            alone = DictConfig(OmegaConf.to_container(chosen, resolve=True))  # it may refer to other groups
+            setattr(typed, group, _typed(alone, options[name], f"{group}."))
     _check_ranges(typed, "")
     _check_relations(typed)
     return typed
@@ -98,8 +110,50 @@ def _typed(config: DictConfig, schema: type[C], prefix: str) -> C:
     try:
         result: C = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), config))  # type: ignore[assignment]
     except OmegaConfBaseException as error:
-        raise _explained(error, prefix) from error
+        raise _mismatch(error, config, schema, prefix) from error
     return result
+
+
+def _mismatch(error: OmegaConfBaseException, config: DictConfig, schema: type, prefix: str) -> ConfigError:
+    """What was found and expected of a key that the schema knows and whose value does not fit."""
+    key = str(error.full_key or "")
+    expected = _expected(schema, re.findall(r"\w+", key))
+    if expected is None:
+        return _explained(error, prefix)
+    value = OmegaConf.select(config, key)
+    return ConfigError(f"{prefix}{key}: found {_found(value)}, expected {expected}")
+
+
+def _found(value: object) -> str:
+    """A value as it is written in YAML or Python, shortened."""
+    return "null" if value is None else brief(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
+
+
+def _expected(kind: Any, names: Sequence[str]) -> str | None:
+    """What the schema takes for a key, in words; None where it knows no such key."""
+    metadata: Mapping[str, Any] = {}
+    for name in names:
+        field = next((f for f in fields(kind) if f.name == name), None) if is_dataclass(kind) else None
+        lists = [option for option in _options(kind) if get_origin(option) is list]
+        if field is not None:
+            kind, metadata = field.type, field.metadata
+        elif lists and name.isdigit():
+            kind, metadata = get_args(lists[0])[0], {}
+        else:
+            return None
+    if "choices" in metadata:
+        return f"one of: {', '.join(metadata['choices'])}"
+    return " or ".join(
+        f"a list of {metadata['length']} numbers"
+        if get_origin(option) is list
+        else _IN_WORDS.get(option, "a group of keys")
+        for option in _options(kind)
+    )
+
+
+def _options(kind: Any) -> Sequence[Any]:
+    """Of a union its types, else the type itself."""
+    return get_args(kind) if get_origin(kind) is UnionType else [kind]
 
 
 def _explained(error: OmegaConfBaseException, prefix: str) -> ConfigError:
@@ -115,7 +169,9 @@ def _check_ranges(node: Any, prefix: str) -> None:
             _check_ranges(value, key + ".")
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str):
-                _check_text(key, text)
+                check_text(key, text)
+        if value is None and rule.get("strings") and not rule.get("optional"):
+            raise ConfigError(f"{key}: found null, expected a path or a list of paths")
         if value is None or not rule:
             continue
         if rule.get("folder_name"):
@@ -131,7 +187,7 @@ def _check_ranges(node: Any, prefix: str) -> None:
         if rule.get("length") and len(value) != rule["length"]:
             raise ConfigError(f"{key}: found {value}, expected {rule['length']} numbers")
         for element in value if isinstance(value, list) else [value]:
-            _check_number(key, element, rule.get("min"), rule.get("max"), rule.get("above"))
+            check_number(key, element, rule.get("min"), rule.get("max"), rule.get("above"))
 
 
 def _check_strings(node: Any, name: str, key: str) -> None:
@@ -142,7 +198,7 @@ def _check_strings(node: Any, name: str, key: str) -> None:
     setattr(node, name, values)
 
 
-def _check_text(key: str, text: str) -> None:
+def check_text(key: str, text: str) -> None:
     """Whether a text could be a path: most are, and the others are shorter.
 
     A shell variable that is not set leaves nothing: that is a mistake, and never the same as null.
@@ -194,7 +250,10 @@ def _check_relations(config: CommandConfig) -> None:
             )
 
 
-def _check_number(key: str, value: Any, low: float | None, high: float | None, above: float | None) -> None:
+def check_number(
+    key: str, value: Any, low: float | None = None, high: float | None = None, above: float | None = None
+) -> None:
+    """Raises a ConfigError unless a number is finite and within the `limits` of the schema."""
     if not math.isfinite(value):
         raise ConfigError(f"{key}: found {value}, expected a finite number")
     if low is not None and not value >= low:

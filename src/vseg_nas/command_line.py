@@ -60,6 +60,16 @@ def assignment(key: str, value: object) -> str:
     return shlex.quote(quoted(key, text) if special else f"{key}={text}")
 
 
+def several(key: str, text: str) -> str:
+    """A hint where one path was found that is not there, and several were meant.
+
+    Args:
+        key: that takes a list.
+        text: of the path.
+    """
+    return f"; several are given as {shlex.quote(f'{key}=[{text}]')}" if "," in text else ""
+
+
 def quoted(key: str, text: str) -> str:
     """``key=text`` of which Hydra reads exactly that."""
     return f"{key}={_quoted(text)}"

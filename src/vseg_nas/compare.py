@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +41,7 @@ def main(config: CompareConfig, run_dir: Path) -> None:
         raise RunError(f"{search_dir}: no trial has a score yet, expected at least one")
     from vseg_nas.assembly.compare import Comparison
     from vseg_nas.assembly.search import build_meta_data
-    from vseg_nas.files import write_text
+    from vseg_nas.files import write_json, write_text
     from vseg_nas.reporting.comparison import comparison_markdown
     from vseg_nas.reporting.progress import track
 
@@ -53,7 +52,7 @@ def main(config: CompareConfig, run_dir: Path) -> None:
     rows: list[Row] = []
     for row in Comparison(search, config, data, search_dir, show).rows(best[0].trial.genotype):
         rows.append(row)
-        write_text(run_dir / "compare.json", json.dumps([row.to_plain() for row in rows], indent=1))
+        write_json(run_dir / "compare.json", [row.to_plain() for row in rows])
         scores = f"meta-val {row.meta_val.score:.4f}, val {row.val.score:.4f}, val mIoU {row.val.miou:.4f}"
         console.print(f"{row.name}: {scores}", soft_wrap=True)
     table = comparison_markdown(_lines(rows))

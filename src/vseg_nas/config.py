@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from reprlib import repr as brief
 from typing import NoReturn
 
 import hydra
@@ -175,7 +176,8 @@ def _arguments(verb: str, schema: type[CommandConfig]) -> argparse.Namespace:
     args = parser.parse_intermixed_args(sys.argv[1:])
     flags = [argument for argument in sys.argv[1:] if argument not in args.overrides]
     if foreign := [flag for flag in _FOREIGN if getattr(args, flag) is not None]:
-        raise ConfigError(f"--{foreign[0].replace('_', '-')}: not used here, expected overrides alone; see --help")
+        found = brief(getattr(args, foreign[0]))
+        raise ConfigError(f"--{foreign[0].replace('_', '-')}: found {found}, expected overrides alone; see --help")
     if args.run + args.multirun + sum(bool(getattr(args, flag)) for flag in _SHOWS_ONLY) > 1:
         raise ConfigError("command line: found several flags, expected one of --run, --multirun, --cfg, --info, --help")
     if args.resolve and not (args.cfg or args.help):
@@ -236,12 +238,13 @@ def _check_command_line(
             except OmegaConfBaseException as error:
                 raise _explain(verb, error, job) from error
             _check_devices(verb, typed)
+            if preflight is not None:
+                preflight(typed)
             folder = _folder(composed, "hydra.sweep.dir" if preflight is None else "hydra.run.dir")
             _check_can_be_made(folder)
             made |= {path for path in (folder.absolute(), *folder.absolute().parents) if not path.exists()}
             if preflight is None:
                 continue
-            preflight(typed)
             resume = getattr(typed, "resume", None)
             if resume is not None:
                 check_same_meaning(Path(resume), config)

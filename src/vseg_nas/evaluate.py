@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vseg_nas.assembly.static_network import require_static
 from vseg_nas.checking import CHECKPOINT_NOTE, check_root, keep_digests, keep_weights_digest
 from vseg_nas.clock import working_s
-from vseg_nas.command_line import assignment
+from vseg_nas.command_line import assignment, several
 from vseg_nas.config import command, python_command
 from vseg_nas.errors import DataError
 from vseg_nas.schema import EvaluateConfig
@@ -29,7 +28,8 @@ def _preflight(config: EvaluateConfig) -> None:
     check_root(config.dataset)
     for path in config.checkpoint:
         if not Path(path).is_file():
-            raise DataError(f"checkpoint: found no file {path}, expected one that `train` wrote")
+            hint = several("checkpoint", path)
+            raise DataError(f"checkpoint: found no file {path}, expected one that `train` wrote{hint}")
 
 
 @command("evaluate", EvaluateConfig, _preflight)
@@ -38,13 +38,13 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
     from rich.console import Console
 
     from vseg_nas.assembly.evaluate import CONSISTENCY_KEY, Evaluation
-    from vseg_nas.files import write_text
+    from vseg_nas.files import write_json
     from vseg_nas.machine import describe
     from vseg_nas.reporting.evaluation_results import EVALUATION_FILE, EVALUATION_FORMAT
 
     console, started = Console(), working_s()
     evaluation = Evaluation(config)
-    _keep_what_it_reads(config, evaluation, run_dir)
+    _keep_what_it_reads(config, evaluation, run_dir, console)
     if evaluation.rolling_refused:
         console.print(f"no rolling: {evaluation.rolling_refused}", soft_wrap=True, markup=False, highlight=False)
     measured = _measure(evaluation, run_dir, console)
@@ -66,7 +66,7 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
         "truth_consistency": evaluation.truth_consistency(),
         "panels": panels,
     }
-    write_text(run_dir / EVALUATION_FILE, json.dumps(result, indent=1, allow_nan=False))
+    write_json(run_dir / EVALUATION_FILE, result)
     if config.logger.name != "none":
         _log(config, run_dir, rows, {panel["title"]: run_dir / panel["file"] for panel in panels})
     console.print(f"written: {run_dir / EVALUATION_FILE}", soft_wrap=True, markup=False)
@@ -74,16 +74,17 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
     console.print(f"next: {report}", soft_wrap=True, markup=False)
 
 
-def _keep_what_it_reads(config: EvaluateConfig, evaluation: Evaluation, run_dir: Path) -> None:
+def _keep_what_it_reads(config: EvaluateConfig, evaluation: Evaluation, run_dir: Path, console: Console) -> None:
     """Notes the content of networks and data, or compares it with the note of an earlier start."""
     from vseg_nas.assembly.static import keep_data_digests
     from vseg_nas.files import sha256_of
+    from vseg_nas.reporting.progress import hashing
 
     networks = {f"network {index}": sha256_of(Path(path)) for index, path in enumerate(config.checkpoint, 1)}
     keep_digests(run_dir / CHECKPOINT_NOTE, networks, "checkpoint")
     if config.baselines:
         keep_weights_digest(run_dir, Path(config.static.weights))
-    keep_data_digests(run_dir, evaluation.sources)
+    keep_data_digests(run_dir, evaluation.sources, hashing(console))
 
 
 def _measure(evaluation: Evaluation, run_dir: Path, console: Console) -> list[tuple[Method, Measured]]:

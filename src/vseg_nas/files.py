@@ -5,7 +5,9 @@ nothing waits for a named pipe, and no name that is written to can be foreseen.
 """
 
 import errno
+import fcntl
 import hashlib
+import json
 import os
 import secrets
 import stat
@@ -19,6 +21,7 @@ from vseg_nas.errors import RunError
 
 _MOST_NESTED = 32  # folders inside each other; W&B needs four
 _WANDB = "wandb"
+_WRITTEN_IN_PLACE = ("lock", "log", "search.sqlite", "search.sqlite-journal")  # all others are replaced
 
 
 @contextmanager
@@ -36,11 +39,12 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
         RunError: the disk is full, or the folder cannot be written to.
     """
     partial: Path | None = None
+    descriptor: int | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in partials_of(path):
-            left.unlink(missing_ok=True)
-        partial = partial_of(path)
+        if durable:  # of the many small files that are not, their run removes what was left
+            _remove_leftovers(path)
+        partial, descriptor = partial_of(path)
         yield partial
         if durable:
             flush(partial)
@@ -53,6 +57,8 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
         with suppress(OSError):
             if partial is not None:
                 partial.unlink(missing_ok=True)
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 class Unbuffered(FileIO):
@@ -70,15 +76,42 @@ class Unbuffered(FileIO):
         return len(data)
 
 
-def partial_of(path: Path) -> Path:
+def partial_of(path: Path) -> tuple[Path, int]:
     """A new and empty file where another one lies until it is whole: hidden, in the same folder, of the same suffix.
+
+    Returns:
+        The file, and a descriptor that holds a lock on it: as long as it is open, no process takes it for a leftover.
 
     Raises:
         OSError: it cannot be made.
     """
-    partial = path.with_name(f"{_partial_prefix(path)}{secrets.token_hex(8)}{path.suffix}")
-    os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
-    return partial
+    while True:
+        partial = path.with_name(f"{_partial_prefix(path)}{secrets.token_hex(8)}{path.suffix}")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(partial, flags, 0o666)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return partial, descriptor
+        os.close(descriptor)  # another process took it for a leftover before it was locked
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Removes the partial files of a path that no process writes any more."""
+    for left in partials_of(path):
+        try:
+            descriptor = open_regular(left, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        except OSError:  # a link or another thing that none of ours is
+            left.unlink(missing_ok=True)
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink(missing_ok=True)
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(descriptor)
 
 
 def partials_of(path: Path) -> list[Path]:
@@ -145,7 +178,7 @@ def check_folder(folder: Path, to_write: bool = False) -> None:
 
     Args:
         folder: of a run; nothing is refused where there is none.
-        to_write: whether it is to be written to. Then no file in it may have a second name elsewhere.
+        to_write: whether it is to be written to. Then no file that is written in place may be a hard link.
 
     Raises:
         RunError: with the first thing found that does not belong.
@@ -172,10 +205,18 @@ def check_folder(folder: Path, to_write: bool = False) -> None:
                     raise RunError(f"{path}: found a symbolic link, expected a file or folder of the run itself")
             elif not entry.is_file(follow_symlinks=False):
                 raise RunError(f"{path}: found no regular file, expected files and folders alone")
-            elif to_write and entry.stat(follow_symlinks=False).st_nlink > 1:
-                raise RunError(f"{path}: found a file with a second name (a hard link), expected one; copy the folder")
+            elif to_write and path.name in _WRITTEN_IN_PLACE and _names(path) > 1:
+                raise RunError(f"{path}: found a hard link, expected a file of its own; copy the folder (cp -a)")
             elif path.name == "settings" and path.parent.name in (_WANDB, f".{_WANDB}"):
                 raise RunError(f"{path}: found settings of W&B, expected none in a run folder")
+
+
+def _names(path: Path) -> int:
+    """How many names a file has; 0 where it has gone, as a file does that another process is writing."""
+    try:
+        return os.lstat(path).st_nlink
+    except FileNotFoundError:
+        return 0
 
 
 def _real(path: Path) -> Path:
@@ -205,6 +246,26 @@ def sha256_of(path: Path) -> str:
 def printable(text: str) -> str:
     """A text in which what UTF-8 cannot hold, such as stray bytes of file names, is escaped by a backslash."""
     return text.encode(errors="backslashreplace").decode()
+
+
+def write_json(path: Path, data: object) -> Path:
+    """Writes plain data as JSON whose texts are `printable`, whole or not at all; see `replacing`.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+    """
+    return write_text(path, json.dumps(_printable(data), indent=1, allow_nan=False))
+
+
+def _printable(data: object) -> object:
+    if isinstance(data, str):
+        return printable(data)
+    if isinstance(data, dict):
+        return {_printable(key): _printable(value) for key, value in data.items()}
+    return [_printable(value) for value in data] if isinstance(data, list | tuple) else data
 
 
 def write_bytes(path: Path, content: bytes | memoryview, durable: bool = True) -> None:

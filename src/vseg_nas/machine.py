@@ -6,6 +6,8 @@ import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vseg_nas.errors import ConfigError
+
 if TYPE_CHECKING:
     import torch
 
@@ -18,6 +20,22 @@ def describe(device: torch.device) -> str:
         return f"cuda: {torch.cuda.get_device_name(device)}; torch {torch.__version__}"
     threads = torch.get_num_threads()
     return f"cpu: {cpu_name()}, {threads} thread{'s' * (threads > 1)}; torch {torch.__version__}"
+
+
+def require_cuda(key: str, instead: str) -> None:
+    """Looks whether there is a CUDA device.
+
+    Args:
+        key: of the configuration or argument that asks for one.
+        instead: what to give where there is none, for the complaint.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ConfigError(f"{key}: found no CUDA device, expected one; use {instead}")
 
 
 def bytes_in_words(count: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import shlex
 import sys
 import time
@@ -49,7 +48,7 @@ def main(config: PredictConfig, run_dir: Path) -> None:
 
     from vseg_nas.assembly.frame_memory import check_frame_memory
     from vseg_nas.assembly.predict import build_network, open_source
-    from vseg_nas.files import write_text
+    from vseg_nas.files import write_json
 
     console = Console()
     with closing(open_source(config)) as source:
@@ -66,7 +65,7 @@ def main(config: PredictConfig, run_dir: Path) -> None:
         tally = _label(config, run_dir, source, network, console)
         seconds = time.perf_counter() - started
         result = _result(config, source, network, tally, seconds)
-    write_text(run_dir / RESULT, json.dumps(result, indent=1, allow_nan=False))
+    write_json(run_dir / RESULT, result)
     for line in _summary(result):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     written = " ".join(sorted(path.name for path in run_dir.iterdir() if path.name in _PRODUCTS))

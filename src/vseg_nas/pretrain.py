@@ -16,7 +16,7 @@ def main(config: PretrainConfig, run_dir: Path) -> None:
     """Trains, validates at full size, and writes ``static.safetensors`` into the run directory."""
     from rich.console import Console
 
-    from vseg_nas.reporting.progress import FitView
+    from vseg_nas.reporting.progress import FitView, hashing
 
     console = Console()
     console.print(
@@ -29,7 +29,7 @@ def main(config: PretrainConfig, run_dir: Path) -> None:
     encoder = str(config.static.encoder_weights)
     digest = sha256_of(Path(encoder)) if Path(encoder).is_file() else encoder
     keep_digests(run_dir / ENCODER_NOTE, {"encoder": digest}, "static.encoder_weights")
-    keep_data_digests(run_dir, build_sources(config, length=1))
+    keep_data_digests(run_dir, build_sources(config, length=1), hashing(console))
     with FitView("pre-training", console) as view:
         scores = run_pretraining(config, config.seed, run_dir / WEIGHTS, view.on_epoch)
     console.print(

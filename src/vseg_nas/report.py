@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from vseg_nas.command_line import several
 from vseg_nas.config import command
 from vseg_nas.errors import RunError
 from vseg_nas.schema import ReportConfig
@@ -10,7 +11,7 @@ from vseg_nas.schema import ReportConfig
 def _preflight(config: ReportConfig) -> None:
     for run in config.run:
         if not Path(run).is_dir():
-            meant = f"; did you mean {Path(run).parent}?" if Path(run).is_file() else ""
+            meant = f"; did you mean {Path(run).parent}?" if Path(run).is_file() else several("run", run)
             raise RunError(f"run: found no directory {run}, expected one of search, evaluate or benchmark{meant}")
 
 

@@ -50,9 +50,9 @@ def stored_config(run_dir: Path, schema: type[C], verb: str) -> C:
     Raises:
         RunError: the directory holds no run, one of another kind, or more than files and folders.
     """
-    check_folder(run_dir)
     if not (run_dir / CONFIG).is_file():
         raise RunError(f"{run_dir}: holds no run, expected {CONFIG} in it{_folder_of(run_dir)}")
+    check_folder(run_dir)
     recorded = OmegaConf.create(recorded_config(run_dir))
     moved, before = moved_runs_dir(run_dir, verb), f"{OmegaConf.select(recorded, 'runs_dir')}/"
     weights = str(OmegaConf.select(recorded, "static.weights"))

@@ -23,6 +23,8 @@ def one_of(*choices: str) -> dict[str, Any]:
 
 STRINGS: dict[str, Any] = {"strings": True}
 """Metadata of a list of strings that may be given as one string."""
+OPTIONAL_STRINGS: dict[str, Any] = STRINGS | {"optional": True}
+"""The same, that may be null."""
 FOLDER_NAME: dict[str, Any] = {"folder_name": True}
 """Metadata of a string that a folder is called, such as the name of a run: one part of a path."""
 
@@ -113,6 +115,7 @@ class SearchPhase(CellStage):
     split_seed: int = field(metadata=limits(0))
     val_fraction: float = field(metadata=limits(above=0, high=0.5))
     val_size: list[int] | None = field(metadata=limits(32, length=2))
+    reference: bool = field(default=False)
 
 
 @dataclass
@@ -417,7 +420,7 @@ class CompareConfig(CommandConfig):
 class BenchmarkConfig(CommandConfig):
     """Root of `benchmark`."""
 
-    checkpoint: Any = field(metadata=STRINGS)
+    checkpoint: Any = field(metadata=OPTIONAL_STRINGS)
     cell: str | None = field()
     flow: bool = field()
     classes: int | None = field(metadata=limits(2, 254))

@@ -63,9 +63,9 @@ def main(config: SearchConfig, run_dir: Path) -> None:
 def _meta_data(config: SearchConfig, run_dir: Path, console: Console) -> MetaData:
     from vseg_nas.assembly.search import build_meta_data
     from vseg_nas.assembly.static import build_sources, keep_data_digests
-    from vseg_nas.reporting.progress import track
+    from vseg_nas.reporting.progress import hashing, track
 
-    keep_data_digests(run_dir, build_sources(config))
+    keep_data_digests(run_dir, build_sources(config), hashing(console))
     data = build_meta_data(
         config,
         Path(config.runs_dir) / "cache",

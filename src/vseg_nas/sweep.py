@@ -23,12 +23,13 @@ class Sweep:
     """What became of the jobs.
 
     Args:
-        jobs: the overrides of each.
+        jobs: the overrides of each; those that all jobs share are not shown.
         explain: the line for an error that is the user's fault; None for any other.
     """
 
     def __init__(self, jobs: Sequence[Sequence[str]], explain: Callable[[Exception], str | None]) -> None:
-        self._jobs = [" ".join(job) for job in jobs]
+        shared = set.intersection(*map(set, jobs)) if len(jobs) > 1 else set()
+        self._jobs = [" ".join(override for override in job if override not in shared) for job in jobs]
         self._outcomes = ["not run"] * len(jobs)
         self._explain = explain
         self.failed = 0

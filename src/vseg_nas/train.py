@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -42,7 +41,7 @@ def main(config: TrainConfig, run_dir: Path) -> None:
     """
     from rich.console import Console
 
-    from vseg_nas.files import write_text
+    from vseg_nas.files import write_json
 
     console = Console()
     started = working_s()
@@ -61,7 +60,7 @@ def main(config: TrainConfig, run_dir: Path) -> None:
         "val": asdict(scores),
         "seconds": working_s() - started,
     }
-    write_text(run_dir / RESULT, json.dumps(result, indent=1))
+    write_json(run_dir / RESULT, result)
     console.print(
         f"val, frames after the first of pairs: mIoU {scores.miou:.4f}  fwIoU {scores.fwiou:.4f}  "
         f"mAcc {scores.macc:.4f}  score {scores.score:.4f}",
@@ -82,10 +81,10 @@ def _train(config: TrainConfig, genotype: Genotype | None, run_dir: Path, consol
     from vseg_nas.assembly.logging import open_run
     from vseg_nas.assembly.static import build_sources, keep_data_digests
     from vseg_nas.assembly.train import run_training
-    from vseg_nas.reporting.progress import FitView, track
+    from vseg_nas.reporting.progress import FitView, hashing, track
     from vseg_nas.reporting.wandb_logger import FitLogger
 
-    keep_data_digests(run_dir, build_sources(config))
+    keep_data_digests(run_dir, build_sources(config), hashing(console))
     with ExitStack() as stack:
         logger: FitLogger | None = None
         if config.logger.name != "none":

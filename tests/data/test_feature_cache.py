@@ -68,10 +68,11 @@ def test_channels_lie_innermost_in_files_and_batches(root: Path, features: Stati
 def test_half_precision_rounds_features_and_no_mask(tmp_path: Path, features: StaticFeatures) -> None:
     write_cache(tmp_path, HALF, one_by_one(features), features.clips)
     found = opened(tmp_path, HALF)
-    assert same(found, features.map(Tensor.half)._replace(masks=features.masks))
+    assert same(found, features.map(Tensor.half)._replace(masks=features.masks, frame_size=features.frame_size))
     taken = found.take(torch.tensor([2, 0]))
     assert {n: a.dtype for n, a in taken.arrays().items()} == dict.fromkeys(KEY.fields, torch.float32) | {
-        "masks": torch.uint8
+        "masks": torch.uint8,
+        "frame_size": torch.int64,
     }
     assert torch.equal(taken.layer3, features.layer3.half().float()[[2, 0]])
     assert torch.equal(taken.masks, features.masks[[2, 0]])
@@ -87,10 +88,10 @@ def test_memory_mapped_is_the_same(root: Path, features: StaticFeatures, monkeyp
 
     monkeypatch.setattr(np, "load", spy)
     in_memory = opened(root)
-    assert modes == [None] * 6
+    assert modes == [None] * 7
     monkeypatch.setattr(feature_cache, "_MEMORY_SHARE", 0.0)
     mapped = opened(root)
-    assert modes[6:] == ["c"] * 6
+    assert modes[7:] == ["c"] * 7
     assert same(mapped, in_memory)
     indices = torch.tensor([1, 1, 0])
     assert same(mapped.take(indices), features.take(indices))

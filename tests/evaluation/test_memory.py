@@ -58,7 +58,8 @@ class Plain(VideoSegmenter):
     """Key frames give a state of known size; others keep it."""
 
     def key(self, frame: Tensor) -> FrameState:
-        return FrameState(frame, frame, torch.zeros(1, 8, 16, 16), torch.zeros(1, 5, 16, 16))
+        cells = frame.shape[-2] // 8, frame.shape[-1] // 8
+        return FrameState(frame, frame, torch.zeros(1, 8, *cells), torch.zeros(1, 5, *cells))
 
 
 def test_the_peak_of_a_video_has_weights_frames_state_and_logits_at_full_size() -> None:

@@ -171,19 +171,21 @@ def test_a_fork_server_that_is_killed_at_its_start_is_replaced(
     killed: list[int] = []
     ensure_running = forkserver.ensure_running
 
-    def ensure_and_kill() -> None:
+    def ensure_and_kill(*_: object) -> None:
         ensure_running()
         if len(killed) < deaths:
             killed.append(forkserver._forkserver._forkserver_pid)  # type: ignore[attr-defined]
             os.kill(killed[-1], signal.SIGKILL)
+            os.waitid(os.P_PID, killed[-1], os.WEXITED | os.WNOWAIT)
 
     monkeypatch.setattr(forkserver, "ensure_running", ensure_and_kill)
+    monkeypatch.setattr(forkserver.ForkServer, "ensure_running", ensure_and_kill)  # before a process is made
     if deaths < 3:
         assert results(tmp_path, good) == [GOOD]
     else:
         with pytest.raises(RunError, match=r"^executor=isolated: the fork server ended 3 times before it had made a "):
             results(tmp_path, good)
-        assert len(killed) == 3
+        assert len(killed) == 2 * 3
 
 
 def good(candidate: Candidate) -> Evaluation:

@@ -167,7 +167,6 @@ _READ_BY_WANDB = sorted(set(wandb.Settings.model_fields) & {
     "x_disable_meta", "x_disable_stats", "x_log_level", "x_service_wait", "x_stats_sampling_interval",
 })  # fmt: skip
 RUBBISH = [
-    ("WANDB_MODE", ""),
     ("WANDB_MODE", "foo"),
     ("WANDB_API_KEY", "0123456789abcdef0123456789abcdef01234567\n"),
     ("WANDB_BASE_URL", "http://[::1"),
@@ -213,6 +212,44 @@ def test_a_variable_that_wandb_refuses_costs_one_warning(
     assert isinstance(run, FakeRun)
     assert seen == ["offline"]
     assert caplog.messages == [f"W&B run is offline, the work goes on: {name}: found a value that W&B does not accept"]
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+@pytest.mark.parametrize(
+    ("names", "mode"),
+    [
+        (["WANDB_MODE"], "online"),
+        (["WANDB_BASE_URL"], "online"),
+        (["WANDB_SILENT", "WANDB_RUN_ID", "WANDB_PROJECT", "WANDB_RUN_TAGS", "WANDB_START_METHOD"], "online"),
+        (["WANDB_IDENTITY_TOKEN_FILE", "WANDB_DIR", "WANDB_ENTITY"], "online"),
+        (["WANDB_API_KEY"], "offline"),
+        (["WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"], "offline"),
+    ],
+)
+@pytest.mark.usefixtures("no_wandb_variables")
+def test_an_empty_variable_is_as_good_as_none(
+    names: list[str],
+    mode: str,
+    empty: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    for name in names:
+        monkeypatch.setenv(name, empty)
+    seen = []
+
+    def init(**arguments: Any) -> object:
+        seen.append((arguments["mode"], sorted(set(names) & set(os.environ))))
+        return FakeRun()
+
+    monkeypatch.setattr(wandb, "init", init)
+    monkeypatch.setattr(wandb, "setup", lambda settings: None)
+    monkeypatch.setattr(socket, "create_connection", lambda address, timeout: io.BytesIO())
+    assert isinstance(open_wandb("auto", tmp_path / "run", "project", "name", {}), FakeRun)
+    assert seen == [(mode, [])]
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize(

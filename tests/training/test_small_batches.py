@@ -11,7 +11,6 @@ from vseg_nas.assembly.static import check_batches
 from vseg_nas.data.datamodule import EpochSampler, RankBatches
 from vseg_nas.errors import ConfigError
 from vseg_nas.models.static import StaticSegmenter
-from vseg_nas.schema import TransformConfig
 
 
 def batch_sizes(clips: int, batch_size: int, drop_last: bool) -> list[int]:
@@ -28,15 +27,16 @@ def test_a_batch_of_one_value_is_refused_and_no_other(crop: tuple[int, int], dro
     network = StaticSegmenter(("a", "b")).encoder
     with torch.no_grad():
         positions = network.eval()(torch.zeros(1, 3, *crop))[-1][0, 0].numel()
-    transform = TransformConfig(scale=[1.0, 1.0], crop=list(crop), flip=False, jitter=0.0)
     for clips in range(1, 8):
         for batch_size in range(1, 5):
             smallest = min(batch_sizes(clips, batch_size, drop_last))
             if smallest * positions > 1:
-                check_batches(clips, batch_size, transform, "phase.pretrain", drop_last)
+                check_batches(clips, batch_size, crop, "phase.pretrain", drop_last)
                 continue
-            with pytest.raises(ConfigError, match=r"phase\.pretrain\.transform\.crop: found 32x\d+ with a batch"):
-                check_batches(clips, batch_size, transform, "phase.pretrain", drop_last)
+            with pytest.raises(
+                ConfigError, match=rf"phase\.pretrain\.batch_size: found {batch_size}, by which a clip of 32x"
+            ):
+                check_batches(clips, batch_size, crop, "phase.pretrain", drop_last)
 
 
 def test_pretraining_on_single_small_frames_is_one_line(in_process: InProcess) -> None:
@@ -46,5 +46,7 @@ def test_pretraining_on_single_small_frames_is_one_line(in_process: InProcess) -
         *("phase.pretrain.epochs=1", "phase.pretrain.transform.crop=[32,32]", "phase.pretrain.batch_size=1"),
     )
     assert (status, err.count("\n")) == (2, 1)
-    assert err.startswith("error: phase.pretrain.transform.crop: found 32x32 with a batch of one clip")
+    assert err.startswith(
+        "error: phase.pretrain.batch_size: found 1, by which a clip of 32x32 is alone in its batch (3 clips)"
+    )
     assert "epoch" not in out

@@ -54,6 +54,49 @@ def test_folders_stay_in_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("", ["1", "2"]),
+        ("*", ["1", "2"]),
+        ("?1.png", []),
+        ("[.]_1.png", []),
+        ("*/*", ["in/3"]),
+        ("**/*.png", ["1", "2", "in/3"]),
+        (".*.png", ["._1", ".hidden"]),
+        ("._[0-9].png", ["._1"]),
+        (".hidden.png", [".hidden"]),
+        (".trash", ["4"]),
+        (".trash/*", ["4"]),
+        (".t*/*.png", [".trash/4"]),
+    ],
+)
+def test_hidden_pictures_are_no_frames_unless_they_are_named(tmp_path: Path, source: str, expected: list[str]) -> None:
+    """Nor do they take an index in time, as a frame does that is skipped: macOS writes ``._1.png`` beside ``1.png``."""
+    for name in ("1.png", "2.png", ".hidden.png", "in/3.png", "in/.3.png", ".trash/4.png", ".trash/._4.png"):
+        save(tmp_path / name)
+    (tmp_path / "._1.png").write_bytes(b"Mac OS X")
+    if not expected:
+        with pytest.raises(DataError, match="found no image that matches"):
+            frame_files(f"{tmp_path}/{source}")
+        return
+    assert [str(path).removesuffix(".png").split("/")[-1] for path in frame_files(f"{tmp_path}/{source}")] == [
+        name.split("/")[-1] for name in expected
+    ]
+    if "._1" not in expected:  # which is no picture
+        frames = list(folder := FrameFolder(f"{tmp_path}/{source}", 10))
+        assert [(frame.name, frame.time) for frame in frames] == [
+            (name, Fraction(index, 10)) for index, name in enumerate(expected)
+        ]
+        assert folder.skipped == 0
+
+
+def test_a_folder_of_hidden_pictures_has_none(tmp_path: Path) -> None:
+    save(tmp_path / ".1.png")
+    with pytest.raises(DataError, match="found no image in it"):
+        frame_files(str(tmp_path))
+
+
+@pytest.mark.parametrize(
     "names",
     [
         ["x.png", "x.jpg", "x.bmp", "x.webp"],

@@ -139,6 +139,55 @@ def test_a_forked_process_labels(new: bool) -> None:
             os._exit(0 if labeller.step(image).shape == (180, 240) else 1)
     finally:
         torch.set_num_threads(1)
+    assert _status(child) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("generations", [1, 2])
+@pytest.mark.parametrize("call", ["step", "reset", "confidence"])
+def test_a_process_forked_during_a_call_of_a_thread_labels(
+    labeller: TorchLabeller, monkeypatch: pytest.MonkeyPatch, call: str, generations: int
+) -> None:
+    """The thread is not in the child, which goes on after the last whole frame; nor in a child of that."""
+    labeller.reset()
+    labeller.step(IMAGE)
+    expected = copy.deepcopy(labeller).step(IMAGE[::-1])
+    inside, leave, advance = threading.Event(), threading.Event(), labeller.segmenter.advance
+
+    def slow(frame: torch.Tensor, key: bool = False) -> None:
+        inside.set()
+        assert leave.wait(60)
+        advance(frame, key)
+
+    monkeypatch.setattr(labeller.segmenter, "advance", slow)
+    with ThreadPoolExecutor(1) as other:
+        first = other.submit(labeller.step, IMAGE)
+        assert inside.wait(30)
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                if generations == 2 and (grandchild := os.fork()):
+                    status = _status(grandchild)
+                else:
+                    monkeypatch.undo()
+                    if call == "step":
+                        status = 0 if np.array_equal(labeller.step(IMAGE[::-1]), expected) else 3
+                    else:
+                        getattr(labeller, call)()
+                        status = 0
+            finally:
+                os._exit(status)
+        status = _status(child)
+        with pytest.raises(RuntimeError, match="found a call of another thread"):
+            labeller.reset()  # here the thread is still in it
+        leave.set()
+        first.result(30)
+    assert status == 0
+
+
+def _status(child: int) -> int:
+    """Of a process that ends within a minute."""
     for _ in range(600):
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
@@ -148,4 +197,4 @@ def test_a_forked_process_labels(new: bool) -> None:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         pytest.fail("the forked process hangs")
-    assert status == 0
+    return os.waitstatus_to_exitcode(status)

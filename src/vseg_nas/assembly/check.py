@@ -98,5 +98,5 @@ def verify_files(runs_dir: Path, dataset: str, root: Path, source: FileClips) ->
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error}); make it anew with `check`") from error
     manifest = Manifest.from_json(text, path)
-    if manifest.root == root.resolve():
+    if manifest.is_of(root):
         manifest.verify(root, source.files)

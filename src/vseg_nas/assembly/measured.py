@@ -1,13 +1,12 @@
 """Rows of an evaluation on disk, one file each, so that one that was interrupted measures none twice."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from vseg_nas.assembly.evaluate import Measured
 from vseg_nas.errors import DataError
-from vseg_nas.files import read_regular, write_text
+from vseg_nas.files import read_regular, write_json
 from vseg_nas.reporting.evaluation_results import check_row
 from vseg_nas.space import strict_json
 
@@ -22,7 +21,7 @@ def keep_measured(run_dir: Path, key: str, measured: Measured) -> None:
         "confusion": measured.confusion.tolist(),
         "miou_per_frame": measured.miou_per_frame,
     }
-    write_text(_path(run_dir, key), json.dumps(content, allow_nan=False))
+    write_json(_path(run_dir, key), content)
 
 
 def kept_measured(run_dir: Path, key: str, classes: int, pairs: int) -> Measured | None:

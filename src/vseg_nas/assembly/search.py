@@ -95,7 +95,7 @@ def build_meta_data(config: SearchConfig, cache_dir: Path, track: Track) -> Meta
     require_labels(sources.train, "meta-train", split.train)
     require_labels(sources.train, "meta-val", split.val)
     require_labels(sources.val, "val")
-    check_batches(len(split.train), phase.batch_size, phase.transform, "phase.search", drop_last=False)
+    check_batches(len(split.train), phase.batch_size, phase.transform.crop, "phase.search", drop_last=False)
     device = device_of(config.gpu)
     precision = config.gpu.cache_precision
     parts = ((split.train, build_transform(phase.transform), True), (split.val, val_transform(phase), False))

@@ -1,6 +1,6 @@
 """Data sets, devices and the static network."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +13,9 @@ from vseg_nas.data import CamVid, CityScapes, ClipSource, ClipTransform, InMemor
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.data.image_files import FileClips
 from vseg_nas.data.labelled import require_labels
-from vseg_nas.data.manifest import KnownDigests
+from vseg_nas.data.manifest import KnownDigests, Track
 from vseg_nas.errors import ConfigError, DataError
+from vseg_nas.machine import require_cuda
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.mobilenet_v2 import load_encoder
 from vseg_nas.models.static import StaticSegmenter
@@ -86,8 +87,13 @@ def _open(dataset: DatasetConfig, split: str, length: int | None) -> ClipSource:
     raise ConfigError(f"split: found {split}, which has no labels in {dataset.name}, expected train or val")
 
 
-def keep_data_digests(run_dir: Path, sources: Iterable[ClipSource]) -> None:
+def keep_data_digests(run_dir: Path, sources: Iterable[ClipSource], track: Track = iter) -> None:
     """Notes the content of the files that a run reads, or compares it; see `keep_digests`.
+
+    Args:
+        run_dir: of the run.
+        sources: that it reads.
+        track: shows how far reading files is.
 
     Raises:
         DataError: a file is not what it was when the run began.
@@ -95,7 +101,7 @@ def keep_data_digests(run_dir: Path, sources: Iterable[ClipSource]) -> None:
     files: dict[str, str] = {}
     for source in sources:
         if isinstance(source, FileClips):
-            files |= source.digests()
+            files |= source.digests(track)
     if files:
         keep_digests(run_dir / DATA_NOTE, files, "dataset.root")
 
@@ -122,14 +128,14 @@ def build_transform(config: TransformConfig) -> ClipTransform:
     return training((height, width), (low, high), config.flip, config.jitter)
 
 
-def check_batches(clips: int, batch_size: int, transform: TransformConfig, key: str, drop_last: bool) -> None:
+def check_batches(clips: int, batch_size: int, crop: Sequence[int], key: str, drop_last: bool) -> None:
     """Looks whether every training batch has two values a channel, which batch norm needs, where planes are smallest.
 
     Args:
         clips: to train on.
         batch_size: clips a batch.
-        transform: whose crop the clips have.
-        key: where both are configured.
+        crop: height and width of the clips.
+        key: where ``batch_size`` is configured.
         drop_last: whether a last batch that is not full is dropped, unless it is the only one.
 
     Raises:
@@ -137,11 +143,12 @@ def check_batches(clips: int, batch_size: int, transform: TransformConfig, key: 
     """
     rest = clips % batch_size
     smallest = rest if rest and (clips < batch_size or not drop_last) else batch_size
-    height, width = transform.crop
+    height, width = crop
     if smallest * -(-height // STRIDE) * -(-width // STRIDE) < 2:
         raise ConfigError(
-            f"{key}.transform.crop: found {height}x{width} with a batch of one clip ({clips} clips by "
-            f"{key}.batch_size={batch_size}), expected a side above {STRIDE} or more clips: batch norm needs two values"
+            f"{key}.batch_size: found {batch_size}, by which a clip of {height}x{width} is alone in its batch "
+            f"({clips} clip{'s' * (clips > 1)}), expected two or more clips in every batch, or crops with a side above "
+            f"{STRIDE}: batch norm needs two values"
         )
 
 
@@ -165,8 +172,8 @@ def trainer_options(config: GpuConfig, rank: Rank = ALONE) -> dict[str, Any]:
 
 
 def _check_accelerator(config: GpuConfig) -> None:
-    if config.accelerator == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("gpu.accelerator: found no CUDA device, expected one; use gpu=cpu or gpu=auto")
+    if config.accelerator == "cuda":
+        require_cuda("gpu.accelerator", "gpu=cpu or gpu=auto")
 
 
 def devices_there(config: GpuConfig) -> int:
@@ -224,7 +231,7 @@ def _pretrain(rank: Rank, report: Progress, config: PretrainConfig, seed: int, w
     sources = build_sources(config, length=1)
     for split, source in sources._asdict().items():
         require_labels(source, split)
-    check_batches(len(sources.train), phase.batch_size, phase.transform, "phase.pretrain", drop_last=True)
+    check_batches(len(sources.train), phase.batch_size, phase.transform.crop, "phase.pretrain", drop_last=True)
     (height, width), batch = phase.transform.crop, min(phase.batch_size, len(sources.train)) // rank.count
     check_frame_memory(
         "phase.pretrain.transform.crop", (height, width), max(1, batch), device_of(config.gpu).type == "cuda"

@@ -96,8 +96,8 @@ def _check_data(config: TrainConfig, source: ClipSource, segmenter: VideoSegment
     cell, video = config.phase.train.cell, config.phase.train.video
     clips = len(StillClips(source) if config.past == "current" else source)
     batch_size = _cell_module(config, source, segmenter).options.batch_size
-    check_batches(clips, batch_size, cell.transform, "phase.train.cell", drop_last=False)
-    check_batches(len(source), video.batch_size, video.transform, "phase.train.video", drop_last=True)
+    check_batches(clips, batch_size, cell.transform.crop, "phase.train.cell", drop_last=False)
+    check_batches(len(source), video.batch_size, video.transform.crop, "phase.train.video", drop_last=True)
 
 
 def _build(config: TrainConfig, genotype: Genotype | None) -> tuple[ClipSource, VideoSegmenter]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vseg_nas.data.clip import Colour, Image, RawClip
-from vseg_nas.data.manifest import KnownDigests
+from vseg_nas.data.manifest import KnownDigests, Track
 from vseg_nas.errors import DataError
 from vseg_nas.labels import IGNORE
 from vseg_nas.pictures import load_upright
@@ -133,14 +133,17 @@ class FileClips:
             digest.update(f"{clip.run} {[path.name for path in clip.frames]}\n".encode())
         return digest.hexdigest()
 
-    def digests(self) -> dict[str, str]:
+    def digests(self, track: Track = iter) -> dict[str, str]:
         """SHA-256 of each file, by its name and that of its folder.
+
+        Args:
+            track: Shows how far reading files is.
 
         Raises:
             DataError: A file cannot be read.
         """
         names = (f"{path.parent.name}/{path.name}" for path in self._files)
-        return dict(zip(names, self.known_digests.of(self._files), strict=True))
+        return dict(zip(names, self.known_digests.of(self._files, track), strict=True))
 
     def _mask(self, path: Path | None) -> Image:
         if path is None:

@@ -4,12 +4,13 @@ A flipped bit of a JPEG file decodes without complaint, so only a hash can tell.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from vseg_nas.errors import DataError
-from vseg_nas.files import sha256_of, write_text
+from vseg_nas.files import printable, sha256_of, write_text
 from vseg_nas.space import strict_json
 
 FORMAT = "vseg_nas.manifest/1"
@@ -42,7 +43,7 @@ class Manifest:
         found = {}
         for path, sha256 in digests.items():
             status = path.stat()
-            found[path.relative_to(root).as_posix()] = FileNote(status.st_size, status.st_mtime_ns, sha256)
+            found[_name(path, root)] = FileNote(status.st_size, status.st_mtime_ns, sha256)
         return cls(root, found)
 
     @classmethod
@@ -62,7 +63,11 @@ class Manifest:
 
     def to_json(self) -> str:
         """For the file."""
-        return json.dumps({"format": FORMAT, "root": str(self.root), "files": self.notes}, indent=0)
+        return json.dumps({"format": FORMAT, "root": printable(str(self.root)), "files": self.notes}, indent=0)
+
+    def is_of(self, root: Path) -> bool:
+        """Whether it tells of the files below a folder."""
+        return printable(str(self.root)) == printable(str(root.resolve()))
 
     def verify(self, root: Path, files: Sequence[Path]) -> None:
         """Compares files below a root with what was seen; those with a new time are read again.
@@ -71,12 +76,16 @@ class Manifest:
             DataError: a file is not what it was, or was not there.
         """
         for path in files:
-            note = self.notes.get(path.relative_to(root).as_posix())
+            note = self.notes.get(_name(path, root))
             if note is None:
                 raise DataError(f"{path}: found no note of it from `check`, expected one; run `check` again")
             status = path.stat()
             if (status.st_size, status.st_mtime_ns) != note[:2] and sha256_of(path) != note.sha256:
                 raise DataError(f"{path}: changed since `check` read it; restore the file or run `check` again")
+
+
+Track = Callable[[Sequence[Path]], Iterable[Path]]
+"""Hands files on, and shows how far it is."""
 
 
 class KnownDigests:
@@ -91,8 +100,12 @@ class KnownDigests:
         self._store = store
         self._notes: dict[str, FileNote] | None = None
 
-    def of(self, files: Sequence[Path]) -> list[str]:
+    def of(self, files: Sequence[Path], track: Track = iter) -> list[str]:
         """The digests of some files, in their order.
+
+        Args:
+            files: to look at.
+            track: shows how far reading those is that are not known.
 
         Raises:
             DataError: a file cannot be read.
@@ -100,22 +113,30 @@ class KnownDigests:
         """
         if self._notes is None:
             self._notes = self._load()
-        places = [path.resolve() for path in files]
-        notes = {str(place): self._look(place, self._notes) for place in places}
-        if self._store is not None and not notes.items() <= self._notes.items():
+        folders = {folder: folder.resolve() for folder in {path.parent for path in files}}
+        places = [folders[path.parent] / path.name for path in files]
+        notes: dict[str, FileNote] = {}
+        unknown: list[Path] = []
+        for place in places:
+            status, known = _status(place), self._notes.get(printable(str(place)))
+            if known is not None and known[:2] == (status.st_size, status.st_mtime_ns):
+                notes[printable(str(place))] = known
+            else:
+                unknown.append(place)
+        for place in track(unknown):
+            notes[printable(str(place))] = self._read(place)
+        if self._store is not None and unknown:
             write_text(self._store, json.dumps(self._notes | notes, indent=0))
         self._notes |= notes
-        return [notes[str(place)].sha256 for place in places]
+        return [notes[printable(str(place))].sha256 for place in places]
 
     @staticmethod
-    def _look(path: Path, known: Mapping[str, FileNote]) -> FileNote:
+    def _read(path: Path) -> FileNote:
+        status = _status(path)
         try:
-            status, note = path.stat(), known.get(str(path))
-            if note is not None and note[:2] == (status.st_size, status.st_mtime_ns):
-                return note
             return FileNote(status.st_size, status.st_mtime_ns, sha256_of(path))
         except OSError as error:
-            raise DataError(f"{path}: found no readable file ({error.strerror}), expected one of the data") from error
+            raise _unreadable(path, error) from error
 
     def _load(self) -> dict[str, FileNote]:
         if self._store is None or not self._store.is_file():
@@ -125,6 +146,22 @@ class KnownDigests:
             return {str(name): _note(value) for name, value in content.items()} if isinstance(content, dict) else {}
         except ValueError:
             return {}
+
+
+def _status(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(f"{path}: found no readable file ({error.strerror}), expected one of the data")
+
+
+def _name(path: Path, root: Path) -> str:
+    """Of a file in a manifest."""
+    return printable(path.relative_to(root).as_posix())
 
 
 def _note(value: object) -> FileNote:

@@ -17,7 +17,7 @@ from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 from torchvision.ops import Conv2dNormActivation
 
 from vseg_nas.errors import DataError
-from vseg_nas.models.weights import first_line, load_weights, read_foreign_safetensors, read_pickled
+from vseg_nas.models.weights import check_weights, first_line, read_foreign_safetensors, read_pickled
 
 TAP_CHANNELS = (24, 32, 96, 320)
 TAP_STRIDES = (4, 8, 16, 32)
@@ -86,8 +86,9 @@ class MobileNetV2Encoder(nn.Module):
                     f"{source}: {theirs!r} has shape {tuple(found.shape)}, expected that of torchvision's mobilenet_v2"
                 )
         taken = {ours: state[theirs] for ours, theirs in names.items()}
-        taken |= _identity_expansion(taken["stages.0.0.1.weight"], taken["stages.0.0.1.bias"])
-        load_weights(self, taken, Path(source), "torchvision's mobilenet_v2")
+        check_weights(taken, {ours: own[ours] for ours in names}, Path(source), "torchvision's mobilenet_v2")
+        expansion = _identity_expansion(taken["stages.0.0.1.weight"], taken["stages.0.0.1.bias"])
+        self.load_state_dict(taken | expansion)
 
 
 def _identity_expansion(gamma: Tensor, beta: Tensor) -> dict[str, Tensor]:

@@ -125,7 +125,16 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor], path: Path, of
         DataError: they have other names, shapes or types than those of the network, or values that nothing can be
             computed with. ``load_state_dict`` would drop imaginary parts and round, without a word.
     """
-    own = network.state_dict()
+    check_weights(state, network.state_dict(), path, of)
+    network.load_state_dict(dict(state))
+
+
+def check_weights(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path, of: str) -> None:
+    """Compares weights from a file that anybody may have written with those that a network has.
+
+    Raises:
+        DataError: as of `load_weights`.
+    """
     if odd := sorted(map(str, own.keys() ^ state.keys())):
         raise DataError(f"{path}: the weights do not fit {of} ({len(odd)} names differ, the first: {odd[0][:60]!r})")
     for name, value in state.items():
@@ -140,7 +149,6 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor], path: Path, of
             raise DataError(f"{path}: {name}: found values that are not finite, expected a network that can be used")
         if name.endswith("running_var") and (value < 0).any():
             raise DataError(f"{path}: {name}: found a negative variance, expected a network that can be used")
-    network.load_state_dict(dict(state))
 
 
 def note_of(path: Path) -> Path:

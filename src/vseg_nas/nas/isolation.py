@@ -28,6 +28,7 @@ from vseg_nas.signals import DEAF_TO
 _CONTEXT = multiprocessing.get_context("forkserver")
 _OWN_SIGNAL_S = 1.0
 _STARTS = 3
+_RESTART_S = 0.5
 
 
 class IsolatedExecutor:
@@ -202,6 +203,7 @@ def _started(*arguments: Any) -> ForkServerProcess:
         try:
             process.start()
         except (EOFError, ConnectionError):
+            time.sleep(_RESTART_S)  # one that is about to end would pass for running
             continue
         return process
     raise RunError(

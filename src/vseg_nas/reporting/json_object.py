@@ -156,4 +156,4 @@ def _parsed(path: Path) -> object:
     except OSError as error:
         raise DataError(f"{path}: not readable ({error.strerror})") from error
     except ValueError as error:  # also: not UTF-8, not JSON
-        raise DataError(f"{path}: found no readable JSON ({str(error)[:80]}), expected a result file") from error
+        raise DataError(f"{path}: found no readable JSON ({str(error)[:120]}), expected a result file") from error

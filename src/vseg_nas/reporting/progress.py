@@ -45,6 +45,11 @@ def tracked(console: Console) -> Track:
     return shown
 
 
+def hashing(console: Console) -> Callable[[Sequence[Item]], Iterable[Item]]:
+    """Shows how far reading files for their digests is; nothing where all are known."""
+    return lambda items: track(items, "reading files", len(items), console) if items else items
+
+
 def track(iterable: Iterable[Item], description: str, total: int, console: Console) -> Iterator[Item]:
     """Yields the items of `iterable` beside a progress bar; off a terminal, a line is printed every ten seconds.
 

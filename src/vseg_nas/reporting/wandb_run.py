@@ -47,6 +47,7 @@ def open_wandb(
         The `wandb.Run`, to be handed to `WandbListener`, which finishes it; None: nothing can be logged.
     """
     dir.mkdir(parents=True, exist_ok=True)
+    _leave_out_what_is_empty()
     wanted: RunMode = _mode(os.environ) if mode == "auto" else mode
     problem = _leave_out_what_is_refused()
     attempts = MODES[MODES.index(wanted) :]
@@ -104,6 +105,13 @@ def wandb_errors() -> tuple[type[Exception], ...]:
 def first_line(error: Exception) -> str:
     """What went wrong, for a line."""
     return " ".join(str(error).strip().partition("\n")[0].split()) or type(error).__name__
+
+
+def _leave_out_what_is_empty() -> None:
+    """Takes WANDB_ variables without a value out of the environment: they are as good as none, and W&B refuses some."""
+    for name, value in list(os.environ.items()):
+        if name.startswith("WANDB_") and not value.strip():
+            del os.environ[name]
 
 
 def _leave_out_what_is_refused() -> str:

@@ -71,12 +71,14 @@ def is_image(path: str | Path) -> bool:
 def frame_files(source: str) -> list[Path]:
     """The image files of a folder or a pattern, or one alone, folder by folder; numbers in names count as numbers.
 
+    Hidden files are none, as with the wildcards of a shell, unless the source itself names them by a leading dot.
+
     Raises:
         DataError: there are none, or the pattern leaves the folders that it matches.
     """
     folder = Path(source)
     try:
-        found = set(folder.iterdir()) if folder.is_dir() else _matches(source)
+        found = _visible(folder) if folder.is_dir() else _matches(source)
     except OSError as error:
         raise DataError(f"source: {source}: cannot be read ({error.strerror}), expected a folder of frames") from error
     files = [path for path in found if is_image(path)]
@@ -107,6 +109,10 @@ def split_pattern(source: str) -> tuple[Path, str]:
     while count < len(parts) - 1 and (not is_pattern(parts[count]) or os.path.isdir(Path(*parts[: count + 1]))):
         count += 1
     return Path(*parts[:count]), "/".join(parts[count:])
+
+
+def _visible(folder: Path) -> set[Path]:
+    return {path for path in folder.iterdir() if not path.name.startswith(".")}
 
 
 def _matches(source: str) -> set[Path]:

@@ -6,7 +6,6 @@ Legend: H, W pixels of the source, h, w pixels of the network's frames, K classe
 import os
 import threading
 from abc import ABC, abstractmethod
-from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -21,14 +20,39 @@ Floats = NDArray[np.float32]
 _LARGEST = 255.0
 
 
+class _Fork:
+    """How many forks lie behind this process: threads that computed in its parent are not in it."""
+
+    count = 0
+
+
+def _note_fork() -> None:
+    _Fork.count += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+def forked() -> bool:
+    """Whether this process came from `os.fork`, where the threads of torch and OpenCV are waited for in vain."""
+    return _Fork.count > 0
+
+
 class Turn:
-    """Lets one call in at a time, as a context manager; copies and pickles have one of their own."""
+    """Lets one call in at a time, as a context manager; copies, pickles and forked processes have one of their own."""
 
     def __init__(self) -> None:
+        self._renew()
+
+    def _renew(self) -> None:
         self._lock = threading.Lock()
+        self._forks = _Fork.count
 
     def __enter__(self) -> None:
         """Raises a RuntimeError where another thread is in."""
+        if self._forks != _Fork.count:  # a thread that was in it stayed in the parent
+            self._renew()
         if not self._lock.acquire(blocking=False):
             raise RuntimeError(
                 "labeller: found a call of another thread in it, expected one at a time; use one a video"
@@ -41,25 +65,6 @@ class Turn:
     def __reduce__(self) -> tuple[type["Turn"], tuple[()]]:
         """A lock that is open."""
         return Turn, ()
-
-
-class _Fork:
-    """Whether this process was forked: threads that computed in its parent are not in it."""
-
-    happened = False
-
-
-def _note_fork() -> None:
-    _Fork.happened = True
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_note_fork)
-
-
-def forked() -> bool:
-    """Whether this process came from `os.fork`, where the threads of torch and OpenCV are waited for in vain."""
-    return _Fork.happened
 
 
 class Labeller(ABC):
@@ -166,39 +171,23 @@ def likeliest(logits: Floats, frame: Size, size: Size) -> Image:
     Returns:
         (H, W).
     """
-    (rows, tall), (columns, wide) = map(_covering, logits.shape[1:], frame, size)
-    beyond = (0, 0), (0, rows - logits.shape[1]), (0, columns - logits.shape[2])
-    first, *others = np.pad(logits, beyond, "edge") if any(map(any, beyond)) else logits
-    best = _enlarged(first, (tall, wide), size).copy()
+    down, across = (DEC_STRIDE * new / side for new, side in zip(size, frame, strict=True))  # pixels of a cell
+    best = _enlarged(logits[0], down, across, size).copy()
     ids = np.zeros(size, np.uint8)
-    for index, plane in enumerate(others, 1):
-        full = _enlarged(plane, (tall, wide), size)
+    for index, plane in enumerate(logits[1:], 1):
+        full = _enlarged(plane, down, across, size)
         ids[full > best] = index
         np.maximum(best, full, out=best)
     return ids
 
 
-def _covering(cells: int, frame: int, side: int) -> tuple[int, int]:
-    """How many cells, the given ones or more, cover a whole number of pixels of the labels, and that number.
+def _enlarged(plane: Floats, down: float, across: float, size: Size) -> Floats:
+    """A plane enlarged bilinearly by factors that may be fractions, and cut.
 
-    OpenCV resizes from size to size, so their ratio has to be exactly that of a cell to its pixels.
+    OpenCV works with the factors themselves if it is given no size, which would take the place of them.
     """
-    pixels = Fraction(DEC_STRIDE * side, frame)
-    whole = -(-cells // pixels.denominator) * pixels.denominator
-    return whole, int(whole * pixels)
-
-
-def _enlarged(plane: Floats, covered: Size, size: Size) -> Floats:
-    """A plane enlarged to what it covers, and cut."""
-    (tall, wide), (height, width) = covered, size
-    if tall * wide > 2 * height * width:  # the ratio is of large numbers: cut the rows first, which are still short
-        plane, tall = _bilinear(plane, (tall, plane.shape[1]))[:height], height
-    return _bilinear(plane, (tall, wide))[:height, :width]
-
-
-def _bilinear(plane: Floats, size: Size) -> Floats:
-    resized: Floats = cv2.resize(plane, size[::-1], interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
-    return resized
+    full: Floats = cv2.resize(plane, None, fx=across, fy=down, interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
+    return full[: size[0], : size[1]]
 
 
 def _resized(image: Image, size: Size) -> Image:
