@@ -57,7 +57,7 @@ SCHEMAS: dict[str, type[CommandConfig]] = {
     "export": ExportConfig,
     "report": ReportConfig,
 }
-DEFAULTS = {"dataset": "synthetic", "strategy": "ppo", "executor": "serial", "key": "every"}
+DEFAULTS = {"dataset": "synthetic", "strategy": "ppo", "executor": "serial", "stopping": "halfway", "key": "every"}
 ODD = "odd"
 """Folder in a world that a case may make and fill."""
 
