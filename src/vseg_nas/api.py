@@ -211,7 +211,15 @@ def _check_training(training: CellTraining) -> None:
         raise ConfigError(f"training: found {brief(training)}, expected a CellTraining")
     configurable = {field.name: field for field in fields(CellStage)}
     for name, value in asdict(training).items():
-        field = configurable[name]
+        field = configurable.get(name)
+        choices = (False, True) if field is None else field.metadata.get("choices")
+        if choices is not None:
+            if value not in choices or isinstance(value, bool) != isinstance(choices[0], bool):
+                raise ConfigError(
+                    f"training.{name}: found {brief(value)}, expected one of {', '.join(map(str, choices))}"
+                )
+            continue
+        assert field is not None
         low, high, above = (field.metadata[limit] for limit in ("min", "max", "above"))
         _check_number(f"training.{name}", value, field.type is int, low=low, high=high, above=above)
 
