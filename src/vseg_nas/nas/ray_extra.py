@@ -58,6 +58,7 @@ def require_head(address: str | None) -> None:
     if address is None or address == "auto":
         return
     found: list[str] = []
+    silent = f"no answer within {_ANSWER_S:g} s"
 
     def ask() -> None:
         try:
@@ -65,13 +66,15 @@ def require_head(address: str | None) -> None:
                 link.sendall(_PREFACE)
                 answer = link.recv(9)
                 found.append("" if len(answer) > 3 and answer[3] == _SETTINGS_FRAME else "another service")
+        except TimeoutError:
+            found.append(silent)
         except OSError as error:
             found.append(f"nobody ({error.strerror or error})")
 
     asking = threading.Thread(target=ask, daemon=True)  # to look a name up can take long, and cannot be interrupted
     asking.start()
     asking.join(_ANSWER_S)
-    if (what := found[0] if found else f"no answer within {_ANSWER_S:g} s") != "":
+    if (what := found[0] if found else silent) != "":
         raise ConfigError(f"executor.address: found {what} at {address}, expected the head of a running Ray cluster")
 
 
