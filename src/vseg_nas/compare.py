@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 def _preflight(config: CompareConfig) -> None:
     stored_config(Path(config.run), SearchConfig, "search")
-    TrialStore.read(Path(config.run) / STORE).close()
+    with TrialStore.read(Path(config.run) / STORE) as store:
+        store.trials()
 
 
 @command("compare", CompareConfig, _preflight)

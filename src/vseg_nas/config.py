@@ -113,8 +113,8 @@ def command(
                     if sweep is not None:
                         preflight(typed)
                     run(typed, run_dir)
-                except UserError:
-                    if is_new:
+                except (UserError, OSError) as error:
+                    if is_new and fault(error) is not None:
                         forget_empty(run_dir, [folder for folder in run_dir.parents if folder in made])
                     raise
                 (run_dir / UNFINISHED).unlink(missing_ok=True)

@@ -39,7 +39,7 @@ class SyntheticConfig:
     clips: int = field(metadata=limits(2))
     val_clips: int = field(metadata=limits(1))
     size: list[int] = field(metadata=limits(32, length=2))
-    seed: int = field(metadata=limits(0))
+    seed: int = field(metadata=limits(0, 2**63 - 1))
 
 
 @dataclass
@@ -112,7 +112,7 @@ class SearchPhase(CellStage):
     hours: float | None = field(metadata=limits(above=0))
     layers: int = field(metadata=limits(1, 10))
     split: str = field(metadata=one_of("random", "by_run"))
-    split_seed: int = field(metadata=limits(0))
+    split_seed: int = field(metadata=limits(0, 2**63 - 1))
     val_fraction: float = field(metadata=limits(above=0, high=0.5))
     val_size: list[int] | None = field(metadata=limits(32, length=2))
     reference: bool = field(default=False)
@@ -344,7 +344,7 @@ class NetworkConfig(CommandConfig):
 class PretrainConfig(NetworkConfig):
     """Root of `pretrain`."""
 
-    seed: int = field(metadata=limits(0))
+    seed: int = field(metadata=limits(0, 2**63 - 1))
     resume: str | None = field()
 
 
@@ -411,7 +411,7 @@ class CompareConfig(CommandConfig):
 
     run: str = field()
     name: str = field(metadata=FOLDER_NAME)
-    seed: int = field(metadata=limits(0))
+    seed: int = field(metadata=limits(0, 2**63 - 1))
     random_cells: int = field(metadata=limits(1))
     repeats: int = field(metadata=limits(1))
 

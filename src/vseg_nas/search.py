@@ -41,7 +41,8 @@ def main(config: SearchConfig, run_dir: Path) -> None:
 
     console = Console()
     if (run_dir / STORE).is_file():
-        TrialStore.read(run_dir / STORE).close()  # a damaged one before anything is computed
+        with TrialStore.read(run_dir / STORE) as stored:
+            stored.trials()  # a damaged one, or odd rows, before anything is computed
     ensure_static(config, run_dir, console)
     keep_weights_digest(run_dir, Path(config.static.weights))
     console.print(

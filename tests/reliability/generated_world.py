@@ -143,7 +143,8 @@ def contents(world: Path) -> dict[str, tuple[int, int, int]]:
     """Everything in and beside a folder, with what would tell a change."""
     found = {}
     for folder, folders, files in os.walk(world.parents[1]):
-        for name in {*folders, *files} - {"lock"}:  # of a folder of weights that several commands may make
+        # Locks of folders of weights, and digests that are known of data, are left by commands that are refused, too.
+        for name in {*folders, *files} - {"lock", "digests.json", "runs", "cache"}:
             path = os.path.join(folder, name)
             status = os.lstat(path)
             changed = 0 if name in folders else status.st_mtime_ns

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 _MOST_NOTE_BYTES = 2**16
+_MOST_WEIGHT_BYTES = 2**34  # ours have 12 MB
 
 
 def require_static(config: NetworkConfig) -> None:
@@ -30,6 +31,8 @@ def require_static(config: NetworkConfig) -> None:
     weights = Path(config.static.weights)
     if os.path.lexists(weights) and not weights.is_file():
         raise DataError(f"static.weights: found {weights}, which is no file, expected a static network")
+    if weights.is_file() and (size := weights.stat().st_size) > _MOST_WEIGHT_BYTES:
+        raise DataError(f"static.weights: found {weights} of {size} bytes, expected at most {_MOST_WEIGHT_BYTES}")
     if config.dataset.name == "synthetic":
         return
     check_root(config.dataset)
