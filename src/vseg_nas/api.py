@@ -25,11 +25,11 @@ from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.strategy import build_strategy
 from vseg_nas.nas.trial import Trial
 from vseg_nas.run_record import CONFIG, SETTINGS, recorded_settings, write_settings
-from vseg_nas.schema import CellStage
+from vseg_nas.schema import SEED, CellStage
 from vseg_nas.space import SearchSpace
 from vseg_nas.training.cell_module import CellTraining
 from vseg_nas.training.features import cached_features, weights_digest
-from vseg_nas.video.torch_labeller import TorchLabeller, one_thread_after_fork
+from vseg_nas.video.torch_labeller import TorchLabeller
 
 __all__ = ["CellTraining", "ClipSource", "TorchLabeller", "Trial", "load_segmenter", "load_static", "search"]
 
@@ -64,7 +64,6 @@ def load_segmenter(
             raise ValueError(f"size: found {brief(size)}, expected height and width in pixels")
         size = (size[0], size[1])
     where = _device(device)
-    one_thread_after_fork()
     segmenter, spec = load_for_inference(None if checkpoint is None else str(_path("checkpoint", checkpoint)))
     segmenter.key_every = key_every
     return TorchLabeller(segmenter, spec, where, size or spec.size)
@@ -124,7 +123,7 @@ def search(
         RunError: the folder cannot be used, or no cell has a score.
     """
     _check_number("trials", trials, whole=True, low=1)
-    _check_number("seed", seed, whole=True, low=0)
+    _check_number("seed", seed, whole=True, low=SEED["min"], high=SEED["max"])
     _check_number("val_fraction", val_fraction)
     _check_training(training)
     where = _device(device)

@@ -6,8 +6,6 @@ import copy
 import os
 import pickle
 import signal
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -126,39 +124,27 @@ def test_copies_and_pickles_are_labellers(labeller: TorchLabeller) -> None:
             assert np.array_equal(other.step(IMAGE), expected)
 
 
-FRESH = pytest.mark.skipif(
-    "VSEG_NAS_FRESH" not in os.environ, reason="run in a process of its own by test_forked_processes_of_a_fresh_one"
-)
-"""Threads that libraries of other tests have started may hold locks at a fork, and a child waits for those for ever."""
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_forked_processes_of_a_fresh_one() -> None:
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", "forked and not fresh", __file__]
-    ended = subprocess.run(command, env=os.environ | {"VSEG_NAS_FRESH": "1"}, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stdout[-2000:]
-    assert "skipped" not in ended.stdout
-
-
-@FRESH
-@pytest.mark.parametrize("new", [False, True])
-def test_a_forked_process_labels(new: bool) -> None:
-    """With a labeller from before the fork, or with one of its own; torch's threads are those of the parent."""
-    image = np.random.default_rng(0).integers(0, 255, (180, 240, 3), dtype=np.uint8)
+@pytest.mark.parametrize("first", ["step", "confidence", "new"])
+def test_a_forked_process_labels(first: str) -> None:
+    """With a labeller from before the fork, or with one of its own; the threads of libraries are in the parent."""
+    image = np.random.default_rng(0).integers(0, 255, (600, 800, 3), dtype=np.uint8)  # shared out among threads
     torch.set_num_threads(2)
     try:
-        labeller = load_segmenter()
+        labeller = load_segmenter(size=(480, 640))
         labeller.step(image)
         child = os.fork()
         if child == 0:
-            labeller = load_segmenter() if new else labeller
-            os._exit(0 if labeller.step(image).shape == (180, 240) else 1)
+            labeller = load_segmenter() if first == "new" else labeller
+            if first == "confidence":
+                labeller.confidence()
+            os._exit(0 if labeller.step(image).shape == (600, 800) else 1)
     finally:
         torch.set_num_threads(1)
     assert _status(child) == 0
 
 
-@FRESH
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.parametrize("generations", [1, 2])
 @pytest.mark.parametrize("call", ["step", "reset", "confidence"])
 def test_a_process_forked_during_a_call_of_a_thread_labels(

@@ -6,6 +6,7 @@ Legend: H, W pixels of the source, h, w pixels of the network's frames, K classe
 import os
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -20,23 +21,13 @@ Floats = NDArray[np.float32]
 _LARGEST = 255.0
 
 
-class _Fork:
-    """How many forks lie behind this process: threads that computed in its parent are not in it."""
-
-    count = 0
-
-
-def _note_fork() -> None:
-    _Fork.count += 1
+def after_fork(call: Callable[[], object]) -> None:
+    """Has something called in every process that is forked from here on: the threads of libraries are not in it."""
+    if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+        os.register_at_fork(after_in_child=call)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_note_fork)
-
-
-def forked() -> bool:
-    """Whether this process came from `os.fork`, where the threads of torch and OpenCV are waited for in vain."""
-    return _Fork.count > 0
+after_fork(lambda: cv2.setNumThreads(0))  # 1 would take the parent's threads down, and wait for them for ever
 
 
 class Turn:
@@ -47,11 +38,11 @@ class Turn:
 
     def _renew(self) -> None:
         self._lock = threading.Lock()
-        self._forks = _Fork.count
+        self._process = os.getpid()
 
     def __enter__(self) -> None:
         """Raises a RuntimeError where another thread is in."""
-        if self._forks != _Fork.count:  # a thread that was in it stayed in the parent
+        if self._process != os.getpid():  # a thread that was in it stayed in the parent
             self._renew()
         if not self._lock.acquire(blocking=False):
             raise RuntimeError(
@@ -104,8 +95,6 @@ class Labeller(ABC):
             raise ValueError(f"image: found {type(image).__name__}, expected an array of uint8 (H, W, 3), RGB")
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
             raise ValueError(f"image: found {image.dtype} {image.shape}, expected uint8 (H, W, 3), RGB")
-        if forked():
-            cv2.setNumThreads(1)
         small = _resized(image, self.size or image.shape[:2])
         planes = (small.astype(np.float32) - self._mean) / self._std
         return np.ascontiguousarray(planes.transpose(2, 0, 1)[None])

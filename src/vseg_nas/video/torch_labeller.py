@@ -6,7 +6,9 @@ from vseg_nas.models.inference import optimized
 from vseg_nas.models.segmenter_file import SegmenterSpec
 from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.video.frames import Image
-from vseg_nas.video.labeller import Floats, Labeller, Size, forked, likeliest
+from vseg_nas.video.labeller import Floats, Labeller, Size, after_fork, likeliest
+
+after_fork(lambda: torch.set_num_threads(1))
 
 
 class TorchLabeller(Labeller):
@@ -20,7 +22,6 @@ class TorchLabeller(Labeller):
     """
 
     def __init__(self, segmenter: VideoSegmenter, spec: SegmenterSpec, device: torch.device, size: Size | None) -> None:
-        one_thread_after_fork()
         super().__init__(spec.classes, spec.palette, spec.mean, spec.std, size)
         self.segmenter = optimized(segmenter.to(device))
         self.device = device
@@ -28,7 +29,6 @@ class TorchLabeller(Labeller):
     def label(self, frame: Floats, key: bool, size: Size) -> Image:
         """See `Labeller`; the frame goes to the device and the labels come back."""
         with self.turn:
-            one_thread_after_fork()
             self.check_size(size, key or self.segmenter.next_is_key)
             self.segmenter.advance(torch.from_numpy(frame[0]).to(self.device), key)
             if self.device.type == "cpu":
@@ -45,9 +45,3 @@ class TorchLabeller(Labeller):
         """See `Labeller`."""
         with self.turn:
             self.segmenter.reset()
-
-
-def one_thread_after_fork() -> None:
-    """Keeps a forked process from waiting for the threads of its parent."""
-    if forked():
-        torch.set_num_threads(1)
