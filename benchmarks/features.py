@@ -119,7 +119,9 @@ def epochs(cache: Cache, repeats: int) -> dict[str, Any]:
     for genotype in RandomSearch(SearchSpace(5), seed=0).ask(repeats):
         torch.manual_seed(0)
         module = CellModule(DynamicCell(genotype), cache.network.decoder.classifier, CellTraining())
-        optimizer = torch.optim.Adam(module.cell.parameters(), module.options.lr)
+        optimizer = torch.optim.Adam(
+            module.cell.parameters(), module.options.lr, weight_decay=module.options.weight_decay
+        )
 
         def run(batches: Callable[[], Iterator[StaticFeatures]]) -> None:
             for index, batch in enumerate(batches()):

@@ -15,7 +15,9 @@ from omegaconf import OmegaConf
 from tests.fixtures import InProcess
 from vseg_nas.command_line import as_written, assignment, shown, text_of
 from vseg_nas.config import command
-from vseg_nas.errors import ConfigError
+from vseg_nas.errors import ConfigError, RunError
+from vseg_nas.run_directory import stored_overrides
+from vseg_nas.run_record import write_record
 from vseg_nas.schema import CompareConfig, ReportConfig, SearchConfig, TrainConfig, text_keys
 
 NAMES = (
@@ -96,6 +98,15 @@ def test_several_runs_cannot_be_resumed_at_once() -> None:
         text_of("resume", ["resume=a,b"])
     assert text_of("resume", ["resume=a", "seed=1", "resume='b c'"]) == "b c"
     assert text_of("resume", ["resume=null"]) is text_of("resume", ["resumed=a"]) is None
+
+
+@pytest.mark.parametrize("sign", ["", "+", "++", "~"])
+def test_what_is_given_again_is_not_taken_from_the_record(tmp_path: Path, sign: str) -> None:
+    write_record(tmp_path, "seed: 1\n", ["seed=1", "name=a", "executor.address=10.0.0.1:6379"])
+    given = [f"{sign}seed=2", f"{sign}executor.address=null"]
+    assert stored_overrides(tmp_path, given) == ["name=a"]
+    with pytest.raises(RunError, match=r"found executor\.address; give it again"):
+        stored_overrides(tmp_path, ["seed=2"])
 
 
 def test_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,6 +125,13 @@ def test_files_are_read_again_only_when_they_have_changed(tmp_path: Path, monkey
         KnownDigests(store).of([tmp_path / "gone"])
 
 
+def test_a_note_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text(f"{'0' * 64}  a\n")
+    (tmp_path / DATA_NOTE).symlink_to(tmp_path / "victim")
+    with pytest.raises(DataError, match=r"data\.sha256: cannot be read \(found a symbolic link"):
+        keep_digests(tmp_path / DATA_NOTE, {"a": "0" * 64}, "dataset.root")
+
+
 def test_networks_of_an_evaluation_are_told_apart_by_content_and_order(tmp_path: Path) -> None:
     note = tmp_path / "checkpoint.sha256"
     keep_digests(note, {"network 1": "a", "network 2": "b"}, "checkpoint")

@@ -72,4 +72,8 @@ def test_a_rank_settles_it_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_so_do_these_tests() -> None:
     """The environment of the session had to be right before the first test module imported torch."""
+    import torch
+
     assert any(name in os.environ for name in NAMES)
+    loaded = list(sys.modules)  # in the order in which they were
+    assert loaded.index("vseg_nas") < loaded.index(torch.__name__)

@@ -1,6 +1,7 @@
 """Several jobs of one command: all run, a table tells what became of them, and the same sweep goes on from there."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,14 +115,24 @@ def test_a_bug_keeps_its_traceback_and_the_other_jobs_run(in_process: InProcess,
     assert ran == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize(("signal", "expected"), [(KeyboardInterrupt, 130)])
-def test_a_signal_stops_the_sweep(in_process: InProcess, ran: Jobs, signal: type[BaseException], expected: int) -> None:
+def test_all_jobs_run_where_nothing_can_be_told(
+    in_process: InProcess, tmp_path: Path, ran: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse_and_fill(run: str, run_dir: Path) -> None:
+        monkeypatch.setattr(sys, "stderr", open("/dev/full", "w", buffering=1))  # noqa: SIM115
+        refuse_b(run, run_dir)
+
+    assert in_process(reporting(ran, refuse_and_fill), "-m", "run=a,b,c", "name=x")[0] == 2
+    assert ran == ["a", "b", "c"]
+
+
+def test_a_signal_stops_the_sweep(in_process: InProcess, ran: Jobs) -> None:
     def stop(run: str, run_dir: Path) -> None:
         if run == "b":
-            raise signal
+            raise KeyboardInterrupt
 
     status, out, err = in_process(reporting(ran, stop), "-m", "run=a,b,c", "name=x")
-    assert (status, ran, err) == (expected, ["a", "b"], "error: interrupted\n")
+    assert (status, ran, err) == (130, ["a", "b"], "error: interrupted\n")
     rows = [row for row in out.splitlines() if "run=" in row]
     assert [word in row for word, row in zip(("finished", "interrupted", "not run"), rows, strict=True)] == [True] * 3
 

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from reprlib import repr as brief
 from types import NoneType, UnionType
@@ -54,7 +54,7 @@ ENCODER_NOTE = "encoder.sha256"
 """File of the run directory of a pre-training: SHA-256 of the weights that the encoder begins with."""
 CHECKPOINT_NOTE = "checkpoint.sha256"
 """File of the run directory of an evaluation: SHA-256 of each network that it scores."""
-_MAX_NOTE_BYTES = 2**26
+_MOST_DIGESTS_BYTES = 2**26
 
 
 def check(config: DictConfig, schema: type[C]) -> C:
@@ -285,11 +285,6 @@ def check_root(dataset: DatasetConfig) -> None:
         raise DataError(f"dataset.root: found no folder {dataset.root}, expected one that holds {holds}")
 
 
-def to_plain(config: CommandConfig) -> dict[str, Any]:
-    """The configuration as plain dictionaries, lists and numbers."""
-    return asdict(config)
-
-
 def keep_weights_digest(run_dir: Path, weights: Path) -> None:
     """Notes the SHA-256 of the static network in a run, or checks it against the note of an earlier start.
 
@@ -303,15 +298,21 @@ def keep_weights_digest(run_dir: Path, weights: Path) -> None:
     except OSError as error:
         raise DataError(f"{weights}: not readable ({error.strerror})") from error
     note = run_dir / WEIGHTS_NOTE
-    try:
-        noted = read_regular(note, _MOST_NOTE_BYTES)
-    except FileNotFoundError:
+    noted = _noted(note, _MOST_NOTE_BYTES)
+    if noted is None:
         write_text(note, digest)
-        return
-    except OSError as error:
-        raise DataError(f"{note}: cannot be read ({error.strerror}), expected a SHA-256") from error
-    if noted != digest.encode():
+    elif noted != digest.encode():
         raise DataError(f"{weights}: changed since {run_dir} began; put the old file back or start a new run")
+
+
+def _noted(path: Path, most: int) -> bytes | None:
+    """Content of a note in a run directory; None where there is none yet."""
+    try:
+        return read_regular(path, most)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}), expected digests of what the run reads") from error
 
 
 def keep_digests(path: Path, digests: Mapping[str, str], key: str) -> None:
@@ -328,12 +329,11 @@ def keep_digests(path: Path, digests: Mapping[str, str], key: str) -> None:
         DataError: something is not what it was, with the names of what differs.
     """
     text = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
-    if not path.is_file():
+    noted = _noted(path, _MOST_DIGESTS_BYTES)
+    if noted is None:
         write_text(path, text)
         return
-    if path.stat().st_size > _MAX_NOTE_BYTES:
-        raise DataError(f"{path}: found more than {_MAX_NOTE_BYTES} bytes, expected digests of what the run reads")
-    stored = path.read_text(encoding="utf-8", errors="replace")
+    stored = noted.decode(errors="replace")
     if stored != text:
         began = {name: digest for digest, _, name in (line.partition("  ") for line in stored.splitlines())}
         differing = [

@@ -48,6 +48,11 @@ def as_written(override: str, keys: Mapping[str, bool], multirun: bool) -> str:
     return f"{key}={','.join(_value(item, takes_list) for item in items)}"
 
 
+def key_of(override: str) -> str:
+    """The key that an override sets, adds or removes."""
+    return override.partition("=")[0].lstrip("+~")
+
+
 def assignment(key: str, value: object) -> str:
     """``key=value`` for a command that is printed: quoted for the shell, and for Hydra where that is needed, too.
 

@@ -37,7 +37,8 @@ def main(config: CompareConfig, run_dir: Path) -> None:
     search_dir = Path(config.run)
     search = stored_config(search_dir, SearchConfig, "search")
     keep_weights_digest(search_dir, Path(search.static.weights))
-    best = best_cells(TrialStore.read(search_dir / STORE).trials(), 1)
+    with TrialStore.read(search_dir / STORE) as store:
+        best = best_cells(store.trials(), 1)
     if not best:
         raise RunError(f"{search_dir}: no trial has a score yet, expected at least one")
     from vseg_nas.assembly.compare import Comparison

@@ -29,7 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vseg_nas.checking import C, check
-from vseg_nas.command_line import as_written, assignment, quoted, shown, text_of
+from vseg_nas.command_line import as_written, assignment, key_of, quoted, shown, text_of
 from vseg_nas.errors import ConfigError, RunError, UserError
 from vseg_nas.exits import OneLineErrors, fault
 from vseg_nas.files import check_folder
@@ -43,7 +43,7 @@ from vseg_nas.run_directory import (
     moved_runs_dir,
     stored_overrides,
 )
-from vseg_nas.run_record import CONFIG, write_record
+from vseg_nas.run_record import CONFIG, flat, write_record
 from vseg_nas.schema import CommandConfig, NetworkConfig, text_keys
 from vseg_nas.signals import stopping
 from vseg_nas.streams import open_missing_streams
@@ -184,8 +184,9 @@ def _arguments(verb: str, schema: type[CommandConfig]) -> argparse.Namespace:
         raise ConfigError("--resolve: found without --cfg, expected --cfg job --resolve")
     for override in args.overrides:
         if re.match(r"[+~]*hydra\b", override) and not _OF_HYDRA.match(override):
-            key = override.lstrip("+~").partition("=")[0]
-            raise ConfigError(f"{key[:80]}: not used here, expected hydra.run.dir, hydra.sweep.dir or hydra/launcher")
+            raise ConfigError(
+                f"{key_of(override)[:80]}: not used here, expected hydra.run.dir, hydra.sweep.dir or hydra/launcher"
+            )
     keys = text_keys(schema)
     args.overrides = [as_written(override, keys, args.multirun) for override in args.overrides]
     if not _shows_only(args):
@@ -204,10 +205,9 @@ def _stored_overrides(verb: str, overrides: Sequence[str]) -> list[str]:
     if resume is None:
         return []
     stored = stored_overrides(Path(resume), overrides)
-    moved = moved_runs_dir(Path(resume), verb)
-    if moved is None or any(override.startswith("runs_dir=") for override in overrides):
+    if "runs_dir" in map(key_of, overrides) or (moved := moved_runs_dir(Path(resume), verb)) is None:
         return stored
-    return [*(override for override in stored if not override.startswith("runs_dir=")), quoted("runs_dir", moved)]
+    return [*(override for override in stored if key_of(override) != "runs_dir"), quoted("runs_dir", moved)]
 
 
 def _check_command_line(
@@ -385,19 +385,11 @@ def _unknown_key(verb: str, key: str, overrides: Sequence[str]) -> ConfigError:
     groups = {path.name for path in conf_dir().iterdir() if path.is_dir()} - {"hydra"}
     picked = [o for o in overrides if o.partition("=")[0] in groups - {key}]
     config = _compose(verb, picked)
-    known = set(_leaves(OmegaConf.to_container(config, resolve=False))) | (groups & {str(name) for name in config})
+    known = set(flat(OmegaConf.to_container(config, resolve=False))) | (groups & {str(name) for name in config})
     by_tail = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
     near = list(dict.fromkeys(difflib.get_close_matches(key, sorted(known), n=3) + sorted(by_tail)))[:3]
     hint = f"did you mean {', '.join(near)}?" if near else "see --help for the keys"
     return ConfigError(f"{key}: no such key; {hint}")
-
-
-def _leaves(node: object, prefix: str = "") -> Iterator[str]:
-    if not isinstance(node, dict):
-        yield prefix
-        return
-    for key, value in node.items():
-        yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
 
 
 def python_command() -> str:

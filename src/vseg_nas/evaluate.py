@@ -41,6 +41,7 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
     from vseg_nas.files import write_json
     from vseg_nas.machine import describe
     from vseg_nas.reporting.evaluation_results import EVALUATION_FILE, EVALUATION_FORMAT
+    from vseg_nas.reporting.progress import steps
 
     console, started = Console(), working_s()
     evaluation = Evaluation(config)
@@ -48,6 +49,8 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
     if evaluation.rolling_refused:
         console.print(f"no rolling: {evaluation.rolling_refused}", soft_wrap=True, markup=False, highlight=False)
     measured = _measure(evaluation, run_dir, console)
+    with steps("ground truth", evaluation.truth_ticks, console) as tick:
+        truth_consistency = evaluation.truth_consistency(tick)
     panels = _save_pictures(evaluation, measured, run_dir, config.panels)
     rows = [found.row for _, found in measured]
     result = {
@@ -63,7 +66,7 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "seconds": round(working_s() - started, 1),
         "rows": rows,
-        "truth_consistency": evaluation.truth_consistency(),
+        "truth_consistency": truth_consistency,
         "panels": panels,
     }
     write_json(run_dir / EVALUATION_FILE, result)

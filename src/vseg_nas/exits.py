@@ -29,8 +29,6 @@ class OneLineErrors:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         lost = lost_output(error)
-        if isinstance(error, UserError) and not self._debug:
-            _exit(str(error), 2)
         if isinstance(error, KeyboardInterrupt):
             _exit("interrupted", INTERRUPTED)
         if isinstance(error, Terminated):

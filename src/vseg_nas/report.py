@@ -5,13 +5,14 @@ from pathlib import Path
 from vseg_nas.command_line import several
 from vseg_nas.config import command
 from vseg_nas.errors import RunError
+from vseg_nas.run_directory import folder_of
 from vseg_nas.schema import ReportConfig
 
 
 def _preflight(config: ReportConfig) -> None:
     for run in config.run:
         if not Path(run).is_dir():
-            meant = f"; did you mean {Path(run).parent}?" if Path(run).is_file() else several("run", run)
+            meant = folder_of(Path(run)) or several("run", run)
             raise RunError(f"run: found no directory {run}, expected one of search, evaluate or benchmark{meant}")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from vseg_nas.checking import CHECKPOINT_NOTE, DATA_NOTE, ENCODER_NOTE, GENOTYPE_NOTE, WEIGHTS_NOTE, C, check
+from vseg_nas.command_line import key_of
 from vseg_nas.errors import ConfigError, RunError
 from vseg_nas.files import check_folder, write_text
 from vseg_nas.nas.lock import RunLock
@@ -51,7 +52,7 @@ def stored_config(run_dir: Path, schema: type[C], verb: str) -> C:
         RunError: the directory holds no run, one of another kind, or more than files and folders.
     """
     if not (run_dir / CONFIG).is_file():
-        raise RunError(f"{run_dir}: holds no run, expected {CONFIG} in it{_folder_of(run_dir)}")
+        raise RunError(f"{run_dir}: holds no run, expected {CONFIG} in it{folder_of(run_dir)}")
     check_folder(run_dir)
     recorded = OmegaConf.create(recorded_config(run_dir))
     moved, before = moved_runs_dir(run_dir, verb), f"{OmegaConf.select(recorded, 'runs_dir')}/"
@@ -66,7 +67,7 @@ def stored_config(run_dir: Path, schema: type[C], verb: str) -> C:
         raise RunError(f"{run_dir / CONFIG}: {error}") from error
 
 
-def _folder_of(path: Path) -> str:
+def folder_of(path: Path) -> str:
     """A hint where a file of a run is named instead of the run."""
     return f"; did you mean {path.parent}?" if path.is_file() else ""
 
@@ -128,18 +129,18 @@ def stored_overrides(run_dir: Path, overrides: Sequence[str]) -> list[str]:
     """
     path = run_dir / OVERRIDES
     if not path.is_file():
-        raise RunError(f"resume: no run in {run_dir}, expected a directory with {OVERRIDES}{_folder_of(run_dir)}")
+        raise RunError(f"resume: no run in {run_dir}, expected a directory with {OVERRIDES}{folder_of(run_dir)}")
     check_folder(run_dir, to_write=True)
     with RunLock(run_dir):  # held by another process, it is refused at once
         pass
     stored = recorded_overrides(run_dir)
     if odd := [o for o in stored if not _STORABLE.fullmatch(o)]:
         raise RunError(f"{path}: found {odd[0][:80]!r}, expected overrides of our own keys, without references")
-    given = {o.partition("=")[0] for o in overrides}
-    taken = [o for o in stored if o.partition("=")[0] not in given]
-    if [o for o in taken if o.partition("=")[0].lstrip("+") == _ADDRESS and not given & {_ADDRESS, "executor"}]:
+    given = set(map(key_of, overrides))
+    taken = [o for o in stored if key_of(o) not in given]
+    if any(key_of(o) == _ADDRESS for o in taken) and "executor" not in given:
         raise RunError(f"{path}: found {_ADDRESS}; give it again: what a cluster sends is run, so no file chooses it")
-    return [o for o in taken if o.partition("=")[0].lstrip("+") != _ADDRESS]
+    return [o for o in taken if key_of(o) != _ADDRESS]
 
 
 def moved_runs_dir(run_dir: Path, verb: str) -> str | None:

@@ -21,6 +21,8 @@ def one_of(*choices: str) -> dict[str, Any]:
     return {"choices": choices}
 
 
+SEED = limits(0, 2**63 - 1)
+"""Metadata of a seed: what records hold."""
 STRINGS: dict[str, Any] = {"strings": True}
 """Metadata of a list of strings that may be given as one string."""
 OPTIONAL_STRINGS: dict[str, Any] = STRINGS | {"optional": True}
@@ -39,7 +41,7 @@ class SyntheticConfig:
     clips: int = field(metadata=limits(2))
     val_clips: int = field(metadata=limits(1))
     size: list[int] = field(metadata=limits(32, length=2))
-    seed: int = field(metadata=limits(0, 2**63 - 1))
+    seed: int = field(metadata=SEED)
 
 
 @dataclass
@@ -112,7 +114,7 @@ class SearchPhase(CellStage):
     hours: float | None = field(metadata=limits(above=0))
     layers: int = field(metadata=limits(1, 10))
     split: str = field(metadata=one_of("random", "by_run"))
-    split_seed: int = field(metadata=limits(0, 2**63 - 1))
+    split_seed: int = field(metadata=SEED)
     val_fraction: float = field(metadata=limits(above=0, high=0.5))
     val_size: list[int] | None = field(metadata=limits(32, length=2))
     reference: bool = field(default=False)
@@ -344,7 +346,7 @@ class NetworkConfig(CommandConfig):
 class PretrainConfig(NetworkConfig):
     """Root of `pretrain`."""
 
-    seed: int = field(metadata=limits(0, 2**63 - 1))
+    seed: int = field(metadata=SEED)
     resume: str | None = field()
 
 
@@ -411,7 +413,7 @@ class CompareConfig(CommandConfig):
 
     run: str = field()
     name: str = field(metadata=FOLDER_NAME)
-    seed: int = field(metadata=limits(0, 2**63 - 1))
+    seed: int = field(metadata=SEED)
     random_cells: int = field(metadata=limits(1))
     repeats: int = field(metadata=limits(1))
 

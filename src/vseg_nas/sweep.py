@@ -13,6 +13,7 @@ from pathlib import Path
 
 from vseg_nas.files import read_regular, write_text
 from vseg_nas.space import strict_json
+from vseg_nas.streams import say
 
 FINISHED = "finished.json"
 """File of the folder of a sweep: the overrides of the jobs that have finished, by the folders of their runs."""
@@ -63,7 +64,7 @@ class Sweep:
             if line is None:
                 raise
             self.failed += 1
-            sys.stderr.write(f"error: job {number} ({self._jobs[number]}): {line}\n")
+            say(f"error: job {number} ({self._jobs[number]}): {line}")
         finally:
             _close_log()
 

@@ -248,15 +248,14 @@ def assert_shifts_along(
             assert state.pred.std((-1, -2)).max() > 0.01 * scale  # it does see the frame
             difference = other.pred[..., moved:, moved:] - state.pred[..., left_out:, left_out:]
             assert difference.numel()
-            assert (
-                difference.abs().max() <= 1e-4 * scale
-            )  # float32; stretched planes differ by a seventh of it and more
-    here = [segmenter.reset().step(clip[0]), segmenter.step(clip[1])]
-    there = [segmenter.reset().step(shifted(clip)[0]), segmenter.step(shifted(clip)[1])]
-    for labels, moved_labels in zip(here, there, strict=True):
-        assert labels.shape == size
-        same = moved_labels[32:, 32:] == labels
-        assert same[8 * border :, 8 * border :].float().mean() >= 0.999  # ties
+            # What float32 rounds; stretched planes differ by a seventh of the scale and more.
+            assert difference.abs().max() <= 1e-4 * scale
+        here = [segmenter.reset().step(clip[0]), segmenter.step(clip[1])]
+        there = [segmenter.reset().step(shifted(clip)[0]), segmenter.step(shifted(clip)[1])]
+        for labels, moved_labels in zip(here, there, strict=True):
+            assert labels.shape == size
+            same = moved_labels[32:, 32:] == labels
+            assert same[8 * border :, 8 * border :].float().mean() >= 0.999  # ties
 
 
 ALL_PLANES = Genotype(

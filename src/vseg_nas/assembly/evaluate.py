@@ -55,22 +55,20 @@ class _Baseline:
     Attributes:
         name: in tables.
         propagation: makes it.
-        key_every: of the network.
         keyed: whether it matters which frames are key frames.
     """
 
     name: str
     propagation: Callable[[], nn.Module]
-    key_every: int | None
     keyed: bool
 
 
 _BASELINES = (
-    _Baseline(STATIC, EachFrame, 1, keyed=False),
-    _Baseline(COPIED, CopyPrevious, None, keyed=True),
-    _Baseline(WARPED, WarpPrevious, None, keyed=True),
-    _Baseline(AVERAGED, AverageOverTime, None, keyed=False),
-    _Baseline(AVERAGED_BY_FLOW, lambda: AverageOverTime(flow=True), None, keyed=False),
+    _Baseline(STATIC, EachFrame, keyed=False),
+    _Baseline(COPIED, CopyPrevious, keyed=True),
+    _Baseline(WARPED, WarpPrevious, keyed=True),
+    _Baseline(AVERAGED, AverageOverTime, keyed=False),
+    _Baseline(AVERAGED_BY_FLOW, lambda: AverageOverTime(flow=True), keyed=False),
 )
 
 
@@ -261,13 +259,24 @@ class Evaluation:
             rolling[str(key_every or "never")] = _plain_rolling(RollingScores.of(found, key_every))
         return {"rolling": rolling, "consistency": _plain_consistency(meter)}
 
-    def truth_consistency(self) -> dict[str, Any]:
-        """Temporal consistency of the ground truth itself, in the form of a row's; empty without runs of labels."""
-        if self._footage is None:
+    def truth_consistency(self, tick: Tick) -> dict[str, Any]:
+        """Temporal consistency of the ground truth itself, in the form of a row's; empty without runs of labels.
+
+        Args:
+            tick: called after each of `truth_ticks` frames.
+        """
+        footage = self._footage
+        if footage is None or footage.last_alone:
             return {}
-        meter = ConsistencyMeter(self._footage, self._flows)
-        feed_truth(self._footage.runs, self._transform, meter)
+        meter = ConsistencyMeter(footage, self._flows)
+        feed_truth(footage.runs, self._transform, meter, tick)
         return _plain_consistency(meter)
+
+    @property
+    def truth_ticks(self) -> int:
+        """How often `truth_consistency` ticks."""
+        footage = self._footage
+        return 0 if footage is None or footage.last_alone else sum(map(len, footage.runs))
 
     def panel_rows(
         self, static: tuple[Method, Measured], ours: tuple[Method, Measured], picked: Sequence[int]
@@ -305,7 +314,7 @@ def _of_static(
     """A baseline of a static network: as it was pre-trained, or as a training of it left it."""
 
     def load() -> VideoSegmenter:
-        return VideoSegmenter(static(), baseline.propagation(), baseline.key_every).eval()
+        return VideoSegmenter(static(), baseline.propagation()).eval()
 
     group = baseline.name if spec is None else f"{baseline.name}, {spec.name}"
     return Method(group, path, load, spec, keyed=baseline.keyed)

@@ -1,9 +1,9 @@
 """The W&B run of a command."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vseg_nas.checking import to_plain
 from vseg_nas.reporting.run_names import short_names
 from vseg_nas.reporting.wandb_run import open_wandb
 from vseg_nas.schema import EvaluateConfig, SearchConfig, TrainConfig
@@ -23,6 +23,6 @@ def open_run(config: SearchConfig | TrainConfig | EvaluateConfig, run_dir: Path,
         run_dir,
         logger.project,
         short_names([run_dir.resolve()])[0],
-        to_plain(config),
+        asdict(config),
         logger.group or group,
     )

@@ -76,7 +76,7 @@ def run_training(
     """
     count = count_devices(config.gpu, config.phase.train.video.batch_size, "phase.train.video.batch_size")
     source, segmenter = _build(config, genotype)
-    _check_data(config, source, segmenter)
+    _check_data(config, source)
     if newest_checkpoint(run_dir / VIDEO_CHECKPOINT) is None:
         with view("cell alone" if genotype else "decoder alone") as report:
             _train_cell(config, source, segmenter, run_dir / CELL_CHECKPOINT, track, report)
@@ -89,14 +89,13 @@ def run_training(
         return scores
 
 
-def _check_data(config: TrainConfig, source: ClipSource, segmenter: VideoSegmenter) -> None:
+def _check_data(config: TrainConfig, source: ClipSource) -> None:
     """Looks before the first stage for what would end the second."""
     require_labels(source, "train")
     require_labels(build_source(config, "val", _PAIR), "val")
     cell, video = config.phase.train.cell, config.phase.train.video
-    clips = len(StillClips(source) if config.past == "current" else source)
-    batch_size = _cell_module(config, source, segmenter).options.batch_size
-    check_batches(clips, batch_size, cell.transform.crop, "phase.train.cell", drop_last=False)
+    clips, batch_size = _cell_clips(config, source), _cell_batch_size(config, source)
+    check_batches(len(clips), batch_size, cell.transform.crop, "phase.train.cell", drop_last=False)
     check_batches(len(source), video.batch_size, video.transform.crop, "phase.train.video", drop_last=True)
 
 
@@ -129,7 +128,7 @@ def _train_cell(
     module = _cell_module(config, source, segmenter)
     if restore_trained_cell(module, checkpoint):
         return
-    clips = StillClips(source) if config.past == "current" else source
+    clips = _cell_clips(config, source)
     features = cached_features(
         Path(config.runs_dir) / "cache",
         segmenter.static,
@@ -146,17 +145,22 @@ def _train_cell(
     train_cell_alone(module, features, seed, checkpoint, report, **trainer_options(config.gpu))
 
 
-def _cell_module(config: TrainConfig, source: ClipSource, segmenter: VideoSegmenter) -> CellModule:
-    """Trains the cell of a network, or without one the decoder.
+def _cell_clips(config: TrainConfig, source: ClipSource) -> ClipSource:
+    """What the first stage learns from; clips that stand still for a cell that reads the current frame as its past."""
+    return StillClips(source) if config.past == "current" else source
 
-    A cell that reads the current frame as its past learns from clips that stand still.
-    """
+
+def _cell_batch_size(config: TrainConfig, source: ClipSource) -> int:
+    """Of clips that stand still, as many frames a step, and steps an epoch, as of clips that move."""
+    return config.phase.train.cell.batch_size * (source.length - 1 if config.past == "current" else 1)
+
+
+def _cell_module(config: TrainConfig, source: ClipSource, segmenter: VideoSegmenter) -> CellModule:
+    """Trains the cell of a network, or without one the decoder."""
     stage = config.phase.train.cell
-    # Of those as many frames a step, and steps an epoch, as of clips that move.
-    batch_size = stage.batch_size * (source.length - 1 if config.past == "current" else 1)
     training = CellTraining(
         stage.epochs,
-        batch_size,
+        _cell_batch_size(config, source),
         stage.lr,
         stage.weight_decay,
         stage.gradient_clip,

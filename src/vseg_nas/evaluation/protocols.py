@@ -125,13 +125,21 @@ def roll(
     return found
 
 
-def feed_truth(runs: Iterable[Run], transform: ClipTransform, steadiness: ConsistencyMeter) -> None:
-    """Feeds the truth of whole runs as if it were what labelled them: what a network without fault would get."""
+def feed_truth(runs: Iterable[Run], transform: ClipTransform, steadiness: ConsistencyMeter, tick: Tick) -> None:
+    """Feeds the truth of whole runs as if it were what labelled them: what a network without fault would get.
+
+    Args:
+        runs: to read.
+        transform: of their frames and masks.
+        steadiness: takes the truth.
+        tick: called after each frame.
+    """
     for run in runs:
         steadiness.start_run()
         for _, raw in run:
             clip = transform(raw)
             steadiness.update(clip.names[0], clip.frames, clip.masks[0], clip.masks[0])
+            tick()
 
 
 def at_every_distance(found: Sequence[FrameCounts], runs: Iterable[Run]) -> list[FrameCounts]:

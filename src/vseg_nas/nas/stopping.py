@@ -107,9 +107,10 @@ class Halfway:
         self._delta *= {100: 0.9, 200: 0.8, 300: 0.7, 400: 0.6}.get(self._seen, 1.0)
         self._seen += 1
         self._average = self._decay * self._average + (1 - self._decay) * score
-        if self._reference and score > self._average:
+        above = score > self._average
+        if self._reference and above:
             self._seen += 1
-        return score > self._average or score > self._average * (1 - self._rng.uniform(0, self._delta))
+        return above or score > self._average * (1 - self._rng.uniform(0, self._delta))
 
     def state_dict(self) -> dict[str, Any]:
         """Average, delta, count and random numbers."""

@@ -47,7 +47,7 @@ def tracked(console: Console) -> Track:
 
 def hashing(console: Console) -> Callable[[Sequence[Item]], Iterable[Item]]:
     """Shows how far reading files for their digests is; nothing where all are known."""
-    return lambda items: track(items, "reading files", len(items), console) if items else items
+    return lambda items: tracked(console)(items, "reading files")
 
 
 def track(iterable: Iterable[Item], description: str, total: int, console: Console) -> Iterator[Item]:

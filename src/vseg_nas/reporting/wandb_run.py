@@ -6,12 +6,13 @@ import netrc
 import os
 import re
 import socket
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies
+
+from vseg_nas.streams import say
 
 Mode = Literal["auto", "online", "offline"]
 
@@ -164,7 +165,7 @@ def _knock() -> None:
 def warn(message: str) -> None:
     """For the run's log, and for the terminal: nothing falls back in silence."""
     log.warning(message)
-    sys.stderr.write(f"warning: {message}\n")
+    say(f"warning: {message}")
 
 
 def has_credentials(env: Mapping[str, str]) -> bool:

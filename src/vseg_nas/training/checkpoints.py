@@ -9,7 +9,6 @@ import hashlib
 import io
 import os
 import re
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from pytorch_lightning.plugins import CheckpointIO
 from vseg_nas.errors import DataError, RunError
 from vseg_nas.files import flush, partials_of, read_regular, replacing, sha256_of, write_text
 from vseg_nas.models.weights import note_of, read_pickled
+from vseg_nas.streams import say
 
 _MOST_NOTE_BYTES = 2**16
 _NOTED = 8  # more than two: a save that was cut short leaves a digest without a file
@@ -119,7 +119,7 @@ def newest_checkpoint(path: Path) -> Path | None:
             os.replace(files[0], aside)
         except OSError as error:
             raise RunError(f"{files[0]}: damaged, and cannot be renamed to {aside.name} ({error.strerror})") from error
-        sys.stderr.write(f"warning: {files[0]}: damaged, now {aside.name}; going on from {whole[0].name}\n")
+        say(f"warning: {files[0]}: damaged, now {aside.name}; going on from {whole[0].name}")
     return whole[0]
 
 

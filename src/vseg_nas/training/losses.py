@@ -46,6 +46,8 @@ def shrink_masks(masks: Tensor, ratio: int) -> Tensor:
     Returns:
         (B, ceil(H / ratio), ceil(W / ratio)).
     """
+    if ratio == 1:
+        return masks.long()
     rows, columns = (
         torch.arange(ratio // 2, side + ratio // 2, ratio, device=masks.device).clamp(max=side - 1)
         for side in masks.shape[-2:]
