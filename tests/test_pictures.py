@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
 from vseg_nas.errors import DataError
-from vseg_nas.pictures import load_upright, read_rgb
+from vseg_nas.pictures import load_upright, read_pages
 from vseg_nas.video.folder import FrameFolder
 
 HEIGHT, WIDTH = 6, 8
@@ -28,6 +28,13 @@ AS_RGB = np.dstack([GREYS] * 3)
 ORIENTATION = 0x0112
 
 Array = NDArray[Any]
+
+
+def read_rgb(path: Path) -> Array:
+    """The first picture of a file."""
+    (picture,) = read_pages(path, [0])
+    assert not isinstance(picture, DataError), picture
+    return picture
 
 
 def wide(values: Array) -> Array:
@@ -177,6 +184,36 @@ def test_every_orientation_comes_upright(tmp_path: Path, orientation: int, suffi
     assert source.size == upright.shape[:2]
     assert frame.image.shape == upright.shape
     assert np.abs(frame.image.astype(int) - upright).max() <= (24 if suffix == "jpg" else 0)
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+EXIF_6 = b"MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"
+XMP_6 = b'<x tiff:Orientation="6"/>'
+ORIENTING_CHUNKS = {
+    "EXIF": chunk(b"eXIf", EXIF_6),
+    "XMP": chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP_6),
+    "raw profile": chunk(
+        b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(b"\nexif\n 32\n" + (b"Exif\0\0" + EXIF_6).hex().encode())
+    ),
+}
+
+
+@pytest.mark.parametrize("behind", [False, True])
+@pytest.mark.parametrize("orienting", ORIENTING_CHUNKS)
+def test_the_orientation_of_a_png_file_counts_wherever_it_stands(tmp_path: Path, orienting: str, behind: bool) -> None:
+    plain = io.BytesIO()
+    Image.fromarray(COLOURS).save(plain, "PNG")
+    content = plain.getvalue()
+    at = content.index(b"IEND" if behind else b"IDAT") - 4
+    (tmp_path / "0.png").write_bytes(content[:at] + ORIENTING_CHUNKS[orienting] + content[at:])
+    source = FrameFolder(str(tmp_path), 10)
+    (frame,) = source
+    assert source.size == (WIDTH, HEIGHT)
+    assert source.skipped == 0
+    np.testing.assert_array_equal(frame.image, np.rot90(COLOURS, -1))
 
 
 def test_16_bits_come_upright_too(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from vseg_nas.errors import UserError, one_line, shortage
 from vseg_nas.signals import INTERRUPTED, PIPE_CLOSED, Terminated
 from vseg_nas.streams import lost_output, say
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
-_UNUSABLE = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_UNUSABLE = (errno.EACCES, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO)
 
 
 class OneLineErrors:

@@ -25,6 +25,19 @@ _WRITTEN_IN_PLACE = ("lock", "log", "search.sqlite", "search.sqlite-journal")  #
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Makes one line of what the system refuses, with the file that is written: its own error may name another.
+
+    Raises:
+        RunError: instead of an `OSError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+@contextmanager
 def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     """Yields `partial_of` a path and renames what was written there over the path.
 
@@ -41,18 +54,17 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     partial: Path | None = None
     descriptor: int | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if durable:  # of the many small files that are not, their run removes what was left
-            _remove_leftovers(path)
-        partial, descriptor = partial_of(path)
-        yield partial
-        if durable:
-            flush(partial)
-        os.replace(partial, path)
-        if durable:
-            flush(path.parent)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror or error})") from error
+        with naming(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if durable:  # of the many small files that are not, their run removes what was left
+                _remove_leftovers(path)
+            partial, descriptor = partial_of(path)
+            yield partial
+            if durable:
+                flush(partial)
+            os.replace(partial, path)
+            if durable:
+                flush(path.parent)
     finally:
         with suppress(OSError):
             if partial is not None:

@@ -3,6 +3,7 @@
 Legend: H, W pixels.
 """
 
+import os
 import struct
 import warnings
 import zlib
@@ -43,6 +44,9 @@ _UPRIGHT = {
 
 _LYING = (5, 6, 7, 8)  # orientations whose height is a width
 _SUBFILE_TYPE, _COPY_OR_MASK = 254, 5  # of TIFF: the tag, and its bits of copies of reduced resolution and of masks
+_PNG_SIGNATURE, _CHECKSUM_BYTES = b"\x89PNG\r\n\x1a\n", 4  # of PNG: its first bytes, and what ends each chunk
+_PNG_TEXTS, _LONGEST_KEYWORD = (b"tEXt", b"zTXt", b"iTXt"), 80  # chunks that begin with a keyword and a zero byte
+_ORIENTING = (b"Raw profile type exif", b"XML:com.adobe.xmp")  # keywords of texts that hold an orientation
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF
 
 # Pillow warns on stderr of pictures above its limit, which are refused here, and of tags that make no sense.
@@ -106,7 +110,7 @@ def page_sizes(path: Path) -> dict[int, Size | None]:
         with PillowImage.open(path) as image:
             if image.format != "TIFF":
                 count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-                return dict.fromkeys(range(count), _header_size(image))
+                return dict.fromkeys(range(count), _header_size(path, image))
             while True:
                 image.seek(page)
                 if not image.tag_v2.get(_SUBFILE_TYPE, 0) & _COPY_OR_MASK:  # type: ignore[attr-defined]  # of TIFF
@@ -116,31 +120,38 @@ def page_sizes(path: Path) -> dict[int, Size | None]:
         return sizes if isinstance(error, EOFError) and sizes else {**sizes, page: None}
 
 
-def _header_size(image: PillowImage.Image) -> Size:
+def _header_size(path: Path, image: PillowImage.Image) -> Size:
     """Height and width, upright, of a picture that is not loaded."""
-    known = image.format != "PNG" or "exif" in image.info  # otherwise Pillow would decode a PNG file to look for EXIF
+    known = image.format != "PNG" or _may_lie(path)  # Pillow decodes a PNG file to look for its orientation
     turned = known and _orientation(image) in _LYING
     return (image.width, image.height) if turned else (image.height, image.width)
 
 
-def read_rgb(path: Path) -> Image:
-    """Reads a picture of any mode as (H, W, 3), upright: grey, CMYK and palettes in RGB, without its alpha.
+def _may_lie(path: Path) -> bool:
+    """Whether a PNG file has a chunk, before or behind its picture, in which Pillow finds an orientation."""
+    with path.open("rb") as file:
+        file.seek(len(_PNG_SIGNATURE))
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            start = file.read(min(length, _LONGEST_KEYWORD))
+            if kind == b"eXIf" or (kind in _PNG_TEXTS and start.split(b"\0")[0] in _ORIENTING):
+                return True
+            file.seek(length - len(start) + _CHECKSUM_BYTES, os.SEEK_CUR)
+    return False
+
+
+def read_pages(path: Path, pages: Sequence[int]) -> Iterator[Image | DataError]:
+    """Several pictures of one file as (H, W, 3), upright: grey, CMYK and palettes in RGB, without their alpha.
 
     Of 16 bits the upper 8 are taken, as if the file had been saved in 8: 65535 and 255 are the same white. Of floating
     point numbers 1 is white.
 
-    Raises:
-        DataError: as `load_upright`, or the file does not say which value is white.
-    """
-    return _rgb(path, load_upright(path))
-
-
-def read_pages(path: Path, pages: Sequence[int]) -> Iterator[Image | DataError]:
-    """Several pictures of one file as `read_rgb` gives them, or what is wrong with one.
-
     Args:
         path: of the file.
         pages: their numbers, as `page_sizes` gives them.
+
+    Yields:
+        Each picture, or what is wrong with it: as `load_upright`, or the file does not say which value is white.
     """
     try:
         with _complaints(path):

@@ -12,8 +12,7 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vseg_nas.errors import DataError, RunError
-from vseg_nas.files import read_regular, sha256_of
+from vseg_nas.files import naming, read_regular, sha256_of
 from vseg_nas.machine import bytes_in_words
 
 _MANIFEST = "manifest.json"
@@ -201,20 +200,11 @@ def write_cache(root: Path, key: CacheKey, clips: Iterable[StaticFeatures], coun
         _write_arrays(part, clips, count, np.dtype(np.float16 if key.precision == "fp16" else np.float32))
         digests = {name: sha256_of(part / f"{name}.npy") for name in key.fields}
         manifest = {"key": key._asdict(), "sha256": digests}
-        with _named(root / key.digest):
+        with naming(root / key.digest):
             (part / _MANIFEST).write_text(json.dumps(manifest, indent=1))
             _publish(part, root / key.digest)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-@contextmanager
-def _named(folder: Path) -> Iterator[None]:
-    """Says which cache cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise RunError(f"{folder}: cannot be written ({error.strerror or error})") from error
 
 
 def _publish(part: Path, folder: Path) -> None:
@@ -230,7 +220,7 @@ def _write_arrays(folder: Path, clips: Iterable[StaticFeatures], count: int, pre
     for index, clip in enumerate(clips):
         values = {name: v if name in _NO_PLANES else _inside(v) for name, v in clip.arrays().items()}
         if not arrays:
-            with _named(folder.with_suffix("")):
+            with naming(folder.with_suffix("")):
                 arrays = [
                     np.lib.format.open_memmap(
                         folder / f"{name}.npy",

@@ -4,13 +4,12 @@ A flipped bit of a JPEG file decodes without complaint, so only a hash can tell.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from vseg_nas.errors import DataError
-from vseg_nas.files import printable, sha256_of, write_text
+from vseg_nas.files import printable, read_regular, sha256_of, write_text
 from vseg_nas.space import strict_json
 
 FORMAT = "vseg_nas.manifest/1"
@@ -115,42 +114,45 @@ class KnownDigests:
             self._notes = self._load()
         folders = {folder: folder.resolve() for folder in {path.parent for path in files}}
         places = [folders[path.parent] / path.name for path in files]
-        notes: dict[str, FileNote] = {}
-        unknown: list[Path] = []
-        for place in places:
-            status, known = _status(place), self._notes.get(printable(str(place)))
-            if known is not None and known[:2] == (status.st_size, status.st_mtime_ns):
-                notes[printable(str(place))] = known
+        names = [printable(str(place)) for place in places]
+        notes = {name: _unread(place) for name, place in zip(names, places, strict=True)}
+        unknown = {}
+        for name, place in zip(names, places, strict=True):
+            known = self._notes.get(name)
+            if known is not None and known[:2] == notes[name][:2]:
+                notes[name] = known
             else:
-                unknown.append(place)
-        for place in track(unknown):
-            notes[printable(str(place))] = self._read(place)
+                unknown[place] = name
+        for place in track(list(unknown)):
+            notes[unknown[place]] = _read(place)
         if self._store is not None and unknown:
             write_text(self._store, json.dumps(self._notes | notes, indent=0))
         self._notes |= notes
-        return [notes[printable(str(place))].sha256 for place in places]
-
-    @staticmethod
-    def _read(path: Path) -> FileNote:
-        status = _status(path)
-        try:
-            return FileNote(status.st_size, status.st_mtime_ns, sha256_of(path))
-        except OSError as error:
-            raise _unreadable(path, error) from error
+        return [notes[name].sha256 for name in names]
 
     def _load(self) -> dict[str, FileNote]:
-        if self._store is None or not self._store.is_file():
+        if self._store is None:
             return {}
         try:
-            content = strict_json.loads(self._store.read_text(encoding="utf-8"), MAX_CHARACTERS)
+            content = strict_json.loads(read_regular(self._store, MAX_CHARACTERS).decode(), MAX_CHARACTERS)
             return {str(name): _note(value) for name, value in content.items()} if isinstance(content, dict) else {}
-        except ValueError:
+        except (OSError, ValueError):
             return {}
 
 
-def _status(path: Path) -> os.stat_result:
+def _unread(path: Path) -> FileNote:
+    """What the folder says of a file; no hash yet."""
     try:
-        return path.stat()
+        status = path.stat()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return FileNote(status.st_size, status.st_mtime_ns, "")
+
+
+def _read(path: Path) -> FileNote:
+    note = _unread(path)
+    try:
+        return note._replace(sha256=sha256_of(path))
     except OSError as error:
         raise _unreadable(path, error) from error
 

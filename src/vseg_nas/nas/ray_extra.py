@@ -98,11 +98,6 @@ class HeadWatch:
         self._lost: str | None = None
         threading.Thread(target=self._watch, name="head watch", daemon=True).start()
 
-    @property
-    def is_lost(self) -> bool:
-        """Whether it has gone."""
-        return self._lost is not None
-
     def check(self) -> None:
         """Looks at what has been noticed.
 

@@ -85,7 +85,8 @@ def frame_files(source: str) -> list[Path]:
     if not files:
         where = "in it" if folder.is_dir() else "that matches"
         raise DataError(f"source: {source}: found no image {where}, expected frames as {', '.join(SUFFIXES)}")
-    if any(".." in path.relative_to(_root(source)).parts for path in files):
+    root = _root(source)
+    if any(".." in path.relative_to(root).parts for path in files):
         raise DataError(f"source: {source}: found .. after a wildcard, expected it before the first one")
     return sorted(files, key=_order)
 

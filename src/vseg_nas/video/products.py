@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from vseg_nas.errors import RunError
-from vseg_nas.files import Unbuffered, printable, write_bytes
+from vseg_nas.files import Unbuffered, naming, printable, write_bytes
 from vseg_nas.video.labeller import Colour
 from vseg_nas.video.labelling import Labelled
 
@@ -31,29 +31,20 @@ def full_palette(palette: tuple[Colour, ...]) -> NDArray[np.uint8]:
 
 
 @contextmanager
-def _written(path: Path) -> Iterator[None]:
-    """Names the file that cannot be written, and no other: sinks are open while the others write."""
-    try:
-        yield
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror or error})") from error
-
-
-@contextmanager
 def frame_table(path: Path) -> Iterator[Sink]:
     """A CSV file with one row a frame, each whole and in the file as soon as the frame is labelled.
 
     Raises:
         RunError: the disk is full.
     """
-    with _written(path):
+    with naming(path):
         file = Unbuffered(path, "x")
     index = 0
 
     def write(*row: object) -> None:
         line = StringIO()
         csv.writer(line, lineterminator="\n").writerow(row)
-        with _written(path):
+        with naming(path):
             whole = file.tell()
             try:
                 file.write(printable(line.getvalue()).encode())
@@ -112,7 +103,7 @@ def label_maps(folder: Path, palette: NDArray[np.uint8]) -> Iterator[Sink]:
     Raises:
         RunError: the disk is full.
     """
-    with _written(folder):
+    with naming(folder):
         folder.mkdir()
     colours = palette.reshape(-1).tolist()
 
