@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from vseg_nas.nas.ppo import PPO
+from vseg_nas.nas.strategies.ppo import PPO
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState
 from vseg_nas.space import SearchSpace
 

@@ -26,8 +26,8 @@ from vseg_nas.data.feature_cache import StaticFeatures
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.candidate import CandidateEvaluator
-from vseg_nas.nas.random_search import RandomSearch
-from vseg_nas.nas.stopping import NeverStop
+from vseg_nas.nas.pruners import NoPruner
+from vseg_nas.nas.strategies.random import RandomSearch
 from vseg_nas.space import SearchSpace
 from vseg_nas.training.cell_module import CellModule, CellTraining
 from vseg_nas.training.features import FeatureBatches, cache_key, cached_features, extract
@@ -154,7 +154,7 @@ def scores(caches: dict[str, Cache], cells: int) -> dict[str, Any]:
             cache.open(CLIPS, VAL_CLIPS, for_training=False),
             cache.network.decoder.classifier,
             CellTraining(epochs=8, batch_size=BATCH),
-            NeverStop(),
+            NoPruner(),
             Path("."),
             accelerator="cpu",
             devices=1,

@@ -27,7 +27,7 @@ def child(threads: int, steps: int) -> None:
     import torch
 
     from vseg_nas.models.cell import INPUT_CHANNELS, DynamicCell
-    from vseg_nas.nas.random_search import RandomSearch
+    from vseg_nas.nas.strategies.random import RandomSearch
     from vseg_nas.space import SearchSpace
 
     torch.set_num_threads(threads)

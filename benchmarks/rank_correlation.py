@@ -27,7 +27,7 @@ from vseg_nas.assembly.search import build_evaluator, build_meta_data, build_spa
 from vseg_nas.assembly.static import trainer_options
 from vseg_nas.checking import check
 from vseg_nas.config import conf_dir
-from vseg_nas.nas.stopping import NeverStop
+from vseg_nas.nas.pruners import NoPruner
 from vseg_nas.nas.trial import derive_seed
 from vseg_nas.schema import SearchConfig
 from vseg_nas.space import Genotype, SearchSpace
@@ -113,9 +113,10 @@ def trained(
     """Scores with each schedule; those that the file lacks are measured and appended."""
     root = Path(config.runs_dir) / "cache"
     data = build_meta_data(config, root, lambda clips, total: clips)
-    parts = [asdict(replace(cell_training(config), schedule="constant")), [cache.name for cache in data.caches]]
+    caches = [cache.name for cache in data.features.caches]
+    parts = [asdict(replace(cell_training(config), schedule="constant")), caches]
     setup = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
-    evaluator = build_evaluator(config, data, NeverStop(), root)
+    evaluator = build_evaluator(data.features, cell_training(config), config.gpu, NoPruner(), root)
     known = kept(out, setup)
     whole = not out.exists() or out.read_bytes()[-1:] in (b"", b"\n")
     with out.open("a") as file:

@@ -18,11 +18,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from vseg_nas.assembly.search import CandidateRecipe
+from vseg_nas.assembly.search import CandidateFactory
 from vseg_nas.data.feature_cache import CacheKey, StaticFeatures, write_cache
 from vseg_nas.machine import describe
-from vseg_nas.nas.ray_executor import RayExecutor, Share
-from vseg_nas.nas.stopping import NeverStop
+from vseg_nas.nas.executors.ray import RayExecutor, Share
+from vseg_nas.nas.pruners import NoPruner
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState
 from vseg_nas.schema import GpuConfig
 from vseg_nas.space import SearchSpace
@@ -53,7 +53,7 @@ def draw_features(clips: int, seed: int) -> Iterator[StaticFeatures]:
         )
 
 
-def build_recipe(root: Path) -> CandidateRecipe:
+def build_factory(root: Path) -> CandidateFactory:
     """Two epochs of three batches."""
     folders = []
     for name, clips in (("train", 24), ("val", 8)):
@@ -62,7 +62,7 @@ def build_recipe(root: Path) -> CandidateRecipe:
         folders.append(root / key.digest)
     gpu = GpuConfig("cpu", "cpu", "32-true", 0, 1, "fp32")
     classifier = nn.Conv2d(64, CLASSES, 3, padding=1)
-    return CandidateRecipe(gpu, (folders[0], folders[1]), classifier, CellTraining(epochs=2, batch_size=8))
+    return CandidateFactory(gpu, (folders[0], folders[1]), classifier, CellTraining(epochs=2, batch_size=8))
 
 
 class Trials:
@@ -80,15 +80,20 @@ class Trials:
             yield Trial(id_, self._cell, id_, TrialState.RUNNING)
 
 
-def candidates_an_hour(recipe: CandidateRecipe, workers: int) -> tuple[float, float]:
+def candidates_an_hour(factory: CandidateFactory, workers: int) -> tuple[float, float]:
     """And the mean seconds that a candidate took."""
     trials = Trials(workers * TRIALS_A_WORKER)
-    executor = RayExecutor(recipe, NeverStop(), Share(gpus=0, cpus=1), workers=workers)
-    ends, seconds = [], []
-    for _, result in executor.run(trials, lambda *progress: None):
-        assert isinstance(result, Evaluation)
-        ends.append(time.monotonic())
-        seconds.append(result.seconds)
+    executor = RayExecutor(factory, NoPruner(), Share(gpus=0, cpus=1), workers=workers)
+    ends, seconds = list[float](), list[float]()
+    waiting = iter(trials)
+    with executor.session(lambda *progress: None):
+        while len(ends) < workers * TRIALS_A_WORKER:
+            while executor.has_room() and (trial := next(waiting, None)):
+                executor.submit(trial)
+            for _, result in executor.wait():
+                assert isinstance(result, Evaluation)
+                ends.append(time.monotonic())
+                seconds.append(result.seconds)
     since, until = ends[workers - 1], trials.last_drawn
     counted = sum(since < end <= until for end in ends)
     return 3600 * counted / (until - since), statistics.mean(seconds)
@@ -102,10 +107,10 @@ def main() -> None:
     print(f"{describe(torch.device('cpu'))}; {os.cpu_count()} cores; load before {os.getloadavg()[0]:.1f}")
     print(f"{'round':>5} {'workers':>7} {'candidates/h':>12} {'s each':>7} {'load':>5}")
     with tempfile.TemporaryDirectory() as folder:
-        recipe = build_recipe(Path(folder))
+        factory = build_factory(Path(folder))
         for index in range(rounds):
             for workers, rates in found.items():
-                rate, seconds = candidates_an_hour(recipe, workers)
+                rate, seconds = candidates_an_hour(factory, workers)
                 rates.append(rate)
                 print(f"{index:>5} {workers:>7} {rate:>12.0f} {seconds:>7.2f} {os.getloadavg()[0]:>5.1f}", flush=True)
     ratios = [two / one for one, two in zip(found[1], found[2], strict=True)]

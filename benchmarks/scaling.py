@@ -16,7 +16,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,14 @@ import matplotlib as mpl
 import torch
 
 from vseg_nas.machine import describe
-from vseg_nas.nas.executor import Outcome, Report
+from vseg_nas.nas.executors.base import Outcome, Report
 from vseg_nas.nas.fake import FakeEvaluator
-from vseg_nas.nas.loop import Budget, SearchLoop
-from vseg_nas.nas.random_search import RandomSearch
-from vseg_nas.nas.stopping import NeverStop
+from vseg_nas.nas.listener import Budget
+from vseg_nas.nas.loop import SearchLoop
+from vseg_nas.nas.pruners import NoPruner
 from vseg_nas.nas.store import TrialStore
-from vseg_nas.nas.strategy import build_strategy
+from vseg_nas.nas.strategies.base import build_strategy
+from vseg_nas.nas.strategies.random import RandomSearch
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState
 from vseg_nas.space import Genotype, SearchSpace
 
@@ -201,23 +203,30 @@ class VirtualDevices:
         self.ends: list[float] = []
         self.last_drawn = 0.0
 
-    def run(self, trials: Iterable[Trial | None], report: Report) -> Generator[Outcome]:
+    @contextmanager
+    def session(self, report: Report) -> Iterator[None]:
         """See `Executor`."""
-        rng, waiting = random.Random(0), iter(trials)
-        running: list[tuple[float, int, Trial]] = []
-        while True:
-            while len(running) < self._devices and isinstance(trial := next(waiting, None), Trial):
-                self._clock.spend(MESSAGE_S)
-                self.last_drawn = self._clock.now
-                heapq.heappush(running, (self._clock.now + rng.choice(self._durations), trial.id, trial))
-            if not running:
-                return
-            end, _, trial = heapq.heappop(running)
-            self._clock.now = max(self._clock.now, end)
-            self._clock.spend(MESSAGE_S)
-            self.ends.append(self._clock.now)
-            evaluation = self._evaluator.evaluate(trial.genotype, trial.seed, lambda *progress: None)
-            yield Outcome(trial, evaluation)
+        self._rng = random.Random(0)
+        self._running: list[tuple[float, int, Trial]] = []
+        yield
+
+    def has_room(self) -> bool:
+        """See `Executor`."""
+        return len(self._running) < self._devices
+
+    def submit(self, trial: Trial) -> None:
+        """See `Executor`."""
+        self._clock.spend(MESSAGE_S)
+        self.last_drawn = self._clock.now
+        heapq.heappush(self._running, (self._clock.now + self._rng.choice(self._durations), trial.id, trial))
+
+    def wait(self) -> list[Outcome]:
+        """See `Executor`."""
+        end, _, trial = heapq.heappop(self._running)
+        self._clock.now = max(self._clock.now, end)
+        self._clock.spend(MESSAGE_S)
+        self.ends.append(self._clock.now)
+        return [Outcome(trial, self._evaluator.evaluate(trial.genotype, trial.seed, lambda *progress: None))]
 
 
 def trials_an_hour(devices: int, mode: str, costs: Costs, durations: Sequence[float]) -> float:
@@ -232,7 +241,7 @@ def trials_an_hour(devices: int, mode: str, costs: Costs, durations: Sequence[fl
         SearchLoop(
             CostlyStrategy(clock, costs),
             executor,
-            NeverStop(),
+            NoPruner(),
             store,
             seed=0,
             budget=Budget(rounds * devices),

@@ -37,12 +37,13 @@ from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.candidate import CandidateEvaluator
-from vseg_nas.nas.executor import SerialExecutor
+from vseg_nas.nas.executors.serial import SerialExecutor
 from vseg_nas.nas.fake import FakeEvaluator
-from vseg_nas.nas.loop import Budget, SearchListener, SearchLoop
-from vseg_nas.nas.stopping import NeverStop, StoppingRule, build_stopping
+from vseg_nas.nas.listener import Budget, SearchListener
+from vseg_nas.nas.loop import SearchLoop
+from vseg_nas.nas.pruners import NoPruner, Pruner, build_pruner
 from vseg_nas.nas.store import TrialStore
-from vseg_nas.nas.strategy import build_strategy
+from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.trial import Evaluator, Trial
 from vseg_nas.reporting.live import LiveView
 from vseg_nas.space import Genotype, SearchSpace
@@ -91,9 +92,7 @@ class Trace:
         return {"wall_ms": 1e3 * wall, "cpu_ms": 1e3 * cpu, "rss_mib": last[2]}
 
 
-def search(
-    evaluator: Evaluator, trials: int, strategy: str, stopping: StoppingRule | None = None, **options: Any
-) -> Trace:
+def search(evaluator: Evaluator, trials: int, strategy: str, pruner: Pruner | None = None, **options: Any) -> Trace:
     """A whole search with a store on disk and the plain lines of the live view."""
     trace = Trace()
     with tempfile.TemporaryDirectory() as folder, TrialStore(Path(folder) / "search.sqlite") as store:
@@ -101,7 +100,7 @@ def search(
         SearchLoop(
             build_strategy(strategy, SPACE, 0, **options),
             SerialExecutor(evaluator),
-            stopping or NeverStop(),
+            pruner or NoPruner(),
             store,
             seed=0,
             budget=Budget(trials),
@@ -219,7 +218,7 @@ def evaluator(train: StaticFeatures, val: StaticFeatures, training: CellTraining
     torch.manual_seed(0)
     classifier = nn.Conv2d(64, 11, 3, padding=1)
     made = TimedEvaluator(
-        train, val, classifier, training, NeverStop(), Path("."), accelerator="cpu", devices=1, precision="32-true"
+        train, val, classifier, training, NoPruner(), Path("."), accelerator="cpu", devices=1, precision="32-true"
     )
     made.spent = []
     return made
@@ -258,7 +257,7 @@ def camvid(root: Path, trials: int) -> dict[str, Any]:
     source = CamVid(root, "train", 3, 3)
     network = StaticSegmenter.load(WEIGHTS).freeze()
     split = meta_split(source, 0.1, "random", 0)
-    stopping = build_stopping("median", 0)
+    pruner = build_pruner("median", 0)
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         parts = (
@@ -272,9 +271,9 @@ def camvid(root: Path, trials: int) -> dict[str, Any]:
         )
         features_s = time.perf_counter() - started
         real = CandidateEvaluator(
-            train, val, network.decoder.classifier, CAMVID_CPU, stopping, Path(folder), accelerator="cpu", devices=1
+            train, val, network.decoder.classifier, CAMVID_CPU, pruner, Path(folder), accelerator="cpu", devices=1
         )
-        trace = search(real, trials, "ppo", stopping)
+        trace = search(real, trials, "ppo", pruner)
     wall = trace.marks[-1][0] - trace.marks[0][0]
     pace = 3600 * trials / wall
     print(f"\nCamVid: features {features_s:.1f} s; {trials} trials {wall:.1f} s wall: {pace:.0f} an hour")

@@ -13,12 +13,14 @@ import pytest
 import torch
 
 import vseg_nas.api
+import vseg_nas.assembly.search
+from tests.nas.loops import FakeExecutor
 from vseg_nas.api import CellTraining, load_segmenter, search
 from vseg_nas.data import InMemory, RawClip, SyntheticStreet, meta_split, training
 from vseg_nas.errors import ConfigError, DataError, RunError, UserError
 from vseg_nas.labels import IGNORE
 from vseg_nas.models.static import StaticSegmenter
-from vseg_nas.nas.executor import Failure
+from vseg_nas.nas.executors.base import Failure, Outcome
 from vseg_nas.nas.trial import FailureKind
 
 CLIPS = SyntheticStreet(5, 3, (64, 64))
@@ -155,15 +157,14 @@ def test_batches_that_are_large_enough_are_searched_with(arguments: dict[str, An
 def test_a_search_without_a_score_says_so(
     arguments: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Failing:
+    class Failing(FakeExecutor):
         def __init__(self, *args: object, **kwargs: object) -> None:
-            pass
+            super().__init__()
 
-        def run(self, candidates: Any, report: object) -> Any:
-            for trial in filter(None, candidates):
-                yield trial, Failure(FailureKind.ERROR, "ValueError('bad')")
+        def wait(self) -> list[Outcome]:
+            return [Outcome(self.running.pop(), Failure(FailureKind.ERROR, "ValueError('bad')"))]
 
-    monkeypatch.setattr(vseg_nas.api, "SerialExecutor", Failing)
+    monkeypatch.setattr(vseg_nas.assembly.search, "SerialExecutor", Failing)
     with pytest.raises(RunError, match=r"run: found no cell with a score among 3; the last: .*ValueError\('bad'\)"):
         search(run_dir=tmp_path / "run", **arguments | {"trials": 3})
 

@@ -8,6 +8,7 @@ from reprlib import repr as brief
 import torch
 
 from vseg_nas.assembly.inference import load_for_inference
+from vseg_nas.assembly.search import SearchPlan, cached_meta_features
 from vseg_nas.assembly.static import check_batches
 from vseg_nas.checking import check_number, check_text
 from vseg_nas.data import Clip, ClipSource, ClipTransform, MetaSplit, meta_split, resized
@@ -16,19 +17,17 @@ from vseg_nas.errors import ConfigError, DataError, RunError
 from vseg_nas.files import check_folder
 from vseg_nas.machine import require_cuda
 from vseg_nas.models.static import StaticSegmenter
-from vseg_nas.nas.candidate import CandidateEvaluator
-from vseg_nas.nas.executor import SerialExecutor
+from vseg_nas.nas.listener import Budget
 from vseg_nas.nas.lock import RunLock
-from vseg_nas.nas.loop import Budget, SearchLoop
-from vseg_nas.nas.stopping import build_stopping
+from vseg_nas.nas.pruners import build_pruner
 from vseg_nas.nas.store import STORE, TrialStore
-from vseg_nas.nas.strategy import build_strategy
+from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.trial import Trial
 from vseg_nas.run_record import CONFIG, SETTINGS, recorded_settings, write_settings
-from vseg_nas.schema import SEED, CellStage
+from vseg_nas.schema import SEED, CellStage, GpuConfig, SerialConfig
 from vseg_nas.space import SearchSpace
 from vseg_nas.training.cell_module import CellTraining
-from vseg_nas.training.features import cached_features, weights_digest
+from vseg_nas.training.features import weights_digest
 from vseg_nas.video.torch_labeller import TorchLabeller
 
 __all__ = ["CellTraining", "ClipSource", "TorchLabeller", "Trial", "load_segmenter", "load_static", "search"]
@@ -131,20 +130,30 @@ def search(
         found, expected = len(clips.classes), len(static.classes)
         raise ConfigError(f"clips: found {found} classes, expected the {expected} of the static network, in its order")
     run_dir = _path("run_dir", run_dir)
-    rule = build_stopping(stopping, seed)
+    pruner = build_pruner(stopping, seed)
     try:
         space = SearchSpace(layers, width)  # type: ignore[arg-type]  # checked there
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    chooser = build_strategy(strategy, space, seed)
+    plan = SearchPlan(
+        build_strategy(strategy, space, seed),
+        pruner,
+        training,
+        GpuConfig(
+            name=device, accelerator=device, precision="32-true", workers=0, threads=None, cache_precision="fp32"
+        ),
+        SerialConfig("serial"),
+        seed=seed,
+        budget=Budget(trials),
+    )
     static.freeze()
     split = meta_split(clips, val_fraction, "random", seed)
-    _check_clips(clips, split, transform or resized(), training)
-    parts = ((split.train, transform or resized(), True), (split.val, resized(), False))
+    transforms = transform or resized(), resized()
+    _check_clips(clips, split, transforms[0], training)
     settings = {
         "static": weights_digest(static),
         "clips": clips.fingerprint(),
-        "transform": parts[0][1].fingerprint(),
+        "transform": transforms[0].fingerprint(),
         **{f"training.{name}": value for name, value in asdict(training).items()},
         "layers": layers,
         "width": width,
@@ -161,26 +170,11 @@ def search(
     check_folder(run_dir, to_write=True)
     with RunLock(run_dir):
         _check_settings(run_dir, settings)
-        train, val = (
-            cached_features(
-                run_dir / "cache",
-                static,
-                clips,
-                indices,
-                how,
-                "fp32",
-                where,
-                _silent,
-                for_training=for_training,
-            )
-            for indices, how, for_training in parts
-        )
-        evaluator = CandidateEvaluator(
-            train, val, static.decoder.classifier, training, rule, run_dir, accelerator=where.type, devices=1
-        )
+        cache_dir, precision = run_dir / "cache", plan.gpu.cache_precision
+        features = cached_meta_features(cache_dir, static, clips, split, transforms, precision, where, _silent)
         write_settings(run_dir, settings)
         with TrialStore(run_dir / STORE) as store:
-            ended = SearchLoop(chooser, SerialExecutor(evaluator), rule, store, seed=seed, budget=Budget(trials)).run()
+            ended = plan.loop(features, store, run_dir).run()
     scored = [trial for trial in ended if trial.evaluation is not None]
     if not scored:
         raise RunError(f"{run_dir}: found no cell with a score among {len(ended)}; the last: {ended[-1].reason}")

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.files import read_regular, sha256_of, write_text
-from vseg_nas.nas.ray_extra import check_address
+from vseg_nas.nas.executors.ray_extra import check_address
 from vseg_nas.schema import (
     OPTIONS,
     CommandConfig,

@@ -231,11 +231,12 @@ class SerialConfig:
 
 @dataclass
 class IsolatedConfig:
-    """Candidates in a child process."""
+    """Candidates in child processes."""
 
     name: str = field(metadata=one_of("isolated"))
     limit_s: float | None = field(metadata=limits(above=0))
     memory_gib: float | None = field(metadata=limits(above=0))
+    workers: int = field(default=1, metadata=limits(1))
 
 
 @dataclass

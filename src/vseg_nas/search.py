@@ -9,7 +9,7 @@ from vseg_nas.assembly.static_network import ensure_static, require_static
 from vseg_nas.checking import keep_weights_digest
 from vseg_nas.command_line import assignment
 from vseg_nas.config import command, python_command, shared_overrides
-from vseg_nas.nas.ray_extra import require_head, require_ray
+from vseg_nas.nas.executors.ray_extra import require_head, require_ray
 from vseg_nas.schema import RayConfig, SearchConfig
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ def _meta_data(config: SearchConfig, run_dir: Path, console: Console) -> MetaDat
         Path(config.runs_dir) / "cache",
         lambda clips, total: track(clips, "caching features", total, console),
     )
-    console.print(f"meta-train {data.train.clips} clips, meta-val {data.val.clips}; {data.leaks}", soft_wrap=True)
+    train, val = data.split.train, data.split.val
+    console.print(f"meta-train {len(train)} clips, meta-val {len(val)}; {data.leaks}", soft_wrap=True)
     return data
 
 
@@ -80,7 +81,7 @@ def _search(config: SearchConfig, run_dir: Path, data: MetaData, store: TrialSto
     from contextlib import ExitStack
 
     from vseg_nas.assembly.logging import open_run
-    from vseg_nas.assembly.search import build_loop
+    from vseg_nas.assembly.search import plan_search
     from vseg_nas.reporting.live import LiveView
     from vseg_nas.reporting.wandb_logger import WandbListener
 
@@ -88,7 +89,7 @@ def _search(config: SearchConfig, run_dir: Path, data: MetaData, store: TrialSto
         listeners: list[LiveView | WandbListener] = [stack.enter_context(LiveView(console))]
         if config.logger.name != "none":
             listeners.append(stack.enter_context(WandbListener(open_run(config, run_dir))))
-        build_loop(config, data, store, run_dir, listeners).run()
+        plan_search(config).loop(data.features, store, run_dir, listeners).run()
 
 
 def _next_commands(config: SearchConfig, run_dir: Path, ended: bool) -> list[str]:

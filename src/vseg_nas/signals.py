@@ -15,9 +15,9 @@ HUNG_UP = 128 + signal.SIGHUP
 PIPE_CLOSED = 128 + signal.SIGPIPE
 """Exit status where nobody reads what a command prints any more, as after ``| head``."""
 
-DEAF_TO = (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+IGNORED_SIGNALS = (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 """Terminals and schedulers send these to the whole job; what to do about them one process decides for its children."""
-_STOPPING = (*DEAF_TO, signal.SIGTERM)
+_STOPPING = (*IGNORED_SIGNALS, signal.SIGTERM)
 
 
 class Terminated(BaseException):

@@ -11,7 +11,7 @@ from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.complexity import count_macs, count_parameters
 from vseg_nas.models.deform import DeformConv
 from vseg_nas.models.operations import DilatedDepthwise
-from vseg_nas.nas.random_search import RandomSearch
+from vseg_nas.nas.strategies.random import RandomSearch
 from vseg_nas.space import SearchSpace
 
 

@@ -16,10 +16,11 @@ from typing import NamedTuple
 
 import torch
 
+from tests.nas.loops import run_trials
 from vseg_nas.errors import NonFiniteError
+from vseg_nas.nas.executors.pool import PoolExecutor
 from vseg_nas.nas.fake import FakeEvaluator
-from vseg_nas.nas.isolation import IsolatedExecutor
-from vseg_nas.nas.stopping import NeverStop, StoppingRule
+from vseg_nas.nas.pruners import NoPruner, Pruner
 from vseg_nas.nas.trial import Evaluation, FailureKind, Progress, Trial, TrialState
 from vseg_nas.space import Genotype, SearchSpace
 
@@ -93,7 +94,7 @@ def kind_of(fault: str) -> FailureKind:
 
 @dataclass(frozen=True)
 class Faulty:
-    """A recipe: a share of the candidates fails, after half of the training; the seed of the trial decides how."""
+    """A factory: a share of the candidates fails, after half of the training; the seed of the trial decides how."""
 
     faults: tuple[str, ...] = (*FAULTS, NAN_METRIC)
     share: float = 0.3
@@ -102,20 +103,20 @@ class Faulty:
         rng = random.Random(seed)
         return rng.choice(self.faults) if rng.random() < self.share else None
 
-    def __call__(self, stopping: StoppingRule, root_dir: Path) -> "FaultyEvaluator":
-        return FaultyEvaluator(self, stopping)
+    def __call__(self, pruner: Pruner, root_dir: Path) -> "FaultyEvaluator":
+        return FaultyEvaluator(self, pruner)
 
 
 class FaultyEvaluator(FakeEvaluator):
     """See `Faulty`."""
 
-    def __init__(self, recipe: Faulty, stopping: StoppingRule) -> None:
-        super().__init__(TARGET, stopping)
-        self._recipe = recipe
+    def __init__(self, factory: Faulty, pruner: Pruner) -> None:
+        super().__init__(TARGET, pruner)
+        self._factory = factory
 
     def evaluate(self, genotype: Genotype, seed: int, progress: Progress) -> Evaluation:
         evaluation = super().evaluate(genotype, seed, progress)
-        fault = self._recipe.fault(seed)
+        fault = self._factory.fault(seed)
         if fault == NAN_METRIC:
             return dataclasses.replace(evaluation, macc=math.nan)
         if fault is not None:
@@ -125,19 +126,19 @@ class FaultyEvaluator(FakeEvaluator):
 
 @dataclass(frozen=True)
 class DyingOnce:
-    """A recipe: every second candidate takes its process along, but only once."""
+    """A factory: every second candidate takes its process along, but only once."""
 
     markers: Path
 
-    def __call__(self, stopping: StoppingRule, root_dir: Path) -> "DyingOnceEvaluator":
-        return DyingOnceEvaluator(self.markers, stopping)
+    def __call__(self, pruner: Pruner, root_dir: Path) -> "DyingOnceEvaluator":
+        return DyingOnceEvaluator(self.markers, pruner)
 
 
 class DyingOnceEvaluator(FakeEvaluator):
     """See `DyingOnce`."""
 
-    def __init__(self, markers: Path, stopping: StoppingRule) -> None:
-        super().__init__(TARGET, stopping)
+    def __init__(self, markers: Path, pruner: Pruner) -> None:
+        super().__init__(TARGET, pruner)
         self._markers = markers
 
     def evaluate(self, genotype: Genotype, seed: int, progress: Progress) -> Evaluation:
@@ -154,40 +155,40 @@ class Candidate(NamedTuple):
 
     seed: int
     progress: Progress
-    stopping: StoppingRule
+    pruner: Pruner
     root_dir: Path
 
 
 @dataclass(frozen=True)
 class Acting:
-    """A recipe: does as it is told, by a function that the child can import."""
+    """A factory: does as it is told, by a function that the child can import."""
 
     act: Callable[[Candidate], Evaluation]
 
-    def __call__(self, stopping: StoppingRule, root_dir: Path) -> "ActingEvaluator":
-        return ActingEvaluator(self.act, stopping, root_dir)
+    def __call__(self, pruner: Pruner, root_dir: Path) -> "ActingEvaluator":
+        return ActingEvaluator(self.act, pruner, root_dir)
 
 
 class ActingEvaluator:
     """See `Acting`."""
 
-    def __init__(self, act: Callable[[Candidate], Evaluation], stopping: StoppingRule, root_dir: Path) -> None:
+    def __init__(self, act: Callable[[Candidate], Evaluation], pruner: Pruner, root_dir: Path) -> None:
         self._act = act
-        self._stopping = stopping
+        self._pruner = pruner
         self._root_dir = root_dir
 
     def evaluate(self, genotype: Genotype, seed: int, progress: Progress) -> Evaluation:
-        return self._act(Candidate(seed, progress, self._stopping, self._root_dir))
+        return self._act(Candidate(seed, progress, self._pruner, self._root_dir))
 
 
 @dataclass(frozen=True)
 class Raising:
-    """A recipe: every candidate raises, or already the building of the evaluator does."""
+    """A factory: every candidate raises, or already the building of the evaluator does."""
 
     error: Exception
     at_once: bool = False
 
-    def __call__(self, stopping: StoppingRule, root_dir: Path) -> "Raising":
+    def __call__(self, pruner: Pruner, root_dir: Path) -> "Raising":
         if self.at_once:
             raise self.error
         return self
@@ -198,24 +199,20 @@ class Raising:
 
 @dataclass(frozen=True)
 class Dead:
-    """A recipe that ends the process."""
+    """A factory that ends the process."""
 
-    def __call__(self, stopping: StoppingRule, root_dir: Path) -> FakeEvaluator:
+    def __call__(self, pruner: Pruner, root_dir: Path) -> FakeEvaluator:
         kill()
-        return FakeEvaluator(TARGET, stopping)
+        return FakeEvaluator(TARGET, pruner)
 
 
 def trial(id_: int) -> Trial:
     return Trial(id_, Genotype.from_tokens([id_ % 4, 1, 2, 3, 4]), 10 + id_, TrialState.RUNNING)
 
 
-def ignore(trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
-    """Nobody watches."""
-
-
 def note_and_hang(candidate: Candidate) -> Evaluation:
     slurm = [name for name in os.environ if name.startswith("SLURM_")]
-    (candidate.root_dir.parent / "evaluating").write_text(f"as {slurm}")
+    (candidate.root_dir.parents[1] / "evaluating").write_text(f"as {slurm}")
     hang()
     return GOOD
 
@@ -223,8 +220,8 @@ def note_and_hang(candidate: Candidate) -> Evaluation:
 def search_and_hang(folder: Path) -> None:
     folder.mkdir()
     (folder / "parent").write_text(str(os.getpid()))
-    executor = IsolatedExecutor(Acting(note_and_hang), NeverStop(), folder / "worker")
-    list(executor.run([trial(0)], ignore))
+    executor = PoolExecutor(Acting(note_and_hang), NoPruner(), folder / "worker")
+    list(run_trials(executor, [trial(0)]))
 
 
 def main(folder: Path, searches: int) -> None:

@@ -20,12 +20,14 @@ from typing import Any, NamedTuple
 import torch
 
 from vseg_nas.errors import RunError
-from vseg_nas.nas.executor import SerialExecutor
+from vseg_nas.nas.executors.serial import SerialExecutor
 from vseg_nas.nas.fake import FakeEvaluator
-from vseg_nas.nas.loop import MAX_ATTEMPTS, Budget, SearchLoop
-from vseg_nas.nas.stopping import Halfway
+from vseg_nas.nas.listener import Budget
+from vseg_nas.nas.loop import SearchLoop
+from vseg_nas.nas.pruners import HalfwayPruner
+from vseg_nas.nas.queue import MAX_ATTEMPTS
 from vseg_nas.nas.store import STORE, TrialStore
-from vseg_nas.nas.strategy import build_strategy
+from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.trial import Evaluation, Progress, Trial
 from vseg_nas.space import Genotype, SearchSpace
 
@@ -107,14 +109,14 @@ class MortalEvaluator(FakeEvaluator):
 
 
 def build(folder: Path, setting: Setting, at: At) -> SearchLoop:
-    stopping = Halfway(setting.seed, initial_average=0.5, decay=0.9)
+    pruner = HalfwayPruner(setting.seed, initial_average=0.5, decay=0.9)
     strategy = build_strategy("ppo", SPACE, setting.seed, learning_rate=1e-3, minibatch_size=4)
     store = MortalStore(folder / STORE)
-    evaluator = MortalEvaluator(TARGET, stopping)
+    evaluator = MortalEvaluator(TARGET, pruner)
     store.at = evaluator.at = at
     evaluator.store = store
     budget = Budget(setting.trials)
-    return SearchLoop(strategy, SerialExecutor(evaluator), stopping, store, seed=setting.seed, budget=budget)
+    return SearchLoop(strategy, SerialExecutor(evaluator), pruner, store, seed=setting.seed, budget=budget)
 
 
 def in_child(act: Callable[[], None], kill_after: Callable[[], object] | None = None) -> bool:

@@ -1,15 +1,18 @@
 """Searches in which everything is known: what is asked for, what fails, and what is told to whom."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from vseg_nas.nas.executor import SerialExecutor
+from vseg_nas.nas.executors.base import Executor, Outcome, Report
+from vseg_nas.nas.executors.serial import SerialExecutor
 from vseg_nas.nas.fake import FakeEvaluator
-from vseg_nas.nas.loop import Budget, SearchLoop
-from vseg_nas.nas.stopping import NeverStop
+from vseg_nas.nas.listener import Budget
+from vseg_nas.nas.loop import SearchLoop
+from vseg_nas.nas.pruners import NoPruner
 from vseg_nas.nas.store import TrialStore
-from vseg_nas.nas.strategy import Strategy
+from vseg_nas.nas.strategies.base import Strategy
 from vseg_nas.nas.trial import Evaluation, Progress, Trial
 from vseg_nas.space import Genotype, SearchSpace
 
@@ -59,6 +62,48 @@ class Failing(FakeEvaluator):
         return super().evaluate(genotype, seed, progress)
 
 
+class FakeExecutor:
+    """Where executors of tests begin: it has room for any number of trials; `running` are those that have not ended."""
+
+    def __init__(self) -> None:
+        self.running: list[Trial] = []
+
+    @contextmanager
+    def session(self, report: Report) -> Iterator[None]:
+        self.report = report
+        self.running = []
+        yield
+
+    def has_room(self) -> bool:
+        return True
+
+    def submit(self, trial: Trial) -> None:
+        self.running.append(trial)
+
+    def wait(self) -> list[Outcome]:
+        raise NotImplementedError
+
+
+def ignore(trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
+    """Nobody watches."""
+
+
+def run_trials(executor: Executor, trials: Iterable[Trial], report: Report = ignore) -> Iterator[Outcome]:
+    """Attempts every trial once, as a search without a strategy; a trial is drawn when there is room for it."""
+    waiting, running, over = iter(trials), 0, False
+    with executor.session(report):
+        while not over or running:
+            while not over and executor.has_room():
+                trial = next(waiting, None)
+                over = trial is None
+                if trial is not None:
+                    executor.submit(trial)
+                    running += 1
+            for outcome in executor.wait():
+                running -= 1
+                yield outcome
+
+
 class Recorder:
     """A listener that writes everything down."""
 
@@ -91,4 +136,4 @@ def make_loop(
     store: TrialStore, strategy: Listed | Strategy, evaluator: FakeEvaluator, trials: int, **options: Any
 ) -> SearchLoop:
     budget = options.pop("budget", Budget(trials))
-    return SearchLoop(strategy, SerialExecutor(evaluator), NeverStop(), store, seed=5, budget=budget, **options)
+    return SearchLoop(strategy, SerialExecutor(evaluator), NoPruner(), store, seed=5, budget=budget, **options)

@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 
 from tests.nas.faults import GOOD, SPACE, TARGET, Acting, ActingEvaluator, Candidate, kill
-from vseg_nas.nas.executor import Executor
+from vseg_nas.nas.executors.base import Executor
+from vseg_nas.nas.executors.ray import RayExecutor, Share
+from vseg_nas.nas.executors.worker import EvaluatorFactory
 from vseg_nas.nas.fake import FakeEvaluator
-from vseg_nas.nas.loop import Budget, SearchLoop
-from vseg_nas.nas.ray_executor import RayExecutor, Share
-from vseg_nas.nas.stopping import Halfway, NeverStop, StoppingRule
+from vseg_nas.nas.listener import Budget
+from vseg_nas.nas.loop import SearchLoop
+from vseg_nas.nas.pruners import HalfwayPruner, NoPruner, Pruner
 from vseg_nas.nas.store import TrialStore
-from vseg_nas.nas.strategy import build_strategy
+from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.trial import Evaluation, Evaluator, Progress
-from vseg_nas.nas.worker import Recipe
 from vseg_nas.space import Genotype
 
 CORE = Share(gpus=0, cpus=1)
@@ -42,18 +43,18 @@ def ray_nodes(*cores: int) -> Iterator[str]:
         cluster.shutdown()
 
 
-def executor(recipe: Recipe, address: str | None, rule: StoppingRule | None = None, **options: Any) -> RayExecutor:
-    return RayExecutor(recipe, rule or NeverStop(), CORE, address=address, **options)
+def executor(factory: EvaluatorFactory, address: str | None, rule: Pruner | None = None, **options: Any) -> RayExecutor:
+    return RayExecutor(factory, rule or NoPruner(), CORE, address=address, **options)
 
 
 @dataclass(frozen=True)
 class Meeting:
-    """A recipe: every candidate waits until candidates of two processes have begun, and says which its own was."""
+    """A factory: every candidate waits until candidates of two processes have begun, and says which its own was."""
 
     notes: Path
 
-    def __call__(self, stopping: StoppingRule, root_dir: Path) -> ActingEvaluator:
-        return Acting(self.act)(stopping, root_dir)
+    def __call__(self, pruner: Pruner, root_dir: Path) -> ActingEvaluator:
+        return Acting(self.act)(pruner, root_dir)
 
     def act(self, candidate: Candidate) -> Evaluation:
         (self.notes / f"{os.getpid()}").touch()
@@ -68,7 +69,7 @@ def say_process(candidate: Candidate) -> Evaluation:
 
 
 class DyingTogether(Meeting):
-    """A recipe: every candidate waits likewise, and then takes its process along."""
+    """A factory: every candidate waits likewise, and then takes its process along."""
 
     def act(self, candidate: Candidate) -> Evaluation:
         super().act(candidate)
@@ -77,7 +78,7 @@ class DyingTogether(Meeting):
 
 
 class NotingItsFolder(Meeting):
-    """A recipe: every candidate notes the folder of its place under its seed, and hangs."""
+    """A factory: every candidate notes the folder of its place under its seed, and hangs."""
 
     def act(self, candidate: Candidate) -> Evaluation:
         (self.notes / f"{candidate.seed}").write_text(str(candidate.root_dir))
@@ -86,7 +87,7 @@ class NotingItsFolder(Meeting):
 
 @dataclass(frozen=True)
 class FarAway:
-    """A recipe whose file no machine sees; evaluations say what the arrays that come instead are like."""
+    """A factory whose file no machine sees; evaluations say what the arrays that come instead are like."""
 
     file: Path
 
@@ -95,12 +96,10 @@ class FarAway:
             log.write("once\n")
         return {"a": np.arange(1000.0)}
 
-    def __call__(
-        self, stopping: StoppingRule, root_dir: Path, arrays: dict[str, np.ndarray] | None = None
-    ) -> Evaluator:
+    def __call__(self, pruner: Pruner, root_dir: Path, arrays: dict[str, np.ndarray] | None = None) -> Evaluator:
         if arrays is None:
             raise FileNotFoundError(2, "No such file or directory", str(self.file))
-        return Acting(_Sum(arrays["a"]))(stopping, root_dir)
+        return Acting(_Sum(arrays["a"]))(pruner, root_dir)
 
 
 @dataclass(frozen=True)
@@ -114,21 +113,21 @@ class _Sum:
 
 @dataclass(frozen=True)
 class Slow:
-    """A recipe: the fake evaluator, whose every epoch takes a while; notes the trial's seed under its process."""
+    """A factory: the fake evaluator, whose every epoch takes a while; notes the trial's seed under its process."""
 
     notes: Path
     seconds: float = 0.1
 
-    def __call__(self, stopping: StoppingRule, root_dir: Path) -> "SlowEvaluator":
-        return SlowEvaluator(self, stopping)
+    def __call__(self, pruner: Pruner, root_dir: Path) -> "SlowEvaluator":
+        return SlowEvaluator(self, pruner)
 
 
 class SlowEvaluator(FakeEvaluator):
     """See `Slow`."""
 
-    def __init__(self, recipe: Slow, stopping: StoppingRule) -> None:
-        super().__init__(TARGET, stopping)
-        self._slow = recipe
+    def __init__(self, factory: Slow, pruner: Pruner) -> None:
+        super().__init__(TARGET, pruner)
+        self._slow = factory
 
     def evaluate(self, genotype: Genotype, seed: int, progress: Progress) -> Evaluation:
         (self._slow.notes / f"{os.getpid()}").write_text(f"{seed}")
@@ -140,7 +139,7 @@ class SlowEvaluator(FakeEvaluator):
         return super().evaluate(genotype, seed, slowly)
 
 
-def search_loop(store: TrialStore, how: Executor, rule: StoppingRule, trials: int, **options: Any) -> SearchLoop:
+def search_loop(store: TrialStore, how: Executor, rule: Pruner, trials: int, **options: Any) -> SearchLoop:
     """A search; `how` is its executor."""
     strategy = build_strategy("reinforce", SPACE, 0, learning_rate=0.02)
     return SearchLoop(
@@ -156,8 +155,8 @@ def search_loop(store: TrialStore, how: Executor, rule: StoppingRule, trials: in
     )
 
 
-def rule() -> StoppingRule:
-    return Halfway(0, initial_average=0.3, decay=0.9)
+def rule() -> Pruner:
+    return HalfwayPruner(0, initial_average=0.3, decay=0.9)
 
 
 def report_and_end(candidate: Candidate) -> Evaluation:

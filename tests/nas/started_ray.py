@@ -8,6 +8,7 @@ from typing import Any
 import psutil
 
 from tests.nas.faults import Acting, trial
+from tests.nas.loops import run_trials
 from tests.nas.ray_search import Slow, executor, report_and_hang, rule, search_loop
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.trial import Trial
@@ -23,7 +24,7 @@ def main(folder: Path, mode: str) -> None:
     """A search that goes on where it stands, in a Ray of its own; or two candidates that hang."""
     if mode == "hang":
         with stopping():
-            list(executor(Acting(report_and_hang), None, workers=2).run(map(trial, range(4)), note_children))
+            list(run_trials(executor(Acting(report_and_hang), None, workers=2), map(trial, range(4)), note_children))
     here = rule()
     with TrialStore(folder / STORE) as store:
         recipe = Slow(folder / "notes")

@@ -1,4 +1,4 @@
-"""Run by test_isolation.py: says the process of a candidate that has four seconds, and what came of it."""
+"""Run by test_pool.py: says the process of a candidate that has four seconds, and what came of it."""
 
 import os
 import sys
@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 from tests.nas.faults import GOOD, Acting, Candidate, trial
-from tests.nas.isolated_search import isolated
-from vseg_nas.nas.executor import Failure
+from tests.nas.loops import run_trials
+from tests.nas.pool_search import isolated
+from vseg_nas.nas.executors.base import Failure
 from vseg_nas.nas.trial import Evaluation, Trial
 
 
@@ -24,7 +25,7 @@ def say(trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
 
 def main(folder: Path) -> None:
     executor = isolated(Acting(say_and_compute), folder, limit_s=4.0, grace_s=1.0)
-    for _, result in executor.run([trial(0)], say):
+    for _, result in run_trials(executor, [trial(0)], say):
         print(result.kind if isinstance(result, Failure) else None, flush=True)  # noqa: T201
 
 

@@ -2,19 +2,21 @@
 
 import io
 import shutil
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.nas.loops import SPACE, Failing, Listed, Recorder, cells, make_loop
+from tests.nas.loops import SPACE, Failing, FakeExecutor, Listed, Recorder, cells, make_loop
 from vseg_nas.errors import DataError, RunError
-from vseg_nas.nas.executor import Died, Outcome, Report
-from vseg_nas.nas.loop import MAX_ATTEMPTS, Budget, SearchLoop
-from vseg_nas.nas.stopping import NeverStop
+from vseg_nas.nas.executors.base import Died, Outcome
+from vseg_nas.nas.listener import Budget
+from vseg_nas.nas.loop import SearchLoop
+from vseg_nas.nas.pruners import NoPruner
+from vseg_nas.nas.queue import MAX_ATTEMPTS
 from vseg_nas.nas.store import TrialStore
-from vseg_nas.nas.strategy import Strategy, build_strategy
+from vseg_nas.nas.strategies.base import Strategy, build_strategy
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState, derive_seed
 
 
@@ -104,35 +106,34 @@ Kills = Callable[[set[int]], bool]
 GOOD = Evaluation(0.5, 0.5, 0.5, 0.5, parameters=1, macs=1, seconds=0.0, epochs=1)
 
 
-class SideBySide:
+class SideBySide(FakeExecutor):
     """Evaluates as many as it gets; a SIGKILL ends it as soon as what is begun, and has not ended, asks for one.
 
     What the store's file is like when a process is killed is what a copy of it is like at that moment.
     """
 
     def __init__(self, store: Path, killed: Path, kills: Kills, died: tuple[int, ...], ended: tuple[int, ...]) -> None:
+        super().__init__()
         self._store = store
         self._killed = killed
         self._kills = kills
         self._died = list(died)
         self._ended = ended
 
-    def run(self, trials: Iterable[Trial | None], report: Report) -> Generator[Outcome]:
-        drawn, begun = iter(trials), dict[int, Trial]()
-        while True:
-            begun |= {trial.id: trial for trial in iter(lambda: next(drawn, None), None)}
-            if self._died:
-                yield Outcome(begun.pop(self._died.pop()), Died("killed"))
-                continue
-            if ready := begun.keys() & self._ended:
-                yield Outcome(begun.pop(min(ready)), GOOD)
-                continue
-            if self._kills(set(begun)):
-                shutil.copy(self._store, self._killed)
-                raise KeyboardInterrupt
-            if not begun:
-                return
-            yield Outcome(begun.pop(min(begun)), GOOD)
+    def wait(self) -> list[Outcome]:
+        running = {trial.id: trial for trial in self.running}
+        if self._died:
+            return [Outcome(self._pop(running[self._died.pop()]), Died("killed"))]
+        if ready := running.keys() & self._ended:
+            return [Outcome(self._pop(running[min(ready)]), GOOD)]
+        if self._kills(set(running)):
+            shutil.copy(self._store, self._killed)
+            raise KeyboardInterrupt
+        return [Outcome(self._pop(running[min(running)]), GOOD)]
+
+    def _pop(self, trial: Trial) -> Trial:
+        self.running.remove(trial)
+        return trial
 
 
 def sessions(
@@ -143,7 +144,7 @@ def sessions(
         path = folder / f"{session}"
         executor = SideBySide(path, folder / f"{session + 1}", kill, () if session else died, ended)
         with TrialStore(path) as store:
-            loop = SearchLoop(Listed(cells(4)), executor, NeverStop(), store, seed=5, budget=Budget(4), batch=4)
+            loop = SearchLoop(Listed(cells(4)), executor, NoPruner(), store, seed=5, budget=Budget(4), batch=4)
             try:
                 trials = loop.run()
             except KeyboardInterrupt:

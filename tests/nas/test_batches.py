@@ -2,7 +2,7 @@
 
 import io
 import random
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,18 @@ import pytest
 import torch
 
 from tests.nas.faults import IN_PROCESS, TARGET, Faulty
-from tests.nas.isolated_search import plain
 from tests.nas.loops import SPACE as ONE_LAYER
-from tests.nas.loops import Failing, Listed, Recorder, cells
-from vseg_nas.nas.executor import Died, Executor, Outcome, Report, SerialExecutor
+from tests.nas.loops import Failing, FakeExecutor, Listed, Recorder, cells, run_trials
+from tests.nas.pool_search import plain
+from vseg_nas.nas.executors.base import Died, Executor, Outcome
+from vseg_nas.nas.executors.serial import SerialExecutor
 from vseg_nas.nas.fake import FakeEvaluator
-from vseg_nas.nas.loop import MAX_ATTEMPTS, Budget, SearchLoop
-from vseg_nas.nas.stopping import Halfway, Median, NeverStop
+from vseg_nas.nas.listener import Budget
+from vseg_nas.nas.loop import SearchLoop
+from vseg_nas.nas.pruners import HalfwayPruner, MedianPruner, NoPruner
+from vseg_nas.nas.queue import MAX_ATTEMPTS
 from vseg_nas.nas.store import TrialStore
-from vseg_nas.nas.strategy import build_strategy
+from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.trial import Evaluator, FailureKind, Trial
 from vseg_nas.space import Genotype, SearchSpace
 
@@ -33,36 +36,29 @@ def unsafe_store(path: Path) -> TrialStore:
     return store
 
 
-class Shuffled:
+class Shuffled(FakeExecutor):
     """Has up to `places` trials under way and evaluates them in any order; every third process dies."""
 
     def __init__(self, evaluator: Evaluator, places: int, seed: int, deaths: float = 0.3) -> None:
+        super().__init__()
         self._serial = SerialExecutor(evaluator)
         self._places = places
         self._rng = random.Random(seed)
         self._deaths = deaths
         self.busy: list[int] = []
         """How many were under way at each end."""
+        self._died: set[int] = set()
 
-    def run(self, trials: Iterable[Trial | None], report: Report) -> Generator[Outcome]:
-        waiting, under_way, over = iter(trials), list[Trial](), False
-        died: set[int] = set()
-        while True:
-            while len(under_way) < self._places and not over:
-                trial = next(waiting, self)
-                over = trial is self
-                if not isinstance(trial, Trial):
-                    break
-                under_way.append(trial)
-            if not under_way:
-                return
-            self.busy.append(len(under_way))
-            trial = under_way.pop(self._rng.randrange(len(under_way)))
-            if trial.id not in died and self._rng.random() < self._deaths:
-                died.add(trial.id)
-                yield Outcome(trial, Died("killed"))
-            else:
-                yield from self._serial.run([trial], report)
+    def has_room(self) -> bool:
+        return len(self.running) < self._places
+
+    def wait(self) -> list[Outcome]:
+        self.busy.append(len(self.running))
+        trial = self.running.pop(self._rng.randrange(len(self.running)))
+        if trial.id not in self._died and self._rng.random() < self._deaths:
+            self._died.add(trial.id)
+            return [Outcome(trial, Died("killed"))]
+        return list(run_trials(self._serial, [trial], self.report))
 
 
 class Interrupting(Recorder):
@@ -91,7 +87,7 @@ def search(
     store: TrialStore, places: int | None, seed: int = 0, interrupt: int = -1, **options: Any
 ) -> tuple[list[Trial], Any]:
     """The trials and the state of a search with failures, stops and cells met again; `places` None: serial."""
-    rule = Halfway(0, initial_average=0.3, decay=0.9)
+    rule = HalfwayPruner(0, initial_average=0.3, decay=0.9)
     evaluator = RECIPE(rule, Path())
     deaths = 0.3 if interrupt < 0 else 0
     executor: Executor = SerialExecutor(evaluator) if places is None else Shuffled(evaluator, places, seed, deaths)
@@ -164,7 +160,7 @@ def test_another_batch_is_another_history(tmp_path: Path, serial: tuple[list[Tri
 
 def test_a_batch_is_judged_by_the_rule_as_it_was_before(tmp_path: Path) -> None:
     """Median of none, then of the four before: .2 of each cell's score at half-way is below or above it by hand."""
-    rule, strategy = Median(warm_up=1), Listed([*cells(4), *reversed(cells(8)[4:])])
+    rule, strategy = MedianPruner(warm_up=1), Listed([*cells(4), *reversed(cells(8)[4:])])
     with unsafe_store(tmp_path / "search.sqlite") as store:
         loop = SearchLoop(
             strategy,
@@ -188,7 +184,7 @@ TARGET_1 = ONE_LAYER.genotype([0, 1, 2, 3, 4])
 
 
 def listed(store: TrialStore, strategy: Listed, executor: Executor, trials: int, **options: Any) -> SearchLoop:
-    return SearchLoop(strategy, executor, NeverStop(), store, seed=0, budget=Budget(trials), **options)
+    return SearchLoop(strategy, executor, NoPruner(), store, seed=0, budget=Budget(trials), **options)
 
 
 def test_the_second_of_two_equal_cells_in_a_batch_waits_and_runs_if_the_first_has_failed(tmp_path: Path) -> None:
@@ -271,11 +267,12 @@ class Waiting(Recorder):
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_three_deaths_of_its_process_are_a_failure(tmp_path: Path, asynchronous: bool) -> None:
-    class Deadly:
-        def run(self, trials: Iterable[Trial | None], report: Report) -> Generator[Outcome]:
-            for trial in trials:
-                assert trial is not None
-                yield Outcome(trial, Died("its process ended"))
+    class Deadly(FakeExecutor):
+        def has_room(self) -> bool:
+            return not self.running
+
+        def wait(self) -> list[Outcome]:
+            return [Outcome(self.running.pop(), Died("its process ended"))]
 
     with unsafe_store(tmp_path / "search.sqlite") as store:
         ended = listed(store, Listed(cells(4)), Deadly(), 4, batch=2, asynchronous=asynchronous).run()
@@ -283,24 +280,21 @@ def test_three_deaths_of_its_process_are_a_failure(tmp_path: Path, asynchronous:
     assert [str(trial.failure) for trial in ended] == ["killed"] * 4
 
 
-class DyingBesideOthers:
+class DyingBesideOthers(FakeExecutor):
     """The process of trial 1 dies whenever it is tried, while trial 0 is under way; then Ctrl-C, or trial 0 ends."""
 
     def __init__(self, evaluator: Evaluator, interrupted: bool) -> None:
+        super().__init__()
         self._serial = SerialExecutor(evaluator)
         self._interrupted = interrupted
 
-    def run(self, trials: Iterable[Trial | None], report: Report) -> Generator[Outcome]:
-        waiting = iter(trials)
-        slow = next(waiting)
-        while (dying := next(waiting)) is not None:
-            yield Outcome(dying, Died("killed"))
+    def wait(self) -> list[Outcome]:
+        trial = self.running.pop()
+        if trial.id == 1:
+            return [Outcome(trial, Died("killed"))]
         if self._interrupted:
             raise KeyboardInterrupt
-        yield from self._serial.run([slow], report)
-        for dying in waiting:  # one that has been tried before is tried alone
-            assert dying is not None
-            yield Outcome(dying, Died("killed"))
+        return list(run_trials(self._serial, [trial], self.report))
 
 
 def test_a_third_death_that_waits_for_its_turn_is_a_failure_also_after_ctrl_c(tmp_path: Path) -> None:
@@ -308,7 +302,7 @@ def test_a_third_death_that_waits_for_its_turn_is_a_failure_also_after_ctrl_c(tm
     for name, interruptions in (("whole", 0), ("cut", 2)):
         with unsafe_store(tmp_path / name) as store:
             for interrupted in [True] * interruptions + [False]:
-                rule = NeverStop()
+                rule = NoPruner()
                 loop = SearchLoop(
                     Listed(cells(2)),
                     DyingBesideOthers(FakeEvaluator(TARGET, rule), interrupted),

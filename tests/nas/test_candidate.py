@@ -1,4 +1,4 @@
-"""An evaluation is a function of the genotype, the seed and the stopping rule."""
+"""An evaluation is a function of the genotype, the seed and the pruner."""
 
 import dataclasses
 from pathlib import Path
@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from vseg_nas.errors import NonFiniteError
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.nas.candidate import CandidateEvaluator
-from vseg_nas.nas.executor import SerialExecutor
-from vseg_nas.nas.loop import Budget, SearchLoop
-from vseg_nas.nas.stopping import NeverStop, StoppingRule
+from vseg_nas.nas.executors.serial import SerialExecutor
+from vseg_nas.nas.listener import Budget
+from vseg_nas.nas.loop import SearchLoop
+from vseg_nas.nas.pruners import NoPruner, Pruner
 from vseg_nas.nas.store import TrialStore
-from vseg_nas.nas.strategy import build_strategy
+from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.trial import Evaluation, TrialState
 from vseg_nas.space import SearchSpace
 from vseg_nas.training.cell_module import CellModule, CellTraining
@@ -26,16 +27,16 @@ GENOTYPE = SPACE.genotype([0, 1, 0, 5, 0, 2, 5, 3, 0, 4])
 CLASSES = 4
 
 
-class Verdict(NeverStop):
+class Verdict(NoPruner):
     """Says the same of every cell and remembers what it was shown."""
 
     def __init__(self, keep: bool) -> None:
         self.keep = keep
         self.shown: list[float] = []
 
-    def keep_going(self, score: float) -> bool:
+    def should_prune(self, score: float) -> bool:
         self.shown.append(score)
-        return self.keep
+        return not self.keep
 
 
 class Epochs(list[tuple[int, int, float | None]]):
@@ -45,14 +46,14 @@ class Epochs(list[tuple[int, int, float | None]]):
 
 @pytest.fixture
 def evaluator(make_features: Any, tmp_path: Path) -> Any:
-    def build(stopping: StoppingRule | None = None, epochs: int = 4, **features: Any) -> CandidateEvaluator:
+    def build(pruner: Pruner | None = None, epochs: int = 4, **features: Any) -> CandidateEvaluator:
         torch.manual_seed(0)
         return CandidateEvaluator(
             make_features(clips=5, classes=CLASSES, **features),
             make_features(clips=2, classes=CLASSES, seed=1),
             nn.Conv2d(64, CLASSES, 3, padding=1),
             CellTraining(epochs=epochs, batch_size=2),
-            stopping or NeverStop(),
+            pruner or NoPruner(),
             tmp_path,
             accelerator="cpu",
         )
@@ -166,7 +167,7 @@ def test_nan_features_are_the_candidate_s_failure(evaluator: Any) -> None:
 
 
 def test_a_real_search_of_three_cells(evaluator: Any, tmp_path: Path) -> None:
-    rule = NeverStop()
+    rule = NoPruner()
 
     def search(name: str) -> list[Evaluation]:
         with TrialStore(tmp_path / f"{name}.sqlite") as store:

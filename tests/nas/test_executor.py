@@ -9,8 +9,10 @@ from unittest.mock import Mock
 import pytest
 import torch
 
+from tests.nas.loops import run_trials
 from vseg_nas.errors import DataError, NonFiniteError, RunError
-from vseg_nas.nas.executor import FREEZE_EVERY, Failure, SerialExecutor
+from vseg_nas.nas.executors.base import Failure
+from vseg_nas.nas.executors.serial import FREEZE_EVERY, SerialExecutor
 from vseg_nas.nas.trial import Evaluation, Progress, Trial, TrialState
 from vseg_nas.space import Genotype
 
@@ -26,10 +28,6 @@ class Scripted:
 
     def evaluate(self, genotype: Genotype, seed: int, progress: Progress) -> Evaluation:
         return self.act(progress)
-
-
-def ignore(trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
-    """Nobody watches."""
 
 
 def raising(error: BaseException) -> SerialExecutor:
@@ -49,7 +47,7 @@ def test_passes_on_cell_seed_and_progress_and_draws_trials_one_by_one() -> None:
             return GOOD
 
     drawn = iter(TRIALS)
-    outcomes = SerialExecutor(Evaluator()).run(drawn, lambda *event: seen.append(event))
+    outcomes = run_trials(SerialExecutor(Evaluator()), drawn, lambda *event: seen.append(event))
     assert next(outcomes) == (TRIALS[0], GOOD)
     assert seen == [(TRIALS[0].genotype, 10), (TRIALS[0], 1, 2, 0.3)]
     assert list(drawn) == TRIALS[1:]
@@ -67,7 +65,7 @@ def test_passes_on_cell_seed_and_progress_and_draws_trials_one_by_one() -> None:
     ],
 )
 def test_what_a_candidate_raises_is_its_failure(error: Exception, kind: str) -> None:
-    ((trial, result),) = raising(error).run(TRIALS[:1], ignore)
+    ((trial, result),) = run_trials(raising(error), TRIALS[:1])
     assert trial == TRIALS[0]
     assert isinstance(result, Failure)
     assert result.kind == kind
@@ -77,7 +75,7 @@ def test_what_a_candidate_raises_is_its_failure(error: Exception, kind: str) -> 
 
 
 def test_a_long_message_is_cut() -> None:
-    ((_, result),) = raising(ValueError("x" * 10_000)).run(TRIALS[:1], ignore)
+    ((_, result),) = run_trials(raising(ValueError("x" * 10_000)), TRIALS[:1])
     assert len(str(result)) < 500
 
 
@@ -85,7 +83,7 @@ def test_a_long_message_is_cut() -> None:
 def test_a_score_that_is_no_number_is_a_failure(metric: str) -> None:
     bad = {"score": dataclasses.replace(GOOD, score=math.nan), "macc": dataclasses.replace(GOOD, macc=math.inf)}
     executor = SerialExecutor(Scripted(lambda progress: bad[metric]))
-    ((_, result),) = executor.run(TRIALS[:1], ignore)
+    ((_, result),) = run_trials(executor, TRIALS[:1])
     assert isinstance(result, Failure)
     assert result.kind == "nonfinite"
 
@@ -101,7 +99,7 @@ def test_a_score_that_is_no_number_is_a_failure(metric: str) -> None:
 )
 def test_what_is_nobodys_fault_ends_the_search(error: BaseException) -> None:
     with pytest.raises(type(error)):
-        list(raising(error).run(TRIALS, ignore))
+        list(run_trials(raising(error), TRIALS))
 
 
 def test_what_a_listener_raises_is_not_the_candidates_fault() -> None:
@@ -113,7 +111,7 @@ def test_what_a_listener_raises_is_not_the_candidates_fault() -> None:
         return GOOD
 
     with pytest.raises(ZeroDivisionError):
-        list(SerialExecutor(Scripted(act)).run(TRIALS, broken))
+        list(run_trials(SerialExecutor(Scripted(act)), TRIALS, broken))
 
 
 def test_a_lost_gpu_fails_one_candidate_and_ends_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +119,7 @@ def test_a_lost_gpu_fails_one_candidate_and_ends_the_search(monkeypatch: pytest.
     monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
     monkeypatch.setattr("torch.cuda.synchronize", Mock(side_effect=error))
     monkeypatch.setattr("torch.cuda.empty_cache", Mock(side_effect=error))
-    outcomes = raising(error).run(TRIALS, ignore)
+    outcomes = run_trials(raising(error), TRIALS)
     trial, result = next(outcomes)
     assert (trial, isinstance(result, Failure)) == (TRIALS[0], True)
     with pytest.raises(RunError, match="CUDA error: this process can no longer use the GPU"):
@@ -139,7 +137,7 @@ def test_nothing_of_a_failed_candidate_stays_in_memory() -> None:
 
     gc.disable()
     try:
-        for _ in SerialExecutor(Scripted(act)).run(TRIALS, ignore):
+        for _ in run_trials(SerialExecutor(Scripted(act)), TRIALS):
             assert models[-1]() is None
     finally:
         gc.enable()
@@ -156,7 +154,7 @@ def test_the_search_for_garbage_does_not_grow_with_what_the_search_keeps() -> No
 
     trials = [dataclasses.replace(TRIALS[0], id=id_) for id_ in range(3 * FREEZE_EVERY)]
     frozen = gc.get_freeze_count()
-    for _ in SerialExecutor(Scripted(act)).run(trials, ignore):
+    for _ in run_trials(SerialExecutor(Scripted(act)), trials):
         pass
     assert gc.get_freeze_count() <= frozen
     first, last = seen[:FREEZE_EVERY], seen[-FREEZE_EVERY:]

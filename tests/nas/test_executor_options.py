@@ -14,7 +14,7 @@ from vseg_nas.assembly.search import executor_of
 from vseg_nas.checking import check
 from vseg_nas.config import conf_dir
 from vseg_nas.errors import ConfigError
-from vseg_nas.nas.ray_executor import Share
+from vseg_nas.nas.executors.ray import Share
 from vseg_nas.schema import ExecutorConfig, IsolatedConfig, RayConfig, SearchConfig, SerialConfig
 
 
@@ -27,8 +27,8 @@ def composed(*overrides: str) -> ExecutorConfig:
 def test_candidates_run_in_process_unless_isolation_is_asked_for() -> None:
     assert composed() == SerialConfig("serial")
     assert composed("executor=isolated") == IsolatedConfig("isolated", None, None)
-    limited = composed("executor=isolated", "executor.limit_s=90", "executor.memory_gib=2.5")
-    assert limited == IsolatedConfig("isolated", 90.0, 2.5)
+    limited = composed("executor=isolated", "executor.limit_s=90", "executor.memory_gib=2.5", "executor.workers=2")
+    assert limited == IsolatedConfig("isolated", 90.0, 2.5, workers=2)
     assert composed("executor=ray") == RayConfig("ray", "batch")
     shared = composed("executor=ray", "executor.mode=async", "executor.workers=16", "executor.gpus_per_candidate=0.5")
     assert shared == RayConfig("ray", "async", workers=16, gpus_per_candidate=0.5)
@@ -56,7 +56,7 @@ def test_several_devices_mean_ray_unless_another_executor_is_asked_for(
 def test_without_the_extra_the_line_names_it(
     in_process: InProcess, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
 ) -> None:
-    monkeypatch.setattr("vseg_nas.nas.ray_extra.find_spec", lambda name: None)
+    monkeypatch.setattr("vseg_nas.nas.executors.ray_extra.find_spec", lambda name: None)
     status, _, errors = in_process(vseg_nas.search.main, *overrides)
     expected = "error: executor: found ray, which is not installed, expected it: pip install 'vseg-nas[ray]'\n"
     assert (status, errors) == (2, expected)
@@ -91,6 +91,7 @@ print("torch" in sys.modules)
     [
         (["executor=isolated", "executor.limit_s=0"], r"^executor.limit_s: found 0.0, expected more than 0$"),
         (["executor=isolated", "executor.memory_gib=-1"], r"^executor.memory_gib: found -1.0, expected more than 0$"),
+        (["executor=isolated", "executor.workers=0"], r"^executor.workers: found 0, expected at least 1$"),
         (
             ["executor=ray", "executor.gpus_per_candidate=2"],
             r"^executor.gpus_per_candidate: found 2.0, expected at",

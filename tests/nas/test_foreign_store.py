@@ -16,12 +16,13 @@ import pytest
 import torch
 
 from vseg_nas.errors import RunError
-from vseg_nas.nas.executor import SerialExecutor
+from vseg_nas.nas.executors.serial import SerialExecutor
 from vseg_nas.nas.fake import FakeEvaluator
-from vseg_nas.nas.loop import Budget, SearchLoop
-from vseg_nas.nas.stopping import Halfway
+from vseg_nas.nas.listener import Budget
+from vseg_nas.nas.loop import SearchLoop
+from vseg_nas.nas.pruners import HalfwayPruner
 from vseg_nas.nas.store import STORE, TrialStore, _row_digest
-from vseg_nas.nas.strategy import build_strategy
+from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState
 from vseg_nas.space import SearchSpace
 
@@ -254,12 +255,12 @@ STATES: dict[str, Callable[[dict[str, Any]], object]] = {
 @pytest.mark.parametrize("name", [*STATES, "no pickle"])
 def test_states_of_searches(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    space, stopping = SearchSpace(2), Halfway(1)
+    space, pruner = SearchSpace(2), HalfwayPruner(1)
 
     def a_search(store: TrialStore) -> SearchLoop:
-        evaluator = FakeEvaluator(space.genotype([0, 1, 2, 3, 4, 5, 4, 3, 2, 1]), stopping)
+        evaluator = FakeEvaluator(space.genotype([0, 1, 2, 3, 4, 5, 4, 3, 2, 1]), pruner)
         strategy = build_strategy("reinforce", space, 1)
-        return SearchLoop(strategy, SerialExecutor(evaluator), stopping, store, seed=1, budget=Budget(2))
+        return SearchLoop(strategy, SerialExecutor(evaluator), pruner, store, seed=1, budget=Budget(2))
 
     with TrialStore(tmp_path / STORE) as store:
         a_search(store).run()

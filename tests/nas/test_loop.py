@@ -4,12 +4,13 @@ import pytest
 
 from tests.nas.loops import SPACE, TARGET, Failing, Listed, Recorder, cells, make_loop
 from vseg_nas.errors import DataError, RunError
-from vseg_nas.nas.executor import SerialExecutor
+from vseg_nas.nas.executors.serial import SerialExecutor
 from vseg_nas.nas.fake import FakeEvaluator
-from vseg_nas.nas.loop import Budget, SearchLoop
-from vseg_nas.nas.stopping import Median, NeverStop
+from vseg_nas.nas.listener import Budget
+from vseg_nas.nas.loop import SearchLoop
+from vseg_nas.nas.pruners import MedianPruner, NoPruner
 from vseg_nas.nas.store import TrialStore
-from vseg_nas.nas.strategy import build_strategy
+from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.trial import Evaluation, FailureKind, Progress, Trial, TrialState, derive_seed
 from vseg_nas.space import Genotype, SearchSpace
 
@@ -50,7 +51,7 @@ def test_a_cell_met_before_is_not_trained_again(store: TrialStore) -> None:
 
 
 def test_a_stopped_cell_met_again_is_stopped_again(store: TrialStore) -> None:
-    rule = Median(warm_up=1)
+    rule = MedianPruner(warm_up=1)
     good, poor = SPACE.genotype([0, 1, 2, 3, 4]), SPACE.genotype([1, 0, 0, 0, 2])
     loop = SearchLoop(
         Listed([good, poor, poor]),
@@ -123,7 +124,7 @@ def test_a_larger_budget_continues_a_finished_search(store: TrialStore) -> None:
 
 def test_hours_count_over_all_sessions(store: TrialStore, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr("vseg_nas.nas.loop.working_s", lambda: now[0])
+    monkeypatch.setattr("vseg_nas.nas.search_state.working_s", lambda: now[0])
 
     class Slow(FakeEvaluator):
         def evaluate(self, genotype: Genotype, seed: int, progress: Progress) -> Evaluation:
@@ -162,7 +163,7 @@ def test_a_run_of_another_strategy_is_refused(store: TrialStore) -> None:
         SearchLoop(
             build_strategy("ppo", SPACE, 0),
             SerialExecutor(Failing({})),
-            NeverStop(),
+            NoPruner(),
             store,
             seed=5,
             budget=Budget(2),
@@ -170,7 +171,7 @@ def test_a_run_of_another_strategy_is_refused(store: TrialStore) -> None:
 
 
 def test_ppo_searches_the_fake_space(store: TrialStore) -> None:
-    rule = Median()
+    rule = MedianPruner()
     loop = SearchLoop(
         build_strategy("ppo", SearchSpace(2), 0),
         SerialExecutor(FakeEvaluator(SearchSpace(2).genotype([0, 1, 2, 3, 4] * 2), rule)),

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vseg_nas.nas.policy import Feedback, Policy
+from vseg_nas.nas.strategies.policy import Feedback, Policy
 from vseg_nas.space import SearchSpace
 
 FEEDBACKS: tuple[Feedback, ...] = ("hidden", "token")

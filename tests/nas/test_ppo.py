@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from vseg_nas.nas.policy_gradient import Rollout, moving_average
-from vseg_nas.nas.ppo import PPO, ppo_loss
-from vseg_nas.nas.reinforce import reinforce_loss
+from vseg_nas.nas.strategies.policy_gradient import Rollout, moving_average
+from vseg_nas.nas.strategies.ppo import PPO, ppo_loss
+from vseg_nas.nas.strategies.reinforce import reinforce_loss
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState
 from vseg_nas.space import Genotype, SearchSpace
 

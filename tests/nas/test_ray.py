@@ -20,9 +20,9 @@ import psutil
 import pytest
 import torch
 
-from tests.nas.faults import GOOD, IN_PROCESS, Acting, Dead, DyingOnce, Faulty, Raising, ignore, trial
-from tests.nas.isolated_search import plain
-from tests.nas.loops import Recorder
+from tests.nas.faults import GOOD, IN_PROCESS, Acting, Dead, DyingOnce, Faulty, Raising, trial
+from tests.nas.loops import Recorder, run_trials
+from tests.nas.pool_search import plain
 from tests.nas.ray_search import (
     DyingTogether,
     FarAway,
@@ -39,11 +39,12 @@ from tests.nas.ray_search import (
 )
 from tests.tiny import TINY
 from vseg_nas.errors import ConfigError, DataError, RunError
-from vseg_nas.nas.executor import Died, SerialExecutor
+from vseg_nas.nas.executors.base import Died
+from vseg_nas.nas.executors.serial import SerialExecutor
+from vseg_nas.nas.executors.worker import EvaluatorFactory
 from vseg_nas.nas.scratch import scratch
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.trial import Evaluation, FailureKind, Trial
-from vseg_nas.nas.worker import Recipe
 
 pytest.importorskip("ray")
 BATCH = 4
@@ -57,12 +58,12 @@ def address() -> Iterator[str]:
 
 
 def search(
-    folder: Path, recipe: Recipe, address: str | None, trials: int, **options: Any
+    folder: Path, factory: EvaluatorFactory, address: str | None, trials: int, **options: Any
 ) -> tuple[list[Trial], list[int], Any]:
     """Trials in the order of telling, attempts at each by id, and the final state; on Ray if there is an address."""
     folder.mkdir()
     here = rule()
-    how = SerialExecutor(recipe(here, folder)) if address is None else executor(recipe, address, here, workers=2)
+    how = SerialExecutor(factory(here, folder)) if address is None else executor(factory, address, here, workers=2)
     with TrialStore(folder / STORE) as store:
         ended = search_loop(store, how, here, trials, **options).run()
         return (ended, *standing(store))
@@ -87,9 +88,9 @@ def test_a_search_on_two_workers_that_die_now_and_then_is_the_search_in_process(
 
 @slow
 def test_a_search_on_two_workers_with_faults_is_the_search_in_process(tmp_path: Path, address: str) -> None:
-    recipe = Faulty(IN_PROCESS, share=0.2)
-    serial = search(tmp_path / "serial", recipe, None, 40, batch=BATCH)
-    assert search(tmp_path / "ray", recipe, address, 40, batch=BATCH) == serial
+    factory = Faulty(IN_PROCESS, share=0.2)
+    serial = search(tmp_path / "serial", factory, None, 40, batch=BATCH)
+    assert search(tmp_path / "ray", factory, address, 40, batch=BATCH) == serial
     assert {str(trial.state) for trial in serial[0]} == {"complete", "stopped", "failed"}
 
 
@@ -104,9 +105,9 @@ def test_an_asynchronous_search_ends_every_trial_once(tmp_path: Path, address: s
     assert len(list((tmp_path / "notes").iterdir())) == 2  # processes
 
 
-def outcomes(recipe: Recipe, address: str, trials: int = 2, **options: Any) -> dict[int, Any]:
+def outcomes(factory: EvaluatorFactory, address: str, trials: int = 2, **options: Any) -> dict[int, Any]:
     options = {"workers": 2} | options
-    return {t.id: result for t, result in executor(recipe, address, **options).run(map(trial, range(trials)), ignore)}
+    return {t.id: result for t, result in run_trials(executor(factory, address, **options), map(trial, range(trials)))}
 
 
 @slow
@@ -150,7 +151,7 @@ def test_a_candidate_whose_end_came_in_time_is_not_late_because_the_search_was(a
         time.sleep(2.5)
 
     search = executor(Acting(report_and_end), address, workers=1, limit_s=2.0)
-    assert [result for _, result in search.run([trial(0)], be_suspended)] == [GOOD]
+    assert [result for _, result in run_trials(search, [trial(0)], be_suspended)] == [GOOD]
 
 
 @slow
@@ -173,7 +174,7 @@ def test_the_search_pauses_once_for_processes_that_end_together(
 @slow
 def test_no_trial_is_charged_with_the_end_of_a_process_that_had_nothing_to_do(address: str) -> None:
     processes: list[int] = []
-    for _, result in executor(Acting(say_process), address, workers=1).run(map(trial, range(3)), ignore):
+    for _, result in run_trials(executor(Acting(say_process), address, workers=1), map(trial, range(3))):
         assert isinstance(result, Evaluation)
         processes.append(result.parameters)
         os.kill(processes[-1], signal.SIGKILL)
@@ -202,20 +203,20 @@ def test_a_place_that_the_cluster_has_no_room_for_is_said_once(
     def trials() -> Iterator[Trial]:
         yield trial(0)  # drawn again when a place has evaluated it: the other place is not just slow to start
         assert caplog.messages == []
-        monkeypatch.setattr("vseg_nas.nas.ray_executor._PATIENCE_S", 0.5)
+        monkeypatch.setattr("vseg_nas.nas.executors.ray._PATIENCE_S", 0.5)
         until = time.monotonic() + 5
         while time.monotonic() < until:
             yield trial(0)
 
-    monkeypatch.setattr("vseg_nas.nas.ray_executor._PATIENCE_S", 1000)
+    monkeypatch.setattr("vseg_nas.nas.executors.ray._PATIENCE_S", 1000)
     command = [sys.executable, "-c", OCCUPY, address]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as occupant:
         assert occupant.stdout is not None
         assert occupant.stdout.readline() == "there\n"
-        found = executor(Acting(report_and_end), address, workers=2).run(trials(), ignore)
+        found = run_trials(executor(Acting(report_and_end), address, workers=2), trials())
         assert {result for _, result in found} == {GOOD}
     assert caplog.messages == [
-        "executor=ray: 1 of 2 places have not started in 0 s; each takes 0 GPUs and 1 CPU cores, "
+        "executor=ray: 1 of 2 workers have not started in 0 s; each takes 0 GPUs and 1 CPU cores, "
         "and Ray has 0 of 0 GPUs and 0 of 2 CPU cores free"
     ]
 
@@ -250,7 +251,7 @@ def test_more_workers_than_cores_are_refused(address: str) -> None:
 def test_a_head_that_goes_is_one_line_and_resume_goes_on(tmp_path: Path, gone: list[str]) -> None:
     (tmp_path / "notes").mkdir()
     here, killed = rule(), list[float]()
-    recipe = Slow(tmp_path / "notes", 0.3)
+    factory = Slow(tmp_path / "notes", 0.3)
 
     class Unplugging(Recorder):
         def on_epoch(self, trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
@@ -262,7 +263,7 @@ def test_a_head_that_goes_is_one_line_and_resume_goes_on(tmp_path: Path, gone: l
 
     with TrialStore(tmp_path / STORE) as store:
         with ray_nodes(1) as address:
-            how = executor(recipe, address, here, workers=1)
+            how = executor(factory, address, here, workers=1)
             with pytest.raises(
                 RunError, match=r"^executor=ray: the head of the cluster at .* has gone \(Connection re"
             ):
@@ -281,8 +282,8 @@ def test_a_head_that_goes_is_one_line_and_resume_goes_on(tmp_path: Path, gone: l
 @pytest.mark.timeout(900)
 def test_workers_killed_in_ten_trials_change_nothing(tmp_path: Path, address: str) -> None:
     (tmp_path / "notes").mkdir()
-    recipe = Slow(tmp_path / "notes", 0.1)
-    serial, _, state = search(tmp_path / "serial", recipe, None, 24, batch=BATCH)
+    factory = Slow(tmp_path / "notes", 0.1)
+    serial, _, state = search(tmp_path / "serial", factory, None, 24, batch=BATCH)
     (tmp_path / "notes" / f"{os.getpid()}").unlink()
     killed: dict[int, int] = {}
 
@@ -294,7 +295,7 @@ def test_workers_killed_in_ten_trials_change_nothing(tmp_path: Path, address: st
                 os.kill(killed[trial.id], signal.SIGKILL)
                 note.unlink()
 
-    found, attempts, found_state = search(tmp_path / "ray", recipe, address, 24, batch=BATCH, listeners=[Killing()])
+    found, attempts, found_state = search(tmp_path / "ray", factory, address, 24, batch=BATCH, listeners=[Killing()])
     assert len(set(killed.values())) == 10
     assert (found, found_state) == (serial, state)
     evaluated = sum(trial.reused_from is None for trial in found)
@@ -305,10 +306,10 @@ def test_workers_killed_in_ten_trials_change_nothing(tmp_path: Path, address: st
 @slow
 @pytest.mark.timeout(900)
 def test_two_nodes_are_one_search_and_one_of_them_may_go(tmp_path: Path) -> None:
-    recipe = Faulty(share=0)
-    serial = search(tmp_path / "serial", recipe, None, 12, batch=BATCH)
+    factory = Faulty(share=0)
+    serial = search(tmp_path / "serial", factory, None, 12, batch=BATCH)
     with ray_nodes(1, 1) as address:
-        assert search(tmp_path / "ray", recipe, address, 12, batch=BATCH) == serial
+        assert search(tmp_path / "ray", factory, address, 12, batch=BATCH) == serial
         (tmp_path / "meeting").mkdir()
         assert len({result.parameters for result in outcomes(Meeting(tmp_path / "meeting"), address, 4).values()}) == 2
         (tmp_path / "notes").mkdir()

@@ -14,8 +14,8 @@ import vseg_nas.search
 from tests.fixtures import InProcess
 from tests.tiny import TINY
 from vseg_nas.errors import ConfigError, RunError
-from vseg_nas.nas import ray_extra
-from vseg_nas.nas.ray_extra import HeadWatch, check_address, require_head
+from vseg_nas.nas.executors import ray_extra
+from vseg_nas.nas.executors.ray_extra import HeadWatch, check_address, require_head
 from vseg_nas.signals import Terminated, stopping
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from vseg_nas.errors import ConfigError
-from vseg_nas.nas.policy_gradient import PolicyGradient
-from vseg_nas.nas.strategy import Strategy, build_strategy
+from vseg_nas.nas.strategies.base import Strategy, build_strategy
+from vseg_nas.nas.strategies.policy_gradient import PolicyGradient
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState
 from vseg_nas.space import Genotype, SearchSpace
 

@@ -23,12 +23,13 @@ from vseg_nas.data.synthetic import CLASSES, PALETTE
 from vseg_nas.errors import UserError
 from vseg_nas.models.segmenter_file import SegmenterSpec, load_segmenter, save_segmenter
 from vseg_nas.models.static import StaticSegmenter
-from vseg_nas.nas.executor import SerialExecutor
+from vseg_nas.nas.executors.serial import SerialExecutor
 from vseg_nas.nas.fake import FakeEvaluator
-from vseg_nas.nas.loop import Budget, SearchLoop
-from vseg_nas.nas.stopping import Halfway
+from vseg_nas.nas.listener import Budget
+from vseg_nas.nas.loop import SearchLoop
+from vseg_nas.nas.pruners import HalfwayPruner
 from vseg_nas.nas.store import STORE, TrialStore
-from vseg_nas.nas.strategy import build_strategy
+from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from vseg_nas.run_record import recorded_config, recorded_overrides, write_record
 from vseg_nas.space import SearchSpace
@@ -103,11 +104,11 @@ def kept(tmp_path: Path, make_features: Any) -> dict[str, Kept]:
         "seed: 1\nphase: {search: {trials: 12}}\ndataset: {name: a}\nstrategy: {name: ppo}\n",
         ["seed=1", "name=whole"],
     )
-    stopping = Halfway(1, initial_average=0.5, decay=0.9)
+    pruner = HalfwayPruner(1, initial_average=0.5, decay=0.9)
     with TrialStore(folder / STORE) as trials:
-        evaluator = FakeEvaluator(SPACE.genotype([0, 1, 2, 3, 4, 5, 4, 3, 2, 1]), stopping)
+        evaluator = FakeEvaluator(SPACE.genotype([0, 1, 2, 3, 4, 5, 4, 3, 2, 1]), pruner)
         strategy = build_strategy("random", SPACE, 1)
-        SearchLoop(strategy, SerialExecutor(evaluator), stopping, trials, seed=1, budget=Budget(12)).run()
+        SearchLoop(strategy, SerialExecutor(evaluator), pruner, trials, seed=1, budget=Budget(12)).run()
     features = make_features(clips=2)
     write_cache(folder, KEY, (features.take(torch.tensor([i])) for i in range(2)), 2)
     arrays = sorted(path.relative_to(folder) for path in (folder / KEY.digest).iterdir())

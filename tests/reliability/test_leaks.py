@@ -11,11 +11,13 @@ import pytest
 from torch import nn
 
 from tests.fixtures import Figure
-from tests.nas.faults import Faulty, ignore
-from tests.nas.isolated_search import isolated
+from tests.nas.faults import Faulty
+from tests.nas.loops import run_trials
+from tests.nas.pool_search import isolated
 from vseg_nas.nas.candidate import CandidateEvaluator
-from vseg_nas.nas.executor import Died, Failure, SerialExecutor
-from vseg_nas.nas.stopping import NeverStop
+from vseg_nas.nas.executors.base import Died, Failure
+from vseg_nas.nas.executors.serial import SerialExecutor
+from vseg_nas.nas.pruners import NoPruner
 from vseg_nas.nas.trial import Trial, TrialState
 from vseg_nas.space import SearchSpace
 from vseg_nas.training.cell_module import CellTraining
@@ -46,16 +48,16 @@ def held() -> Held:
     )
 
 
-class Unreliable(NeverStop):
+class Unreliable(NoPruner):
     """Three in ten candidates raise in the middle of their fit."""
 
     def __init__(self) -> None:
         self._rng = random.Random(0)
 
-    def keep_going(self, score: float) -> bool:
+    def should_prune(self, score: float) -> bool:
         if self._rng.random() < 0.3:
             raise ValueError("this cell does not train")
-        return True
+        return False
 
 
 def cells(count: int, space: SearchSpace = SMALL) -> Iterator[Trial]:
@@ -75,7 +77,7 @@ def soak(
     )
     process, memory, failures = psutil.Process(), [], 0
     before = None
-    for _, result in SerialExecutor(evaluator).run(cells(WARM_UP + fits, space), ignore):
+    for _, result in run_trials(SerialExecutor(evaluator), cells(WARM_UP + fits, space)):
         memory.append(process.memory_info().rss / MIB)
         failures += isinstance(result, Failure)
         before = held() if len(memory) == WARM_UP else before
@@ -115,7 +117,7 @@ def test_replaced_processes_leave_nothing_either(tmp_path: Path) -> None:
     def deaths(count: int) -> int:
         """Half of the candidates die."""
         executor = isolated(Faulty(("SIGKILL",), share=0.5), tmp_path)
-        return sum(isinstance(result, Died) for _, result in executor.run(cells(count), ignore))
+        return sum(isinstance(result, Died) for _, result in run_trials(executor, cells(count)))
 
     deaths(1)  # starts the fork server, which stays
     before = held()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from vseg_nas.nas.loop import Budget, SearchListener
+from vseg_nas.nas.listener import Budget, SearchListener
 from vseg_nas.nas.trial import Trial
 from vseg_nas.reporting.history import best_cells, outcome_counts, scored
 from vseg_nas.reporting.live import LiveView

@@ -13,7 +13,7 @@ import pytest
 import wandb
 from PIL import Image
 
-from vseg_nas.nas.loop import Budget, SearchListener
+from vseg_nas.nas.listener import Budget, SearchListener
 from vseg_nas.nas.trial import Trial
 from vseg_nas.reporting import wandb_logger
 from vseg_nas.reporting.wandb_logger import (

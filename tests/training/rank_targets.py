@@ -29,8 +29,8 @@ def failing(rank: Rank, report: Report, kind: str, folder: Path) -> None:
     if child == 0:
         time.sleep(600)
     (folder / f"{rank.index}").write_text(f"{os.getpid()} {child}")
-    if rank.index == rank.count - 1:
-        while len(list(folder.iterdir())) < rank.count:
+    if rank.index == rank.world_size - 1:
+        while len(list(folder.iterdir())) < rank.world_size:
             time.sleep(0.01)
         match kind:
             case "killed":

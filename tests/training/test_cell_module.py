@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vseg_nas.data.feature_cache import StaticFeatures
 from vseg_nas.errors import NonFiniteError
 from vseg_nas.models.cell import DynamicCell
-from vseg_nas.nas.random_search import RandomSearch
+from vseg_nas.nas.strategies.random import RandomSearch
 from vseg_nas.space import SearchSpace
 from vseg_nas.training.cell_module import CellModule, CellTraining
 from vseg_nas.training.features import FeatureBatches

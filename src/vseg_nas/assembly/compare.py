@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vseg_nas.assembly.search import MetaData, build_evaluator, build_space, val_transform
+from vseg_nas.assembly.search import MetaData, build_evaluator, build_space, cell_training, val_transform
 from vseg_nas.assembly.static import build_sources, device_of
 from vseg_nas.data import ClipSource
 from vseg_nas.data.feature_cache import StaticFeatures
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.complexity import count_parameters
 from vseg_nas.nas.candidate import train_cell
-from vseg_nas.nas.stopping import NeverStop
+from vseg_nas.nas.pruners import NoPruner
 from vseg_nas.nas.trial import derive_seed
 from vseg_nas.schema import CompareConfig, SearchConfig
 from vseg_nas.space import Genotype
@@ -98,14 +98,16 @@ class Comparison:
             yield self._train("random cell", space.sample(rng), seed, sees_previous=True)
 
     def _train(self, name: str, genotype: Genotype, seed: int, sees_previous: bool) -> Row:
-        evaluator = build_evaluator(self._search, self._data, NeverStop(), self._run_dir, sees_previous)
+        config, features = self._search, self._data.features
+        training = cell_training(config)
+        evaluator = build_evaluator(features, training, config.gpu, NoPruner(), self._run_dir, sees_previous)
         module = evaluator.build(genotype, seed)
         meta_val, _ = train_cell(
             module,
-            self._data.train,
-            self._data.val,
+            features.train,
+            features.val,
             derive_seed(seed, "order"),
-            NeverStop(),
+            NoPruner(),
             lambda epoch, epochs, score: None,
             self._run_dir,
             **evaluator.trainer_options,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -20,18 +21,21 @@ from vseg_nas.assembly.static import (
     load_static,
     trainer_options,
 )
-from vseg_nas.data import ClipTransform, MetaSplit, leak_report, meta_split, resized
+from vseg_nas.data import ClipSource, ClipTransform, MetaSplit, leak_report, meta_split, resized
 from vseg_nas.data.feature_cache import StaticFeatures, as_features, map_cache, stored_arrays
 from vseg_nas.data.labelled import require_labels
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.candidate import CandidateEvaluator
-from vseg_nas.nas.executor import Executor, SerialExecutor
-from vseg_nas.nas.isolation import IsolatedExecutor
-from vseg_nas.nas.loop import Budget, SearchListener, SearchLoop
-from vseg_nas.nas.ray_executor import RayExecutor, Share
-from vseg_nas.nas.stopping import StoppingRule, build_stopping
+from vseg_nas.nas.executors.base import Executor
+from vseg_nas.nas.executors.pool import PoolExecutor
+from vseg_nas.nas.executors.ray import RayExecutor, Share
+from vseg_nas.nas.executors.serial import SerialExecutor
+from vseg_nas.nas.executors.supervisor import useful_workers
+from vseg_nas.nas.listener import Budget, SearchListener
+from vseg_nas.nas.loop import SearchLoop
+from vseg_nas.nas.pruners import Pruner, build_pruner
 from vseg_nas.nas.store import TrialStore
-from vseg_nas.nas.strategy import Strategy, build_strategy
+from vseg_nas.nas.strategies.base import Strategy, build_strategy
 from vseg_nas.schema import (
     ExecutorConfig,
     GpuConfig,
@@ -45,24 +49,36 @@ from vseg_nas.training.cell_module import CellTraining
 from vseg_nas.training.features import Track, cache_key, cached_features, placed
 
 
-class MetaData(NamedTuple):
-    """Everything that candidates train and are scored on.
+class MetaFeatures(NamedTuple):
+    """What candidates train and are scored on.
 
     Attributes:
-        network: the frozen static network.
-        sources: of whole clips.
-        split: meta-train and meta-val, indices into the training clips.
-        train: cached features of meta-train.
-        val: cached features of meta-val.
-        caches: folders of the two.
+        train: Cached features of meta-train.
+        val: Cached features of meta-val.
+        caches: Folders of the two.
+        classifier: Classifier of the frozen static network.
+    """
+
+    train: StaticFeatures
+    val: StaticFeatures
+    caches: tuple[Path, Path]
+    classifier: nn.Conv2d
+
+
+class MetaData(NamedTuple):
+    """The data of a search.
+
+    Attributes:
+        network: The frozen static network.
+        sources: Data sets of whole clips.
+        split: Meta-train and meta-val, as indices into the training clips.
+        features: Features of the two.
     """
 
     network: StaticSegmenter
     sources: Sources
     split: MetaSplit
-    train: StaticFeatures
-    val: StaticFeatures
-    caches: tuple[Path, Path]
+    features: MetaFeatures
 
     @property
     def leaks(self) -> str:
@@ -96,34 +112,60 @@ def build_meta_data(config: SearchConfig, cache_dir: Path, track: Track) -> Meta
     require_labels(sources.train, "meta-val", split.val)
     require_labels(sources.val, "val")
     check_batches(len(split.train), phase.batch_size, phase.transform.crop, "phase.search", drop_last=False)
-    device = device_of(config.gpu)
-    precision = config.gpu.cache_precision
-    parts = ((split.train, build_transform(phase.transform), True), (split.val, val_transform(phase), False))
-    train, val = (
-        cached_features(
-            cache_dir, network, sources.train, indices, transform, precision, device, track, for_training=for_training
+    transforms = build_transform(phase.transform), val_transform(phase)
+    device, precision = device_of(config.gpu), config.gpu.cache_precision
+    features = cached_meta_features(cache_dir, network, sources.train, split, transforms, precision, device, track)
+    if not isinstance(executor_of(config), SerialConfig):  # other processes compute with them
+        train, val = map(map_cache, features.caches)
+        features = features._replace(train=train, val=val)
+    return MetaData(network, sources, split, features)
+
+
+def cached_meta_features(
+    cache_dir: Path,
+    network: StaticSegmenter,
+    clips: ClipSource,
+    split: MetaSplit,
+    transforms: tuple[ClipTransform, ClipTransform],
+    precision: str,
+    device: torch.device,
+    track: Track,
+) -> MetaFeatures:
+    """Opens the features of meta-train and meta-val, computing them first where no cache holds them.
+
+    Args:
+        cache_dir: Folder of all caches.
+        network: The frozen static network.
+        clips: Training clips, which are cut in two.
+        split: Indices of meta-train and meta-val.
+        transforms: What is applied to clips of meta-train and of meta-val before the network.
+        precision: Precision of the features, ``fp32`` or ``fp16``.
+        device: Device to compute them on.
+        track: Shows the progress.
+    """
+    opened, folders = [], []
+    for indices, transform, for_training in ((split.train, transforms[0], True), (split.val, transforms[1], False)):
+        key = cache_key(network, clips, indices, transform, precision, for_training=for_training)
+        opened.append(
+            cached_features(
+                cache_dir, network, clips, indices, transform, precision, device, track, for_training=for_training
+            )
         )
-        for indices, transform, for_training in parts
-    )
-    folder_train, folder_val = (
-        cache_dir / cache_key(network, sources.train, indices, transform, precision, for_training=for_training).digest
-        for indices, transform, for_training in parts
-    )
-    if not isinstance(executor_of(config), SerialConfig):  # another process computes with them
-        train, val = map_cache(folder_train), map_cache(folder_val)
-    return MetaData(network, sources, split, train, val, (folder_train, folder_val))
+        folders.append(cache_dir / key.digest)
+    train, val = opened
+    return MetaFeatures(train, val, (folders[0], folders[1]), network.decoder.classifier)
 
 
 @dataclass(frozen=True, eq=False)
-class CandidateRecipe:
-    """Builds the evaluator of cells in another process; see `Recipe`.
+class CandidateFactory:
+    """Builds the evaluator of cells in another process; see `EvaluatorFactory`.
 
     Attributes:
-        gpu: as configured.
-        caches: folders with the features of meta-train and meta-val.
-        classifier: of the static network, on the CPU.
-        training: epochs, batches, Adam.
-        share: of a CUDA device, that is the process's.
+        gpu: Where and how precisely to compute.
+        caches: Folders with the features of meta-train and meta-val.
+        classifier: Classifier of the static network, on the CPU.
+        training: Epochs, batches and the settings of Adam.
+        share: Share of a CUDA device that is the process's.
     """
 
     gpu: GpuConfig
@@ -133,17 +175,17 @@ class CandidateRecipe:
     share: float = 1.0
 
     def __call__(
-        self, stopping: StoppingRule, root_dir: Path, arrays: Sequence[dict[str, NDArray[Any]]] | None = None
+        self, pruner: Pruner, root_dir: Path, arrays: Sequence[dict[str, NDArray[Any]]] | None = None
     ) -> CandidateEvaluator:
         """Opens the features, where they do not come as arrays, and builds the evaluator."""
         opened = map(as_features, map(stored_arrays, self.caches) if arrays is None else arrays)
         train, val = placed(list(opened), device_of(self.gpu), self.share)
         options = trainer_options(self.gpu)
-        return CandidateEvaluator(train, val, self.classifier, self.training, stopping, root_dir, **options)
+        return CandidateEvaluator(train, val, self.classifier, self.training, pruner, root_dir, **options)
 
     def arrays(self) -> list[dict[str, NDArray[Any]]]:
         """The features, for a machine that does not see the folders."""
-        # plain arrays: a memory map would be pickled byte by byte, once for every place
+        # plain arrays: a memory map would be pickled byte by byte, once for every worker
         return [{name: np.asarray(array) for name, array in stored_arrays(folder).items()} for folder in self.caches]
 
 
@@ -156,38 +198,56 @@ def executor_of(config: SearchConfig) -> ExecutorConfig:
     return executor
 
 
-def build_executor(config: SearchConfig, data: MetaData, stopping: StoppingRule, run_dir: Path) -> Executor:
-    """Where candidates run."""
-    executor = executor_of(config)
+def build_executor(
+    executor: ExecutorConfig,
+    features: MetaFeatures,
+    training: CellTraining,
+    gpu: GpuConfig,
+    pruner: Pruner,
+    batch: int,
+    run_dir: Path,
+) -> Executor:
+    """Where candidates run.
+
+    Args:
+        executor: Its settings.
+        features: What candidates train and are scored on.
+        training: Epochs, batches and the settings of Adam.
+        gpu: Where and how precisely to compute.
+        pruner: Pruner of the search.
+        batch: Number of cells that are asked for at once.
+        run_dir: Folder of the run.
+    """
     if isinstance(executor, SerialConfig):
-        return SerialExecutor(build_evaluator(config, data, stopping, run_dir))
-    classifier = copy.deepcopy(data.network.decoder.classifier).cpu()
-    recipe = CandidateRecipe(config.gpu, data.caches, classifier, cell_training(config))
+        return SerialExecutor(build_evaluator(features, training, gpu, pruner, run_dir))
+    classifier = copy.deepcopy(features.classifier).cpu()
+    factory = CandidateFactory(gpu, features.caches, classifier, training)
     if isinstance(executor, RayConfig):
-        return _build_ray_executor(config, executor, recipe, stopping)
-    return IsolatedExecutor(
-        recipe,
-        stopping,
+        return _build_ray_executor(executor, factory, pruner, batch)
+    workers = useful_workers(executor.workers, batch)
+    threads = gpu.threads
+    if threads is None and workers > 1:
+        threads = max(1, torch.get_num_threads() // workers)
+    return PoolExecutor(
+        replace(factory, gpu=replace(gpu, threads=threads), share=1 / workers),
+        pruner,
         run_dir / "worker",
+        workers=workers,
         limit_s=executor.limit_s,
         memory_gib=executor.memory_gib,
     )
 
 
-def _build_ray_executor(
-    config: SearchConfig, executor: RayConfig, recipe: CandidateRecipe, stopping: StoppingRule
-) -> RayExecutor:
-    threads = config.gpu.threads or max(1, int(executor.cpus_per_candidate))
-    caches = (recipe.caches[0].resolve(), recipe.caches[1].resolve())
+def _build_ray_executor(executor: RayConfig, factory: CandidateFactory, pruner: Pruner, batch: int) -> RayExecutor:
+    gpu, share = factory.gpu, executor.gpus_per_candidate
+    threads = gpu.threads or max(1, int(executor.cpus_per_candidate))
+    caches = (factory.caches[0].resolve(), factory.caches[1].resolve())
     return RayExecutor(
-        replace(recipe, gpu=replace(config.gpu, threads=threads), caches=caches, share=executor.gpus_per_candidate),
-        stopping,
-        Share(
-            executor.gpus_per_candidate if device_of(config.gpu).type == "cuda" else 0.0,
-            executor.cpus_per_candidate,
-        ),
+        replace(factory, gpu=replace(gpu, threads=threads), caches=caches, share=share),
+        pruner,
+        Share(share if device_of(gpu).type == "cuda" else 0.0, executor.cpus_per_candidate),
         workers=executor.workers,
-        at_most=config.phase.search.batch if executor.mode == "batch" else None,
+        at_most=batch if executor.mode == "batch" else None,
         address=executor.address,
         limit_s=executor.limit_s,
     )
@@ -208,43 +268,76 @@ def cell_training(config: SearchConfig) -> CellTraining:
 
 
 def build_evaluator(
-    config: SearchConfig, data: MetaData, stopping: StoppingRule, run_dir: Path, sees_previous: bool = True
-) -> CandidateEvaluator:
-    """The evaluator of cells."""
-    training = cell_training(config)
-    classifier = data.network.decoder.classifier
-    options = trainer_options(config.gpu)
-    train, val = placed((data.train, data.val), device_of(config.gpu))
-    return CandidateEvaluator(train, val, classifier, training, stopping, run_dir, sees_previous, **options)
-
-
-def build_strategy_of(config: SearchConfig) -> Strategy:
-    """The strategy, seeded by the run."""
-    options = asdict(config.strategy)
-    return build_strategy(options.pop("name"), build_space(config), config.seed, **options)
-
-
-def build_loop(
-    config: SearchConfig,
-    data: MetaData,
-    store: TrialStore,
+    features: MetaFeatures,
+    training: CellTraining,
+    gpu: GpuConfig,
+    pruner: Pruner,
     run_dir: Path,
-    listeners: Sequence[SearchListener],
-) -> SearchLoop:
-    """The search, ready to run or to go on."""
+    sees_previous: bool = True,
+) -> CandidateEvaluator:
+    """The evaluator of cells, in this process."""
+    options = trainer_options(gpu)
+    train, val = placed((features.train, features.val), device_of(gpu))
+    return CandidateEvaluator(train, val, features.classifier, training, pruner, run_dir, sees_previous, **options)
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """How to search, whatever the data: the plan of the `search` command and of `api.search`.
+
+    Attributes:
+        strategy: Strategy, seeded by the run.
+        pruner: Pruner, seeded by the run.
+        training: Epochs, batches and the settings of Adam of each candidate.
+        gpu: Where and how precisely to compute.
+        executor: Settings of the executor.
+        seed: Seed of the run.
+        budget: When to stop asking.
+        batch: Number of cells to ask for at once.
+        failed_reward: Reward of a failed trial; None: the strategy gets no reward from it.
+    """
+
+    strategy: Strategy
+    pruner: Pruner
+    training: CellTraining
+    gpu: GpuConfig
+    executor: ExecutorConfig
+    seed: int
+    budget: Budget
+    batch: int = 1
+    failed_reward: float | None = None
+
+    def loop(
+        self, features: MetaFeatures, store: TrialStore, run_dir: Path, listeners: Sequence[SearchListener] = ()
+    ) -> SearchLoop:
+        """The search, ready to run or to resume."""
+        executor = build_executor(self.executor, features, self.training, self.gpu, self.pruner, self.batch, run_dir)
+        return SearchLoop(
+            self.strategy,
+            executor,
+            self.pruner,
+            store,
+            seed=self.seed,
+            budget=self.budget,
+            listeners=listeners,
+            failed_reward=self.failed_reward,
+            batch=self.batch,
+            asynchronous=isinstance(self.executor, RayConfig) and self.executor.mode == "async",
+        )
+
+
+def plan_search(config: SearchConfig) -> SearchPlan:
+    """The plan that the command line asks for."""
     phase = config.phase.search
-    rule = asdict(config.stopping)
-    stopping = build_stopping(rule.pop("name"), config.seed, **rule)
-    executor = executor_of(config)
-    return SearchLoop(
-        build_strategy_of(config),
-        build_executor(config, data, stopping, run_dir),
-        stopping,
-        store,
+    strategy, stopping = asdict(config.strategy), asdict(config.stopping)
+    return SearchPlan(
+        build_strategy(strategy.pop("name"), build_space(config), config.seed, **strategy),
+        build_pruner(stopping.pop("name"), config.seed, **stopping),
+        cell_training(config),
+        config.gpu,
+        executor_of(config),
         seed=config.seed,
         budget=Budget(phase.trials, phase.hours),
-        listeners=listeners,
-        failed_reward=config.reward.failed,
         batch=phase.batch,
-        asynchronous=isinstance(executor, RayConfig) and executor.mode == "async",
+        failed_reward=config.reward.failed,
     )

@@ -13,7 +13,7 @@ from vseg_nas.data.feature_cache import StaticFeatures
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.complexity import count_macs, count_parameters
-from vseg_nas.nas.stopping import StoppingRule, is_halfway
+from vseg_nas.nas.pruners import Pruner, is_halfway
 from vseg_nas.nas.trial import Evaluation, Progress, derive_seed
 from vseg_nas.space import Genotype
 from vseg_nas.training.cell_module import CellModule, CellTraining
@@ -24,11 +24,11 @@ _VAL_BATCH = 8
 
 
 class _HalfwayAndEnd(Callback):
-    """Scores the cell after half of the epochs, where the rule may end the fit, and after the last."""
+    """Scores the cell after half of the epochs, where the pruner may end the fit, and after the last."""
 
-    def __init__(self, val: FeatureBatches, stopping: StoppingRule, progress: Progress) -> None:
+    def __init__(self, val: FeatureBatches, pruner: Pruner, progress: Progress) -> None:
         self.val = val
-        self.stopping = stopping
+        self.pruner = pruner
         self.progress = progress
         self.scores: SegmentationScores | None = None
 
@@ -38,7 +38,7 @@ class _HalfwayAndEnd(Callback):
         measured = is_halfway(epoch, epochs) or epoch == epochs
         if measured:
             self.scores = pl_module.score(self.val)
-            if epoch < epochs and not self.stopping.keep_going(self.scores.score):
+            if epoch < epochs and self.pruner.should_prune(self.scores.score):
                 trainer.should_stop = True
         self.progress(epoch, epochs, self.scores.score if measured and self.scores else None)
 
@@ -48,7 +48,7 @@ def train_cell(
     train: StaticFeatures,
     val: StaticFeatures,
     seed: int,
-    stopping: StoppingRule,
+    pruner: Pruner,
     progress: Progress,
     root_dir: Path,
     **trainer_options: Any,
@@ -56,21 +56,21 @@ def train_cell(
     """Fits a cell.
 
     Args:
-        module: trained in place.
-        train: clips to train on.
-        val: clips to score on.
-        seed: of the order of clips.
-        stopping: asked half-way.
-        progress: told of every epoch.
-        root_dir: for the Trainer; nothing is written.
-        **trainer_options: accelerator, devices, precision.
+        module: Module of the cell, which is trained in place.
+        train: Cached features of the clips to train on.
+        val: Cached features of the clips to score on.
+        seed: Seed of the order of clips.
+        pruner: Pruner that is asked half-way.
+        progress: Told of every epoch.
+        root_dir: Folder that Lightning takes for its own; nothing is written there.
+        **trainer_options: Accelerator, devices and precision of the Trainer.
 
     Returns:
-        The last scores on ``val`` and the epochs trained.
+        The last scores on ``val`` and the number of epochs trained.
     """
     options = module.options
     batches = FeatureBatches(train, options.batch_size, torch.Generator().manual_seed(seed))
-    watch = _HalfwayAndEnd(FeatureBatches(val, _VAL_BATCH), stopping, progress)
+    watch = _HalfwayAndEnd(FeatureBatches(val, _VAL_BATCH), pruner, progress)
     trainer = quiet_trainer(
         root_dir,
         options.epochs,
@@ -88,14 +88,14 @@ class CandidateEvaluator:
     """Builds, trains and scores cells; an `Evaluator`.
 
     Args:
-        train: cached features of meta-train.
-        val: cached features of meta-val.
-        classifier: of the static network.
-        training: epochs, batches, Adam.
-        stopping: asked half-way.
-        root_dir: for the Trainer; nothing is written.
-        sees_previous: see `CellModule`.
-        **trainer_options: accelerator, devices, precision.
+        train: Cached features of meta-train.
+        val: Cached features of meta-val.
+        classifier: Classifier of the static network.
+        training: Epochs, batches and the settings of Adam.
+        pruner: Pruner that is asked half-way.
+        root_dir: Folder that Lightning takes for its own; nothing is written there.
+        sees_previous: See `CellModule`.
+        **trainer_options: Accelerator, devices and precision of the Trainer.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class CandidateEvaluator:
         val: StaticFeatures,
         classifier: nn.Conv2d,
         training: CellTraining,
-        stopping: StoppingRule,
+        pruner: Pruner,
         root_dir: Path,
         sees_previous: bool = True,
         **trainer_options: Any,
@@ -113,16 +113,16 @@ class CandidateEvaluator:
         self.val = val
         self.classifier = classifier
         self.training = training
-        self.stopping = stopping
+        self.pruner = pruner
         self.root_dir = root_dir
         self.sees_previous = sees_previous
         self.trainer_options = trainer_options
 
     def evaluate(self, genotype: Genotype, seed: int, progress: Progress) -> Evaluation:
-        """Trains one cell; a function of the genotype, the seed and the state of the stopping rule.
+        """Trains one cell; a function of the genotype, the seed and the state of the pruner.
 
         Raises:
-            NonFiniteError: at the first NaN or infinite loss or logit.
+            NonFiniteError: At the first NaN or infinite loss or logit.
         """
         started = working_s()
         module = self.build(genotype, seed)
@@ -131,7 +131,7 @@ class CandidateEvaluator:
             self.train,
             self.val,
             derive_seed(seed, "order"),
-            self.stopping,
+            self.pruner,
             progress,
             self.root_dir,
             **self.trainer_options,
@@ -155,7 +155,7 @@ class CandidateEvaluator:
             return CellModule(DynamicCell(genotype), self.classifier, self.training, self.sees_previous)
 
     def _macs(self, cell: nn.Module) -> int:
-        """For one frame of meta-val."""
+        """Multiply-accumulate operations of the cell for one frame of meta-val."""
         v = self.val
         shapes = [v.key_layer4[:1], v.key_dec[:1], v.layer2[:1, 0], v.layer3[:1, 0], v.layer4[:1, 0]]
         return count_macs(cell, *(tuple(s.shape) for s in shapes))

@@ -2,7 +2,7 @@
 
 import random
 
-from vseg_nas.nas.stopping import NeverStop, StoppingRule, is_halfway
+from vseg_nas.nas.pruners import NoPruner, Pruner, is_halfway
 from vseg_nas.nas.trial import Evaluation, Progress
 from vseg_nas.space import Genotype
 
@@ -10,20 +10,18 @@ from vseg_nas.space import Genotype
 class FakeEvaluator:
     """Scores a cell by the share of its tokens that equal those of a target, plus seeded noise.
 
-    After epoch e of E the cell scores e / E of that, so that stopping rules have something to look at.
+    After epoch e of E the cell scores e / E of that, so that pruners have something to look at.
 
     Args:
-        target: the best cell, which scores 1 without noise.
-        stopping: asked half-way.
-        noise: standard deviation.
-        epochs: to pretend.
+        target: The best cell, which scores 1 without noise.
+        pruner: Pruner that is asked half-way; None: no cell is pruned.
+        noise: Standard deviation of the noise of a score.
+        epochs: Number of epochs to report.
     """
 
-    def __init__(
-        self, target: Genotype, stopping: StoppingRule | None = None, *, noise: float = 0.01, epochs: int = 4
-    ) -> None:
+    def __init__(self, target: Genotype, pruner: Pruner | None = None, *, noise: float = 0.01, epochs: int = 4) -> None:
         self._target = target.tokens
-        self._stopping = stopping or NeverStop()
+        self._pruner = pruner or NoPruner()
         self._noise = noise
         self._epochs = epochs
 
@@ -34,7 +32,7 @@ class FakeEvaluator:
         for epoch in range(1, self._epochs + 1):
             score = final * epoch / self._epochs
             progress(epoch, self._epochs, score)
-            if is_halfway(epoch, self._epochs) and not self._stopping.keep_going(score):
+            if is_halfway(epoch, self._epochs) and self._pruner.should_prune(score):
                 break
         return Evaluation(
             score=score,

@@ -70,15 +70,15 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 class TrialStore:
-    """Opens the store of a run for its one writer, and makes it if there is none; `read` is for anybody else.
+    """The store of a run, opened for its one writer, and made if there is none; `read` opens it for anybody else.
 
     Closes at the end of a `with` block. Every method raises `RunError` with the path if the file is unusable.
 
     Args:
-        path: of the file; its folder exists.
+        path: Path of the file, whose folder exists.
 
     Raises:
-        RunError: not a trial store, damaged, or of another version.
+        RunError: The file is not a trial store, damaged, or of another version.
     """
 
     def __init__(self, path: Path) -> None:
@@ -116,9 +116,9 @@ class TrialStore:
         """Records the end of a trial, together with the state of the search after learning from it.
 
         Args:
-            trial: that has ended.
-            snapshot: the state.
-            attempts: it took, those included that were taken back; None: as many as have been counted.
+            trial: The trial in its final state.
+            snapshot: The state of the search.
+            attempts: Number of attempts that it took, with those that were released; None: as many as are counted.
         """
         assignments = ", ".join(f"{column} = ?" for column in COLUMNS)
         with self._errors(), self._transaction():
@@ -135,9 +135,9 @@ class TrialStore:
             self._seal(trial)
 
     def attempts(self, trial: Trial) -> int:
-        """How often a trial has been attempted, the attempt under way included; no such that was taken back.
+        """How often a trial has been attempted, with the attempt under way, without those that were released.
 
-        Not part of the trial: a search that was killed and continued has the same trials as one that was not.
+        This is not part of the trial: a search that was killed and resumed has the same trials as one that was not.
         """
         row = self._select("SELECT attempts FROM trials WHERE id = ?", (trial.id,))[0]
         if type(row["attempts"]) is not int:

@@ -1,4 +1,4 @@
-"""A trial: one cell proposed by the strategy, and what became of it. No torch in this file."""
+"""A trial: one cell that the strategy has proposed, and what became of it. No torch in this file."""
 
 import dataclasses
 import hashlib
@@ -27,7 +27,7 @@ class TrialState(StrEnum):
 
 
 class FailureKind(StrEnum):
-    """What a candidate did wrong."""
+    """In which way a candidate failed."""
 
     ERROR = "error"
     NONFINITE = "nonfinite"
@@ -41,15 +41,15 @@ class Evaluation:
     """What a short training run of a cell showed on meta-val; every score is a fraction.
 
     Attributes:
-        score: geometric mean of the three metrics below (section 3.3), the reward.
-        miou: mean intersection over union.
-        fwiou: frequency-weighted intersection over union.
-        macc: mean pixel accuracy.
-        parameters: of the cell.
-        macs: multiply-accumulate operations of the cell for one frame.
-        seconds: spent on training and scoring.
-        epochs: trained; fewer than planned if the cell was stopped half-way.
-        stopped: whether the stopping rule ended the training; the scores are then those half-way.
+        score: Geometric mean of the three metrics below (section 3.3), which is the reward.
+        miou: Mean intersection over union.
+        fwiou: Frequency-weighted intersection over union.
+        macc: Mean pixel accuracy.
+        parameters: Number of parameters of the cell.
+        macs: Multiply-accumulate operations of the cell for one frame.
+        seconds: Seconds spent on training and scoring.
+        epochs: Number of epochs trained, which is fewer than planned if the cell was pruned.
+        stopped: Whether the pruner ended the training; the scores are then those half-way.
     """
 
     score: float
@@ -73,15 +73,15 @@ class Trial:
     """One row of the trial store.
 
     Attributes:
-        id: 0-based, in the order of asking.
-        genotype: the cell.
-        seed: of everything random in its evaluation; a function of the seed of the search and the id.
-        state: see `TrialState`.
-        evaluation: present if and only if the trial is complete or stopped.
-        reason: why it failed or was abandoned.
-        failure: how it failed; present if and only if it did.
-        reused_from: id of the earlier trial of the same cell whose evaluation was taken over.
-        failed_reward: the reward the search gives to failures; None leaves the strategy without one.
+        id: Number of the trial, from 0 on, in the order of asking.
+        genotype: The cell.
+        seed: Seed of everything random in its evaluation; a function of the seed of the search and the id.
+        state: See `TrialState`.
+        evaluation: Its evaluation; present if and only if the trial is complete or stopped.
+        reason: Why it failed or was abandoned.
+        failure: How it failed; present if and only if it did.
+        reused_from: Id of the earlier trial of the same cell whose evaluation was taken over.
+        failed_reward: Reward that the search gives to failures; None leaves the strategy without one.
     """
 
     id: int
@@ -100,7 +100,7 @@ class Trial:
         return self.failed_reward if self.evaluation is None else self.evaluation.score
 
     def completed(self, evaluation: Evaluation) -> "Trial":
-        """This trial with its evaluation: complete, or stopped half-way."""
+        """This trial with its evaluation: complete, or stopped half-way by the pruner."""
         state = TrialState.STOPPED if evaluation.stopped else TrialState.COMPLETE
         return dataclasses.replace(self, state=state, evaluation=evaluation)
 
@@ -116,7 +116,7 @@ class Trial:
         return dataclasses.replace(self, state=TrialState.FAILED, reason=reason, failure=kind, failed_reward=reward)
 
     def abandoned(self, reason: str) -> "Trial":
-        """This trial given up through no fault of the cell: it says nothing about it, so it has no reward."""
+        """This trial given up through no fault of its cell, about which it says nothing: it has no reward."""
         return dataclasses.replace(self, state=TrialState.ABANDONED, reason=reason)
 
 
@@ -133,15 +133,15 @@ class Evaluator(Protocol):
     def evaluate(self, genotype: Genotype, seed: int, progress: Progress) -> Evaluation:
         """Train and score one cell.
 
-        The result depends on the arguments and on the state of the stopping rule alone. Whatever it raises is
+        The result depends on the arguments and on the state of the pruner alone. Whatever it raises is
         the candidate's failure, except `UserError` and `OSError`, which end the search.
 
         Raises:
-            NonFiniteError: at the first NaN or infinite loss.
+            NonFiniteError: At the first NaN or infinite loss.
         """
 
 
 def derive_seed(seed: int, *path: str | int) -> int:
-    """A 31-bit seed for one use (`path`) of a seed: the same in every process, unrelated to its siblings."""
+    """A 31-bit seed for one use (`path`) of a seed: the same in every process, and unlike the seed of any other use."""
     text = ":".join(map(str, (seed, *path)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1

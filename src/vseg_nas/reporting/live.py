@@ -13,7 +13,7 @@ from vseg_nas.nas.trial import Trial
 from vseg_nas.reporting.screen import Running, Tally, screen, sentence
 
 if TYPE_CHECKING:
-    from vseg_nas.nas.loop import Budget  # importing it loads torch
+    from vseg_nas.nas.listener import Budget
 
 REFRESHES_PER_SECOND = 2
 

@@ -20,7 +20,7 @@ from vseg_nas.reporting.wandb_run import first_line, wandb_errors, warn
 from vseg_nas.space import Genotype
 
 if TYPE_CHECKING:
-    from vseg_nas.nas.loop import Budget  # importing it loads torch
+    from vseg_nas.nas.listener import Budget
 
 CELL_FIELDS = ("trial", *EVALUATION_FIELDS, "expression", "genotype")
 

@@ -137,7 +137,7 @@ class _Environment(LightningEnvironment):
 def options_of(rank: Rank) -> dict[str, Any]:
     """Arguments of the Trainer of one of several ranks."""
     return {
-        "devices": rank.count,
+        "devices": rank.world_size,
         # Unused: of the static network what no loss reads. Buffers are equal by themselves, and a rank with fewer
         # clips to validate than another must not wait for theirs.
         "strategy": DDPStrategy(find_unused_parameters=True, broadcast_buffers=False, timeout=_PATIENCE),

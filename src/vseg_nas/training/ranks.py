@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import threading
-import time
 import traceback
 import warnings
 from collections.abc import Callable
@@ -22,83 +21,77 @@ from typing import Any
 
 from vseg_nas.clock import working_s
 from vseg_nas.errors import RunError, UserError
-from vseg_nas.signals import DEAF_TO
+from vseg_nas.processes import die_with_parent, how_ended, signals_blocked
 
 Report = Callable[[int, int, dict[str, float]], None]
 """See `Progress` in `fitting`."""
 
-# Seconds between looks at who is alive. Pipes that close when a process ends are open as long as its loaders live.
-_GLANCE = 0.2
-_GRACE = 2.0  # seconds in which the cause of a failure may overtake its consequences in other ranks
-_LINGER = 20.0  # seconds in which a rank that gave its result may end by itself
+POLL_S = 0.2
+"""Seconds between looks at who is alive: the pipe of a rank that has ended stays open as long as its loaders live."""
+GRACE_S = 2.0
+"""Seconds in which the cause of a failure may overtake its consequences in other ranks."""
+JOIN_TIMEOUT_S = 20.0
+"""Seconds in which a rank that gave its result may end by itself."""
 
 
 @dataclass(frozen=True)
 class Rank:
-    """Which of how many processes this is.
+    """Which of the processes that train together this one is.
 
     Attributes:
-        index: from 0 on; the first one alone writes files.
-        count: of processes, and of devices.
-        port: of this machine, where they find each other.
+        index: Number of this process, from 0 on; process 0 alone writes files.
+        world_size: Number of processes, and of devices.
+        port: Port of this machine at which they find each other.
     """
 
     index: int = 0
-    count: int = 1
+    world_size: int = 1
     port: int = 0
 
 
-ALONE = Rank()
+SINGLE_PROCESS = Rank()
 """The only process, which trains without any other."""
 
 
-def on_ranks(count: int, report: Report, target: Callable[..., Any], *args: Any) -> Any:
-    """Runs ``target(rank, report, *args)`` in so many new processes.
+def on_ranks(world_size: int, report: Report, target: Callable[..., Any], *args: Any) -> Any:
+    """Runs ``target(rank, report, *args)`` in new processes.
 
     Args:
-        count: of processes.
-        report: called here with what the first of them reports.
-        target: importable by its name; what it prints is shown.
-        *args: picklable.
+        world_size: Number of processes.
+        report: Function of this process that is called with what process 0 reports.
+        target: Function to run, which the processes import by its name; what it prints is shown.
+        *args: Picklable arguments of the function.
 
     Returns:
-        What the first of them returned.
+        What process 0 returned.
 
     Raises:
-        UserError: one of them raised it, or was killed (`RunError`).
-        RuntimeError: one of them failed otherwise; the message is its traceback.
+        UserError: One of them raised it, or was killed (`RunError`).
+        RuntimeError: One of them failed otherwise; the message is its traceback.
     """
     context = multiprocessing.get_context("spawn")
     port = _free_port()
     links: list[Connection] = []
     processes: list[SpawnProcess] = []
     try:
-        for index in range(count):
+        for index in range(world_size):
             ours, theirs = context.Pipe()
-            rank = Rank(index, count, port)
-            process = context.Process(target=_serve, args=(theirs, os.getpid(), rank, target, args))
+            rank = Rank(index, world_size, port)
+            process = context.Process(target=_serve, args=(theirs, rank, target, args))
             links.append(ours)
             processes.append(process)
-            _start(process)
+            # Python's own helper, started along, clears away what killed loaders leave: no need to tell of it.
+            os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
+            with signals_blocked():
+                process.start()
             theirs.close()
         result = _listen(links, processes, report)
         for process in processes:
-            process.join(_LINGER)
+            process.join(JOIN_TIMEOUT_S)
         return result
     finally:
         for process in processes:
             _end(process)
-
-
-def _start(process: SpawnProcess) -> None:
-    """Starts a process that signals to the whole job, such as Ctrl-C, do not reach: this one ends it."""
-    # Python's own helper, started along, clears away what killed loader processes leave: no need to tell of it.
-    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, DEAF_TO)
-    try:
-        process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end(process: SpawnProcess) -> None:
@@ -124,7 +117,7 @@ def _listen(links: list[Connection], processes: list[SpawnProcess], report: Repo
     until: float | None = None
     while len(results) < len(links) and (until is None or working_s() < until):
         busy = [index for index in range(len(links)) if index not in results]
-        wait([links[index] for index in busy], _GLANCE)
+        wait([links[index] for index in busy], POLL_S)
         for index in busy:
             ended = not processes[index].is_alive()  # asked first: what it said before it ended is there by now
             match _message(links[index]):
@@ -139,7 +132,7 @@ def _listen(links: list[Connection], processes: list[SpawnProcess], report: Repo
         if any(isinstance(failure, UserError) for failure in failures):
             break
         if failures and until is None:
-            until = working_s() + _GRACE
+            until = working_s() + GRACE_S
     if failures:
         raise next((failure for failure in failures if isinstance(failure, UserError)), failures[0])
     return results[0]
@@ -157,18 +150,17 @@ def _message(link: Connection) -> tuple[str, Any] | None:
 def _death(index: int, processes: list[SpawnProcess]) -> RunError:
     process = processes[index]
     process.join()
-    status = process.exitcode or 0
-    how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
     return RunError(
-        f"gpu.devices: process {index + 1} of {len(processes)} ended {how}, perhaps for want of memory; "
+        f"gpu.devices: process {index + 1} of {len(processes)} ended {how_ended(process.exitcode or 0)}, "
+        "perhaps for want of memory; "
         "resume= goes on from the last stored epoch"
     )
 
 
-def _serve(link: Connection, parent: int, rank: Rank, target: Callable[..., Any], args: tuple[Any, ...]) -> None:
+def _serve(link: Connection, rank: Rank, target: Callable[..., Any], args: tuple[Any, ...]) -> None:
     """The life of a rank."""
     os.setpgrp()  # with its loader processes, to be ended together
-    threading.Thread(target=_follow_parent, args=(parent,), daemon=True).start()
+    die_with_parent()
     first = rank.index == 0
     if not first:
         warnings.simplefilter("ignore")  # the first one says the same
@@ -184,9 +176,3 @@ def _serve(link: Connection, parent: int, rank: Rank, target: Callable[..., Any]
         told = error if isinstance(error, UserError) else RuntimeError("".join(traceback.format_exception(error)))
         link.send(("failure", told))
         threading.Event().wait()  # ended from outside: a connection lost sooner would look like another's failure
-
-
-def _follow_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_GLANCE)
-    os.killpg(0, signal.SIGKILL)

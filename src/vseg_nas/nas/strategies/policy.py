@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
-from vseg_nas.nas.unroll import unroll
+from vseg_nas.nas.strategies.lstm import unroll
 from vseg_nas.space import SearchSpace
 from vseg_nas.space.vocabulary import INPUTS, TOKENS_PER_LAYER
 
@@ -21,12 +21,12 @@ EXCLUDED = -1e9  # a logit that gives probability 0 and, unlike -inf, an entropy
 
 
 class PolicyOutput(NamedTuple):
-    """Token strings and what the policy thinks of them.
+    """Token strings and how likely they are.
 
     Attributes:
         tokens: (N, L) int64.
-        log_prob: (N,) of the whole string, nats.
-        entropy: (N,) summed over the tokens, each given those before it, nats.
+        log_prob: (N,) log-probability of each string, in nats.
+        entropy: (N,) sum of the entropies of the tokens of a string, each given those before it, in nats.
     """
 
     tokens: Tensor
@@ -42,11 +42,11 @@ class Policy(nn.Module):
     from U(-0.1, 0.1): 169,982 of them for 5 layers with `feedback="hidden"`, 168,164 for 4.
 
     Args:
-        space: whose tokens to emit.
-        generator: for the initial values.
-        feedback: what the LSTM reads after each token. `hidden`, its own output, is what the authors' code
-            does: the tokens of a string are then independent of each other, and one unroll serves any number
-            of strings. `token` is an embedding of the token just emitted.
+        space: Search space whose tokens are emitted.
+        generator: Draws the initial values of the parameters.
+        feedback: What the LSTM reads after each token. `hidden` is its own output, as in the authors' code: the tokens
+            of a string are then independent of each other, and one unroll serves any number of strings. `token` is an
+            embedding of the token that was just emitted.
     """
 
     columns: Tensor
@@ -74,9 +74,9 @@ class Policy(nn.Module):
         """Scores `tokens` or, without any, samples `n` strings and scores them.
 
         Args:
-            tokens: (N, L) int64.
-            n: number of strings to sample.
-            generator: to sample from; needed then.
+            tokens: (N, L) int64 strings to score; None: sample.
+            n: Number of strings to sample.
+            generator: Draws the samples; needed for that.
         """
         if tokens is None and generator is None:
             raise ValueError("sampling needs a generator")
@@ -90,7 +90,7 @@ class Policy(nn.Module):
         return PolicyOutput(tokens, chosen.sum((1, 2)), entropy)
 
     def _unroll_hidden(self, tokens: Tensor | None, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Logits (1, L, V), the same for every string, and tokens (N, L)."""
+        """Logits (1, L, V), which are the same for every string, and tokens (N, L)."""
         outputs = unroll(self.start, len(INPUTS) + len(self.columns), self.lstm.all_weights)
         logits = self._logits(outputs[None, len(INPUTS) :])
         if tokens is None:
@@ -120,7 +120,7 @@ class Policy(nn.Module):
         return output, state
 
     def _step(self, x: Tensor, state: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """One step of both layers on x (N, H); far faster than `nn.LSTM` on sequences of length one."""
+        """One step of both layers on x (N, H), which is far faster than `nn.LSTM` on a sequence of length one."""
         new_state = []
         for weights, layer_state in zip(self.lstm.all_weights, state, strict=True):
             x, cell = torch.lstm_cell(x, layer_state, *weights)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 Weights = Sequence[Tensor]
-"""Of one layer, as `torch.lstm_cell` takes them: (4H, H) twice and (4H,) twice, gates in the order i, f, g, o."""
+"""Weights of a layer as `torch.lstm_cell` takes them: (4H, H) twice, (4H,) twice; gates are in the order i, f, g, o."""
 
 
 def unroll(start: Tensor, steps: int, layers: Sequence[Weights]) -> Tensor:
@@ -21,12 +21,12 @@ def unroll(start: Tensor, steps: int, layers: Sequence[Weights]) -> Tensor:
     most of the time of a backward pass; here the gradients at the gates of all steps are kept and multiplied once.
 
     Args:
-        start: (1, H), the first input; states start from zero.
-        steps: T.
-        layers: weights of the S layers.
+        start: (1, H) input of the first step; states start from zero.
+        steps: Number of steps, T.
+        layers: Weights of the S layers.
 
     Returns:
-        (T, H).
+        (T, H) outputs.
     """
     outputs: Tensor = _Unroll.apply(start, steps, *(weight for layer in layers for weight in layer))
     return outputs
@@ -77,10 +77,10 @@ class _Slopes:
     Everything but dh and dc is known for all steps before the way back begins.
 
     Args:
-        weights: of the layer.
-        inputs: (T, H).
-        hidden: (T + 1, H), zero and the outputs.
-        cell: (T + 1, H).
+        weights: Weights of the layer.
+        inputs: (T, H) inputs of all steps.
+        hidden: (T + 1, H) zero, then the outputs of all steps.
+        cell: (T + 1, H) zero, then the cells of all steps.
     """
 
     def __init__(self, weights: Weights, inputs: Tensor, hidden: Tensor, cell: Tensor) -> None:
@@ -97,7 +97,15 @@ class _Slopes:
         self._to_hidden = self._to_cell = torch.zeros_like(cell[0])
 
     def step_back(self, t: int, above: Tensor) -> Tensor:
-        """From the gradient at the output of step ``t`` (H,), without that from the step after, to its input (H,)."""
+        """The gradient at the input of a step.
+
+        Args:
+            t: Number of the step.
+            above: (H,) gradient at the output of the step, without what the step after adds to it.
+
+        Returns:
+            (H,) gradient.
+        """
         dh = above + self._to_hidden
         dc = torch.addcmul(self._to_cell, dh, self._of_cell[t])
         dz = (torch.stack((dc, dc, dc, dh)) * self._of_gates[t]).flatten()

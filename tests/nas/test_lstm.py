@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vseg_nas.nas.unroll import unroll
+from vseg_nas.nas.strategies.lstm import unroll
 
 STEPS, HIDDEN = 7, 4
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vseg_nas.nas.policy_gradient import PolicyGradient, Rollout
+from vseg_nas.nas.strategies.policy_gradient import PolicyGradient, Rollout
 from vseg_nas.space import SearchSpace
 
 
@@ -24,13 +24,13 @@ def ppo_loss(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: fl
     The larger of the two losses is the pessimistic one for either sign of the advantage.
 
     Args:
-        log_prob: (N,) under the policy being trained.
-        old_log_prob: (N,) when the strings were sampled.
-        advantage: (N,) reward above the baseline.
-        clip: how far the ratio may move from 1 before the gradient vanishes.
+        log_prob: (N,) log-probability of each string under the policy being trained, in nats.
+        old_log_prob: (N,) log-probability of each string when it was sampled, in nats.
+        advantage: (N,) reward of each string above the baseline, A.
+        clip: How far the ratio r may move from 1 before the gradient vanishes.
 
     Raises:
-        ValueError: the shapes differ; they would broadcast to (N, N).
+        ValueError: The shapes differ; they would broadcast to (N, N).
     """
     if not log_prob.shape == old_log_prob.shape == advantage.shape:
         shapes = ", ".join(str(tuple(x.shape)) for x in (log_prob, old_log_prob, advantage))
@@ -45,9 +45,9 @@ def ppo_loss(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: fl
 
 
 class PPO(PolicyGradient):
-    """Keeps the last strings and their rewards, and after every reward goes through all of them.
+    """Keeps the last token strings and their rewards, and after every reward trains on all of them.
 
-    Every advantage is measured from today's baseline, so the whole buffer is re-centred each time.
+    Every advantage is measured from the current baseline, so those of the whole buffer change with each reward.
 
     The authors' buffer is full from the start, of empty rows: tokens, log-probability and reward are 0. Where no reward
     is negative their gradient is zero, since the ratio is nearly so and the clip holds. But Adam steps on them, too,
@@ -55,14 +55,14 @@ class PPO(PolicyGradient):
     only filled rows are used; early on the policy moves more slowly then (`benchmarks/early_steps.py`).
 
     Args:
-        space: to search.
-        seed: of the initial policy and of everything drawn later.
-        clip: of the ratio.
-        buffer_size: strings to keep.
-        epochs: passes over the buffer after every reward.
-        minibatch_size: strings per gradient step.
-        reference: start with empty rows, as the authors' code does.
-        options: see `PolicyGradient`.
+        space: Search space.
+        seed: Seed of the initial policy and of everything drawn later.
+        clip: How far the ratio may move from 1.
+        buffer_size: Number of token strings to keep.
+        epochs: Number of passes over the buffer after every reward.
+        minibatch_size: Number of strings per gradient step.
+        reference: Whether to start with empty rows, as the authors' code does.
+        options: See `PolicyGradient`.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class PPO(PolicyGradient):
         self._buffer: deque[tuple[Rollout, float]] = deque([empty] * buffer_size * reference, maxlen=buffer_size)
 
     def state_dict(self) -> dict[str, Any]:
-        """As of `PolicyGradient`, and the buffer."""
+        """The state of `PolicyGradient`, and the buffer."""
         rows = [(tuple(rollout), reward) for rollout, reward in self._buffer]
         return super().state_dict() | {"buffer": rows}
 

@@ -20,19 +20,20 @@ from tests.nas.faults import (
     Faulty,
     kind_of,
 )
-from vseg_nas.nas.executor import SerialExecutor
-from vseg_nas.nas.isolation import IsolatedExecutor
-from vseg_nas.nas.loop import Budget, SearchLoop
-from vseg_nas.nas.stopping import Halfway, NeverStop, StoppingRule
+from vseg_nas.nas.executors.pool import PoolExecutor
+from vseg_nas.nas.executors.serial import SerialExecutor
+from vseg_nas.nas.executors.worker import EvaluatorFactory
+from vseg_nas.nas.listener import Budget
+from vseg_nas.nas.loop import SearchLoop
+from vseg_nas.nas.pruners import HalfwayPruner, NoPruner, Pruner
 from vseg_nas.nas.store import TrialStore
-from vseg_nas.nas.strategy import build_strategy
+from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.trial import Trial, TrialState
-from vseg_nas.nas.worker import Recipe
 from vseg_nas.space import SearchSpace
 
 
-def isolated(recipe: Recipe, folder: Path, stopping: StoppingRule | None = None, **options: Any) -> IsolatedExecutor:
-    return IsolatedExecutor(recipe, stopping or NeverStop(), folder / "worker", **options)
+def isolated(factory: EvaluatorFactory, folder: Path, pruner: Pruner | None = None, **options: Any) -> PoolExecutor:
+    return PoolExecutor(factory, pruner or NoPruner(), folder / "worker", **options)
 
 
 def children() -> list[psutil.Process]:
@@ -45,17 +46,31 @@ def children() -> list[psutil.Process]:
 
 
 def search(
-    folder: Path, recipe: Recipe, how: str, trials: int, space: SearchSpace = SPACE, **options: Any
+    folder: Path,
+    factory: EvaluatorFactory,
+    how: str,
+    trials: int,
+    space: SearchSpace = SPACE,
+    batch: int = 1,
+    **options: Any,
 ) -> tuple[list[Trial], Any]:
     """All trials of a search, and the state it ended in."""
-    rule = Halfway(0, initial_average=0.3, decay=0.9)
+    rule = HalfwayPruner(0, initial_average=0.3, decay=0.9)
     where = folder / how
     where.mkdir()
-    executor = SerialExecutor(recipe(rule, where)) if how == "serial" else isolated(recipe, where, rule, **options)
+    executor = SerialExecutor(factory(rule, where)) if how == "serial" else isolated(factory, where, rule, **options)
     strategy = build_strategy("ppo", space, 0, learning_rate=1e-3, minibatch_size=8)
     with TrialStore(where / "search.sqlite") as store:
         loop = SearchLoop(
-            strategy, executor, rule, store, seed=1, budget=Budget(trials), failed_reward=0.0, max_failures_in_a_row=99
+            strategy,
+            executor,
+            rule,
+            store,
+            seed=1,
+            budget=Budget(trials),
+            failed_reward=0.0,
+            max_failures_in_a_row=99,
+            batch=batch,
         )
         ended = loop.run()
         assert store.trials() == ended
@@ -73,9 +88,9 @@ def plain(state: Any) -> Any:
 
 def check_faults(folder: Path, trials: int, share: float) -> None:
     """Every trial is final, failures have the kind that was injected, and the controller is sane."""
-    recipe = Faulty(share=share)
-    ended, state = search(folder, recipe, "isolated", trials, limit_s=1.0, grace_s=0.3, memory_gib=3.0)
-    injected = [recipe.fault(trial.seed) for trial in ended if trial.reused_from is None]
+    factory = Faulty(share=share)
+    ended, state = search(folder, factory, "isolated", trials, limit_s=1.0, grace_s=0.3, memory_gib=3.0)
+    injected = [factory.fault(trial.seed) for trial in ended if trial.reused_from is None]
     assert set(FAULTS) < set(injected)
     found = [trial.failure for trial in ended if trial.reused_from is None]
     assert found == [None if fault is None else kind_of(fault) for fault in injected]

@@ -1,4 +1,4 @@
-"""Whether Ray is installed, and a cluster there; stdlib only: a command can ask before it pays for any import."""
+"""Whether Ray is installed and a cluster answers. Standard library alone: commands ask before they load torch."""
 
 import socket
 import threading
@@ -18,23 +18,23 @@ _SILENT_S = 30.0
 
 
 def require_ray() -> None:
-    """Looks for the optional dependency.
+    """Checks that the optional dependency is installed.
 
     Raises:
-        ConfigError: it is not there.
+        ConfigError: It is not installed.
     """
     if find_spec("ray") is None:
         raise ConfigError("executor: found ray, which is not installed, expected it: pip install 'vseg-nas[ray]'")
 
 
 def check_address(address: str | None) -> None:
-    """Looks at how an address is written.
+    """Checks how an address is written.
 
     Args:
-        address: host and port of the head of a cluster; ``auto``, for Ray to find it; or None.
+        address: Host and port of the head of a cluster; ``auto``, for Ray to find it; or None.
 
     Raises:
-        ConfigError: it is none of these.
+        ConfigError: It is none of these.
     """
     if address is None or address == "auto":
         return
@@ -47,13 +47,13 @@ def check_address(address: str | None) -> None:
 
 
 def require_head(address: str | None) -> None:
-    """Asks the head of a cluster for a sign of life, which Ray itself would wait for for minutes, deaf to signals.
+    """Checks that the head of a cluster answers; Ray itself would wait for minutes, and ignore signals meanwhile.
 
     Args:
-        address: as `check_address` wants it; where it is no host and port, nobody is asked.
+        address: An address as `check_address` takes it; where it is no host and port, nobody is asked.
 
     Raises:
-        ConfigError: none comes.
+        ConfigError: No head answers in time.
     """
     if address is None or address == "auto":
         return
@@ -84,11 +84,11 @@ def _connection(address: str) -> socket.socket:
 
 
 class HeadWatch:
-    """Notices that the head of a cluster has gone, a minute before Ray would end this process without a word of ours.
+    """Notices that the head of a cluster has gone, a minute before Ray would end this process without our message.
 
     Args:
-        address: host and port.
-        connect: reaches it or raises OSError; returns something to be closed.
+        address: Host and port of the head.
+        connect: Connects to an address or raises OSError; what it returns is closed.
     """
 
     def __init__(self, address: str, connect: Callable[[str], socket.socket] = _connection) -> None:
@@ -99,10 +99,10 @@ class HeadWatch:
         threading.Thread(target=self._watch, name="head watch", daemon=True).start()
 
     def check(self) -> None:
-        """Looks at what has been noticed.
+        """Raises an error if the head has gone.
 
         Raises:
-            RunError: the head has gone.
+            RunError: The head has gone.
         """
         if self._lost is not None:
             raise RunError(

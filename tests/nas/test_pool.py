@@ -31,18 +31,20 @@ from tests.nas.faults import (
     allocate,
     hang,
     hang_and_resist,
-    ignore,
     trial,
 )
-from tests.nas.isolated_search import check_ends, check_faults, children, isolated, search
+from tests.nas.loops import run_trials
+from tests.nas.pool_search import check_ends, check_faults, children, isolated, search
 from vseg_nas.errors import DataError, RunError
-from vseg_nas.nas.executor import Died, Failure
-from vseg_nas.nas.loop import MAX_ATTEMPTS, Budget, SearchLoop
-from vseg_nas.nas.stopping import NeverStop
+from vseg_nas.nas.executors.base import Died, Failure
+from vseg_nas.nas.listener import Budget
+from vseg_nas.nas.loop import SearchLoop
+from vseg_nas.nas.pruners import NoPruner
+from vseg_nas.nas.queue import MAX_ATTEMPTS
 from vseg_nas.nas.store import TrialStore
-from vseg_nas.nas.strategy import build_strategy
+from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.trial import Evaluation, FailureKind, Trial
-from vseg_nas.signals import DEAF_TO
+from vseg_nas.signals import IGNORED_SIGNALS
 
 
 @pytest.fixture(autouse=True)
@@ -56,17 +58,29 @@ def test_every_kind_of_fault_is_a_failed_trial_of_that_kind(tmp_path: Path) -> N
 
 
 def test_a_search_in_children_is_the_search_in_process(tmp_path: Path) -> None:
-    recipe = Faulty(IN_PROCESS, share=0.3)
-    serial = search(tmp_path, recipe, "serial", 30)
-    assert search(tmp_path, recipe, "isolated", 30, limit_s=60) == serial
+    factory = Faulty(IN_PROCESS, share=0.3)
+    serial = search(tmp_path, factory, "serial", 30)
+    assert search(tmp_path, factory, "isolated", 30, limit_s=60) == serial
     assert {str(trial.state) for trial in serial[0]} == {"complete", "stopped", "failed"}
+
+
+def test_a_batch_has_one_history_however_many_workers_evaluate_it(tmp_path: Path) -> None:
+    factory = Faulty((*IN_PROCESS, "SIGKILL"), share=0.3)
+    found = []
+    for workers in (1, 2):
+        folder = tmp_path / str(workers)
+        folder.mkdir()
+        found.append(search(folder, factory, "isolated", 24, batch=4, workers=workers))
+    assert found[0] == found[1]
+    assert {str(trial.state) for trial in found[0][0]} == {"complete", "stopped", "failed"}
+    assert FailureKind.KILLED in {trial.failure for trial in found[0][0]}
 
 
 def test_a_candidate_whose_process_died_once_changes_nothing(tmp_path: Path) -> None:
     markers = tmp_path / "markers"
     markers.mkdir()
-    recipe = Faulty(share=0)
-    serial = search(tmp_path, recipe, "serial", 12)
+    factory = Faulty(share=0)
+    serial = search(tmp_path, factory, "serial", 12)
     assert search(tmp_path, DyingOnce(markers), "isolated", 12) == serial
     deaths = list(markers.iterdir())
     assert len(deaths) > 3
@@ -78,7 +92,7 @@ def test_a_candidate_whose_process_died_once_changes_nothing(tmp_path: Path) -> 
 def results(folder: Path, act: Any, trials: int = 1, **options: Any) -> list[Any]:
     """What came of one attempt at each of some trials."""
     executor = isolated(Acting(act), folder, **options)
-    return [result for _, result in executor.run(map(trial, range(trials)), ignore)]
+    return [result for _, result in run_trials(executor, map(trial, range(trials)))]
 
 
 def its_process(candidate: Candidate) -> Evaluation:
@@ -114,6 +128,49 @@ def test_one_child_serves_until_it_has_died_or_is_of_no_more_use(tmp_path: Path)
     assert len({first, third, fifth, seventh, os.getpid()}) == 5
 
 
+def notes(candidate: Candidate) -> Path:
+    """Where candidates of one executor leave word for each other."""
+    return candidate.root_dir.parents[1]
+
+
+def wait_for_a_successor(candidate: Candidate) -> Evaluation:
+    """The first candidate waits until the third has ended; the second is killed as soon as the first has begun."""
+    number = candidate.seed - 10
+    (notes(candidate) / f"begun {number}").touch()
+    match number:
+        case 0:
+            while not (notes(candidate) / "begun 2").exists():
+                time.sleep(0.02)
+        case 1:
+            while not (notes(candidate) / "begun 0").exists():
+                time.sleep(0.02)
+            os.kill(os.getpid(), signal.SIGKILL)
+    return dataclasses.replace(GOOD, parameters=os.getpid())
+
+
+def test_a_killed_candidate_does_not_disturb_its_neighbour(tmp_path: Path) -> None:
+    executor = isolated(Acting(wait_for_a_successor), tmp_path, workers=2)
+    found = {trial.id: result for trial, result in run_trials(executor, map(trial, range(3)))}
+    assert found[1] == Died("its process ended by SIGKILL")
+    pids = [result.parameters for result in (found[0], found[2]) if isinstance(result, Evaluation)]
+    assert len({*pids, os.getpid()}) == 3
+
+
+def hang_or_meet(candidate: Candidate) -> Evaluation:
+    if candidate.seed == 10:
+        hang_and_resist()
+    time.sleep(0.1)
+    return GOOD
+
+
+def test_a_candidate_that_is_too_slow_does_not_hold_its_neighbours_up(tmp_path: Path) -> None:
+    executor = isolated(Acting(hang_or_meet), tmp_path, workers=2, limit_s=1.0, grace_s=4.0)
+    found = [(trial.id, result) for trial, result in run_trials(executor, map(trial, range(12)))]
+    assert [result for id_, result in found if id_ > 0] == [GOOD] * 11
+    assert dict(found)[0] == Failure(FailureKind.TIMEOUT, "took longer than 1 s")
+    assert found[-1][0] == 0
+
+
 def exit_slowly(candidate: Candidate) -> Evaluation:
     multiprocessing.util.Finalize(None, time.sleep, args=[0.5], exitpriority=0)
     sys.exit(3)
@@ -129,13 +186,11 @@ def end_between_trials(candidate: Candidate) -> Evaluation:
 
 
 def test_a_child_that_dies_idle_costs_no_attempt(tmp_path: Path) -> None:
-    def slowly() -> Iterator[Trial]:
-        for id_ in range(3):
-            yield trial(id_)
-            time.sleep(0.5)
-
-    outcomes = isolated(Acting(end_between_trials), tmp_path).run(slowly(), ignore)
-    assert [result for _, result in outcomes] == [GOOD] * 3
+    found = []
+    for _, result in run_trials(isolated(Acting(end_between_trials), tmp_path), map(trial, range(3))):
+        found.append(result)
+        time.sleep(0.5)
+    assert found == [GOOD] * 3
 
 
 def test_a_candidate_that_resists_is_killed_after_the_grace(tmp_path: Path) -> None:
@@ -210,7 +265,7 @@ def test_a_jump_of_time_is_no_candidate_s(tmp_path: Path, monkeypatch: pytest.Mo
         offset[0] += next(jumps, 0.0)
 
     executor = isolated(Acting(report_and_take_a_second), tmp_path, limit_s=20.0)
-    assert [result for _, result in executor.run([trial(0)], jump)] == [GOOD]
+    assert [result for _, result in run_trials(executor, [trial(0)], jump)] == [GOOD]
     assert offset == [100.0]
 
 
@@ -233,7 +288,7 @@ def test_time_of_suspension_is_no_candidate_s(tmp_path: Path, who: str, kind: Fa
 
 def surroundings(candidate: Candidate) -> Evaluation:
     """Counts the files in the root dir, after signals that would end any other process, and some noise."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, DEAF_TO)  # as under a fork server that somebody else has started
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, IGNORED_SIGNALS)  # as under a fork server that somebody else has started
     for number in (signal.SIGINT, signal.SIGUSR1):
         os.kill(os.getpid(), number)
     print("noise")  # noqa: T201
@@ -265,40 +320,47 @@ def test_a_child_is_deaf_and_quiet_and_has_a_folder_of_its_own(
 )
 def test_what_is_nobodys_fault_ends_the_search_with_its_line(tmp_path: Path, error: Exception) -> None:
     with pytest.raises(type(error)) as raised:
-        list(isolated(Raising(error), tmp_path).run([trial(0)], ignore))
+        list(run_trials(isolated(Raising(error), tmp_path), [trial(0)]))
     assert str(raised.value) == str(error)
     with pytest.raises(type(error)) as raised:
-        list(isolated(Raising(error, at_once=True), tmp_path).run([trial(0)], ignore))
+        list(run_trials(isolated(Raising(error, at_once=True), tmp_path), [trial(0)]))
     assert str(raised.value) == str(error)
 
 
 def test_an_evaluator_that_cannot_be_built_is_no_candidates_fault(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"cannot be built in its own process: ZeroDivisionError\('by'\)$"):
-        list(isolated(Raising(ZeroDivisionError("by"), at_once=True), tmp_path).run([trial(0)], ignore))
-    with pytest.raises(RunError, match=r"ended with SIGKILL before the first; see .*worker.log$"):
-        list(isolated(Dead(), tmp_path).run([trial(0)], ignore))
+        list(run_trials(isolated(Raising(ZeroDivisionError("by"), at_once=True), tmp_path), [trial(0)]))
+    with pytest.raises(RunError, match=r"ended by SIGKILL before the first; see .*worker.log$"):
+        list(run_trials(isolated(Dead(), tmp_path), [trial(0)]))
 
 
 def test_a_search_ended_by_an_error_in_the_child_uses_no_attempt_up(tmp_path: Path) -> None:
     with TrialStore(tmp_path / "search.sqlite") as store:
         executor = isolated(Raising(OSError(errno.ENOSPC, "No space left")), tmp_path)
-        loop = SearchLoop(build_strategy("random", SPACE, 0), executor, NeverStop(), store, seed=1, budget=Budget(2))
+        loop = SearchLoop(build_strategy("random", SPACE, 0), executor, NoPruner(), store, seed=1, budget=Budget(2))
         for _ in range(MAX_ATTEMPTS + 1):
             with pytest.raises(OSError, match="No space left"):
                 loop.run()
         assert [store.attempts(trial) for trial in store.trials()] == [0]
 
 
-def test_an_interrupted_search_leaves_no_child(tmp_path: Path) -> None:
-    def interrupt(trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
-        assert len(children()) == 1
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_interrupted_search_leaves_no_child(tmp_path: Path, workers: int) -> None:
+    running: list[Trial] = []
+    interrupted_s: list[float] = []
 
-    started = time.monotonic()
+    def interrupt(trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
+        running.append(trial)
+        if len(running) == workers:
+            assert len(children()) == workers
+            interrupted_s.append(time.monotonic())
+            raise KeyboardInterrupt
+
+    executor = isolated(Acting(report_and_hang), tmp_path, workers=workers)
     with pytest.raises(KeyboardInterrupt):
-        list(isolated(Acting(report_and_hang), tmp_path).run([trial(0)], interrupt))
+        list(run_trials(executor, map(trial, range(workers)), interrupt))
     assert children() == []
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - interrupted_s[0] < 5
     assert not (tmp_path / "worker").exists()
 
 

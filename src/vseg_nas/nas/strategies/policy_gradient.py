@@ -1,4 +1,4 @@
-"""What PPO and REINFORCE share: a policy, its optimizer, a baseline, and the strings being evaluated."""
+"""What PPO and REINFORCE share: policy, optimizer, baseline, and the token strings that are being evaluated."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vseg_nas.nas.policy import Feedback, Policy
+from vseg_nas.nas.strategies.policy import Feedback, Policy
 from vseg_nas.nas.trial import Trial, derive_seed
 from vseg_nas.space import Genotype, SearchSpace
 
 
 class Rollout(NamedTuple):
-    """A sampled string with its log-probability at the time of sampling; plain data, to be stored."""
+    """A sampled token string with its log-probability at that time, in nats; plain data, since it is stored."""
 
     tokens: tuple[int, ...]
     log_prob: float
@@ -23,13 +23,13 @@ class PolicyGradient(ABC):
     """A strategy that samples from a `Policy` and moves it after every reward.
 
     Args:
-        space: to search.
-        seed: of the initial policy and of everything drawn later.
-        feedback: see `Policy`.
-        learning_rate: of Adam (section 4.1: 1e-4).
-        baseline_decay: of the moving average of rewards that the advantage is measured from.
-        max_grad_norm: gradients are scaled down to this norm.
-        entropy_coef: weight of the entropy bonus.
+        space: Search space.
+        seed: Seed of the initial policy and of everything drawn later.
+        feedback: See `Policy`.
+        learning_rate: Learning rate of Adam (section 4.1: 1e-4).
+        baseline_decay: Weight of the old baseline in the moving average of rewards that the new one is.
+        max_grad_norm: Largest norm of the gradient of all parameters, to which a larger one is scaled down.
+        entropy_coef: Weight of the entropy bonus in the loss.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class PolicyGradient(ABC):
         self._diagnostics: dict[str, float] = {}
 
     def ask(self, n: int) -> list[Genotype]:
-        """Samples `n` cells and remembers how likely each was."""
+        """Samples `n` cells and remembers how likely each of them was."""
         with torch.no_grad():
             output = self.policy(n=n, generator=self._generator)
         strings = map(tuple, output.tokens.tolist())
@@ -67,7 +67,7 @@ class PolicyGradient(ABC):
         """Updates the baseline, then the policy, after each trial that has a reward.
 
         Raises:
-            ValueError: a trial's cell was never asked for, or was told before.
+            ValueError: A trial's cell was never asked for, or was told before.
         """
         for trial in trials:
             rollout = self._take_pending(trial)
@@ -77,11 +77,11 @@ class PolicyGradient(ABC):
                 self._diagnostics["baseline"] = self._baseline
 
     def diagnostics(self) -> dict[str, float]:
-        """Means over the last update: pg_loss, entropy, grad_norm; and the baseline."""
+        """The baseline, and means over the last update, such as pg_loss, entropy and grad_norm."""
         return dict(self._diagnostics)
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain data only."""
+        """See `Strategy`."""
         return {
             "policy": self.policy.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -100,7 +100,7 @@ class PolicyGradient(ABC):
 
     @abstractmethod
     def _learn(self, rollout: Rollout, reward: float, baseline: float) -> dict[str, float]:
-        """Moves the policy; returns the figures of the update."""
+        """Trains the policy after a reward; returns the figures of the update."""
 
     def _take_pending(self, trial: Trial) -> Rollout:
         tokens = trial.genotype.tokens

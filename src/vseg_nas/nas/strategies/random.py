@@ -9,21 +9,26 @@ from vseg_nas.space import Genotype, SearchSpace
 
 
 class RandomSearch:
-    """Draws every token uniformly and learns nothing."""
+    """Draws every token of a cell uniformly, and learns nothing.
+
+    Args:
+        space: Search space to draw from.
+        seed: Seed of the search.
+    """
 
     def __init__(self, space: SearchSpace, seed: int) -> None:
         self._space = space
         self._rng = random.Random(derive_seed(seed, "random"))
 
     def ask(self, n: int) -> list[Genotype]:
-        """The next `n` cells."""
+        """See `Strategy`."""
         return [self._space.sample(self._rng) for _ in range(n)]
 
     def tell(self, trials: Sequence[Trial]) -> None:
         """Does nothing."""
 
     def diagnostics(self) -> dict[str, float]:
-        """Empty: nothing is learnt."""
+        """Empty, since nothing is learnt."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:

@@ -3,16 +3,16 @@ import random
 import pytest
 
 from vseg_nas.errors import ConfigError
-from vseg_nas.nas.stopping import Halfway, Median, StoppingRule, build_stopping
+from vseg_nas.nas.pruners import HalfwayPruner, MedianPruner, Pruner, build_pruner
 from vseg_nas.nas.trial import derive_seed
 
 
-def ask(rule: StoppingRule, score: float) -> bool:
+def ask(rule: Pruner, score: float) -> bool:
     """What becomes of a cell; the rule learns its score, but not before it has answered."""
     before = repr(rule.state_dict())
-    kept = rule.keep_going(score)
+    kept = not rule.should_prune(score)
     assert repr(rule.state_dict()) == before
-    rule.learn(score)
+    rule.report(score)
     return kept
 
 
@@ -22,7 +22,7 @@ def uniforms(seed: int) -> random.Random:
 
 def test_halfway_by_hand() -> None:
     # Averages: .25, .5, .3, .55, .3; the scores above them are kept without a draw.
-    rule = Halfway(0, initial_average=0.0, decay=0.5, initial_delta=0.9)
+    rule = HalfwayPruner(0, initial_average=0.0, decay=0.5, initial_delta=0.9)
     draws = uniforms(0)
     below = [score > 0.3 * (1 - draws.uniform(0, 0.9)) for score in (0.1, 0.05)]
     assert [ask(rule, score) for score in (0.5, 0.75, 0.1, 0.8, 0.05)] == [
@@ -39,14 +39,14 @@ def test_halfway_gives_a_score_below_the_average_the_right_chance() -> None:
     # Kept if u > 1 - s / m, u from U(0, .9): with s / m = .55 that is half of the time.
     kept = 0
     for seed in range(2000):
-        rule = Halfway(seed, initial_average=1.0, decay=1.0)
+        rule = HalfwayPruner(seed, initial_average=1.0, decay=1.0)
         kept += ask(rule, 0.55)
     assert kept == pytest.approx(1000, abs=90)  # four standard deviations
 
 
 @pytest.mark.parametrize("score", [0.9, 0.0])
 def test_halfway_shrinks_its_tolerance_at_the_stated_counts_whatever_the_scores(score: float) -> None:
-    rule = Halfway(0)
+    rule = HalfwayPruner(0)
     deltas = []
     for _ in range(500):
         ask(rule, score)
@@ -56,14 +56,14 @@ def test_halfway_shrinks_its_tolerance_at_the_stated_counts_whatever_the_scores(
 
 
 def test_halfway_hardly_stops_at_first_and_then_stops_the_poor() -> None:
-    rule = Halfway(0)
+    rule = HalfwayPruner(0)
     kept = [ask(rule, 0.5) for _ in range(500)]
     assert all(kept)  # the average of equal scores stays below them
     assert not any(ask(rule, 0.05) for _ in range(20))
 
 
 def test_median_by_hand() -> None:
-    rule = Median(warm_up=2)
+    rule = MedianPruner(warm_up=2)
     # Medians of those before: -, -, .375, .375, .3125, .3
     scores = [0.5, 0.25, 0.375, 0.125, 0.3, 0.6]
     assert [ask(rule, score) for score in scores] == [True, True, True, False, False, True]
@@ -71,19 +71,19 @@ def test_median_by_hand() -> None:
 
 def test_median_needs_something_to_compare_with() -> None:
     with pytest.raises(ValueError, match="warm_up"):
-        Median(warm_up=0)
+        MedianPruner(warm_up=0)
 
 
 @pytest.mark.parametrize("name", ["halfway", "median", "none"])
 def test_every_rule_continues_from_its_state(name: str) -> None:
     scores = random.Random(7)
 
-    def life(rule: StoppingRule, values: list[float]) -> list[bool]:
+    def life(rule: Pruner, values: list[float]) -> list[bool]:
         return [ask(rule, value) for value in values]
 
-    rule = build_stopping(name, 3)
+    rule = build_pruner(name, 3)
     life(rule, [scores.random() for _ in range(150)])
-    resumed = build_stopping(name, 4)
+    resumed = build_pruner(name, 4)
     resumed.load_state_dict(rule.state_dict())
     future = [scores.random() for _ in range(100)]
     answers = life(rule, future)
@@ -93,13 +93,13 @@ def test_every_rule_continues_from_its_state(name: str) -> None:
 
 def test_unknown_rule_is_the_users_mistake() -> None:
     with pytest.raises(ConfigError, match="found 'asha', expected one of halfway, median, none"):
-        build_stopping("asha", 0)
+        build_pruner("asha", 0)
 
 
 def deltas(scores: list[float], reference: bool) -> float:
-    rule = build_stopping("halfway", 0, reference=reference)
+    rule = build_pruner("halfway", 0, reference=reference)
     for score in scores:
-        rule.learn(score)
+        rule.report(score)
     return float(rule.state_dict()["delta"])
 
 
@@ -116,4 +116,4 @@ def test_the_authors_count_takes_a_cell_above_the_average_twice() -> None:
 @pytest.mark.parametrize("name", ["median", "none"])
 def test_other_rules_have_no_other_form(name: str) -> None:
     with pytest.raises(TypeError, match="argument"):
-        build_stopping(name, 0, reference=True)
+        build_pruner(name, 0, reference=True)

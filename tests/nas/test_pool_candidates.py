@@ -13,20 +13,22 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 
 import vseg_nas.assembly.search
-from tests.nas.isolated_search import search
-from vseg_nas.assembly.search import CandidateRecipe, _build_ray_executor
+from tests.nas.pool_search import search
+from vseg_nas.assembly.search import CandidateFactory, MetaFeatures, _build_ray_executor, build_executor
 from vseg_nas.checking import check
 from vseg_nas.config import conf_dir
 from vseg_nas.data.feature_cache import CacheKey, StaticFeatures, map_cache, write_cache
-from vseg_nas.nas.stopping import NeverStop
+from vseg_nas.nas.executors.pool import PoolExecutor
+from vseg_nas.nas.executors.supervisor import useful_workers
+from vseg_nas.nas.pruners import NoPruner
 from vseg_nas.nas.trial import Trial
-from vseg_nas.schema import GpuConfig, SearchConfig
+from vseg_nas.schema import GpuConfig, IsolatedConfig, SearchConfig
 from vseg_nas.space import SearchSpace
 from vseg_nas.training.cell_module import CellTraining
 
 
 @pytest.fixture
-def recipe(make_features: Any, tmp_path: Path) -> CandidateRecipe:
+def factory(make_features: Any, tmp_path: Path) -> CandidateFactory:
     torch.manual_seed(0)
     caches = []
     for seed, clips in ((0, 6), (1, 2)):
@@ -36,23 +38,23 @@ def recipe(make_features: Any, tmp_path: Path) -> CandidateRecipe:
         caches.append(tmp_path / key.digest)
     gpu = GpuConfig("cpu", "cpu", "32-true", workers=0, threads=torch.get_num_threads(), cache_precision="fp32")
     classifier = nn.Conv2d(64, 4, 3, padding=1)
-    return CandidateRecipe(gpu, (caches[0], caches[1]), classifier, CellTraining(epochs=6, batch_size=2))
+    return CandidateFactory(gpu, (caches[0], caches[1]), classifier, CellTraining(epochs=6, batch_size=2))
 
 
-def test_real_candidates_in_children_are_those_in_process(recipe: CandidateRecipe, tmp_path: Path) -> None:
+def test_real_candidates_in_children_are_those_in_process(factory: CandidateFactory, tmp_path: Path) -> None:
     space = SearchSpace(2, 8)
-    serial, isolated = (search(tmp_path, recipe, how, 3, space) for how in ("serial", "isolated"))
+    serial, isolated = (search(tmp_path, factory, how, 3, space) for how in ("serial", "isolated"))
     assert untimed(isolated[0]) == untimed(serial[0])
     assert isolated[1] == serial[1]
     assert len({trial.reward for trial in serial[0]}) == 3
-    for cache in recipe.arrays():  # Ray shares what pickle hands over beside its bytes, one copy a machine
+    for cache in factory.arrays():  # Ray shares what pickle hands over beside its bytes, one copy a machine
         beside: list[pickle.PickleBuffer] = []
         assert len(pickle.dumps(cache, protocol=5, buffer_callback=beside.append)) < 10_000
         assert len(beside) == len(cache)
 
 
 def test_places_that_share_a_device_put_on_it_what_fits_their_share(
-    recipe: CandidateRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    factory: CandidateFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[int, float]] = []
 
@@ -64,10 +66,42 @@ def test_places_that_share_a_device_put_on_it_what_fits_their_share(
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         overrides = ["gpu=cpu", "executor=ray", "executor.gpus_per_candidate=0.25"]
         config = check(compose("search", overrides), SearchConfig)
-    handed_on = _build_ray_executor(config, config.executor, recipe, NeverStop())._recipe
-    handed_on(NeverStop(), tmp_path)
-    recipe(NeverStop(), tmp_path)
+    on_ray = dataclasses.replace(factory, gpu=config.gpu)
+    handed_on = _build_ray_executor(config.executor, on_ray, NoPruner(), batch=1)._factory
+    handed_on(NoPruner(), tmp_path)
+    factory(NoPruner(), tmp_path)
     assert asked == [(2, 0.25), (2, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("batch", "threads", "workers", "expected"), [(4, None, 2, 2), (4, 3, 2, 3), (1, None, 1, None), (4, None, 8, 1)]
+)
+def test_workers_share_the_cores_and_the_device_unless_threads_are_set(
+    factory: CandidateFactory,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    batch: int,
+    threads: int | None,
+    workers: int,
+    expected: int | None,
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    train, val = map(map_cache, factory.caches)
+    features = MetaFeatures(train, val, factory.caches, factory.classifier)
+    gpu = dataclasses.replace(factory.gpu, threads=threads)
+    config = IsolatedConfig("isolated", None, None, workers=workers)
+    executor = build_executor(config, features, factory.training, gpu, NoPruner(), batch, tmp_path)
+    assert isinstance(executor, PoolExecutor)
+    sent: CandidateFactory = pickle.loads(executor._factory)
+    useful = min(workers, batch)
+    assert (sent.gpu.threads, sent.share, executor._workers_wanted) == (expected, 1 / useful, useful)
+
+
+def test_workers_that_a_batch_has_no_use_for_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    assert useful_workers(4, None) == useful_workers(4, 9) == 4
+    assert caplog.messages == []
+    assert useful_workers(4, 1) == 1
+    assert caplog.messages == ["executor.workers: 3 of 4 stay unused, for phase.search.batch=1"]
 
 
 def untimed(trials: list[Trial]) -> list[Trial]:

@@ -9,9 +9,9 @@ from vseg_nas.space import Genotype, SearchSpace
 
 
 class Strategy(Protocol):
-    """Proposes cells and learns from what became of them; a function of its seed and of what it is told.
+    """Proposes cells and learns from their scores; what it proposes is a function of its seed and of what it is told.
 
-    Every genotype asked for is told once, in any order; a trial without a reward is told too, for nothing.
+    Every cell that was asked for is told once, in any order, also if its trial has no reward: nothing is learnt then.
     """
 
     def ask(self, n: int) -> list[Genotype]:
@@ -19,19 +19,19 @@ class Strategy(Protocol):
         ...
 
     def tell(self, trials: Sequence[Trial]) -> None:
-        """Learns from ended trials."""
+        """Learns from trials that have ended."""
         ...
 
     def diagnostics(self) -> dict[str, float]:
-        """Figures of the last update, for curves; empty before the first."""
+        """Figures of the last update of the controller, by name; empty before the first."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything its future depends on, as tensors and plain data that load with `weights_only=True`."""
+        """All that later proposals depend on, as tensors and plain data that load with `weights_only=True`."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues the life that `state` was taken from."""
+        """Makes later proposals those of the strategy that `state` was taken from."""
         ...
 
 
@@ -39,11 +39,11 @@ def build_strategy(name: str, space: SearchSpace, seed: int, **options: Any) -> 
     """The strategy called `name` ("ppo", "reinforce" or "random") with its constructor's options.
 
     Raises:
-        ConfigError: there is no such strategy.
+        ConfigError: There is no such strategy.
     """
-    from vseg_nas.nas.ppo import PPO
-    from vseg_nas.nas.random_search import RandomSearch
-    from vseg_nas.nas.reinforce import Reinforce
+    from vseg_nas.nas.strategies.ppo import PPO
+    from vseg_nas.nas.strategies.random import RandomSearch
+    from vseg_nas.nas.strategies.reinforce import Reinforce
 
     strategies: dict[str, type[Strategy]] = {"ppo": PPO, "reinforce": Reinforce, "random": RandomSearch}
     if name not in strategies:

@@ -1,0 +1,174 @@
+"""Evaluates candidates in child processes, where they can crash, hang and eat memory without harm to the search.
+
+Children come from multiprocessing's fork server, which has imported torch once: to replace one takes a fraction of a
+second, where `spawn` imports for many; and unlike a fork of the search, it has none of the search's threads, files and
+CUDA context.
+"""
+
+import multiprocessing
+import pickle
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import connection, forkserver, resource_tracker
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+from vseg_nas.errors import RunError
+from vseg_nas.nas.executors.supervisor import Supervisor, WorkerDied, WorkerHandle
+from vseg_nas.nas.executors.worker import EvaluatorFactory, Message, Task, serve
+from vseg_nas.nas.pruners import Pruner
+from vseg_nas.nas.trial import Trial
+from vseg_nas.processes import how_ended, signals_blocked
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_STARTS = 3
+_RESTART_S = 0.5
+
+
+class PoolWorker(WorkerHandle):
+    """A child process as its parent sees it.
+
+    Args:
+        arguments: The arguments of `serve` after the pipe.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__()
+        self.pipe, theirs = _CONTEXT.Pipe()
+        self.process = _start(theirs, *arguments)
+        theirs.close()
+
+    def begin(self, trial: Trial, pruner: Pruner) -> None:
+        """See `WorkerHandle`."""
+        with suppress(OSError):  # the process has ended
+            self.pipe.send(Task(trial, pruner))
+
+    def has_message(self) -> bool:
+        """See `WorkerHandle`."""
+        return bool(connection.wait([self.pipe, self.process.sentinel], 0))
+
+    def receive(self) -> Message:
+        """See `WorkerHandle`."""
+        if self.pipe in connection.wait([self.pipe, self.process.sentinel]):
+            with suppress(EOFError, OSError):
+                message: Message = self.pipe.recv()
+                return message
+        self.process.kill()
+        self.process.join()
+        status = self.process.exitcode
+        assert status is not None
+        # SIGTERM is usually sent to the whole job; anything else is of this process.
+        raise WorkerDied(how_ended(status), perhaps_whole_job=status == -signal.SIGTERM)
+
+    def is_alive(self) -> bool:
+        """See `WorkerHandle`."""
+        return self.process.is_alive()
+
+    def terminate(self) -> None:
+        """See `WorkerHandle`."""
+        self.process.terminate()
+
+    def kill(self) -> None:
+        """See `WorkerHandle`."""
+        self.pipe.close()
+        self.process.kill()
+        self.process.join()
+
+
+class PoolExecutor(Supervisor[PoolWorker]):
+    """As many candidates at a time as there are child processes, each of which is replaced when it has to be.
+
+    Args:
+        factory: Builds the evaluator in each child.
+        pruner: See `Supervisor`.
+        folder: Folder with one for each child, which is emptied before the child starts; removed at the end. What
+            children write on their standard streams is added to a file of this name with the suffix ``.log``.
+        workers: Number of child processes.
+        limit_s: See `Supervisor`.
+        memory_gib: Limit of a child's data in GiB (RLIMIT_DATA), of which it holds some before the first candidate;
+            None: no limit.
+        grace_s: See `Supervisor`.
+    """
+
+    def __init__(
+        self,
+        factory: EvaluatorFactory,
+        pruner: Pruner,
+        folder: Path,
+        *,
+        workers: int = 1,
+        limit_s: float | None = None,
+        memory_gib: float | None = None,
+        grace_s: float = 10.0,
+    ) -> None:
+        super().__init__(pruner, limit_s=limit_s, grace_s=grace_s)
+        self._factory = pickle.dumps(factory)
+        self._folder = folder
+        self._workers_wanted = workers
+        self._memory_gib = memory_gib
+        _CONTEXT.set_forkserver_preload([serve.__module__, type(factory).__module__])
+
+    @contextmanager
+    def _environment(self) -> Iterator[None]:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir(parents=True)
+        try:
+            yield
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            with suppress(FileNotFoundError):
+                if self._log.stat().st_size == 0:
+                    self._log.unlink()
+
+    def _count(self) -> int:
+        return self._workers_wanted
+
+    def _open(self, index: int) -> PoolWorker:
+        folder = self._folder / str(index)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return PoolWorker(self._factory, folder, self._log, self._memory_gib)
+
+    def _poll(self, timeout_s: float | None) -> Sequence[PoolWorker]:
+        sources = {source: worker for worker in self._workers for source in (worker.pipe, worker.process.sentinel)}
+        ready = connection.wait(list(sources), timeout_s)
+        return list(dict.fromkeys(sources[source] for source in ready))  # type: ignore[index]
+
+    def _close(self, workers: Sequence[PoolWorker]) -> None:
+        for worker in workers:
+            worker.process.kill()
+        for worker in workers:
+            worker.kill()
+
+    def _bad_start(self, death: WorkerDied) -> str:
+        return f"the process for candidates ended {death.how} before the first; see {self._log}"
+
+    @property
+    def _log(self) -> Path:
+        return self._folder.with_suffix(".log")
+
+
+def _start(*arguments: Any) -> ForkServerProcess:
+    """A process that runs `serve`.
+
+    Raises:
+        RunError: The fork server, which is replaced when it has ended, ends each time before it has made one.
+    """
+    for _ in range(_STARTS):
+        process = _CONTEXT.Process(target=serve, args=arguments, daemon=True)
+        resource_tracker.ensure_running()  # when started, it unblocks the signals
+        with signals_blocked():
+            forkserver.ensure_running()
+        try:
+            process.start()
+        except (EOFError, ConnectionError):
+            time.sleep(_RESTART_S)  # one that is about to end would pass for running
+            continue
+        return process
+    raise RunError(
+        f"executor=isolated: the fork server ended {_STARTS} times before it had made a process; for want of memory?"
+    )

@@ -1,0 +1,111 @@
+"""A worker of `RayExecutor`: a long-living process on the machine of a device. No Ray in this file.
+
+The evaluator lives in a thread, so that its messages can go out while it computes: see `worker.py`.
+"""
+
+import os
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import ExitStack
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from vseg_nas.errors import UserError
+from vseg_nas.nas.executors.worker import (
+    CacheMiss,
+    Ended,
+    FatalError,
+    Message,
+    Ready,
+    RemotePruner,
+    Task,
+    build,
+    evaluate,
+    portable,
+)
+from vseg_nas.nas.pruners import Pruner
+from vseg_nas.nas.scratch import scratch
+from vseg_nas.nas.trial import Evaluator, Trial
+from vseg_nas.processes import clear_slurm_env, ignore_signals
+
+
+@runtime_checkable
+class InMemoryFactory(Protocol):
+    """A factory that can do without its files: where it has raised FileNotFoundError, it is called with arrays."""
+
+    def arrays(self) -> Any:
+        """What is in the files: NumPy arrays in plain containers, read-only where they arrive."""
+        ...
+
+    def __call__(self, pruner: Pruner, root_dir: Path, arrays: Any = None) -> Evaluator:
+        """See `EvaluatorFactory`."""
+        ...
+
+
+class WorkerActor:
+    """The actor: evaluates one candidate at a time.
+
+    Args:
+        folder: Folder in which it may make one of its own; None: the machine's folder for temporary files.
+    """
+
+    def __init__(self, folder: str | None = None) -> None:
+        ignore_signals()
+        clear_slurm_env()
+        self._files = ExitStack()
+        self._folder = self._files.enter_context(scratch("vseg-nas-", folder))
+
+    def start(self, factory: bytes, *arrays: Any) -> Message:
+        """Builds the evaluator.
+
+        Args:
+            factory: A pickled `EvaluatorFactory`.
+            *arrays: Arrays of the factory, where the answer without them was `CacheMiss`.
+        """
+        self._pipe, theirs = Pipe()
+        threading.Thread(target=self._serve, args=(theirs, factory, arrays), daemon=True).start()
+        answer: Message = self._pipe.recv()
+        return answer
+
+    def evaluate(self, trial: Trial, pruner: Pruner) -> Iterator[Message]:
+        """Every `Epoch` of the candidate as it ends, then how it `Ended` or a `FatalError`.
+
+        Args:
+            trial: Trial to evaluate.
+            pruner: Pruner as it stands for this trial.
+        """
+        self._pipe.send(Task(trial, pruner))
+        while True:
+            message: Message = self._pipe.recv()
+            yield message
+            if isinstance(message, Ended | FatalError):
+                return
+
+    def close(self) -> None:
+        """Removes what it has on disk."""
+        self._files.close()
+
+    def _serve(self, pipe: Connection, factory: bytes, arrays: tuple[Any, ...]) -> None:
+        over = False
+        pruner = RemotePruner()
+        try:
+            try:
+                evaluator = build(factory, pruner, self._folder, *arrays)
+            except FileNotFoundError as error:
+                if arrays:  # it has all it asked for
+                    raise
+                pipe.send(CacheMiss(portable(error)))
+            else:
+                pipe.send(Ready())
+                evaluate(pipe, evaluator, pruner)
+            over = True
+        except (UserError, OSError) as error:
+            pipe.send(FatalError(portable(error)))
+            over = True
+        finally:
+            if not over:  # a SystemExit, a bug: what ends a process must not end a thread alone
+                traceback.print_exc()
+                os._exit(1)

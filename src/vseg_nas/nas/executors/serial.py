@@ -1,0 +1,128 @@
+"""Evaluates one candidate after the other, in the process of the search."""
+
+import gc
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from vseg_nas.errors import NonFiniteError, RunError, UserError
+from vseg_nas.nas.executors.base import Failure, Outcome, Report
+from vseg_nas.nas.trial import Evaluation, Evaluator, FailureKind, Trial
+
+LONGEST_REASON = 400
+"""Characters of an exception that are kept."""
+FREEZE_EVERY = 100
+"""Trials from one call of `gc.freeze` to the next."""
+
+
+class SerialExecutor:
+    """One candidate after the other, in this process; `wait` is what evaluates it."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+        self._device_is_lost = False
+
+    @contextmanager
+    def session(self, report: Report) -> Iterator[None]:
+        """See `Executor`."""
+        self._report = report
+        self._trial: Trial | None = None
+        self._evaluated = 0
+        gc.freeze()  # what is there already is no candidate's garbage, and takes long to go through each time
+        try:
+            yield
+        finally:
+            gc.unfreeze()
+
+    def has_room(self) -> bool:
+        """See `Executor`.
+
+        Raises:
+            RunError: The last candidate has made the use of the GPU by this process impossible.
+        """
+        if self._device_is_lost:
+            raise RunError("CUDA error: this process can no longer use the GPU; continue with resume=")
+        return self._trial is None
+
+    def submit(self, trial: Trial) -> None:
+        """See `Executor`."""
+        self._trial = trial
+
+    def wait(self) -> list[Outcome]:
+        """See `Executor`."""
+        if self._trial is None:
+            return []
+        outcome = Outcome(self._trial, self._evaluate(self._trial))
+        self._trial = None
+        _free_memory()
+        self._evaluated += 1
+        if self._evaluated % FREEZE_EVERY == 0:
+            gc.freeze()  # nor are ended trials garbage: a millisecond of every collection for each thousand
+        self._device_is_lost = device_is_lost()
+        return [outcome]
+
+    def _evaluate(self, trial: Trial) -> Evaluation | Failure:
+        progress = _Progress(trial, self._report)
+        try:
+            evaluation = self._evaluator.evaluate(trial.genotype, trial.seed, progress)
+        except (UserError, OSError):
+            raise
+        except Exception as error:  # whatever a candidate raises, the search must survive it
+            if progress.listener_failed:
+                raise
+            return _failure(error)
+        if not evaluation.is_finite:
+            return Failure(FailureKind.NONFINITE, f"score {evaluation.score}, mIoU {evaluation.miou}")
+        return evaluation
+
+
+class _Progress:
+    """Passes progress on, and remembers whether it was the listener that raised, and not the candidate."""
+
+    def __init__(self, trial: Trial, report: Report) -> None:
+        self._trial = trial
+        self._report = report
+        self.listener_failed = False
+
+    def __call__(self, epoch: int, epochs: int, score: float | None) -> None:
+        self.listener_failed = True
+        self._report(self._trial, epoch, epochs, score)
+        self.listener_failed = False
+
+
+def _failure(error: Exception) -> Failure:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{frame.filename.rpartition('/')[2]}:{frame.lineno} in {frame.name}"
+    message = " ".join(repr(error).split())
+    if len(message) > LONGEST_REASON:
+        message = f"{message[:LONGEST_REASON]}..."
+    return Failure(_kind(error), f"{message} at {where}")
+
+
+def _kind(error: Exception) -> FailureKind:
+    if isinstance(error, NonFiniteError):
+        return FailureKind.NONFINITE
+    # The allocator of the CPU raises a plain RuntimeError.
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error):
+        return FailureKind.OOM
+    return FailureKind.ERROR
+
+
+def _free_memory() -> None:
+    """Collects modules, which are cyclic garbage and would pile up over hundreds of candidates."""
+    gc.collect()
+    if torch.cuda.is_initialized() and not device_is_lost():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
+
+
+def device_is_lost() -> bool:
+    """Whether an error on the GPU, such as a failed assertion there, made its use by this process impossible."""
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return False
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False

@@ -1,0 +1,175 @@
+"""Pruners: whether to end the training of an unpromising cell, decided once, half-way through it (section 4.1).
+
+A pruner is told the half-way score of every trained cell in the order in which trials are told to the strategy, not
+while they train. So its answers to cells that are evaluated side by side do not depend on which of them is faster. Its
+memory is part of the state of the search.
+"""
+
+import copy
+import random
+import statistics
+from typing import Any, Protocol
+
+from vseg_nas.errors import ConfigError
+from vseg_nas.nas.trial import derive_seed
+
+
+class Pruner(Protocol):
+    """Is asked once for each cell, after half of its epochs; picklable, since workers are sent a copy."""
+
+    def should_prune(self, score: float) -> bool:
+        """Whether to end the training of a cell with this half-way score (a fraction); the pruner does not change."""
+        ...
+
+    def report(self, score: float) -> None:
+        """Remembers the half-way score of a cell that has been evaluated."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that later answers depend on, as plain data."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of `state_dict`."""
+        ...
+
+
+def is_halfway(epoch: int, epochs: int) -> bool:
+    """Whether the pruner is asked after epoch `epoch` of `epochs` (1-based)."""
+    return epoch == epochs // 2
+
+
+class NoPruner:
+    """Every cell trains to the end."""
+
+    def should_prune(self, score: float) -> bool:
+        """Always false."""
+        return False
+
+    def report(self, score: float) -> None:
+        """Remembers nothing."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Empty: nothing is remembered."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to load."""
+
+
+class HalfwayPruner:
+    """The authors' rule: a cell above the moving average m of scores is kept, any other has a random chance.
+
+    For the n-th score s (n = 0, 1, ...)::
+
+        delta <- delta * {100: .9, 200: .8, 300: .7, 400: .6}[n]    at these n only; from .9 down to .272
+        m     <- .99 m + .01 s                                      .01 at first; contains s itself
+        keep if s > m, else keep if s > m * (1 - u), u drawn from U(0, delta)
+
+    The average starts near zero and is not corrected for that, so hardly any of the first hundred cells is pruned:
+    after n similar scores s it is about s * (1 - .99^n). For short searches see `MedianPruner`. The authors' code
+    counts a cell above the average twice and so misses some of the n at which delta shrinks; here every cell counts
+    once. Cells that are asked for together see the same delta, m and u.
+
+    Args:
+        seed: Seed of the search; the draws of u derive their own from it.
+        initial_average: Value of m before the first score.
+        decay: Weight of the old m in the new one.
+        initial_delta: Value of delta before the first score.
+        reference: Whether to count a cell above the average twice, as the authors' code does.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        initial_average: float = 0.01,
+        decay: float = 0.99,
+        initial_delta: float = 0.9,
+        reference: bool = False,
+    ) -> None:
+        self._rng = random.Random(derive_seed(seed, "halfway"))
+        self._average = initial_average
+        self._decay = decay
+        self._delta = initial_delta
+        self._reference = reference
+        self._seen = 0
+
+    def should_prune(self, score: float) -> bool:
+        """The answer for the next n, which `report` moves on to."""
+        return not copy.deepcopy(self)._keep(score)
+
+    def report(self, score: float) -> None:
+        """Moves on to the next n."""
+        self._keep(score)
+
+    def _keep(self, score: float) -> bool:
+        self._delta *= {100: 0.9, 200: 0.8, 300: 0.7, 400: 0.6}.get(self._seen, 1.0)
+        self._seen += 1
+        self._average = self._decay * self._average + (1 - self._decay) * score
+        above = score > self._average
+        if self._reference and above:
+            self._seen += 1
+        return above or score > self._average * (1 - self._rng.uniform(0, self._delta))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Average, delta, count and random numbers."""
+        return {
+            "average": self._average,
+            "delta": self._delta,
+            "seen": self._seen,
+            "rng": self._rng.getstate(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of `state_dict`."""
+        self._average = state["average"]
+        self._delta = state["delta"]
+        self._seen = state["seen"]
+        self._rng.setstate(state["rng"])
+
+
+class MedianPruner:
+    """A cell is pruned if it is worse than the median of the half-way scores before it.
+
+    Args:
+        warm_up: Number of first cells that are all kept, at least 1.
+    """
+
+    def __init__(self, *, warm_up: int = 5) -> None:
+        if warm_up < 1:
+            raise ValueError(f"warm_up: found {warm_up}, expected at least 1")
+        self._warm_up = warm_up
+        self._scores: list[float] = []
+
+    def should_prune(self, score: float) -> bool:
+        """Whether the score is below the median, once there are `warm_up` scores."""
+        return len(self._scores) >= self._warm_up and score < statistics.median(self._scores)
+
+    def report(self, score: float) -> None:
+        """Adds the score to those that the median is taken of."""
+        self._scores.append(score)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All scores so far."""
+        return {"scores": list(self._scores)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of `state_dict`."""
+        self._scores = list(state["scores"])
+
+
+def build_pruner(name: str, seed: int, **options: Any) -> Pruner:
+    """The pruner called `name` ("halfway", "median" or "none") with its constructor's options.
+
+    Raises:
+        ConfigError: There is no such pruner.
+    """
+    match name:
+        case "halfway":
+            return HalfwayPruner(seed, **options)
+        case "median":
+            return MedianPruner(**options)
+        case "none":
+            return NoPruner(**options)
+    raise ConfigError(f"stopping: found {name!r}, expected one of halfway, median, none")
