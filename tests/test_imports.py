@@ -17,6 +17,7 @@ RANKS = {
     **dict.fromkeys(("nas", "video"), 3),
     **dict.fromkeys(("training", "evaluation", "graphs"), 2),
     **dict.fromkeys(("models", "data", "metrics", "run_record"), 1),
+    "results": 0.5,
     **dict.fromkeys(("space", "flow"), 0),
 }
 FREE = {

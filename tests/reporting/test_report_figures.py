@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vseg_nas.nas.trial import Trial
-from vseg_nas.reporting.benchmark_results import read_benchmark
 from vseg_nas.reporting.method_styles import method_styles
 from vseg_nas.reporting.methods import Method, methods
 from vseg_nas.reporting.palette import BLUE, ORANGE, PURPLE
@@ -19,6 +18,8 @@ from vseg_nas.reporting.rolling_curves import baseline_of, distance_labels, draw
 from vseg_nas.reporting.runs import open_runs
 from vseg_nas.reporting.search_trade_off import draw_search_trade_off
 from vseg_nas.reporting.trade_off import Spot, draw_method_trade_off, latency_spots, parameter_spots
+from vseg_nas.results.benchmark import BenchmarkResult
+from vseg_nas.results.record import read_result
 from vseg_nas.space import Genotype, Layer
 
 Json = dict[str, Any]
@@ -158,7 +159,7 @@ def test_methods_are_told_apart(tuned_data: Json, write_run: WriteRun) -> None:
 
 
 def spots_of(data: Json, timed: Json, write_run: WriteRun) -> dict[str, Spot]:
-    benchmark = read_benchmark(write_run("cpu", "benchmark.json", timed) / "benchmark.json")
+    benchmark = read_result(write_run("cpu", "benchmark.json", timed) / "benchmark.json", BenchmarkResult)
     return {spot.name: spot for spot in latency_spots(found(data, write_run), benchmark)}
 
 
@@ -217,9 +218,9 @@ def test_method_trade_off_has_a_panel_a_device(
     evaluation_data: Json, benchmark_data: Json, write_run: WriteRun, tmp_path: Path
 ) -> None:
     shown = found(evaluation_data, write_run)
-    known = read_benchmark(write_run("cpu", "benchmark.json", benchmark_data) / "benchmark.json")
+    known = read_result(write_run("cpu", "benchmark.json", benchmark_data) / "benchmark.json", BenchmarkResult)
     benchmark_data["rows"] = []
-    other = read_benchmark(write_run("other", "benchmark.json", benchmark_data) / "benchmark.json")
+    other = read_result(write_run("other", "benchmark.json", benchmark_data) / "benchmark.json", BenchmarkResult)
     figure = draw_method_trade_off(shown, [known, other, known])
     assert len(figure.axes) == 3
     image = drawn(figure, tmp_path)

@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +96,7 @@ def test_time_stands_where_it_was_measured(tuned_data: Json, benchmark_data: Jso
         ("static per frame, fine-tuned", static),
         ("previous labels copied, fine-tuned", "-"),
     ]
-    other = [replace(timed[0], rows=())]
+    other = [timed[0].model_copy(update={"rows": ()})]
     assert len(detailed_table(setting, found, (), other).columns) == len(table.columns) - 1
 
 

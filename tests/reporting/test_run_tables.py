@@ -2,11 +2,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vseg_nas.reporting.evaluation_results import Consistency
 from vseg_nas.reporting.methods import Method, Setting, methods
 from vseg_nas.reporting.rendering import Table
 from vseg_nas.reporting.run_tables import consistency_table, rolling_table
 from vseg_nas.reporting.runs import open_runs
+from vseg_nas.results.scores import AnyConsistency, Consistency
 
 Json = dict[str, Any]
 WriteRun = Callable[[str, str, Json], Path]
@@ -82,7 +82,10 @@ def test_consistency_by_hand(evaluation_data: Json, write_run: WriteRun) -> None
 
 def test_the_truth_is_a_row_of_its_own(evaluation_data: Json, write_run: WriteRun) -> None:
     setting, found = only(evaluation_data, write_run)
-    truth = {"vc8": Consistency(1.0, 1.0, 7, None), "tc": Consistency(0.862, 0.75, 9, "DIS (OpenCV)")}
+    truth: dict[str, AnyConsistency] = {
+        "vc8": Consistency(correct=1.0, reference=1.0, windows=7, flow=None),
+        "tc": Consistency(correct=0.862, reference=0.75, windows=9, flow="DIS (OpenCV)"),
+    }
     table = consistency_table(setting, found, truth)
     assert len(table.bodies[0]) == len(found)
     assert shown(table)[-1] == {

@@ -22,6 +22,8 @@ from vseg_nas.reporting.wandb_logger import (
     WandbListener,
 )
 from vseg_nas.reporting.wandb_run import has_credentials, open_wandb, without_secrets
+from vseg_nas.results.evaluation import EvaluationRow
+from vseg_nas.results.scores import RollingScores, SegmentationScores
 from vseg_nas.space.hand_written import HAND_WRITTEN
 
 MakeTrials = Callable[[int], list[Trial]]
@@ -386,29 +388,43 @@ def test_a_training_is_logged_on_one_axis_a_stage() -> None:
     assert run.finished == 1
 
 
-def evaluated(group: str, checkpoint: str | None, scores: Mapping[str, Any]) -> dict[str, Any]:
-    seed = None if checkpoint is None else 1
-    return {
-        "group": group,
-        "name": "0",
-        "seed": seed,
-        "checkpoint": checkpoint,
-        "parameters": 9,
-        "pair": scores,
-        "rolling": {},
-    }
+def evaluated(
+    group: str, checkpoint: str | None, scores: SegmentationScores, rolling: dict[str, RollingScores] | None = None
+) -> EvaluationRow:
+    return EvaluationRow(
+        genotype=None,
+        expression="",
+        past=None,
+        flow=None,
+        name="0",
+        group=group,
+        seed=None if checkpoint is None else 1,
+        recipe=None,
+        trained_with=None,
+        checkpoint=checkpoint,
+        parameters=9,
+        cell_parameters=0,
+        macs=0,
+        pair=scores,
+        rolling=rolling or {},
+        consistency={},
+    )
 
 
 def test_an_evaluation_is_a_table_with_pictures(tmp_path: Path) -> None:
     run, picture = FakeRun(), tmp_path / "confusion.png"
     Image.new("RGB", (8, 4), "white").save(picture)
-    scores = {"miou": 0.5, "fwiou": 0.6, "macc": 0.7, "score": 0.59, "iou_per_class": [0.5]}
-    rows: list[dict[str, Any]] = [
-        evaluated("static", None, scores),
-        evaluated("static, fine-tuned", "sweep/0/video.safetensors", scores | {"miou": 0.51}),
-        evaluated("static, fine-tuned", "sweep/1/video.safetensors", scores),
-        evaluated("mine", "sweep/0/video.safetensors", scores | {"miou": 0.52}) | {"rolling": {"5": {"miou": 0.4}}},
-        evaluated("mine", "sweep/1/video.safetensors", scores | {"miou": 0.53}),
+
+    def scores(miou: float) -> SegmentationScores:
+        return SegmentationScores(miou=miou, fwiou=0.6, macc=0.7, score=0.59, iou_per_class=(0.5,))
+
+    rolled = RollingScores(**dict(scores(0.4)), by_distance=(), average=None, minimum=None)
+    rows = [
+        evaluated("static", None, scores(0.5)),
+        evaluated("static, fine-tuned", "sweep/0/video.safetensors", scores(0.51)),
+        evaluated("static, fine-tuned", "sweep/1/video.safetensors", scores(0.5)),
+        evaluated("mine", "sweep/0/video.safetensors", scores(0.52), {"5": rolled}),
+        evaluated("mine", "sweep/1/video.safetensors", scores(0.53)),
     ]
     with EvaluationLogger(run) as logger:
         logger.log(rows, {"confusion": picture})

@@ -2,42 +2,39 @@
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from vseg_nas.reporting.rendering import Column, Number, Row, Table
+from vseg_nas.reporting.score_tables import percent
+from vseg_nas.results.comparison import RANDOM_CELL, ComparisonRow
+
+COLUMNS = ("meta-val score, %", "meta-val mIoU, %", "val score, %", "val mIoU, %")
 
 
-@dataclass(frozen=True)
-class Line:
-    """Scores of everything with one name, as fractions, one per training.
+def comparison_table(rows: Sequence[ComparisonRow], title: str = "") -> Table:
+    """Scores in percent: mean ± sample standard deviation over the trainings of a cell; of the random cells the median.
 
-    Attributes:
-        name: what was measured.
-        meta_val_score: geometric means on meta-val.
-        meta_val_miou: mIoU on meta-val.
-        val_score: geometric means on val.
-        val_miou: mIoU on val.
-        parameters: of the cell; 0 if there is none.
+    Args:
+        rows: Of one comparison.
+        title: Of the table.
     """
-
-    name: str
-    meta_val_score: tuple[float, ...]
-    meta_val_miou: tuple[float, ...]
-    val_score: tuple[float, ...]
-    val_miou: tuple[float, ...]
-    parameters: int
-
-
-def comparison_markdown(lines: Sequence[Line]) -> str:
-    """A Markdown table in percent; with several trainings, mean ± sample standard deviation."""
-    head = "| | trainings | meta-val score | meta-val mIoU | val score | val mIoU | cell parameters |"
-    rows = [head, "|---|---|---|---|---|---|---|"]
-    for line in lines:
-        columns = (line.meta_val_score, line.meta_val_miou, line.val_score, line.val_miou)
-        cells = " | ".join(_percent(values) for values in columns)
-        trainings = len(line.val_score) if line.parameters else "-"
-        rows.append(f"| {line.name} | {trainings} | {cells} | {line.parameters or '-'} |")
-    return "\n".join(rows) + "\n"
+    groups: dict[str, list[ComparisonRow]] = {}
+    for row in rows:
+        groups.setdefault(row.name, []).append(row)
+    if cells := groups.pop(RANDOM_CELL, None):
+        groups[f"median of {len(cells)} random cells"] = [_median(cells)]
+    columns = (Column("", left=True), Column("trainings"), *map(Column, COLUMNS), Column("cell parameters"))
+    return Table(title, columns, (tuple(_row(name, group) for name, group in groups.items()),))
 
 
-def _percent(values: Sequence[float]) -> str:
-    mean = 100 * statistics.fmean(values)
-    return f"{mean:.1f}" if len(values) == 1 else f"{mean:.1f} ± {100 * statistics.stdev(values):.1f}"
+def _row(name: str, group: Sequence[ComparisonRow]) -> Row:
+    scores = [[row.meta_val.score for row in group], [row.meta_val.miou for row in group]]
+    scores += [[row.val.score for row in group], [row.val.miou for row in group]]
+    parameters = group[0].parameters
+    head, tail = (Number(len(group), 0), Number(parameters, 0)) if parameters else (None, None)
+    return (name, head, *map(percent, scores), tail)
+
+
+def _median(rows: Sequence[ComparisonRow]) -> ComparisonRow:
+    """The row whose score on meta-val is the (lower) median."""
+    middle = statistics.median_low(row.meta_val.score for row in rows)
+    return next(row for row in rows if row.meta_val.score == middle)

@@ -6,19 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from vseg_nas.reporting.evaluation_results import EvaluationRow
 from vseg_nas.reporting.palette import DATASETS
 from vseg_nas.reporting.run_names import training_names
-from vseg_nas.reporting.runs import EvaluationRun
-from vseg_nas.reporting.used_cell import UsedCell
-
-STATIC = "static per frame"
-"""The name of the row of the static network."""
-COPIED = "previous labels copied"
-WARPED = "previous labels warped by flow"
-AVERAGED = "average of static logits over time"
-AVERAGED_BY_FLOW = "average of static logits along flow"
-"""Names of rows of the static network; those of one that was trained on end with a comma and how it was trained."""
+from vseg_nas.results.cell import UsedCell
+from vseg_nas.results.evaluation import STATIC, EvaluationRow, EvaluationRun
 
 
 @dataclass(frozen=True)

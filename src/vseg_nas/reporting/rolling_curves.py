@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from vseg_nas.reporting.evaluation_results import NEVER
 from vseg_nas.reporting.method_styles import Style, method_styles
 from vseg_nas.reporting.methods import Method
 from vseg_nas.reporting.plotting import plain, style_axes
-from vseg_nas.reporting.score_tables import KEY_FRAMES
+from vseg_nas.results.evaluation import SHOWN_KEY, rolling_key
 
-PROTOCOLS = ((KEY_FRAMES, f"a key frame every {KEY_FRAMES} frames"), (NEVER, "one key frame at the start"))
+PROTOCOLS = ((SHOWN_KEY, f"a key frame every {SHOWN_KEY} frames"), (rolling_key(None), "one key frame at the start"))
 
 SINGLE = 8  # the evaluation puts larger distances together
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
-from vseg_nas.reporting.evaluation_results import NEVER, Consistency, EvaluationRow, Refused, Rolling
 from vseg_nas.reporting.methods import Method, Setting
 from vseg_nas.reporting.rendering import Cell, Column, Row, Table
-from vseg_nas.reporting.score_tables import KEY_FRAMES, common_notes, percent_of_known, trainings
+from vseg_nas.reporting.score_tables import common_notes, percent_of_known, trainings
+from vseg_nas.results.evaluation import KEY_EVERY, SHOWN_KEY, EvaluationRow, rolling_key
+from vseg_nas.results.scores import AnyConsistency, Consistency, NotMeasured, RollingScores
 
-OVERALL = ("1", "2", KEY_FRAMES, NEVER)
-BY_DISTANCE = (KEY_FRAMES, NEVER)
+OVERALL = tuple(map(rolling_key, KEY_EVERY))
+BY_DISTANCE = (SHOWN_KEY, rolling_key(None))
 TRUTH = "ground truth"
 TRUTH_NOTE = (
     "ground truth: of the labels of the data set themselves, void left out. Steadier labels than these follow the "
@@ -42,11 +43,11 @@ def rolling_table(setting: Setting, found: Sequence[Method]) -> Table:
 
 
 def _every(key: str) -> str:
-    return "one key frame" if key == NEVER else f"K={key}"
+    return "one key frame" if key == rolling_key(None) else f"K={key}"
 
 
 def _rolling_row(method: Method) -> Row:
-    overall = [percent_of_known(rolled.scores.miou for rolled in _rolled(method, key)) for key in OVERALL]
+    overall = [percent_of_known(rolled.miou for rolled in _rolled(method, key)) for key in OVERALL]
     by_distance: list[Cell] = []
     for key in BY_DISTANCE:
         by_distance.append(percent_of_known(rolled.average for rolled in _rolled(method, key)))
@@ -54,12 +55,12 @@ def _rolling_row(method: Method) -> Row:
     return (method.label, trainings(method), *overall, *by_distance)
 
 
-def _rolled(method: Method, key: str) -> list[Rolling]:
+def _rolled(method: Method, key: str) -> list[RollingScores]:
     return [row.rolling[key] for row in method.rows if key in row.rolling]
 
 
 def consistency_table(
-    setting: Setting, found: Sequence[Method], truth: Mapping[str, Consistency | Refused] | None = None
+    setting: Setting, found: Sequence[Method], truth: Mapping[str, AnyConsistency] | None = None
 ) -> Table:
     """VC8, VC16 and TC in both forms.
 
@@ -83,7 +84,7 @@ def consistency_table(
     return Table(f"Temporal consistency on {setting}", tuple(columns), bodies, notes)
 
 
-def _consistency(measured: Sequence[Mapping[str, Consistency | Refused]]) -> Row:
+def _consistency(measured: Sequence[Mapping[str, AnyConsistency]]) -> Row:
     cells: list[Cell] = []
     for key in METRICS:
         values = [value for one in measured if isinstance(value := one.get(key), Consistency)]
@@ -99,7 +100,6 @@ def _flows(rows: Sequence[EvaluationRow]) -> list[str]:
 
 
 def _refusals(rows: Sequence[EvaluationRow]) -> list[str]:
-    refused = [(name, row.consistency.get(key)) for key, name in METRICS.items() for row in rows]
-    return list(
-        dict.fromkeys(f"{name} is not measured: {why.reason}." for name, why in refused if isinstance(why, Refused))
-    )
+    found = [(name, row.consistency.get(key)) for key, name in METRICS.items() for row in rows]
+    skipped = (f"{name} is not measured: {why.refused}." for name, why in found if isinstance(why, NotMeasured))
+    return list(dict.fromkeys(skipped))

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 
-from vseg_nas.reporting.benchmark_results import BenchmarkResults, BenchmarkRow, Timing
 from vseg_nas.reporting.methods import Method, Setting, frame_size, measured_on
 from vseg_nas.reporting.palette import DATASETS, label
 from vseg_nas.reporting.paper import SCORES
 from vseg_nas.reporting.rendering import Cell, Column, Number, Row, Table
+from vseg_nas.results.benchmark import BenchmarkResult, BenchmarkRow
+from vseg_nas.results.scores import Quartiles
 
-KEY_FRAMES = "5"
-"""The distance from key frame to key frame that tables show of rolling."""
 PAIR_NOTE = (
     "Pair protocol: the first frame of each pair is segmented by the static network, the second is scored. "
     "mIoU is that of one confusion matrix over all frames, void pixels left out."
@@ -74,7 +73,7 @@ def detailed_table(
     setting: Setting,
     found: Sequence[Method],
     refused: Iterable[str] = (),
-    benchmarks: Sequence[BenchmarkResults] = (),
+    benchmarks: Sequence[BenchmarkResult] = (),
 ) -> Table:
     """Costs, and all scores of the pair protocol.
 
@@ -102,15 +101,15 @@ def detailed_table(
     return Table(title, columns, (tuple(_detailed_row(method, timed) for method in found),), notes)
 
 
-def _timing(method: Method, benchmark: BenchmarkResults) -> Timing | None:
+def _timing(method: Method, benchmark: BenchmarkResult) -> Quartiles | None:
     """Of a frame that is no key frame; of a key frame for the static network. None for what was not measured."""
     row = measured_row(method, benchmark)
     if row is None:
         return None
-    return row.dynamic if row.cell else row.static
+    return row.dynamic_ms if row.cell else row.static_ms
 
 
-def measured_row(method: Method, benchmark: BenchmarkResults) -> BenchmarkRow | None:
+def measured_row(method: Method, benchmark: BenchmarkResult) -> BenchmarkRow | None:
     """Of a cell, however it is named, and what it is given, or of the static network, however it was trained."""
     if not (method.cell or method.is_static or method.is_tuned_static):
         return None
@@ -118,11 +117,11 @@ def measured_row(method: Method, benchmark: BenchmarkResults) -> BenchmarkRow | 
     return next((row for row in benchmark.rows if (row.cell and row.cell.key) == key), None)
 
 
-def _milliseconds(timing: Timing | None) -> Number | None:
+def _milliseconds(timing: Quartiles | None) -> Number | None:
     return None if timing is None else Number(timing.median, 1, quartiles=(timing.low, timing.high))
 
 
-def _detailed_row(method: Method, timed: Sequence[BenchmarkResults]) -> Row:
+def _detailed_row(method: Method, timed: Sequence[BenchmarkResult]) -> Row:
     pairs = [row.pair for row in method.rows]
     cells: tuple[Cell, ...] = (
         percent([pair.miou for pair in pairs]),

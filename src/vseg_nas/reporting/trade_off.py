@@ -7,15 +7,17 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from vseg_nas.reporting.benchmark_results import BenchmarkResults, Timing
 from vseg_nas.reporting.method_styles import Style, method_styles
 from vseg_nas.reporting.methods import Method, frame_size
 from vseg_nas.reporting.palette import GREY
 from vseg_nas.reporting.pareto import pareto_front
 from vseg_nas.reporting.plotting import plain, style_axes
 from vseg_nas.reporting.rendering import Number
-from vseg_nas.reporting.score_tables import KEY_FRAMES, measured_row, percent
+from vseg_nas.reporting.score_tables import measured_row, percent
 from vseg_nas.reporting.units import quantity
+from vseg_nas.results.benchmark import BenchmarkResult
+from vseg_nas.results.evaluation import SHOWN_KEY
+from vseg_nas.results.scores import Quartiles
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,10 @@ def drawn(found: Sequence[Method]) -> list[Method]:
 
 def is_rolled(found: Sequence[Method]) -> bool:
     """Whether all of them were scored by rolling; otherwise pairs are what can be compared."""
-    return all(KEY_FRAMES in row.rolling for method in drawn(found) for row in method.rows)
+    return all(SHOWN_KEY in row.rolling for method in drawn(found) for row in method.rows)
 
 
-def latency_spots(found: Sequence[Method], benchmark: BenchmarkResults) -> list[Spot]:
+def latency_spots(found: Sequence[Method], benchmark: BenchmarkResult) -> list[Spot]:
     """Score against time a frame: of rolling and on average over as many frames, or of the second frame of pairs.
 
     Networks are matched with measurements by their cell, however it is named, and what it is given; the static
@@ -49,13 +51,13 @@ def latency_spots(found: Sequence[Method], benchmark: BenchmarkResults) -> list[
     return [Spot(m.label, t.median, (t.low, t.high), _score(m, rolled)) for m, t in timed if t is not None]
 
 
-def _time(method: Method, benchmark: BenchmarkResults, rolled: bool) -> Timing | None:
+def _time(method: Method, benchmark: BenchmarkResult, rolled: bool) -> Quartiles | None:
     row = measured_row(method, benchmark)
     if row is None:
         return None
     if row.cell is None:
-        return row.static
-    return row.average.get(KEY_FRAMES) if rolled else row.dynamic
+        return row.static_ms
+    return row.average(SHOWN_KEY) if rolled else row.dynamic_ms
 
 
 def parameter_spots(found: Sequence[Method]) -> list[Spot]:
@@ -65,10 +67,10 @@ def parameter_spots(found: Sequence[Method]) -> list[Spot]:
 
 
 def _score(method: Method, rolled: bool) -> Number:
-    return percent([row.rolling[KEY_FRAMES].scores.score if rolled else row.pair.score for row in method.rows])
+    return percent([row.rolling[SHOWN_KEY].score if rolled else row.pair.score for row in method.rows])
 
 
-def draw_method_trade_off(found: Sequence[Method], benchmarks: Sequence[BenchmarkResults]) -> Figure:
+def draw_method_trade_off(found: Sequence[Method], benchmarks: Sequence[BenchmarkResult]) -> Figure:
     """Draws score against time on each device, and against parameters. Filled and joined: beaten by no other.
 
     Args:
@@ -76,7 +78,7 @@ def draw_method_trade_off(found: Sequence[Method], benchmarks: Sequence[Benchmar
         benchmarks: latency measurements; those of none of these methods are left out.
     """
     rolled = is_rolled(found)
-    time = f"ms a frame, mean of {KEY_FRAMES}," if rolled else "ms a frame that is no key frame,"
+    time = f"ms a frame, mean of {SHOWN_KEY}," if rolled else "ms a frame that is no key frame,"
     panels = [
         (spots, f"{time}\n{frame_size(benchmark.size)}, {plain(benchmark.device)}")
         for benchmark in benchmarks
@@ -90,7 +92,7 @@ def draw_method_trade_off(found: Sequence[Method], benchmarks: Sequence[Benchmar
         axes.set_xlabel(text)
         style_axes(axes)
     figure.axes[-1].xaxis.set_major_formatter(FuncFormatter(lambda value, _: quantity(round(value))))
-    figure.axes[0].set_ylabel(f"score, %, a key frame every {KEY_FRAMES} frames" if rolled else "score, %, of pairs")
+    figure.axes[0].set_ylabel(f"score, %, a key frame every {SHOWN_KEY} frames" if rolled else "score, %, of pairs")
     legends = [axes.get_legend_handles_labels() for axes in figure.axes]
     handles = {text: handle for found_in in legends for handle, text in zip(*found_in, strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False)

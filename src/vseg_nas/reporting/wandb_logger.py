@@ -17,6 +17,7 @@ from vseg_nas.reporting.run_names import training_names
 from vseg_nas.reporting.summary import REPORTED_CELLS, write_pictures
 from vseg_nas.reporting.tables import EVALUATION_FIELDS, trial_record
 from vseg_nas.reporting.wandb_run import first_line, wandb_errors, warn
+from vseg_nas.results.evaluation import SHOWN_KEY, EvaluationRow
 from vseg_nas.space import Genotype
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ class EvaluationLogger(_Copy):
         run: From `open_wandb`; None logs nothing.
     """
 
-    def log(self, rows: Sequence[Mapping[str, Any]], pictures: Mapping[str, Path]) -> None:
+    def log(self, rows: Sequence[EvaluationRow], pictures: Mapping[str, Path]) -> None:
         """Logs one row a method and the pictures.
 
         Args:
@@ -186,17 +187,17 @@ class EvaluationLogger(_Copy):
         """
         if not self._open:
             return
-        files = [Path(row["checkpoint"]).resolve() for row in rows if row["checkpoint"]]
+        files = [Path(row.checkpoint).resolve() for row in rows if row.checkpoint]
         names = training_names(files)
-        columns = ["group", "training", "seed", "parameters", *_SCORES, "rolling mIoU, key frame every 5"]
+        columns = ["group", "training", "seed", "parameters", *_SCORES, f"rolling mIoU, key frame every {SHOWN_KEY}"]
         data: list[list[Any]] = []
         summary: dict[str, float] = {}
         for row in rows:
-            training = names[Path(row["checkpoint"]).resolve()] if row["checkpoint"] else None
-            rolling = row["rolling"].get("5", {}).get("miou")
-            scores = {name: row["pair"][name] for name in _SCORES}
-            data.append([row["group"], training, row["seed"], row["parameters"], *scores.values(), rolling])
-            key = f"{row['group']}/{training}" if training else row["group"]
+            training = names[Path(row.checkpoint).resolve()] if row.checkpoint else None
+            rolling = row.rolling[SHOWN_KEY].miou if SHOWN_KEY in row.rolling else None
+            scores = {name: getattr(row.pair, name) for name in _SCORES}
+            data.append([row.group, training, row.seed, row.parameters, *scores.values(), rolling])
+            key = f"{row.group}/{training}" if training else row.group
             summary |= {f"{key}/{name}": score for name, score in scores.items()}
         self._attempt(lambda: self._log(columns, data, pictures))
         self._attempt(lambda: self._run.summary.update(summary))

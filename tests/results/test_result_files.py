@@ -6,12 +6,22 @@ from typing import Any
 import pytest
 
 from vseg_nas.errors import DataError
-from vseg_nas.reporting import json_object
-from vseg_nas.reporting.benchmark_results import Timing, read_benchmark
-from vseg_nas.reporting.evaluation_results import Consistency, Distance, Refused, read_evaluation
+from vseg_nas.results import record
+from vseg_nas.results.benchmark import BenchmarkResult
+from vseg_nas.results.evaluation import EvaluationResult
+from vseg_nas.results.record import read_result
+from vseg_nas.results.scores import Consistency, DistanceScore, NotMeasured, Quartiles
 
 Json = dict[str, Any]
 Change = Callable[[Json], object]
+
+
+def read_evaluation(path: Path) -> EvaluationResult:
+    return read_result(path, EvaluationResult)
+
+
+def read_benchmark(path: Path) -> BenchmarkResult:
+    return read_result(path, BenchmarkResult)
 
 
 def written(path: Path, data: Json) -> Path:
@@ -41,9 +51,12 @@ def test_an_evaluation_is_read_back(evaluation_data: Json, tmp_path: Path) -> No
     assert (one.recipe, one.checkpoint) == ("r1", "runs/train/one/video.safetensors")
     assert (one.seed, one.parameters, one.cell_parameters) == (1, 3_147_371, 300_000)
     assert one.pair.iou_per_class == (0.51, 0.255, None)
-    assert one.rolling["5"].by_distance[2] == Distance(2, 4, 0.51 - 0.02)
+    assert one.rolling["5"].by_distance[2] == DistanceScore(distance=2, frames=4, miou=0.51 - 0.02)
     assert one.rolling["never"].minimum == pytest.approx(0.51 - 0.17)
-    assert one.consistency == {"vc8": Consistency(0.51, 0.51, 7, None), "tc": Refused("frames are 1 s apart")}
+    assert one.consistency == {
+        "vc8": Consistency(correct=0.51, reference=0.51, windows=7, flow=None),
+        "tc": NotMeasured(refused="frames are 1 s apart"),
+    }
 
 
 def test_a_trained_network_without_a_cell_is_read_back(tuned_data: Json, tmp_path: Path) -> None:
@@ -56,11 +69,11 @@ def test_a_trained_network_without_a_cell_is_read_back(tuned_data: Json, tmp_pat
 def test_a_benchmark_is_read_back(benchmark_data: Json, tmp_path: Path) -> None:
     results = read_benchmark(written(tmp_path / "benchmark.json", benchmark_data))
     arch2, cell = results.rows
-    assert (arch2.dynamic, arch2.average, arch2.macs_dynamic) == (None, {}, None)
+    assert (arch2.dynamic_ms, arch2.average_ms, arch2.macs_dynamic) == (None, None, None)
     assert arch2.cell is None
     assert cell.cell is not None
     assert cell.cell.key == (cell.cell.genotype.key, "previous", False)
-    assert cell.average["5"] == Timing(42.4, 41.4, 44.4)
+    assert cell.average("5") == Quartiles(median=42.4, low=41.4, high=44.4)
     assert (results.size, results.repeats, cell.peak_mib) == ((1024, 2048), 20, 700.5)
 
 
@@ -68,7 +81,7 @@ def test_frames_without_labels_have_no_score(evaluation_data: Json, tmp_path: Pa
     rolling = evaluation_data["rows"][0]["rolling"]["5"]
     rolling |= {"by_distance": [{"distance": 0, "frames": 0, "miou": None}], "average": None, "minimum": None}
     results = read_evaluation(written(tmp_path / "evaluate.json", evaluation_data))
-    assert results.rows[0].rolling["5"].by_distance == (Distance(0, 0, None),)
+    assert results.rows[0].rolling["5"].by_distance == (DistanceScore(distance=0, frames=0, miou=None),)
 
 
 BROKEN: list[tuple[Change, str]] = [
@@ -104,6 +117,10 @@ BROKEN: list[tuple[Change, str]] = [
     (lambda d: d["rows"][2]["rolling"].update({"2": 3}), "rows[2].rolling.2: found 3, expected an object"),
     (lambda d: d["rows"][2]["rolling"]["5"].update(average="0.5"), "rows[2].rolling.5.average: found '0.5'"),
     (lambda d: d["rows"][2]["consistency"].update(vc8=3), "rows[2].consistency.vc8: found 3, expected an object"),
+    (lambda d: d.update(code="import os"), "code: found an unknown key, expected none but those of this format"),
+    (lambda d: d["rows"][0]["pair"].update(x=1), "rows[0].pair.x: found an unknown key"),
+    (lambda d: d["rows"][0].update({"y" * 5000: 1}), "found an unknown key"),
+    (lambda d: d["rows"][2].update(seed=2**63), "expected a whole number of at most 63 bits"),
     (lambda d: d["panels"].append({"file": 1}), "panels[0].file: found 1, expected a string"),
 ]
 
@@ -169,7 +186,7 @@ def test_numbers_beyond_floats_are_refused(infinite: str, evaluation_data: Json,
 def test_a_missing_file_and_a_huge_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluation_data: Json) -> None:
     assert "not readable" in one_line(tmp_path / "evaluate.json", read_evaluation)
     path = written(tmp_path / "evaluate.json", evaluation_data)
-    monkeypatch.setattr(json_object, "MAX_BYTES", path.stat().st_size)
+    monkeypatch.setattr(record, "MAX_BYTES", path.stat().st_size)
     read_evaluation(path)
-    monkeypatch.setattr(json_object, "MAX_BYTES", path.stat().st_size - 1)
+    monkeypatch.setattr(record, "MAX_BYTES", path.stat().st_size - 1)
     assert "expected at most that" in one_line(path, read_evaluation)

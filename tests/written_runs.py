@@ -1,3 +1,5 @@
+"""Fixtures of several packages: trials, and directories of runs with results in them."""
+
 import json
 import math
 import random
