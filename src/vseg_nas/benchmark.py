@@ -28,9 +28,9 @@ def main(config: BenchmarkConfig, run_dir: Path) -> None:
     from rich.console import Console
 
     from vseg_nas.assembly.benchmark import Benchmark
+    from vseg_nas.console.progress import steps
+    from vseg_nas.console.tables import benchmark_table
     from vseg_nas.machine import describe
-    from vseg_nas.reporting.benchmark_table import benchmark_table
-    from vseg_nas.reporting.progress import steps
     from vseg_nas.results.benchmark import BenchmarkResult
     from vseg_nas.results.record import command_line, today, write_result
 

@@ -26,11 +26,11 @@ def main(config: CheckConfig, run_dir: Path) -> None:
     from rich.console import Console
 
     from vseg_nas.assembly.check import SplitReport, layouts, manifest_path
+    from vseg_nas.console.progress import track
+    from vseg_nas.console.tables import sequences_table, shares_table
     from vseg_nas.data.inspection import inspect
     from vseg_nas.data.manifest import Manifest
     from vseg_nas.files import write_text
-    from vseg_nas.reporting.check_tables import runs_table, shares_table
-    from vseg_nas.reporting.progress import track
     from vseg_nas.results.data_check import CheckResult
     from vseg_nas.results.record import command_line, today, write_result
 
@@ -48,8 +48,8 @@ def main(config: CheckConfig, run_dir: Path) -> None:
         date=today(),
     )
     write_result(run_dir, result)
-    console.print(shares_table({split: report.shares for split, report in reports.items()}))
-    console.print(runs_table({split: report.runs for split, report in reports.items()}, MOST_SHOWN))
+    console.print(shares_table(result.splits))
+    console.print(sequences_table(result.splits, MOST_SHOWN))
     problems = [problem for report in reports.values() for problem in report.problems]
     for problem in problems:
         console.print(problem, soft_wrap=True, markup=False, highlight=False)

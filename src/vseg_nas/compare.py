@@ -30,7 +30,7 @@ def main(config: CompareConfig, run_dir: Path) -> None:
     """Trains the best cell, the same cell blind to the past, and random cells; scores them and the static network."""
     from rich.console import Console
 
-    from vseg_nas.reporting.history import best_cells
+    from vseg_nas.nas.history import best_cells
 
     console = Console()
     search_dir = Path(config.run)
@@ -42,10 +42,10 @@ def main(config: CompareConfig, run_dir: Path) -> None:
         raise RunError(f"{search_dir}: no trial has a score yet, expected at least one")
     from vseg_nas.assembly.compare import Comparison
     from vseg_nas.assembly.search import build_meta_data
+    from vseg_nas.console.progress import track
     from vseg_nas.files import write_text
-    from vseg_nas.reporting.comparison import comparison_table
-    from vseg_nas.reporting.progress import track
-    from vseg_nas.reporting.rendering import markdown
+    from vseg_nas.reporting.search_tables import comparison_table
+    from vseg_nas.reporting.table_formats import markdown
     from vseg_nas.results.comparison import ComparisonResult
     from vseg_nas.results.record import command_line, today, write_result
 

@@ -39,8 +39,8 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
     from rich.console import Console
 
     from vseg_nas.assembly.evaluate import Evaluation
+    from vseg_nas.console.progress import steps
     from vseg_nas.machine import describe
-    from vseg_nas.reporting.progress import steps
     from vseg_nas.results.evaluation import CONSISTENCY_KEY_EVERY, EvaluationResult
     from vseg_nas.results.record import command_line, today, write_result
 
@@ -79,8 +79,8 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
 def _keep_what_it_reads(config: EvaluateConfig, evaluation: Evaluation, run_dir: Path, console: Console) -> None:
     """Notes the content of networks and data, or compares it with the note of an earlier start."""
     from vseg_nas.assembly.static import keep_data_digests
+    from vseg_nas.console.progress import hashing
     from vseg_nas.files import sha256_of
-    from vseg_nas.reporting.progress import hashing
 
     networks = {f"network {index}": sha256_of(Path(path)) for index, path in enumerate(config.checkpoint, 1)}
     keep_digests(run_dir / CHECKPOINT_NOTE, networks, "checkpoint")
@@ -91,7 +91,7 @@ def _keep_what_it_reads(config: EvaluateConfig, evaluation: Evaluation, run_dir:
 
 def _measure(evaluation: Evaluation, run_dir: Path, console: Console) -> list[tuple[Method, MeasuredRow]]:
     """All rows; each is kept as soon as it is there."""
-    from vseg_nas.reporting.progress import steps
+    from vseg_nas.console.progress import steps
     from vseg_nas.results.row_files import load_row, save_row
 
     classes, pairs = len(evaluation.pairs.classes), len(evaluation.pairs)
@@ -115,7 +115,7 @@ def _line(row: EvaluationRow) -> str:
 
 def _log(config: EvaluateConfig, run_dir: Path, rows: Sequence[EvaluationRow], pictures: dict[str, Path]) -> None:
     from vseg_nas.assembly.logging import open_run
-    from vseg_nas.reporting.wandb_logger import EvaluationLogger
+    from vseg_nas.tracking.wandb_logger import EvaluationLogger
 
     with EvaluationLogger(open_run(config, run_dir, group="evaluate")) as logger:
         logger.log(rows, pictures)
@@ -130,8 +130,8 @@ def _save_pictures(
     """
     import numpy as np
 
-    from vseg_nas.reporting.confusion_picture import save_confusion
-    from vseg_nas.reporting.panel import save_panel
+    from vseg_nas.figures.confusion import save_confusion
+    from vseg_nas.figures.frames import save_panel
     from vseg_nas.results.evaluation import STATIC, Panel
 
     trained = [pair for pair in measured if pair[0].spec is not None]

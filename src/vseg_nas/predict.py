@@ -66,7 +66,7 @@ def main(config: PredictConfig, run_dir: Path) -> None:
 
 def _label(config: PredictConfig, run_dir: Path, source: FrameSource, network: Network, console: Console) -> Tally:
     from vseg_nas.assembly.predict import build_keys
-    from vseg_nas.reporting.frames_view import frames_view
+    from vseg_nas.console.progress import frames_view
     from vseg_nas.video.labelling import Tally, label_video
     from vseg_nas.video.products import (
         FRAMES_FILE,

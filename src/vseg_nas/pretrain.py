@@ -16,7 +16,7 @@ def main(config: PretrainConfig, run_dir: Path) -> None:
     """Trains, validates at full size, and writes ``static.safetensors`` into the run directory."""
     from rich.console import Console
 
-    from vseg_nas.reporting.progress import FitView, hashing
+    from vseg_nas.console.progress import FitView, hashing
 
     console = Console()
     console.print(

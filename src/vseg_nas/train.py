@@ -102,8 +102,8 @@ def _train(config: TrainConfig, genotype: Genotype | None, run_dir: Path, consol
     from vseg_nas.assembly.logging import open_run
     from vseg_nas.assembly.static import build_sources, keep_data_digests
     from vseg_nas.assembly.train import run_training
-    from vseg_nas.reporting.progress import FitView, hashing, track
-    from vseg_nas.reporting.wandb_logger import FitLogger
+    from vseg_nas.console.progress import FitView, hashing, track
+    from vseg_nas.tracking.wandb_logger import FitLogger
 
     keep_data_digests(run_dir, build_sources(config), hashing(console))
     with ExitStack() as stack:

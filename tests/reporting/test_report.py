@@ -15,15 +15,16 @@ from PIL import Image
 from rich.console import Console
 
 from tests.sealed import seal
+from vseg_nas.console import progress
 from vseg_nas.errors import DataError, RunError, UserError
 from vseg_nas.nas.trial import Trial
-from vseg_nas.reporting import progress
 from vseg_nas.reporting.page import Picture, Section, TableBlock, page_html, slug
-from vseg_nas.reporting.rendering import Code, Column, Number, Table
 from vseg_nas.reporting.report import build_report
 from vseg_nas.reporting.report_folder import ReportFolder
-from vseg_nas.reporting.run_names import short_names, training_names
 from vseg_nas.reporting.runs import open_runs
+from vseg_nas.reporting.table_formats import Code, Column, Table
+from vseg_nas.results.names import short_names, training_names
+from vseg_nas.results.numbers import Number
 
 Json = dict[str, Any]
 MakeTrials = Callable[[int], list[Trial]]

@@ -16,6 +16,7 @@ from vseg_nas.data.labelled import require_labels
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.evaluation.consistency import ConsistencyMeter, FlowStore
 from vseg_nas.evaluation.frame_macs import frame_macs
+from vseg_nas.evaluation.panel_row import PanelRow
 from vseg_nas.evaluation.protocols import (
     Tick,
     at_every_distance,
@@ -32,7 +33,6 @@ from vseg_nas.models.segmenter_file import SegmenterSpec, load_segmenter
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
-from vseg_nas.reporting.panel import PanelRow
 from vseg_nas.results.evaluation import (
     AVERAGED,
     AVERAGED_BY_FLOW,

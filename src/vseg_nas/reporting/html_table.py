@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from html import escape
 
-from vseg_nas.reporting.rendering import MISSING, Cell, Code, Column, Number, Table
+from vseg_nas.reporting.table_formats import Cell, Code, Column, Table
+from vseg_nas.results.numbers import MISSING, Number
 
 UNBROKEN = 24  # characters of a cell that stay on one line
 

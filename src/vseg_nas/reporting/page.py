@@ -10,8 +10,8 @@ from typing import TypeAlias
 
 from vseg_nas.reporting.html_table import html_table
 from vseg_nas.reporting.page_style import STYLE
-from vseg_nas.reporting.rendering import Table
 from vseg_nas.reporting.svg import inline_svg
+from vseg_nas.reporting.table_formats import Table
 
 SHOWN_COMMANDS = 2  # more are folded away
 

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vseg_nas.console.progress import Track, untracked
 from vseg_nas.errors import RunError
 from vseg_nas.files import check_folder, printable
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.trial import Trial
-from vseg_nas.reporting.progress import Track, untracked
-from vseg_nas.reporting.run_names import short_names
 from vseg_nas.results.benchmark import BenchmarkResult, BenchmarkRun
 from vseg_nas.results.evaluation import EvaluationResult, EvaluationRun
+from vseg_nas.results.names import short_names
 from vseg_nas.results.record import read_result
 from vseg_nas.run_record import CONFIG, flat, recorded_config, recorded_overrides
 
