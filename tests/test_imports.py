@@ -80,6 +80,7 @@ def test_imports_follow_the_arrows(module: str) -> None:
         ("omegaconf", VERBS),
         ("yaml", VERBS | {"run_record"}),
         ("pydantic", {"results"}),
+        ("jinja2", {"reporting"}),
         ("matplotlib", {"figures", "reporting"}),
     ],
 )
