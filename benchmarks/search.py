@@ -31,6 +31,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from vseg_nas.console.live import LiveView
 from vseg_nas.data import CamVid, meta_split, resized, training
 from vseg_nas.data.feature_cache import StaticFeatures
 from vseg_nas.metrics import SegmentationScores
@@ -45,7 +46,6 @@ from vseg_nas.nas.pruners import NoPruner, Pruner, build_pruner
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.trial import Evaluator, Trial
-from vseg_nas.reporting.live import LiveView
 from vseg_nas.space import Genotype, SearchSpace
 from vseg_nas.training.cell_module import CellModule, CellTraining
 from vseg_nas.training.features import cached_features

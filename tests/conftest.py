@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tests.fixtures import Figure, InProcess, Tally
     from vseg_nas.data.feature_cache import StaticFeatures
 
+pytest_plugins = ["tests.written_runs"]
+
 MakeFeatures = Callable[..., "StaticFeatures"]
 
 

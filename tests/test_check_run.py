@@ -48,7 +48,7 @@ def test_a_good_data_set_gets_a_manifest(start: Start, root: Path, tmp_path: Pat
     assert "12 files can be used" in out
     assert "100.00" in out  # all road
     result = json.loads((tmp_path / "runs/check/camvid/a/check.json").read_text())
-    assert result["val"]["runs"] == [{"first": "0016E5_000030", "last": "0016E5_000060", "frames": 2}]
+    assert result["splits"]["val"]["runs"] == [{"first": "0016E5_000030", "last": "0016E5_000060", "frames": 2}]
     manifest = json.loads((tmp_path / "runs/check/camvid/manifest.json").read_text())
     assert len(manifest["files"]) == 12
 
@@ -104,7 +104,8 @@ def test_a_data_set_without_a_test_split_is_checked(start: Start, root: Path, tm
     status, out, err = start("dataset=camvid", f"dataset.root={root}", "name=a")
     assert (status, err) == (0, "")
     assert "8 files can be used" in out
-    assert json.loads((tmp_path / "runs/check/camvid/a/check.json").read_text()).keys() == {"train", "val"}
+    result = json.loads((tmp_path / "runs/check/camvid/a/check.json").read_text())
+    assert result["splits"].keys() == {"train", "val"}
 
 
 @pytest.mark.parametrize("split", ["train", "val"])

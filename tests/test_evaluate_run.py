@@ -9,11 +9,12 @@ import pytest
 import torch
 
 import vseg_nas.evaluate
-from vseg_nas.assembly.evaluate import Evaluation, Measured, Method
+from vseg_nas.assembly.evaluate import Evaluation, Method
 from vseg_nas.data.synthetic import CLASSES, PALETTE
 from vseg_nas.models.segmenter_file import SegmenterSpec, save_segmenter
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
+from vseg_nas.results.row_files import MeasuredRow
 from vseg_nas.space.hand_written import HAND_WRITTEN
 
 TINY = [
@@ -116,7 +117,7 @@ def test_an_interrupted_evaluation_measures_no_row_twice(
     assert start(*arguments, "name=whole")[0] == 0
     measure, measured = Evaluation.measure, list[str]()
 
-    def stop(self: Evaluation, method: Method, tick: Callable[[], None]) -> Measured:
+    def stop(self: Evaluation, method: Method, tick: Callable[[], None]) -> MeasuredRow:
         if len(measured) == 2:
             measured.append("interrupted")
             raise KeyboardInterrupt

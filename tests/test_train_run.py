@@ -137,7 +137,7 @@ def test_an_interrupted_training_continues_as_if_nothing_had_happened(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: str
 ) -> None:
     start(vseg_nas.train.main, *TRAIN, "dataset.clips=8", f"cell={cell}", "name=whole")
-    from vseg_nas.reporting.progress import FitView
+    from vseg_nas.console.progress import FitView
 
     show, stages = FitView.on_epoch, []
 

@@ -27,6 +27,8 @@ def test_the_wheel_holds_the_whole_tree(wheel: Path) -> None:
     for file in (ROOT / "conf").rglob("*.yaml"):
         assert f"vseg_nas/conf/{file.relative_to(ROOT / 'conf')}" in names
     assert "vseg_nas/py.typed" in names
+    for name in ("page.html.j2", "style.css"):
+        assert f"vseg_nas/reporting/templates/{name}" in names
     assert "vseg_nas/weights/camvid_cpu_best_cell.safetensors" in names
     assert not [name for name in names if name.startswith("tests")]
 

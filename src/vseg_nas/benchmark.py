@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import shlex
-import sys
 from pathlib import Path
 
 from vseg_nas.assembly.cells import resolve_cell
@@ -31,11 +28,11 @@ def main(config: BenchmarkConfig, run_dir: Path) -> None:
     from rich.console import Console
 
     from vseg_nas.assembly.benchmark import Benchmark
-    from vseg_nas.files import write_json
+    from vseg_nas.console.progress import steps
+    from vseg_nas.console.tables import benchmark_table
     from vseg_nas.machine import describe
-    from vseg_nas.reporting.benchmark_results import BENCHMARK_FILE, BENCHMARK_FORMAT, read_benchmark
-    from vseg_nas.reporting.benchmark_table import benchmark_table
-    from vseg_nas.reporting.progress import steps
+    from vseg_nas.results.benchmark import BenchmarkResult
+    from vseg_nas.results.record import command_line, today, write_result
 
     console, benchmark = Console(), Benchmark(config)
     height, width = config.size
@@ -49,20 +46,19 @@ def main(config: BenchmarkConfig, run_dir: Path) -> None:
     for network in benchmark.networks:
         with steps(network.name, benchmark.ticks_per_network, console) as tick:
             rows.append(benchmark.row(network, tick))
-    result = {
-        "format": BENCHMARK_FORMAT,
-        "device": device,
-        "precision": f"{benchmark.precision}, {benchmark.form}",
-        "size": [height, width],
-        "classes": benchmark.classes,
-        "repeats": config.repeats,
-        "command": shlex.join(["python", "-m", "vseg_nas.benchmark", *sys.argv[1:]]),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "rows": rows,
-    }
-    write_json(run_dir / BENCHMARK_FILE, result)
-    console.print(benchmark_table(read_benchmark(run_dir / BENCHMARK_FILE).rows))
-    console.print(f"written: {run_dir / BENCHMARK_FILE}", soft_wrap=True, markup=False)
+    result = BenchmarkResult(
+        device=device,
+        precision=f"{benchmark.precision}, {benchmark.form}",
+        size=(height, width),
+        classes=benchmark.classes,
+        repeats=config.repeats,
+        command=command_line("benchmark"),
+        date=today(),
+        rows=tuple(rows),
+    )
+    path = write_result(run_dir, result)
+    console.print(benchmark_table(result.rows))
+    console.print(f"written: {path}", soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from vseg_nas.checking import check_root
 from vseg_nas.config import command
 from vseg_nas.errors import DataError
 from vseg_nas.schema import CheckConfig
 
-if TYPE_CHECKING:
-    from vseg_nas.assembly.check import SplitReport
-
-RESULT = "check.json"
 MOST_SHOWN = 20
 """Runs of a split that are listed one by one."""
 
@@ -31,11 +26,13 @@ def main(config: CheckConfig, run_dir: Path) -> None:
     from rich.console import Console
 
     from vseg_nas.assembly.check import SplitReport, layouts, manifest_path
+    from vseg_nas.console.progress import track
+    from vseg_nas.console.tables import sequences_table, shares_table
     from vseg_nas.data.inspection import inspect
     from vseg_nas.data.manifest import Manifest
-    from vseg_nas.files import write_json, write_text
-    from vseg_nas.reporting.check_tables import runs_table, shares_table
-    from vseg_nas.reporting.progress import track
+    from vseg_nas.files import write_text
+    from vseg_nas.results.data_check import CheckResult
+    from vseg_nas.results.record import command_line, today, write_result
 
     console = Console()
     reports = {split: SplitReport(layout) for split, layout in layouts(config.dataset).items()}
@@ -43,9 +40,16 @@ def main(config: CheckConfig, run_dir: Path) -> None:
         total = len(report.layout.frames) + len(report.layout.masks)
         files = inspect(report.layout, config.threads or os.cpu_count() or 1)
         report.add(track(files, f"reading {split}", total, console))
-    write_json(run_dir / RESULT, {name: _plain(report) for name, report in reports.items()})
-    console.print(shares_table({split: report.shares for split, report in reports.items()}))
-    console.print(runs_table({split: report.runs for split, report in reports.items()}, MOST_SHOWN))
+    result = CheckResult(
+        dataset=config.dataset.name,
+        root=str(config.dataset.root),
+        splits={split: report.result for split, report in reports.items()},
+        command=command_line("check"),
+        date=today(),
+    )
+    write_result(run_dir, result)
+    console.print(shares_table(result.splits))
+    console.print(sequences_table(result.splits, MOST_SHOWN))
     problems = [problem for report in reports.values() for problem in report.problems]
     for problem in problems:
         console.print(problem, soft_wrap=True, markup=False, highlight=False)
@@ -62,17 +66,6 @@ def main(config: CheckConfig, run_dir: Path) -> None:
     manifest = Manifest.of(root, {path: d for report in reports.values() for path, d in report.digests.items()})
     path = write_text(manifest_path(Path(config.runs_dir), config.dataset.name), manifest.to_json())
     console.print(f"{len(manifest.notes)} files can be used; manifest: {path}", soft_wrap=True, markup=False)
-
-
-def _plain(report: SplitReport) -> dict[str, Any]:
-    return {
-        "frames": len(report.layout.frames),
-        "masks": len(report.layout.masks),
-        "seconds_between_frames": report.layout.frame_seconds,
-        "shares": report.shares,
-        "runs": [{"first": run.first, "last": run.last, "frames": run.frames} for run in report.runs],
-        "problems": report.problems,
-    }
 
 
 if __name__ == "__main__":

@@ -15,9 +15,8 @@ from vseg_nas.schema import CompareConfig, SearchConfig
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from vseg_nas.assembly.compare import Row
     from vseg_nas.data import Clip
-    from vseg_nas.reporting.comparison import Line
+    from vseg_nas.results.comparison import ComparisonRow
 
 
 def _preflight(config: CompareConfig) -> None:
@@ -31,7 +30,7 @@ def main(config: CompareConfig, run_dir: Path) -> None:
     """Trains the best cell, the same cell blind to the past, and random cells; scores them and the static network."""
     from rich.console import Console
 
-    from vseg_nas.reporting.history import best_cells
+    from vseg_nas.nas.history import best_cells
 
     console = Console()
     search_dir = Path(config.run)
@@ -43,47 +42,34 @@ def main(config: CompareConfig, run_dir: Path) -> None:
         raise RunError(f"{search_dir}: no trial has a score yet, expected at least one")
     from vseg_nas.assembly.compare import Comparison
     from vseg_nas.assembly.search import build_meta_data
-    from vseg_nas.files import write_json, write_text
-    from vseg_nas.reporting.comparison import comparison_markdown
-    from vseg_nas.reporting.progress import track
+    from vseg_nas.console.progress import track
+    from vseg_nas.files import write_text
+    from vseg_nas.reporting.search_tables import comparison_table
+    from vseg_nas.reporting.table_formats import markdown
+    from vseg_nas.results.comparison import ComparisonResult
+    from vseg_nas.results.record import command_line, today, write_result
 
     def show(clips: Iterable[Clip], total: int) -> Iterable[Clip]:
         return track(clips, "caching features", total, console)
 
     data = build_meta_data(search, Path(search.runs_dir) / "cache", show)
-    rows: list[Row] = []
+    rows: list[ComparisonRow] = []
     for row in Comparison(search, config, data, search_dir, show).rows(best[0].trial.genotype):
         rows.append(row)
-        write_json(run_dir / "compare.json", [row.to_plain() for row in rows])
+        result = ComparisonResult(
+            dataset=search.dataset.name,
+            search=config.run,
+            rows=tuple(rows),
+            command=command_line("compare"),
+            date=today(),
+        )
+        path = write_result(run_dir, result)
         scores = f"meta-val {row.meta_val.score:.4f}, val {row.val.score:.4f}, val mIoU {row.val.miou:.4f}"
         console.print(f"{row.name}: {scores}", soft_wrap=True)
-    table = comparison_markdown(_lines(rows))
+    table = markdown(comparison_table(rows))
     write_text(run_dir / "compare.md", table)
     console.print(table, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"written: {run_dir / 'compare.md'}, {run_dir / 'compare.json'}", soft_wrap=True, markup=False)
-
-
-def _lines(rows: list[Row]) -> list[Line]:
-    """One line a name, in order of appearance; of the random cells only the median one."""
-    from vseg_nas.assembly.compare import median_row
-    from vseg_nas.reporting.comparison import Line
-
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.name, []).append(row)
-    cells = groups.pop("random cell")
-    groups[f"median of {len(cells)} random cells"] = [median_row(cells)]
-    return [
-        Line(
-            name,
-            tuple(row.meta_val.score for row in group),
-            tuple(row.meta_val.miou for row in group),
-            tuple(row.val.score for row in group),
-            tuple(row.val.miou for row in group),
-            group[0].parameters,
-        )
-        for name, group in groups.items()
-    ]
+    console.print(f"written: {run_dir / 'compare.md'}, {path}", soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

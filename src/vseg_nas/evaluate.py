@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
-import shlex
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vseg_nas.assembly.static_network import require_static
 from vseg_nas.checking import CHECKPOINT_NOTE, check_root, keep_digests, keep_weights_digest
@@ -17,9 +14,13 @@ from vseg_nas.errors import DataError
 from vseg_nas.schema import EvaluateConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
-    from vseg_nas.assembly.evaluate import Evaluation, Measured, Method
+    from vseg_nas.assembly.evaluate import Evaluation, Method
+    from vseg_nas.results.evaluation import EvaluationRow, Panel
+    from vseg_nas.results.row_files import MeasuredRow
 
 
 def _preflight(config: EvaluateConfig) -> None:
@@ -37,11 +38,11 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
     """Scores the baselines and every checkpoint under both protocols and writes ``evaluate.json``."""
     from rich.console import Console
 
-    from vseg_nas.assembly.evaluate import CONSISTENCY_KEY, Evaluation
-    from vseg_nas.files import write_json
+    from vseg_nas.assembly.evaluate import Evaluation
+    from vseg_nas.console.progress import steps
     from vseg_nas.machine import describe
-    from vseg_nas.reporting.evaluation_results import EVALUATION_FILE, EVALUATION_FORMAT
-    from vseg_nas.reporting.progress import steps
+    from vseg_nas.results.evaluation import CONSISTENCY_KEY_EVERY, EvaluationResult
+    from vseg_nas.results.record import command_line, today, write_result
 
     console, started = Console(), working_s()
     evaluation = Evaluation(config)
@@ -52,27 +53,25 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
     with steps("ground truth", evaluation.truth_ticks, console) as tick:
         truth_consistency = evaluation.truth_consistency(tick)
     panels = _save_pictures(evaluation, measured, run_dir, config.panels)
-    rows = [found.row for _, found in measured]
-    result = {
-        "format": EVALUATION_FORMAT,
-        "dataset": config.dataset.name,
-        "split": config.split,
-        "size": list(evaluation.frame_size),
-        "classes": list(evaluation.pairs.classes),
-        "consistency_key_every": CONSISTENCY_KEY,
-        "rolling_refused": evaluation.rolling_refused,
-        "command": shlex.join(["python", "-m", "vseg_nas.evaluate", *sys.argv[1:]]),
-        "machine": describe(evaluation.device),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "seconds": round(working_s() - started, 1),
-        "rows": rows,
-        "truth_consistency": truth_consistency,
-        "panels": panels,
-    }
-    write_json(run_dir / EVALUATION_FILE, result)
+    result = EvaluationResult(
+        dataset=config.dataset.name,
+        split=config.split,
+        size=evaluation.frame_size,
+        classes=evaluation.pairs.classes,
+        consistency_key_every=CONSISTENCY_KEY_EVERY,
+        rolling_refused=evaluation.rolling_refused,
+        command=command_line("evaluate"),
+        machine=describe(evaluation.device),
+        date=today(),
+        seconds=round(working_s() - started, 1),
+        rows=tuple(found.row for _, found in measured),
+        truth_consistency=truth_consistency,
+        panels=tuple(panels),
+    )
+    path = write_result(run_dir, result)
     if config.logger.name != "none":
-        _log(config, run_dir, rows, {panel["title"]: run_dir / panel["file"] for panel in panels})
-    console.print(f"written: {run_dir / EVALUATION_FILE}", soft_wrap=True, markup=False)
+        _log(config, run_dir, result.rows, {panel.title: run_dir / panel.file for panel in panels})
+    console.print(f"written: {path}", soft_wrap=True, markup=False)
     report = f"{python_command()} -m vseg_nas.report {assignment('run', run_dir)}"
     console.print(f"next: {report}", soft_wrap=True, markup=False)
 
@@ -80,8 +79,8 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
 def _keep_what_it_reads(config: EvaluateConfig, evaluation: Evaluation, run_dir: Path, console: Console) -> None:
     """Notes the content of networks and data, or compares it with the note of an earlier start."""
     from vseg_nas.assembly.static import keep_data_digests
+    from vseg_nas.console.progress import hashing
     from vseg_nas.files import sha256_of
-    from vseg_nas.reporting.progress import hashing
 
     networks = {f"network {index}": sha256_of(Path(path)) for index, path in enumerate(config.checkpoint, 1)}
     keep_digests(run_dir / CHECKPOINT_NOTE, networks, "checkpoint")
@@ -90,56 +89,58 @@ def _keep_what_it_reads(config: EvaluateConfig, evaluation: Evaluation, run_dir:
     keep_data_digests(run_dir, evaluation.sources, hashing(console))
 
 
-def _measure(evaluation: Evaluation, run_dir: Path, console: Console) -> list[tuple[Method, Measured]]:
+def _measure(evaluation: Evaluation, run_dir: Path, console: Console) -> list[tuple[Method, MeasuredRow]]:
     """All rows; each is kept as soon as it is there."""
-    from vseg_nas.assembly.measured import keep_measured, kept_measured
-    from vseg_nas.reporting.progress import steps
+    from vseg_nas.console.progress import steps
+    from vseg_nas.results.row_files import load_row, save_row
 
     classes, pairs = len(evaluation.pairs.classes), len(evaluation.pairs)
     measured = []
     for method in evaluation.methods:
-        found = kept_measured(run_dir, evaluation.key(method), classes, pairs)
+        found = load_row(run_dir, evaluation.key(method), classes, pairs)
         if found is None:
             with steps(method.group, evaluation.ticks(method), console) as tick:
                 found = evaluation.measure(method, tick)
-            keep_measured(run_dir, evaluation.key(method), found)
+            save_row(run_dir, evaluation.key(method), found)
         measured.append((method, found))
         console.print(_line(found.row), soft_wrap=True, markup=False, highlight=False)
     return measured
 
 
-def _line(row: dict[str, Any]) -> str:
-    rolled = "".join(f", every {key}: {scores['miou']:.4f}" for key, scores in row["rolling"].items())
-    seed = "" if row["seed"] is None else f", seed {row['seed']}"
-    return f"{row['group']}{seed}: mIoU of pairs {row['pair']['miou']:.4f}{rolled}"
+def _line(row: EvaluationRow) -> str:
+    rolled = "".join(f", every {key}: {scores.miou:.4f}" for key, scores in row.rolling.items())
+    seed = "" if row.seed is None else f", seed {row.seed}"
+    return f"{row.group}{seed}: mIoU of pairs {row.pair.miou:.4f}{rolled}"
 
 
-def _log(config: EvaluateConfig, run_dir: Path, rows: list[dict[str, Any]], pictures: dict[str, Path]) -> None:
+def _log(config: EvaluateConfig, run_dir: Path, rows: Sequence[EvaluationRow], pictures: dict[str, Path]) -> None:
     from vseg_nas.assembly.logging import open_run
-    from vseg_nas.reporting.wandb_logger import EvaluationLogger
+    from vseg_nas.tracking.wandb_logger import EvaluationLogger
 
     with EvaluationLogger(open_run(config, run_dir, group="evaluate")) as logger:
         logger.log(rows, pictures)
 
 
 def _save_pictures(
-    evaluation: Evaluation, measured: list[tuple[Method, Measured]], run_dir: Path, count: int
-) -> list[dict[str, str]]:
+    evaluation: Evaluation, measured: list[tuple[Method, MeasuredRow]], run_dir: Path, count: int
+) -> list[Panel]:
     """Pictures of the first checkpoint, of one with a cell if there is any.
 
     Its confusion matrix, the pairs that are hardest for the static network, and the most improved ones.
     """
-    from vseg_nas.reporting.confusion_picture import save_confusion
-    from vseg_nas.reporting.methods import STATIC
-    from vseg_nas.reporting.panel import save_panel
+    import numpy as np
+
+    from vseg_nas.figures.confusion import save_confusion
+    from vseg_nas.figures.frames import save_panel
+    from vseg_nas.results.evaluation import STATIC, Panel
 
     trained = [pair for pair in measured if pair[0].spec is not None]
     ours = next((pair for pair in trained if pair[0].has_cell), trained[0])
     static = next((pair for pair in measured if pair[0].group == STATIC), None)
     source, folder, name = evaluation.pairs, run_dir / "panels", ours[0].group
     title = f"{name}: percent of the pixels of each class, pair protocol"
-    path = save_confusion(ours[1].confusion, source.classes, folder / "confusion.png", title)
-    panels = [{"file": str(path.relative_to(run_dir)), "title": "confusion", "row": name}]
+    path = save_confusion(np.array(ours[1].confusion), source.classes, folder / "confusion.png", title)
+    panels = [Panel(file=str(path.relative_to(run_dir)), title="confusion", row=name)]
     if static is None or not count:
         return panels
     scores = zip(static[1].miou_per_frame, ours[1].miou_per_frame, strict=True)
@@ -152,7 +153,7 @@ def _save_pictures(
         path = folder / f"{title.replace(' ', '-')}.png"
         rows = evaluation.panel_rows(static, ours, [index for index, _, _ in picked])
         save_panel(rows, path, source.classes, source.palette, name, f"{title} frames, pair protocol")
-        panels.append({"file": str(path.relative_to(run_dir)), "title": title, "row": name})
+        panels.append(Panel(file=str(path.relative_to(run_dir)), title=title, row=name))
     return panels
 
 

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import datetime
-import shlex
-import sys
 import time
 from contextlib import ExitStack, closing
-from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vseg_nas.config import command
 from vseg_nas.errors import missing_extra
 from vseg_nas.schema import PredictConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from rich.console import Console
 
     from vseg_nas.assembly.predict import Network
+    from vseg_nas.results.prediction import PredictionResult
     from vseg_nas.video.frames import FrameSource
     from vseg_nas.video.labelling import Tally
-
-RESULT = "predict.json"
-FORMAT = "vseg_nas.predict/1"
 
 
 def _preflight(config: PredictConfig) -> None:
@@ -38,7 +30,7 @@ def _preflight(config: PredictConfig) -> None:
         raise missing_extra("av", "to write video (overlay=false does without)", "video")
 
 
-_PRODUCTS = ("overlay.mp4", "frames.csv", RESULT, "labels")
+_PRODUCTS = ("overlay.mp4", "frames.csv", "predict.json", "labels")
 
 
 @command("predict", PredictConfig, _preflight, products=(*_PRODUCTS, "overlay.partial.mp4"))
@@ -48,7 +40,7 @@ def main(config: PredictConfig, run_dir: Path) -> None:
 
     from vseg_nas.assembly.frame_memory import check_frame_memory
     from vseg_nas.assembly.predict import build_network, open_source
-    from vseg_nas.files import write_json
+    from vseg_nas.results.record import write_result
 
     console = Console()
     with closing(open_source(config)) as source:
@@ -65,7 +57,7 @@ def main(config: PredictConfig, run_dir: Path) -> None:
         tally = _label(config, run_dir, source, network, console)
         seconds = time.perf_counter() - started
         result = _result(config, source, network, tally, seconds)
-    write_json(run_dir / RESULT, result)
+    write_result(run_dir, result)
     for line in _summary(result):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     written = " ".join(sorted(path.name for path in run_dir.iterdir() if path.name in _PRODUCTS))
@@ -74,7 +66,7 @@ def main(config: PredictConfig, run_dir: Path) -> None:
 
 def _label(config: PredictConfig, run_dir: Path, source: FrameSource, network: Network, console: Console) -> Tally:
     from vseg_nas.assembly.predict import build_keys
-    from vseg_nas.reporting.frames_view import frames_view
+    from vseg_nas.console.progress import frames_view
     from vseg_nas.video.labelling import Tally, label_video
     from vseg_nas.video.products import (
         FRAMES_FILE,
@@ -111,47 +103,42 @@ def _label(config: PredictConfig, run_dir: Path, source: FrameSource, network: N
 
 def _result(
     config: PredictConfig, source: FrameSource, network: Network, tally: Tally, seconds: float
-) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "source": config.source,
-        "checkpoint": config.checkpoint,
-        "network": network.name,
-        "device": network.device,
-        "size": list(source.size),
-        "network_size": list(network.labeller.size or source.size),
-        "rate": float(source.rate),
-        "frames": tally.frames,
-        "key_frames": tally.keys,
-        "skipped": source.skipped,
-        "first_skipped": source.complaint or None,
-        "seconds": seconds,
-        "frames_per_second": tally.frames / seconds,
-        "key_ms": _quartiles(tally.key_ms),
-        "dynamic_ms": _quartiles(tally.dynamic_ms),
-        "command": shlex.join(["python", "-m", "vseg_nas.predict", *sys.argv[1:]]),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-    }
+) -> PredictionResult:
+    from vseg_nas.results.prediction import PredictionResult
+    from vseg_nas.results.record import command_line, today
+    from vseg_nas.results.scores import Quartiles
+
+    return PredictionResult(
+        source=config.source,
+        checkpoint=config.checkpoint,
+        network=network.name,
+        device=network.device,
+        size=source.size,
+        network_size=network.labeller.size or source.size,
+        rate=float(source.rate),
+        frames=tally.frames,
+        key_frames=tally.keys,
+        skipped=source.skipped,
+        first_skipped=source.complaint or None,
+        seconds=seconds,
+        frames_per_second=tally.frames / seconds,
+        key_ms=Quartiles.of(list(tally.key_ms)) if tally.key_ms else None,
+        dynamic_ms=Quartiles.of(list(tally.dynamic_ms)) if tally.dynamic_ms else None,
+        command=command_line("predict"),
+        date=today(),
+    )
 
 
-def _quartiles(times: Sequence[float]) -> dict[str, float] | None:
-    from vseg_nas.evaluation.quartiles import Quartiles
-
-    return asdict(Quartiles.of(list(times))) if times else None
-
-
-def _summary(result: dict[str, Any]) -> list[str]:
+def _summary(result: PredictionResult) -> list[str]:
     lines = [
-        f"{result['frames']} frames in {result['seconds']:.1f} s, {result['frames_per_second']:.1f} frames a second, "
-        f"reading and writing included; {result['key_frames']} of them key frames"
+        f"{result.frames} frames in {result.seconds:.1f} s, {result.frames_per_second:.1f} frames a second, "
+        f"reading and writing included; {result.key_frames} of them key frames"
     ]
-    for name, times in (("key frames", result["key_ms"]), ("other frames", result["dynamic_ms"])):
+    for name, times in (("key frames", result.key_ms), ("other frames", result.dynamic_ms)):
         if times is not None:
-            lines.append(
-                f"{name}: {times['median']:.1f} ms ({times['low']:.1f}-{times['high']:.1f}), median (quartiles)"
-            )
-    if result["skipped"]:
-        lines.append(f"skipped: {result['skipped']} frames; the first: {result['first_skipped']}")
+            lines.append(f"{name}: {times.median:.1f} ms ({times.low:.1f}-{times.high:.1f}), median (quartiles)")
+    if result.skipped:
+        lines.append(f"skipped: {result.skipped} frames; the first: {result.first_skipped}")
     return lines
 
 

@@ -16,7 +16,7 @@ def main(config: PretrainConfig, run_dir: Path) -> None:
     """Trains, validates at full size, and writes ``static.safetensors`` into the run directory."""
     from rich.console import Console
 
-    from vseg_nas.reporting.progress import FitView, hashing
+    from vseg_nas.console.progress import FitView, hashing
 
     console = Console()
     console.print(
@@ -38,7 +38,10 @@ def main(config: PretrainConfig, run_dir: Path) -> None:
     from vseg_nas.models.static import StaticSegmenter
 
     classes = StaticSegmenter.load(run_dir / WEIGHTS).classes
-    ious = (f"{name} {iou:.3f}" for name, iou in zip(classes, scores.iou_per_class, strict=True))
+    ious = (
+        f"{name} {'none' if iou is None else f'{iou:.3f}'}"
+        for name, iou in zip(classes, scores.iou_per_class, strict=True)
+    )
     console.print(f"IoU: {'  '.join(ious)}", soft_wrap=True, highlight=False)
     console.print(f"weights: {run_dir / WEIGHTS}", soft_wrap=True, markup=False)
     console.print(f"next: {python_command()} -m vseg_nas.search {shared_overrides()}", soft_wrap=True, markup=False)

@@ -21,7 +21,7 @@ def main(config: ReportConfig, run_dir: Path) -> None:
     """Writes ``report.html`` and the single files beside it."""
     from rich.console import Console
 
-    from vseg_nas.reporting.progress import tracked
+    from vseg_nas.console.progress import tracked
     from vseg_nas.reporting.report import build_report
 
     console = Console()

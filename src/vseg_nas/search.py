@@ -36,8 +36,9 @@ def main(config: SearchConfig, run_dir: Path) -> None:
     """Runs or continues one search; pre-trains first where the data set needs no files."""
     from rich.console import Console
 
+    from vseg_nas.console.summary import final_summary
     from vseg_nas.nas.store import STORE, TrialStore
-    from vseg_nas.reporting.summary import final_summary, write_report
+    from vseg_nas.reporting.search_files import write_report
 
     console = Console()
     if (run_dir / STORE).is_file():
@@ -64,7 +65,7 @@ def main(config: SearchConfig, run_dir: Path) -> None:
 def _meta_data(config: SearchConfig, run_dir: Path, console: Console) -> MetaData:
     from vseg_nas.assembly.search import build_meta_data
     from vseg_nas.assembly.static import build_sources, keep_data_digests
-    from vseg_nas.reporting.progress import hashing, track
+    from vseg_nas.console.progress import hashing, track
 
     keep_data_digests(run_dir, build_sources(config), hashing(console))
     data = build_meta_data(
@@ -82,8 +83,8 @@ def _search(config: SearchConfig, run_dir: Path, data: MetaData, store: TrialSto
 
     from vseg_nas.assembly.logging import open_run
     from vseg_nas.assembly.search import plan_search
-    from vseg_nas.reporting.live import LiveView
-    from vseg_nas.reporting.wandb_logger import WandbListener
+    from vseg_nas.console.live import LiveView
+    from vseg_nas.tracking.wandb_logger import WandbListener
 
     with ExitStack() as stack:
         listeners: list[LiveView | WandbListener] = [stack.enter_context(LiveView(console))]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,10 +21,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from vseg_nas.metrics import SegmentationScores
+    from vseg_nas.results.training import TrainingResult
     from vseg_nas.space import Genotype
     from vseg_nas.training.fitting import Progress
-
-RESULT = "train.json"
 
 
 def _preflight(config: TrainConfig) -> None:
@@ -41,7 +39,8 @@ def main(config: TrainConfig, run_dir: Path) -> None:
     """
     from rich.console import Console
 
-    from vseg_nas.files import write_json
+    from vseg_nas.assembly.train import SEGMENTER
+    from vseg_nas.results.record import write_result
 
     console = Console()
     started = working_s()
@@ -55,22 +54,44 @@ def main(config: TrainConfig, run_dir: Path) -> None:
         markup=False,
     )
     scores = _train(config, genotype, run_dir, console)
-    result = {
-        "expression": genotype.expression() if genotype else "",
-        "val": asdict(scores),
-        "seconds": working_s() - started,
-    }
-    write_json(run_dir / RESULT, result)
+    write_result(run_dir, _result(config, run_dir / SEGMENTER, scores, working_s() - started))
     console.print(
         f"val, frames after the first of pairs: mIoU {scores.miou:.4f}  fwIoU {scores.fwiou:.4f}  "
         f"mAcc {scores.macc:.4f}  score {scores.score:.4f}",
         soft_wrap=True,
     )
-    from vseg_nas.assembly.train import SEGMENTER
-
     console.print(f"network: {run_dir / SEGMENTER}", soft_wrap=True, markup=False)
     evaluate = f"vseg_nas.evaluate {assignment('checkpoint', run_dir / SEGMENTER)} {shared_overrides()}"
     console.print(f"next: {python_command()} -m {evaluate}".rstrip(), soft_wrap=True, markup=False)
+
+
+def _result(config: TrainConfig, network: Path, scores: SegmentationScores, seconds: float) -> TrainingResult:
+    from vseg_nas.assembly.static import device_of
+    from vseg_nas.machine import describe
+    from vseg_nas.models.complexity import count_parameters
+    from vseg_nas.models.segmenter_file import load_segmenter
+    from vseg_nas.results.record import command_line, today
+    from vseg_nas.results.training import TrainingResult
+
+    segmenter, spec = load_segmenter(network)
+    return TrainingResult(
+        dataset=config.dataset.name,
+        classes=spec.classes,
+        group=spec.group,
+        genotype=spec.genotype,
+        expression=spec.expression,
+        past=spec.past,
+        flow=spec.flow if spec.genotype else None,
+        recipe=spec.recipe,
+        seed=spec.seed,
+        parameters=count_parameters(segmenter),
+        checkpoint=network.name,
+        val=scores,
+        machine=describe(device_of(config.gpu)),
+        seconds=seconds,
+        command=command_line("train"),
+        date=today(),
+    )
 
 
 def _words(genotype: Genotype | None) -> str:
@@ -81,8 +102,8 @@ def _train(config: TrainConfig, genotype: Genotype | None, run_dir: Path, consol
     from vseg_nas.assembly.logging import open_run
     from vseg_nas.assembly.static import build_sources, keep_data_digests
     from vseg_nas.assembly.train import run_training
-    from vseg_nas.reporting.progress import FitView, hashing, track
-    from vseg_nas.reporting.wandb_logger import FitLogger
+    from vseg_nas.console.progress import FitView, hashing, track
+    from vseg_nas.tracking.wandb_logger import FitLogger
 
     keep_data_digests(run_dir, build_sources(config), hashing(console))
     with ExitStack() as stack:

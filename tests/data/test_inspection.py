@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from vseg_nas.data.camvid import camvid_layout
-from vseg_nas.data.inspection import RunReport, inspect, run_reports
+from vseg_nas.data.inspection import inspect, run_reports
 from vseg_nas.data.manifest import Manifest
 from vseg_nas.errors import DataError
+from vseg_nas.results.data_check import FrameSequence
 
 Build = Callable[..., Path]
 NAMES = [f"0001TP_{number:06}" for number in (30, 60, 90, 210, 240)]
@@ -80,7 +81,10 @@ def test_one_readable_frame_gives_the_size_however_many_are_not(camvid_folder: B
 
 def test_runs_have_ends(camvid_folder: Build) -> None:
     found = run_reports(camvid_layout(camvid_folder(NAMES), "train", 1, 1))
-    assert found == [RunReport(NAMES[0], NAMES[2], 3), RunReport(NAMES[3], NAMES[4], 2)]
+    assert found == [
+        FrameSequence(first=NAMES[0], last=NAMES[2], frames=3),
+        FrameSequence(first=NAMES[3], last=NAMES[4], frames=2),
+    ]
 
 
 @pytest.fixture

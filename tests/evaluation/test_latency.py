@@ -5,11 +5,11 @@ import torch
 from torch import Tensor, nn
 
 from vseg_nas.evaluation.latency import Latency, measure, now, random_frames
-from vseg_nas.evaluation.quartiles import Quartiles
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.propagation import CellPropagation, CopyPrevious, FrameState
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.results.scores import Quartiles
 from vseg_nas.space.hand_written import HAND_WRITTEN
 
 CPU = torch.device("cpu")
@@ -63,7 +63,7 @@ def test_key_frames_alone_have_no_average() -> None:
 def test_quartiles_of_samples_in_any_order() -> None:
     assert Quartiles.of((5.0, 1.0, 4.0, 2.0, 30.0)) == Quartiles(median=4.0, low=2.0, high=5.0)
     assert Quartiles.of((1.0, 2.0)) == Quartiles(median=1.5, low=1.25, high=1.75)
-    assert Quartiles.of((3.0,)) == Quartiles(3.0, 3.0, 3.0)
+    assert Quartiles.of((3.0,)) == Quartiles(median=3.0, low=3.0, high=3.0)
 
 
 def test_static_and_dynamic_frames_take_turns_and_the_warm_up_is_left_out(

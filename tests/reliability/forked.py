@@ -11,8 +11,9 @@ import torch
 
 import vseg_nas.assembly.search
 import vseg_nas.assembly.static
-import vseg_nas.reporting.live
-import vseg_nas.reporting.summary
+import vseg_nas.console.live
+import vseg_nas.console.summary
+import vseg_nas.reporting.search_files
 import vseg_nas.search
 from vseg_nas.nas.store import STORE, TrialStore
 

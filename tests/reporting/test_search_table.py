@@ -3,9 +3,8 @@ from typing import Any
 import pytest
 
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState
-from vseg_nas.reporting.rendering import Number
-from vseg_nas.reporting.search_groups import SearchGroup
-from vseg_nas.reporting.search_table import last_quarter, search_table
+from vseg_nas.reporting.search_tables import SearchGroup, last_quarter, search_table
+from vseg_nas.results.numbers import Number
 from vseg_nas.space import Genotype, Layer
 
 CELL = Genotype((Layer(0, 1, 0, 5, 1),))

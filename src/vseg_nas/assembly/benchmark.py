@@ -1,7 +1,7 @@
 """The rows of a latency measurement: arch2, and networks with a cell, from files or with random weights."""
 
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from vseg_nas.evaluation.frame_macs import frame_macs
 from vseg_nas.evaluation.latency import Latency, measure, random_frames
 from vseg_nas.evaluation.memory import peak_memory
 from vseg_nas.evaluation.protocols import Tick
-from vseg_nas.evaluation.quartiles import Quartiles
 from vseg_nas.models.complexity import count_parameters
 from vseg_nas.models.inference import optimized
 from vseg_nas.models.propagation import EachFrame
@@ -24,12 +23,11 @@ from vseg_nas.models.segmenter_file import SegmenterSpec, load_segmenter
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
+from vseg_nas.results.benchmark import LENGTHS, UNLIMITED, BenchmarkRow
+from vseg_nas.results.scores import Quartiles
 from vseg_nas.schema import BenchmarkConfig, GpuConfig
 
 STATIC = "arch2"
-LENGTHS = (2, 5, 10)
-"""Frames from one key frame to the next that averages are given for; Table 5 does not say its own."""
-
 _SEED = 0  # of random weights, which take no less time than trained ones
 _AUTOCAST = {"bf16-mixed": ("bf16 autocast", torch.bfloat16), "16-mixed": ("fp16 autocast", torch.float16)}
 
@@ -85,8 +83,8 @@ class Benchmark:
         """How often `row` ticks."""
         return self._config.warmup + self._config.repeats
 
-    def row(self, network: Network, tick: Tick) -> dict[str, Any]:
-        """Everything measured of one network, as plain data for JSON; only that network is on the device meanwhile."""
+    def row(self, network: Network, tick: Tick) -> BenchmarkRow:
+        """Everything measured of one network; only that network is on the device meanwhile."""
         height, width = self._config.size
         plain, size = network.segmenter.to(self.device), (height, width)
         segmenter = optimized(plain) if self._config.optimize else plain
@@ -97,18 +95,21 @@ class Benchmark:
         plain.cpu()
         macs_static, macs_dynamic = frame_macs(plain, size)
         spec = network.spec
-        return {
-            "name": network.name,
-            "genotype": spec.genotype.to_dict() if spec and spec.genotype else None,
-            "expression": spec.expression if spec else "",
-            "past": spec and spec.past,
-            "flow": spec.flow if spec and spec.genotype else None,
-            "parameters": count_parameters(plain),
-            "macs_static": macs_static,
-            "macs_dynamic": macs_dynamic,
-            **_plain_times(latency),
-            "peak_mib": peak_mib,
-        }
+        dynamic = None if latency.dynamic is None else Quartiles.of(latency.dynamic)
+        return BenchmarkRow(
+            name=network.name,
+            genotype=spec.genotype if spec else None,
+            expression=spec.expression if spec else "",
+            past=spec.past if spec else None,
+            flow=spec.flow if spec and spec.genotype else None,
+            parameters=count_parameters(plain),
+            macs_static=macs_static,
+            macs_dynamic=macs_dynamic,
+            static_ms=Quartiles.of(latency.static),
+            dynamic_ms=dynamic,
+            average_ms=None if dynamic is None else _averages(latency) | {UNLIMITED: dynamic},
+            peak_mib=peak_mib,
+        )
 
 
 def _arch2(classes: int) -> Network:
@@ -147,10 +148,5 @@ def _precision(config: GpuConfig, device: torch.device) -> tuple[str, AbstractCo
     return "fp32, convolutions in TF32" if shortened else "fp32", torch.autocast(device.type, enabled=False)
 
 
-def _plain_times(latency: Latency) -> dict[str, Any]:
-    static = asdict(Quartiles.of(latency.static))
-    if latency.dynamic is None:
-        return {"static_ms": static, "dynamic_ms": None, "average_ms": None}
-    averages = {str(frames): asdict(Quartiles.of(latency.average(frames))) for frames in LENGTHS}
-    dynamic = asdict(Quartiles.of(latency.dynamic))
-    return {"static_ms": static, "dynamic_ms": dynamic, "average_ms": averages | {"unlimited": dynamic}}
+def _averages(latency: Latency) -> dict[str, Quartiles]:
+    return {str(frames): Quartiles.of(latency.average(frames)) for frames in LENGTHS}

@@ -7,8 +7,8 @@ from reprlib import repr as brief
 
 from vseg_nas.errors import ConfigError
 from vseg_nas.files import check_folder, read_regular
+from vseg_nas.nas.history import best_cells
 from vseg_nas.nas.store import STORE, TrialStore
-from vseg_nas.reporting.history import best_cells
 from vseg_nas.space import Genotype, SearchSpace
 from vseg_nas.space.hand_written import HAND_WRITTEN
 from vseg_nas.space.strict_json import MAX_CHARACTERS

@@ -11,11 +11,12 @@ from vseg_nas.data import camvid, cityscapes
 from vseg_nas.data.camvid import camvid_layout
 from vseg_nas.data.cityscapes import cityscapes_layout
 from vseg_nas.data.image_files import FileClips, Layout
-from vseg_nas.data.inspection import FileReport, RunReport, run_reports
+from vseg_nas.data.inspection import FileReport, run_reports
 from vseg_nas.data.manifest import MAX_CHARACTERS, Manifest
 from vseg_nas.errors import DataError
 from vseg_nas.files import read_regular
 from vseg_nas.labels import IGNORE
+from vseg_nas.results.data_check import FrameSequence, SplitCheck
 from vseg_nas.schema import CamVidConfig, CityScapesConfig, DatasetConfig
 
 
@@ -46,7 +47,7 @@ class SplitReport:
                 self.pixels += file.pixels
 
     @property
-    def runs(self) -> list[RunReport]:
+    def runs(self) -> list[FrameSequence]:
         """Of successive frames."""
         return run_reports(self.layout)
 
@@ -58,6 +59,18 @@ class SplitReport:
             return {}
         shares = {name: float(self.pixels[i] / labelled) for i, name in enumerate(self.layout.classes)}
         return shares | {"ignored": float(ignored / (labelled + ignored))}
+
+    @property
+    def result(self) -> SplitCheck:
+        """The same for the file that `check` leaves."""
+        return SplitCheck(
+            frames=len(self.layout.frames),
+            masks=len(self.layout.masks),
+            seconds_between_frames=self.layout.frame_seconds,
+            shares=self.shares,
+            runs=tuple(self.runs),
+            problems=tuple(self.problems),
+        )
 
 
 def layouts(config: DatasetConfig) -> dict[str, Layout]:

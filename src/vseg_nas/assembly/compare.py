@@ -1,20 +1,19 @@
 """The best cell of a search against simpler things, on meta-val and on the validation split."""
 
 import random
-import statistics
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vseg_nas.assembly.search import MetaData, build_evaluator, build_space, cell_training, val_transform
 from vseg_nas.assembly.static import build_sources, device_of
 from vseg_nas.data import ClipSource
 from vseg_nas.data.feature_cache import StaticFeatures
-from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.complexity import count_parameters
 from vseg_nas.nas.candidate import train_cell
 from vseg_nas.nas.pruners import NoPruner
 from vseg_nas.nas.trial import derive_seed
+from vseg_nas.results.comparison import RANDOM_CELL, ComparisonRow
+from vseg_nas.results.scores import SegmentationScores
 from vseg_nas.schema import CompareConfig, SearchConfig
 from vseg_nas.space import Genotype
 from vseg_nas.training.baselines import score_static
@@ -22,31 +21,6 @@ from vseg_nas.training.features import FeatureBatches, Track, cached_features
 
 _PAIR = 2
 _VAL_BATCH = 8
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the comparison.
-
-    Attributes:
-        name: what was measured.
-        seed: of its training; None where nothing is trained.
-        expression: of the cell, if there is one.
-        parameters: of the cell.
-        meta_val: scores on meta-val.
-        val: scores on the validation split, pairs of successive frames.
-    """
-
-    name: str
-    seed: int | None
-    expression: str
-    parameters: int
-    meta_val: SegmentationScores
-    val: SegmentationScores
-
-    def to_plain(self) -> dict[str, object]:
-        """For JSON."""
-        return asdict(self)
 
 
 class Comparison:
@@ -70,34 +44,34 @@ class Comparison:
         self._pairs = build_sources(search, length=_PAIR).val
         self._val = self._cache_pairs(track)
 
-    def rows(self, best: Genotype) -> Iterator[Row]:
+    def rows(self, best: Genotype) -> Iterator[ComparisonRow]:
         """Yields a row as soon as it is measured: two baselines, then every training of every cell."""
         yield from self._static_rows()
         yield from self._repeated("best cell", best, sees_previous=True)
         yield from self._repeated("best cell, previous frame's inputs zero", best, sees_previous=False)
         yield from self._random_rows()
 
-    def _static_rows(self) -> Iterator[Row]:
+    def _static_rows(self) -> Iterator[ComparisonRow]:
         device = device_of(self._search.gpu)
         transform = val_transform(self._search.phase.search)
         source = self._data.sources.train
         meta_val = score_static(self._data.network, (transform(source[i]) for i in self._data.split.val), device)
         val = score_static(self._data.network, (transform(self._pairs[i]) for i in range(len(self._pairs))), device)
-        yield Row("static network per frame", None, "", 0, meta_val.per_frame, val.per_frame)
-        yield Row("static network, previous prediction copied", None, "", 0, meta_val.copied, val.copied)
+        yield _static_row("static network per frame", meta_val.per_frame, val.per_frame)
+        yield _static_row("static network, previous prediction copied", meta_val.copied, val.copied)
 
-    def _repeated(self, name: str, genotype: Genotype, sees_previous: bool) -> Iterator[Row]:
+    def _repeated(self, name: str, genotype: Genotype, sees_previous: bool) -> Iterator[ComparisonRow]:
         for repeat in range(self._compare.repeats):
             yield self._train(name, genotype, derive_seed(self._compare.seed, "repeat", repeat), sees_previous)
 
-    def _random_rows(self) -> Iterator[Row]:
+    def _random_rows(self) -> Iterator[ComparisonRow]:
         space = build_space(self._search)
         rng = random.Random(derive_seed(self._compare.seed, "random cells"))
         for index in range(self._compare.random_cells):
             seed = derive_seed(self._compare.seed, "random", index)
-            yield self._train("random cell", space.sample(rng), seed, sees_previous=True)
+            yield self._train(RANDOM_CELL, space.sample(rng), seed, sees_previous=True)
 
-    def _train(self, name: str, genotype: Genotype, seed: int, sees_previous: bool) -> Row:
+    def _train(self, name: str, genotype: Genotype, seed: int, sees_previous: bool) -> ComparisonRow:
         config, features = self._search, self._data.features
         training = cell_training(config)
         evaluator = build_evaluator(features, training, config.gpu, NoPruner(), self._run_dir, sees_previous)
@@ -113,7 +87,17 @@ class Comparison:
             **evaluator.trainer_options,
         )
         val = module.to(device_of(self._search.gpu)).score(FeatureBatches(self._val, _VAL_BATCH))
-        return Row(name, seed, genotype.expression(), count_parameters(module.cell), meta_val, val)
+        return ComparisonRow(
+            name=name,
+            seed=seed,
+            genotype=genotype,
+            expression=genotype.expression(),
+            past="previous" if sees_previous else "zero",
+            flow=False,
+            parameters=count_parameters(module.cell),
+            meta_val=meta_val,
+            val=val,
+        )
 
     def _cache_pairs(self, track: Track) -> StaticFeatures:
         source: ClipSource = self._pairs
@@ -125,7 +109,15 @@ class Comparison:
         )
 
 
-def median_row(rows: list[Row]) -> Row:
-    """The row whose score on meta-val is the (lower) median."""
-    middle = statistics.median_low(row.meta_val.score for row in rows)
-    return next(row for row in rows if row.meta_val.score == middle)
+def _static_row(name: str, meta_val: SegmentationScores, val: SegmentationScores) -> ComparisonRow:
+    return ComparisonRow(
+        name=name,
+        seed=None,
+        genotype=None,
+        expression="",
+        past=None,
+        flow=None,
+        parameters=0,
+        meta_val=meta_val,
+        val=val,
+    )

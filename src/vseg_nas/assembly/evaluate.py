@@ -2,13 +2,10 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
 from vseg_nas.assembly.frame_memory import check_frame_memory
@@ -19,31 +16,38 @@ from vseg_nas.data.labelled import require_labels
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.evaluation.consistency import ConsistencyMeter, FlowStore
 from vseg_nas.evaluation.frame_macs import frame_macs
+from vseg_nas.evaluation.panel_row import PanelRow
 from vseg_nas.evaluation.protocols import (
-    RollingScores,
     Tick,
     at_every_distance,
     feed_truth,
     label_pair,
     roll,
+    rolling_scores,
     score_pairs,
 )
 from vseg_nas.evaluation.runs import Footage, footage_of
-from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.complexity import count_parameters
 from vseg_nas.models.propagation import AverageOverTime, CellPropagation, CopyPrevious, EachFrame, WarpPrevious
 from vseg_nas.models.segmenter_file import SegmenterSpec, load_segmenter
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
-from vseg_nas.reporting.evaluation_results import EVALUATION_FORMAT
-from vseg_nas.reporting.methods import AVERAGED, AVERAGED_BY_FLOW, COPIED, STATIC, WARPED
-from vseg_nas.reporting.panel import PanelRow
+from vseg_nas.results.evaluation import (
+    AVERAGED,
+    AVERAGED_BY_FLOW,
+    CONSISTENCY_KEY_EVERY,
+    COPIED,
+    KEY_EVERY,
+    STATIC,
+    WARPED,
+    EvaluationResult,
+    EvaluationRow,
+    rolling_key,
+)
+from vseg_nas.results.row_files import MeasuredRow
+from vseg_nas.results.scores import AnyConsistency, RollingScores
 from vseg_nas.schema import CityScapesConfig, EvaluateConfig
-
-KEY_EVERY: tuple[int | None, ...] = (1, 2, 5, None)
-CONSISTENCY_KEY = 5
-"""The K whose labels temporal consistency is measured on: key frames now and then, as in use."""
 
 _PAIR = 2
 
@@ -96,21 +100,6 @@ class Method:
     def digest(self) -> str:
         """SHA-256 of the weights and the name."""
         return hashlib.sha256(self.weights.read_bytes() + self.group.encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A row, and what pictures need besides it.
-
-    Attributes:
-        row: plain data for JSON.
-        confusion: (C, C) pixels of pairs, rows are truth, columns are labels.
-        miou_per_frame: of each second frame of a pair alone, None where it has no labelled pixel.
-    """
-
-    row: dict[str, Any]
-    confusion: NDArray[np.int64]
-    miou_per_frame: tuple[float | None, ...]
 
 
 class Evaluation:
@@ -182,7 +171,8 @@ class Evaluation:
 
     def key(self, method: Method) -> str:
         """Of a row: rows of equal keys are equal, as weights, frames, masks and what can be rolled are."""
-        return hashlib.sha256(f"{EVALUATION_FORMAT} {method.digest} {self._data_digest}".encode()).hexdigest()[:16]
+        content = f"{EvaluationResult.format_name()} {method.digest} {self._data_digest}"
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property
     def sources(self) -> list[ClipSource]:
@@ -204,31 +194,34 @@ class Evaluation:
         rolled = sum(len(run) for key_every in KEY_EVERY for run in footage.to_score(key_every))
         return ticks + rolled + whole * footage.last_alone
 
-    def measure(self, method: Method, tick: Tick) -> Measured:
+    def measure(self, method: Method, tick: Tick) -> MeasuredRow:
         """Everything measured of one method."""
         segmenter = method.load().to(self.device)
         pair = score_pairs(segmenter, self.pairs, self._transform, self.device, tick)
         propagation, spec = segmenter.propagation, method.spec
         cell = propagation.cell if isinstance(propagation, CellPropagation) else nn.Identity()
         every, later = frame_macs(segmenter, self.frame_size)
-        row = {
-            "name": method.group if spec is None else method.weights.parent.name,
-            "group": method.group,
-            "seed": None if spec is None else spec.seed,
-            "recipe": None if spec is None else spec.recipe,
-            "trained_with": None if spec is None else " ".join(map(str, spec.method)),
-            "checkpoint": None if spec is None else str(method.weights.resolve()),
-            "genotype": spec.genotype.to_dict() if spec and spec.genotype else None,
-            "expression": spec.expression if spec else "",
-            "past": spec.past if spec else None,
-            "flow": spec.flow if spec and spec.genotype else None,
-            "parameters": count_parameters(segmenter),
-            "cell_parameters": count_parameters(cell),
-            "macs": every if later is None else later,
-            "pair": _plain_scores(pair.scores),
-            **self._rolled(segmenter, method.keyed, tick),
-        }
-        return Measured(row, pair.confusion.numpy(), pair.miou_per_frame)
+        rolling, consistency = self._rolled(segmenter, method.keyed, tick)
+        row = EvaluationRow(
+            name=method.group if spec is None else method.weights.parent.name,
+            group=method.group,
+            seed=None if spec is None else spec.seed,
+            recipe=None if spec is None else spec.recipe,
+            trained_with=None if spec is None else " ".join(map(str, spec.method)),
+            checkpoint=None if spec is None else str(method.weights.resolve()),
+            genotype=spec.genotype if spec else None,
+            expression=spec.expression if spec else "",
+            past=spec.past if spec else None,
+            flow=spec.flow if spec and spec.genotype else None,
+            parameters=count_parameters(segmenter),
+            cell_parameters=count_parameters(cell),
+            macs=every if later is None else later,
+            pair=pair.scores,
+            rolling=rolling,
+            consistency=consistency,
+        )
+        confusion = tuple(map(tuple, pair.confusion.tolist()))
+        return MeasuredRow(row=row, confusion=confusion, miou_per_frame=pair.miou_per_frame)
 
     @cached_property
     def frame_size(self) -> tuple[int, int]:
@@ -236,13 +229,15 @@ class Evaluation:
         height, width = self.size or self.pairs[0].masks[0].shape
         return height, width
 
-    def _rolled(self, segmenter: VideoSegmenter, keyed: bool, tick: Tick) -> dict[str, Any]:
-        """The keys ``rolling`` and ``consistency``."""
+    def _rolled(
+        self, segmenter: VideoSegmenter, keyed: bool, tick: Tick
+    ) -> tuple[dict[str, RollingScores], dict[str, AnyConsistency]]:
+        """Scores of whole sequences by `rolling_key`, and temporal consistency by name."""
         footage = self._footage
         if footage is None:
-            return {"rolling": {}, "consistency": {}}
+            return {}, {}
         meter = ConsistencyMeter(footage, self._flows)
-        once = CONSISTENCY_KEY if keyed else None
+        once = CONSISTENCY_KEY_EVERY if keyed else None
         whole = (
             roll(segmenter, footage.runs, self._transform, once, self.device, tick, meter)
             if not keyed or footage.last_alone
@@ -254,12 +249,12 @@ class Evaluation:
             if not keyed:
                 found = at_every_distance(whole, runs)
             else:
-                steady = meter if key_every == CONSISTENCY_KEY and not footage.last_alone else None
+                steady = meter if key_every == CONSISTENCY_KEY_EVERY and not footage.last_alone else None
                 found = roll(segmenter, runs, self._transform, key_every, self.device, tick, steady)
-            rolling[str(key_every or "never")] = _plain_rolling(RollingScores.of(found, key_every))
-        return {"rolling": rolling, "consistency": _plain_consistency(meter)}
+            rolling[rolling_key(key_every)] = rolling_scores(found, key_every)
+        return rolling, meter.result()
 
-    def truth_consistency(self, tick: Tick) -> dict[str, Any]:
+    def truth_consistency(self, tick: Tick) -> dict[str, AnyConsistency]:
         """Temporal consistency of the ground truth itself, in the form of a row's; empty without runs of labels.
 
         Args:
@@ -270,7 +265,7 @@ class Evaluation:
             return {}
         meter = ConsistencyMeter(footage, self._flows)
         feed_truth(footage.runs, self._transform, meter, tick)
-        return _plain_consistency(meter)
+        return meter.result()
 
     @property
     def truth_ticks(self) -> int:
@@ -279,7 +274,7 @@ class Evaluation:
         return 0 if footage is None or footage.last_alone else sum(map(len, footage.runs))
 
     def panel_rows(
-        self, static: tuple[Method, Measured], ours: tuple[Method, Measured], picked: Sequence[int]
+        self, static: tuple[Method, MeasuredRow], ours: tuple[Method, MeasuredRow], picked: Sequence[int]
     ) -> list[PanelRow]:
         """What pictures of the second frames of some pairs show."""
         networks = [method.load().to(self.device) for method, _ in (static, ours)]
@@ -318,24 +313,3 @@ def _of_static(
 
     group = baseline.name if spec is None else f"{baseline.name}, {spec.name}"
     return Method(group, path, load, spec, keyed=baseline.keyed)
-
-
-def _plain_consistency(meter: ConsistencyMeter) -> dict[str, Any]:
-    return {
-        name: {"refused": c.refused} if c.refused else {k: v for k, v in asdict(c).items() if k != "refused"}
-        for name, c in meter.result().items()
-    }
-
-
-def _plain_scores(scores: SegmentationScores) -> dict[str, Any]:
-    plain = asdict(scores)
-    return plain | {"iou_per_class": [None if iou != iou else iou for iou in scores.iou_per_class]}
-
-
-def _plain_rolling(rolling: RollingScores) -> dict[str, Any]:
-    return {
-        **_plain_scores(rolling.scores),
-        "by_distance": [asdict(entry) for entry in rolling.by_distance],
-        "average": rolling.average,
-        "minimum": rolling.minimum,
-    }

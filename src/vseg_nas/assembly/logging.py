@@ -4,9 +4,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vseg_nas.reporting.run_names import short_names
-from vseg_nas.reporting.wandb_run import open_wandb
+from vseg_nas.results.names import short_names
 from vseg_nas.schema import EvaluateConfig, SearchConfig, TrainConfig
+from vseg_nas.tracking.wandb_run import open_wandb
 
 
 def open_run(config: SearchConfig | TrainConfig | EvaluateConfig, run_dir: Path, group: str | None = None) -> Any:

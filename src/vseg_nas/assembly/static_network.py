@@ -58,8 +58,8 @@ def ensure_static(config: PretrainConfig, run_dir: Path, console: Console) -> No
         ConfigError: there is one, but of other clips or another training.
         DataError: there is none, and the run began with one.
     """
+    from vseg_nas.console.progress import FitView
     from vseg_nas.nas.lock import RunLock
-    from vseg_nas.reporting.progress import FitView
 
     if config.dataset.name != "synthetic":
         return

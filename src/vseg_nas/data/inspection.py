@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from vseg_nas.data.clip import Image
 from vseg_nas.data.image_files import Layout, decode_frame, decode_mask, image_size, read_bytes
 from vseg_nas.errors import DataError
+from vseg_nas.results.data_check import FrameSequence
 
 _SAMPLE = 25  # headers that say what size the others should have
 
@@ -36,15 +37,6 @@ class FileReport:
     problem: str | None = None
     sha256: str = ""
     pixels: NDArray[np.int64] | None = None
-
-
-@dataclass(frozen=True)
-class RunReport:
-    """A run of successive frames, with the names of its ends."""
-
-    first: str
-    last: str
-    frames: int
 
 
 def inspect(layout: Layout, threads: int) -> Iterator[FileReport]:
@@ -70,7 +62,7 @@ def inspect(layout: Layout, threads: int) -> Iterator[FileReport]:
         yield from pool.map(mask, layout.masks)
 
 
-def run_reports(layout: Layout) -> list[RunReport]:
+def run_reports(layout: Layout) -> list[FrameSequence]:
     """The runs of a split, in order of appearance; a missing frame ends a run.
 
     Frames of CityScapes that share a name may be parts of one long drive, hundreds of frames apart.
@@ -83,7 +75,7 @@ def run_reports(layout: Layout) -> list[RunReport]:
         ids = sorted(frames)
         cuts = [index for index, (a, b) in enumerate(itertools.pairwise(ids), 1) if b != a + 1]
         for first, end in itertools.pairwise([0, *cuts, len(ids)]):
-            reports.append(RunReport(frames[ids[first]], frames[ids[end - 1]], end - first))
+            reports.append(FrameSequence(first=frames[ids[first]], last=frames[ids[end - 1]], frames=end - first))
     return reports
 
 

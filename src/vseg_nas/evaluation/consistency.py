@@ -4,7 +4,6 @@ Legend: H, W.
 """
 
 import itertools
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
@@ -14,29 +13,11 @@ from vseg_nas.flow import dis_flow, resize_flow
 from vseg_nas.labels import IGNORE
 from vseg_nas.metrics import ConsistencyResult, TemporalConsistency, VideoConsistency, tc_refusal, vc_refusal
 from vseg_nas.metrics.consistency import Form
+from vseg_nas.results.scores import AnyConsistency, Consistency, NotMeasured
 
 FORMS: tuple[Form, ...] = ("correct", "reference")
 VC_WINDOWS = (8, 16)
 FLOW = "DIS (OpenCV)"
-
-
-@dataclass(frozen=True)
-class Consistency:
-    """One metric of temporal consistency in both forms, or why there is none.
-
-    Attributes:
-        correct: as we define it.
-        reference: as the published script computes it.
-        windows: that ``correct`` covers.
-        flow: where optical flow came from, if any was used.
-        refused: one line; the numbers are then None.
-    """
-
-    correct: float | None = None
-    reference: float | None = None
-    windows: int = 0
-    flow: str | None = None
-    refused: str | None = None
 
 
 class BothFlows(NamedTuple):
@@ -126,9 +107,9 @@ class ConsistencyMeter:
             tc.update(first, None)
             tc.update(second, resize_flow(flow, labels)[0])
 
-    def result(self) -> dict[str, Consistency]:
+    def result(self) -> dict[str, AnyConsistency]:
         """By name: vc8, vc16, tc."""
-        found: dict[str, Consistency] = {}
+        found: dict[str, AnyConsistency] = {}
         for n, forms in self._vc.items():
             refused = vc_refusal(n, self._lengths, self._all_labelled, self._frame_seconds)
             found[f"vc{n}"] = _both(forms["correct"], forms["reference"], None, refused)
@@ -140,11 +121,11 @@ class _Metric(Protocol):
     def result(self) -> ConsistencyResult: ...
 
 
-def _both(correct: _Metric, reference: _Metric, flow: str | None, refused: str | None) -> Consistency:
+def _both(correct: _Metric, reference: _Metric, flow: str | None, refused: str | None) -> AnyConsistency:
     if refused:
-        return Consistency(refused=refused)
+        return NotMeasured(refused=refused)
     try:
         found, by_script = correct.result(), reference.result()
     except ValueError as error:
-        return Consistency(refused=str(error))
-    return Consistency(found.value, by_script.value, found.windows, flow)
+        return NotMeasured(refused=str(error))
+    return Consistency(correct=found.value, reference=by_script.value, windows=found.windows, flow=flow)

@@ -16,6 +16,7 @@ from vseg_nas.evaluation.runs import Place, Run
 from vseg_nas.labels import IGNORE
 from vseg_nas.metrics import ConfusionMatrix, SegmentationScores, scores_from_confusion
 from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.results.scores import DistanceScore, RollingScores
 
 Tick = Callable[[], None]
 """Called after every clip or frame."""
@@ -159,59 +160,30 @@ def _counts(labels: Tensor, truth: Tensor, classes: int) -> Tensor:
     return matrix.counts.cpu()
 
 
-@dataclass(frozen=True)
-class DistanceScore:
-    """mIoU of the frames that are ``distance`` or a little more frames away from where the protocol sets a key frame.
+def rolling_scores(found: Sequence[FrameCounts], key_every: int | None) -> RollingScores:
+    """Scores of the frames that `roll` found.
 
-    Distances over 8 are put together: 9 stands for 9 to 16, 17 for 17 to 32 and so on.
+    Args:
+        found: The frames.
+        key_every: K, which they were labelled with; None: the first frame of each sequence alone was a key frame.
+
+    Raises:
+        ValueError: No frame has a truth.
     """
-
-    distance: int
-    frames: int
-    miou: float
-
-
-@dataclass(frozen=True)
-class RollingScores:
-    """Of whole runs.
-
-    Attributes:
-        scores: over all labelled frames, key frames included.
-        by_distance: by distance from the key frame that the protocol sets, so that methods compare frame by frame.
-    """
-
-    scores: SegmentationScores
-    by_distance: tuple[DistanceScore, ...]
-
-    @property
-    def average(self) -> float:
-        """Mean over distances of their mIoU: every distance counts the same."""
-        return sum(entry.miou for entry in self.by_distance) / len(self.by_distance)
-
-    @property
-    def minimum(self) -> float:
-        """The worst distance."""
-        return min(entry.miou for entry in self.by_distance)
-
-    @classmethod
-    def of(cls, found: Sequence[FrameCounts], key_every: int | None) -> "RollingScores":
-        """Scores of the frames that `roll` found.
-
-        Raises:
-            ValueError: no frame has a truth.
-        """
-        frames: dict[int, list[Tensor]] = {}
-        for frame in found:
-            distance = frame.position if key_every is None else frame.position % key_every
-            frames.setdefault(_bucket(distance), []).append(frame.counts)
-        if not frames:
-            raise ValueError("rolling: found no frame with a truth, expected one")
-        total = torch.stack([frame.counts for frame in found]).sum(0)
-        by_distance = tuple(
-            DistanceScore(distance, len(counts), scores_from_confusion(torch.stack(counts).sum(0)).miou)
-            for distance, counts in sorted(frames.items())
-        )
-        return cls(scores_from_confusion(total), by_distance)
+    frames: dict[int, list[Tensor]] = {}
+    for frame in found:
+        distance = frame.position if key_every is None else frame.position % key_every
+        frames.setdefault(_bucket(distance), []).append(frame.counts)
+    if not frames:
+        raise ValueError("rolling: found no frame with a truth, expected one")
+    overall = scores_from_confusion(torch.stack([frame.counts for frame in found]).sum(0))
+    mious = {d: scores_from_confusion(torch.stack(counts).sum(0)).miou for d, counts in sorted(frames.items())}
+    return RollingScores(
+        **dict(overall),
+        by_distance=tuple(DistanceScore(distance=d, frames=len(frames[d]), miou=miou) for d, miou in mious.items()),
+        average=sum(mious.values()) / len(mious),
+        minimum=min(mious.values()),
+    )
 
 
 def _bucket(distance: int) -> int:

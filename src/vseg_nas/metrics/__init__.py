@@ -1,6 +1,6 @@
 """Segmentation scores from one confusion matrix, and temporal consistency along a run."""
 
-from vseg_nas.metrics.confusion import ConfusionMatrix, SegmentationScores, scores_from_confusion
+from vseg_nas.metrics.confusion import ConfusionMatrix, scores_from_confusion
 from vseg_nas.metrics.consistency import (
     ConsistencyResult,
     TemporalConsistency,
@@ -8,6 +8,7 @@ from vseg_nas.metrics.consistency import (
     tc_refusal,
     vc_refusal,
 )
+from vseg_nas.results.scores import SegmentationScores
 
 __all__ = [
     "ConfusionMatrix",

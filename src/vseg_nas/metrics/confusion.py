@@ -7,32 +7,14 @@ takes mAcc over classes with a non-empty union and counts 2 for one without a tr
 Legend: K classes, H, W.
 """
 
-from dataclasses import dataclass
+import math
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from vseg_nas.labels import IGNORE
-
-
-@dataclass(frozen=True)
-class SegmentationScores:
-    """Scores as fractions in 0..1.
-
-    Attributes:
-        miou: mean intersection over union, over classes with a non-empty union.
-        fwiou: IoU weighted by the share of true pixels.
-        macc: mean class recall, over classes with true pixels; in the reference form it may exceed 1.
-        score: geometric mean of the three, the reward of the search (section 3.3).
-        iou_per_class: IoU of each of the K classes; NaN where the union is empty.
-    """
-
-    miou: float
-    fwiou: float
-    macc: float
-    score: float
-    iou_per_class: tuple[float, ...]
+from vseg_nas.results.scores import SegmentationScores
 
 
 def scores_from_confusion(confusion: Tensor, reference: bool = False) -> SegmentationScores:
@@ -57,7 +39,13 @@ def scores_from_confusion(confusion: Tensor, reference: bool = False) -> Segment
     recall = hits / truth
     macc = torch.where(truth > 0, recall, 2.0)[union > 0].mean() if reference else recall[truth > 0].mean()
     score = (miou * fwiou * macc) ** (1 / 3)
-    return SegmentationScores(miou.item(), fwiou.item(), macc.item(), score.item(), tuple(iou.tolist()))
+    return SegmentationScores(
+        miou=miou.item(),
+        fwiou=fwiou.item(),
+        macc=macc.item(),
+        score=score.item(),
+        iou_per_class=tuple(None if math.isnan(value) else value for value in iou.tolist()),
+    )
 
 
 class ConfusionMatrix(Metric):

@@ -6,6 +6,7 @@ Two kinds hold the same: ``.safetensors``, small and final, and the Lightning ch
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from reprlib import repr as brief
 from typing import Any, Self
 
 from torch import Tensor, nn
@@ -69,8 +70,8 @@ class SegmenterSpec:
             raise ValueError(f"name: expected 1 to {_MAX_NAME} printable characters")
         if not _is_name(self.recipe):
             raise ValueError(f"recipe: expected 1 to {_MAX_NAME} printable characters")
-        if type(self.seed) is not int:
-            raise ValueError(f"seed: found {type(self.seed).__name__}, expected an integer")
+        if type(self.seed) is not int or not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed: found {brief(self.seed)}, expected an integer of at least 0 and 63 bits")
         if not 2 <= len(self.classes) <= _MAX_CLASSES or not all(map(_is_name, self.classes)):
             raise ValueError(f"classes: found {len(self.classes)}, expected 2 to {_MAX_CLASSES} printable names")
         colours = [value for colour in self.palette for value in colour]

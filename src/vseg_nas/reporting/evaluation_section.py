@@ -6,20 +6,20 @@ from pathlib import Path
 
 from PIL import Image
 
+from vseg_nas.console.progress import Track
 from vseg_nas.errors import DataError
+from vseg_nas.figures.cell_drawing import draw_genotype
+from vseg_nas.figures.pareto import draw_method_trade_off, is_rolled, latency_points, plottable
+from vseg_nas.figures.rolling_curves import draw_rolling_curves
+from vseg_nas.figures.style import plain
 from vseg_nas.files import read_regular
-from vseg_nas.reporting.drawing import draw_genotype
-from vseg_nas.reporting.methods import Method, Setting, methods, setting_of
 from vseg_nas.reporting.page import Block, Picture, Section
-from vseg_nas.reporting.plotting import plain
-from vseg_nas.reporting.progress import Track
 from vseg_nas.reporting.report_folder import ReportFolder
-from vseg_nas.reporting.rolling_curves import draw_rolling_curves
-from vseg_nas.reporting.run_tables import consistency_table, rolling_table
-from vseg_nas.reporting.runs import BenchmarkRun, EvaluationRun
-from vseg_nas.reporting.score_tables import KEY_FRAMES, class_table, detailed_table, score_table
-from vseg_nas.reporting.share_of_the_way import share_table
-from vseg_nas.reporting.trade_off import draw_method_trade_off, drawn, is_rolled, latency_spots
+from vseg_nas.reporting.score_tables import class_table, detailed_table, score_table, share_table
+from vseg_nas.reporting.sequence_tables import consistency_table, rolling_table
+from vseg_nas.results.benchmark import BenchmarkRun
+from vseg_nas.results.evaluation import SHOWN_KEY, EvaluationRun
+from vseg_nas.results.methods import Method, Setting, methods, setting_of
 from vseg_nas.space import Genotype
 
 FIGURES = {"camvid": "Figure 5", "cityscapes": "Figure 6"}
@@ -73,7 +73,7 @@ def _setting(
     if any(row.consistency for method in found for row in method.rows):
         truth = next((run.results.truth_consistency for run in runs if run.results.truth_consistency), None)
         blocks.append(folder.table(f"consistency {setting}", consistency_table(setting, found, truth), commands))
-    if drawn(found):
+    if plottable(found):
         blocks.append(_trade_off(setting, found, commands, benchmarks, folder))
     return blocks
 
@@ -81,7 +81,7 @@ def _setting(
 def _rolling(setting: Setting, found: Sequence[Method], commands: Sequence[str], folder: ReportFolder) -> Picture:
     caption = (
         f"mIoU by the number of frames since the key frame, {setting}. Every run of frames is labelled in order, with "
-        f"a key frame every {KEY_FRAMES} frames or at the start only; all frames of the static network are key frames. "
+        f"a key frame every {SHOWN_KEY} frames or at the start only; all frames of the static network are key frames. "
         "Below, each cell is compared with the static network as fine-tuned by the same recipe where that was scored, "
         "otherwise as pre-trained. Bands reach from the least to the greatest training. With one key frame a run each "
         "distance has few frames, so curves go up and down together with how hard these are."
@@ -97,11 +97,9 @@ def _trade_off(
     benchmarks: Sequence[BenchmarkRun],
     folder: ReportFolder,
 ) -> Picture:
-    timed = [run for run in benchmarks if latency_spots(found, run.results)]
+    timed = [run for run in benchmarks if latency_points(found, run.results)]
     results = [run.results for run in timed]
-    rolling = (
-        f"of rolling with a key frame every {KEY_FRAMES} frames, against the mean time of a frame at that distance"
-    )
+    rolling = f"of rolling with a key frame every {SHOWN_KEY} frames, against the mean time of a frame at that distance"
     pairs = "of pairs, against the time of a frame that is no key frame"
     caption = (
         f"Score on {setting} {rolling if is_rolled(found) else pairs}, and against parameters: static network, "

@@ -2,18 +2,23 @@
 
 import base64
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import TypeAlias
 
-from vseg_nas.reporting.html_table import html_table
-from vseg_nas.reporting.page_style import STYLE
-from vseg_nas.reporting.rendering import Table
-from vseg_nas.reporting.svg import inline_svg
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-SHOWN_COMMANDS = 2  # more are folded away
+from vseg_nas.reporting.table_formats import Cell, Code, Table
+from vseg_nas.results.numbers import MISSING, Number
+
+SHOWN_COMMANDS = 2
+"""Commands behind a block that are shown; more are folded away."""
+UNBROKEN = 24
+"""Characters of a cell that stay on one line."""
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,13 @@ class Picture:
     caption: str
     files: tuple[Path, ...]
     commands: tuple[str, ...]
+
+    @property
+    def data_uri(self) -> str:
+        """The picture itself as the address of an image, which runs no script: a vector graphic where there is one."""
+        path = next((path for path in self.files if path.suffix == ".svg"), self.files[0])
+        content = base64.b64encode(path.read_bytes()).decode("ascii")
+        return f"data:{_MEDIA_TYPES[path.suffix]};base64,{content}"
 
 
 @dataclass(frozen=True)
@@ -62,92 +74,47 @@ def page_html(title: str, introduction: str, command: str, sections: Sequence[Se
     """The page. Every argument is plain text.
 
     Args:
-        title: of the document.
-        introduction: a paragraph below it.
-        command: that made the page.
-        sections: in order.
+        title: Title of the document.
+        introduction: Paragraph below it.
+        command: Command that made the page.
+        sections: Parts of the page, in order.
     """
-    anchors = list(_anchors(sections))
-    body = [_section(section, ids) for section, ids in zip(sections, anchors, strict=True)]
-    return "\n".join(
-        [
-            "<!DOCTYPE html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(title)}</title>",
-            f"<style>{STYLE}</style>",
-            "</head>",
-            "<body>",
-            _navigation(sections, anchors),
-            '<main id="top">',
-            f"<h1>{escape(title)}</h1>",
-            f"<p>{escape(introduction)}</p>",
-            f"<pre><code>{escape(command)}</code></pre>",
-            *body,
-            "</main>",
-            "</body>",
-            "</html>",
-            "",
-        ]
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.tests |= {
+        "number": lambda cell: isinstance(cell, Number),
+        "code": lambda cell: isinstance(cell, Code),
+        "picture": lambda block: isinstance(block, Picture),
+    }
+    environment.filters |= {"shown": _shown, "widest_spreads": _widest_spreads}
+    return environment.get_template("page.html.j2").render(
+        title=title,
+        introduction=introduction,
+        command=command,
+        sections=sections,
+        shown_commands=SHOWN_COMMANDS,
+        unbroken=UNBROKEN,
     )
 
 
-def _anchors(sections: Sequence[Section]) -> Iterator[list[str]]:
-    """Ids of each section and of its blocks, different all over the page."""
-    for i, section in enumerate(sections, 1):
-        yield [f"part-{i}", *(f"part-{i}-{j}" for j in range(1, len(section.blocks) + 1))]
+def _shown(cell: Cell) -> str:
+    return MISSING if cell is None else str(cell)
 
 
-def _navigation(sections: Sequence[Section], anchors: Sequence[Sequence[str]]) -> str:
-    items = []
-    for section, (own, *inner) in zip(sections, anchors, strict=True):
-        blocks = "".join(_link(anchor, block.title) for anchor, block in zip(inner, section.blocks, strict=True))
-        items.append(f'<li><a href="#{own}">{escape(section.title)}</a><ul>{blocks}</ul></li>')
-    return f'<nav aria-label="Contents"><a class="home" href="#top">Contents</a><ul>{"".join(items)}</ul></nav>'
+def _widest_spreads(table: Table) -> list[str]:
+    """The widest ± of each column; empty where there is none, or where quartiles have a line of their own.
 
-
-def _link(anchor: str, text: str) -> str:
-    return f'<li><a href="#{anchor}">{escape(text)}</a></li>'
-
-
-def _section(section: Section, anchors: Sequence[str]) -> str:
-    own, *inner = anchors
-    blocks = (_block(block, anchor) for block, anchor in zip(section.blocks, inner, strict=True))
-    return f'<section id="{own}">\n<h2>{escape(section.title)}</h2>\n{chr(10).join(blocks)}\n</section>'
-
-
-def _block(block: Block, anchor: str) -> str:
-    if isinstance(block, TableBlock):
-        return _table_block(block, anchor)
-    caption = f"<strong>{escape(block.title)}.</strong> {escape(block.caption)}"
-    return (
-        f'<figure id="{anchor}"><div class="picture">{_embedded(block, anchor)}</div>'
-        f"<figcaption><p>{caption}</p>{_origin(block)}</figcaption></figure>"
-    )
-
-
-def _embedded(picture: Picture, anchor: str) -> str:
-    for path in picture.files:
-        if path.suffix == ".svg":
-            return inline_svg(path, f"{anchor}-", picture.title)
-    data = base64.b64encode(picture.files[0].read_bytes()).decode("ascii")
-    return f'<img alt="{escape(picture.title)}" src="data:image/png;base64,{data}">'
-
-
-def _origin(block: Block) -> str:
-    """The commands behind a block, and the files beside the page that hold it."""
-    files = ", ".join(f"<code>{escape(path.name)}</code>" for path in block.files)
-    commands = "".join(f"<pre><code>{escape(command)}</code></pre>" for command in dict.fromkeys(block.commands))
-    unfolded = " open" if len(set(block.commands)) <= SHOWN_COMMANDS else ""
-    made = f"<details{unfolded}><summary>Made from the results of</summary>{commands}</details>" if commands else ""
-    return f'{made}<p class="files">Files: {files}</p>' if files else made
-
-
-def _table_block(block: TableBlock, anchor: str) -> str:
-    title = escape(block.table.title)
-    return f'<div class="table" id="{anchor}"><h3>{title}</h3>{html_table(block.table)}{_origin(block)}</div>'
+    Numbers without a spread leave so much room on their right that all numbers of the column stand below each other.
+    """
+    columns = [[row[i] for row in table.rows] for i in range(len(table.columns))]
+    numbers = [[cell for cell in column if isinstance(cell, Number)] for column in columns]
+    spreads = [[] if any(n.quartiles for n in column) else [n.spread for n in column] for column in numbers]
+    return [max(column, key=len, default="") for column in spreads]
 
 
 def slug(name: str) -> str:

@@ -4,19 +4,19 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from vseg_nas.console.progress import Track, untracked
 from vseg_nas.files import write_text
+from vseg_nas.nas.history import best_cells, ended
 from vseg_nas.reporting.evaluation_section import check_panels, evaluation_sections
-from vseg_nas.reporting.history import best_cells, ended
-from vseg_nas.reporting.methods import frame_size, measured_on
 from vseg_nas.reporting.page import Section, page_html
-from vseg_nas.reporting.palette import DATASETS
-from vseg_nas.reporting.progress import Track, untracked
-from vseg_nas.reporting.rendering import Column, Row, Table
 from vseg_nas.reporting.report_folder import ReportFolder
 from vseg_nas.reporting.runs import Runs, SearchRun, open_runs
 from vseg_nas.reporting.runtime_table import runtime_table
 from vseg_nas.reporting.search_section import reward_section, search_section
-from vseg_nas.reporting.units import duration
+from vseg_nas.reporting.table_formats import Column, Row, Table
+from vseg_nas.results.methods import frame_size, measured_on
+from vseg_nas.results.names import DATASETS
+from vseg_nas.results.numbers import duration
 
 PAGE = "report.html"
 INTRODUCTION = (

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from vseg_nas.figures.style import save_png_and_svg
 from vseg_nas.files import replacing
 from vseg_nas.reporting.page import TableBlock, slug
-from vseg_nas.reporting.plotting import save_png_and_svg
-from vseg_nas.reporting.rendering import Table, write_table
+from vseg_nas.reporting.table_formats import Table, write_table
 
 
 class ReportFolder:

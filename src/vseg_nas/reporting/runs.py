@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vseg_nas.console.progress import Track, untracked
 from vseg_nas.errors import RunError
 from vseg_nas.files import check_folder, printable
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.trial import Trial
-from vseg_nas.reporting.benchmark_results import BENCHMARK_FILE, BenchmarkResults, read_benchmark
-from vseg_nas.reporting.evaluation_results import EVALUATION_FILE, EvaluationResults, read_evaluation
-from vseg_nas.reporting.progress import Track, untracked
-from vseg_nas.reporting.run_names import short_names
+from vseg_nas.results.benchmark import BenchmarkResult, BenchmarkRun
+from vseg_nas.results.evaluation import EvaluationResult, EvaluationRun
+from vseg_nas.results.names import short_names
+from vseg_nas.results.record import read_result
 from vseg_nas.run_record import CONFIG, flat, recorded_config, recorded_overrides
 
 
@@ -33,24 +34,6 @@ class SearchRun:
     config: dict[str, object]
     command: str
     trials: tuple[Trial, ...]
-
-
-@dataclass(frozen=True)
-class EvaluationRun:
-    """An evaluation on labelled frames; the attributes are those of `SearchRun`."""
-
-    name: str
-    path: Path
-    results: EvaluationResults
-
-
-@dataclass(frozen=True)
-class BenchmarkRun:
-    """A latency measurement; the attributes are those of `SearchRun`."""
-
-    name: str
-    path: Path
-    results: BenchmarkResults
 
 
 @dataclass(frozen=True)
@@ -80,13 +63,19 @@ def open_runs(paths: Sequence[Path], track: Track = untracked) -> Runs:
 
     return Runs(
         tuple(_search(folder, names[folder]) for folder in track(holding(STORE), "reading searches")),
-        tuple(EvaluationRun(names[f], f, read_evaluation(f / EVALUATION_FILE)) for f in holding(EVALUATION_FILE)),
-        tuple(BenchmarkRun(names[f], f, read_benchmark(f / BENCHMARK_FILE)) for f in holding(BENCHMARK_FILE)),
+        tuple(
+            EvaluationRun(names[folder], folder, read_result(folder / EvaluationResult.FILE, EvaluationResult))
+            for folder in holding(EvaluationResult.FILE)
+        ),
+        tuple(
+            BenchmarkRun(names[folder], folder, read_result(folder / BenchmarkResult.FILE, BenchmarkResult))
+            for folder in holding(BenchmarkResult.FILE)
+        ),
     )
 
 
 def _kinds(folder: Path) -> list[str]:
-    expected = (STORE, EVALUATION_FILE, BENCHMARK_FILE)
+    expected = (STORE, EvaluationResult.FILE, BenchmarkResult.FILE)
     if not folder.is_dir():
         raise RunError(f"{folder}: found no such directory, expected that of a run")
     check_folder(folder)

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from vseg_nas.reporting.benchmark_results import UNLIMITED, BenchmarkResults, BenchmarkRow, Timing
-from vseg_nas.reporting.methods import frame_size
 from vseg_nas.reporting.paper import RUNTIMES, PaperRuntime
-from vseg_nas.reporting.rendering import Cell, Column, Number, Row, Table
-from vseg_nas.reporting.runs import BenchmarkRun
+from vseg_nas.reporting.table_formats import Cell, Column, Row, Table
+from vseg_nas.results.benchmark import AVERAGE_KEYS, BenchmarkResult, BenchmarkRow, BenchmarkRun
+from vseg_nas.results.methods import frame_size
+from vseg_nas.results.numbers import Number
+from vseg_nas.results.scores import Quartiles
 
-LENGTHS = ("2", "5", "10", UNLIMITED)
 PAPER_NOTE = (
     "Rows of the paper are quoted from it, not measured by us: mean ± spread as it prints them; it does not state the "
     "length of the clips that it averages over."
@@ -25,7 +25,7 @@ def runtime_table(benchmarks: Sequence[BenchmarkRun]) -> Table:
     columns = (
         *(Column(title, left=True) for title in ("method", "source", "device", "input size")),
         *map(Column, ("parameters, M", "static, ms", "dynamic, ms", "average, N not stated, ms")),
-        *(Column(f"average {length}, ms") for length in LENGTHS),
+        *(Column(f"average {length}, ms") for length in AVERAGE_KEYS),
         *map(Column, ("MACs static, G", "MACs dynamic, G", "peak memory, MiB")),
     )
     ours = tuple(_our_row(run.results, row) for run in benchmarks for row in run.results.rows)
@@ -40,17 +40,17 @@ def _paper_row(row: PaperRuntime) -> Row:
     time = Number(row.milliseconds, 0 if row.std is None else 1, std=row.std)
     static, average = (time, None) if row.kind == "static" else (None, time)
     head = (row.method, "paper", row.device or None, frame_size(row.size), parameters)
-    return (*head, static, None, average, *(None for _ in LENGTHS), None, None, None)
+    return (*head, static, None, average, *(None for _ in AVERAGE_KEYS), None, None, None)
 
 
-def _our_row(results: BenchmarkResults, row: BenchmarkRow) -> Row:
+def _our_row(results: BenchmarkResult, row: BenchmarkRow) -> Row:
     head = (row.name, "ours", f"{results.device}, {results.precision}", frame_size(results.size))
-    times = (row.static, row.dynamic, None, *(row.average.get(length) for length in LENGTHS))
+    times = (row.static_ms, row.dynamic_ms, None, *(row.average(length) for length in AVERAGE_KEYS))
     macs = (_giga(row.macs_static), None if row.macs_dynamic is None else _giga(row.macs_dynamic))
     return (*head, Number(row.parameters / 1e6, 2), *map(_time, times), *macs, Number(row.peak_mib, 0))
 
 
-def _time(timing: Timing | None) -> Number | None:
+def _time(timing: Quartiles | None) -> Number | None:
     if timing is None:
         return None
     digits = 2 if timing.median < 9.995 else 1 if timing.median < 99.95 else 0

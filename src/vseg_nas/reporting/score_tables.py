@@ -1,15 +1,21 @@
-"""Tables 3 and 4: scores of the paper beside ours, and all that we measure beyond the paper."""
+"""Tables 3 and 4: scores of the paper beside ours, what we measure beyond it, and what the past is worth to a cell.
+
+What the past is worth is how far a cell gets from the floor, without a past, to the ceiling, a perfect one. The floor
+is the cell trained with zeros for the previous frame, at equal cost. The ceiling is the cell trained with the static
+decoder's output on the current frame, at the cost of the whole static network on top.
+"""
 
 from collections.abc import Iterable, Sequence
+from statistics import fmean, stdev
 
-from vseg_nas.reporting.benchmark_results import BenchmarkResults, BenchmarkRow, Timing
-from vseg_nas.reporting.methods import Method, Setting, frame_size, measured_on
-from vseg_nas.reporting.palette import DATASETS, label
 from vseg_nas.reporting.paper import SCORES
-from vseg_nas.reporting.rendering import Cell, Column, Number, Row, Table
+from vseg_nas.reporting.table_formats import Cell, Column, Row, Table
+from vseg_nas.results.benchmark import BenchmarkResult
+from vseg_nas.results.methods import Method, Setting, frame_size, measured_on, measured_row
+from vseg_nas.results.names import DATASETS, label
+from vseg_nas.results.numbers import Number, percent, percent_of_known
+from vseg_nas.results.scores import Quartiles
 
-KEY_FRAMES = "5"
-"""The distance from key frame to key frame that tables show of rolling."""
 PAIR_NOTE = (
     "Pair protocol: the first frame of each pair is segmented by the static network, the second is scored. "
     "mIoU is that of one confusion matrix over all frames, void pixels left out."
@@ -28,17 +34,6 @@ PAPER_NOTE = (
     "Rows of the paper are quoted from it, not measured by us; only rows measured on the same split "
     "at the same size compare."
 )
-
-
-def percent(values: Sequence[float]) -> Number:
-    """Mean and sample standard deviation of some fractions, in percent."""
-    return Number.over([100 * value for value in values], 1)
-
-
-def percent_of_known(values: Iterable[float | None]) -> Number | None:
-    """The same of those that are there; None without any."""
-    known = [value for value in values if value is not None]
-    return percent(known) if known else None
 
 
 def score_table(dataset: str, settings: dict[Setting, list[Method]]) -> Table:
@@ -74,7 +69,7 @@ def detailed_table(
     setting: Setting,
     found: Sequence[Method],
     refused: Iterable[str] = (),
-    benchmarks: Sequence[BenchmarkResults] = (),
+    benchmarks: Sequence[BenchmarkResult] = (),
 ) -> Table:
     """Costs, and all scores of the pair protocol.
 
@@ -102,27 +97,19 @@ def detailed_table(
     return Table(title, columns, (tuple(_detailed_row(method, timed) for method in found),), notes)
 
 
-def _timing(method: Method, benchmark: BenchmarkResults) -> Timing | None:
+def _timing(method: Method, benchmark: BenchmarkResult) -> Quartiles | None:
     """Of a frame that is no key frame; of a key frame for the static network. None for what was not measured."""
     row = measured_row(method, benchmark)
     if row is None:
         return None
-    return row.dynamic if row.cell else row.static
+    return row.dynamic_ms if row.cell else row.static_ms
 
 
-def measured_row(method: Method, benchmark: BenchmarkResults) -> BenchmarkRow | None:
-    """Of a cell, however it is named, and what it is given, or of the static network, however it was trained."""
-    if not (method.cell or method.is_static or method.is_tuned_static):
-        return None
-    key = method.cell and method.cell.key
-    return next((row for row in benchmark.rows if (row.cell and row.cell.key) == key), None)
-
-
-def _milliseconds(timing: Timing | None) -> Number | None:
+def _milliseconds(timing: Quartiles | None) -> Number | None:
     return None if timing is None else Number(timing.median, 1, quartiles=(timing.low, timing.high))
 
 
-def _detailed_row(method: Method, timed: Sequence[BenchmarkResults]) -> Row:
+def _detailed_row(method: Method, timed: Sequence[BenchmarkResult]) -> Row:
     pairs = [row.pair for row in method.rows]
     cells: tuple[Cell, ...] = (
         percent([pair.miou for pair in pairs]),
@@ -154,3 +141,65 @@ def common_notes(found: Sequence[Method]) -> list[str]:
     """What all tables of methods say below."""
     trained = any(method.recipe and method.cell is None for method in found)
     return [SPREAD_NOTE, *([TRAINED_STATIC_NOTE] if trained else [])]
+
+
+SHARE_NOTES = (
+    "mIoU of pairs. zeros: the cell trained without a past, at equal cost, the floor. current: with the static "
+    "decoder's output on the current frame for its past, at the cost of the static network on top, the ceiling.",
+    "share of the way: (previous - zeros) / (current - zeros), of the means over the seeds that all three were trained "
+    "with; its ± is that of previous - zeros. None where no seed is common, or where ceiling and floor differ by no "
+    "more than the standard deviation of their difference.",
+    SPREAD_NOTE,
+)
+
+
+def share_of_the_way(zero: Sequence[float], previous: Sequence[float], current: Sequence[float]) -> Number | None:
+    """The share in percent, with its spread over seeds.
+
+    Args:
+        zero: scores with zeros for the past, one a seed.
+        previous: with the previous frame, of the same seeds in the same order.
+        current: with the current frame.
+
+    Returns:
+        None without seeds, or where ceiling and floor differ by no more than the spread of their difference.
+    """
+    if not zero:
+        return None
+    gained = [p - z for p, z in zip(previous, zero, strict=True)]
+    whole = [c - z for c, z in zip(current, zero, strict=True)]
+    way, spread = fmean(whole), stdev(whole) if len(whole) > 1 else 0.0
+    if way <= spread:
+        return None
+    return Number.over([100 * gain / way for gain in gained], 0)
+
+
+def share_table(setting: Setting, found: Sequence[Method]) -> Table | None:
+    """A row a cell and recipe that was trained with all three pasts; None without any."""
+    controls = {_trained(method, method.cell.past): method for method in found if method.cell}
+    rows = []
+    for method in found:
+        if method.cell and method.cell.past == "previous":
+            zero, current = (controls.get(_trained(method, past)) for past in ("zero", "current"))
+            if zero and current:
+                rows.append(_share_row(zero, method, current))
+    if not rows:
+        return None
+    columns = [Column("cell", left=True), Column("seeds of all three")]
+    columns += [Column(f"mIoU, {past}, %") for past in ("zeros", "previous", "current")]
+    columns.append(Column("share of the way, %"))
+    return Table(f"What the past is worth on {setting}", tuple(columns), (tuple(rows),), SHARE_NOTES)
+
+
+def _trained(method: Method, past: str) -> tuple[str | None, str | None, str]:
+    """The same cell by the same recipe, with another past."""
+    return method.cell.genotype.key if method.cell else None, method.recipe, past
+
+
+def _share_row(*trained: Method) -> Row:
+    """Of floor, cell and ceiling."""
+    scores = [{row.seed: row.pair.miou for row in method.rows} for method in trained]
+    seeds = sorted(seed for seed in scores[0] if seed is not None and all(seed in by_seed for by_seed in scores))
+    share = share_of_the_way(*([by_seed[seed] for seed in seeds] for by_seed in scores))
+    means = (percent([row.pair.miou for row in method.rows]) for method in trained)
+    return (trained[1].label, Number(len(seeds), 0), *means, share)

@@ -2,18 +2,17 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
+from vseg_nas.figures.cell_drawing import draw_genotype
+from vseg_nas.figures.pareto import draw_search_trade_off
+from vseg_nas.figures.search_curves import draw_reward_bands, draw_reward_curve, draw_token_shares
+from vseg_nas.nas.history import Outcome, Scored, best_cells, ended, outcome, outcome_counts, scored
 from vseg_nas.nas.trial import Trial
-from vseg_nas.reporting.curves import draw_reward_curve, draw_token_shares
-from vseg_nas.reporting.drawing import draw_genotype
-from vseg_nas.reporting.history import Outcome, Scored, best_cells, ended, outcome, outcome_counts, scored
+from vseg_nas.nas.trial_rows import write_trials_csv
 from vseg_nas.reporting.page import Block, Picture, Section
 from vseg_nas.reporting.report_folder import ReportFolder
-from vseg_nas.reporting.reward_bands import draw_reward_bands
 from vseg_nas.reporting.runs import SearchRun
-from vseg_nas.reporting.search_groups import group_searches
-from vseg_nas.reporting.search_table import search_table
-from vseg_nas.reporting.search_trade_off import draw_search_trade_off
-from vseg_nas.reporting.tables import best_cells_report, write_trials_csv
+from vseg_nas.reporting.search_files import best_cells_report
+from vseg_nas.reporting.search_tables import group_searches, search_table
 
 REPORTED_CELLS = 10
 

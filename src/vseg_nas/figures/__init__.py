@@ -1,0 +1,1 @@
+"""Every plot, one kind a file: drawings of cells, curves of searches, scores of methods, frames side by side."""

@@ -1,0 +1,133 @@
+"""Draws a cell as in Figure 7: orange operations, green aggregations, with names instead of numbers."""
+
+from collections.abc import Collection
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch, Patch, PathPatch
+from matplotlib.path import Path as Outline
+
+from vseg_nas.figures.cell_layout import Box, CellLayout, Wire, cell_layout
+from vseg_nas.figures.style import BLUE, GREEN, GREY, ORANGE, PALE, PURPLE, save_figure
+from vseg_nas.space import Genotype
+from vseg_nas.space.vocabulary import INPUTS
+
+MARGIN = 0.18
+TITLE_ROOM = 0.34
+LEGEND_ROOM = 0.36
+DPI = 160
+BEND = 0.55  # how far a wire runs level before it turns, as a share of its length
+STROKE = 1.5
+HALO = 4.5  # a white rim, so that of two crossing wires one is seen to pass over the other
+LAYER_INK = "#333333"
+FILLS = {"operation": "#FBD58A", "aggregation": "#93D8C2", "output": "#FFFFFF"}
+EDGES = {"operation": ORANGE, "aggregation": GREEN, "output": LAYER_INK}
+
+
+def save_cell_drawing(genotype: Genotype, path: Path, title: str | None = None) -> Path:
+    """Writes the drawing of a cell; the suffix of `path` (.svg, .pdf, .png) picks the format.
+
+    Args:
+        genotype: The cell.
+        path: The file to write, replaced whole.
+        title: A line above the drawing.
+
+    Returns:
+        `path`.
+    """
+    return save_figure(draw_genotype(genotype, title), path, DPI)
+
+
+def draw_genotype(genotype: Genotype, title: str | None = None) -> Figure:
+    """The drawing of a cell as a figure."""
+    return draw_cell(cell_layout(genotype), genotype.reads, title)
+
+
+def draw_cell(layout: CellLayout, reads: Collection[int], title: str | None = None) -> Figure:
+    """A figure at the scale of the layout: one unit is one inch, so font sizes are what they say.
+
+    Args:
+        layout: What to draw.
+        reads: Pool ids of the inputs that the cell reads; the others are greyed.
+        title: A line above the drawing.
+    """
+    top = MARGIN + (TITLE_ROOM if title else 0.0)
+    width, height = layout.width + 2 * MARGIN, layout.height + top + MARGIN + LEGEND_ROOM
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(-MARGIN, width - MARGIN), ylim=(height - top, -top))
+    axes.set_axis_off()
+    if title:
+        axes.text(0, -TITLE_ROOM, title, fontsize=10.5, va="center", weight="bold")
+    for _, wires in groupby(sorted(layout.wires), key=lambda wire: wire.pool_id):
+        _draw_wires(axes, list(wires))
+    for box in layout.boxes:
+        _draw_box(axes, box, read=box.kind != "input" or box.pool_id in reads)
+    for caption in layout.captions:
+        axes.text(caption.x, caption.y, caption.text, fontsize=8.5, weight="bold", color=GREY, va="baseline")
+    _draw_legend(figure)
+    return figure
+
+
+def _ink(source: int) -> str:
+    """The colour of what a wire carries: previous frame, current frame, or a layer of this cell."""
+    if not 0 <= source < len(INPUTS):
+        return LAYER_INK
+    return PURPLE if INPUTS[source].startswith("prev_") else BLUE
+
+
+def _outline(wire: Wire) -> Outline:
+    bend = BEND * (wire.x1 - wire.x0)
+    points = [(wire.x0, wire.y0), (wire.x0 + bend, wire.y0), (wire.x1 - bend, wire.y1), (wire.x1, wire.y1)]
+    return Outline(points, [Outline.MOVETO, Outline.CURVE4, Outline.CURVE4, Outline.CURVE4])
+
+
+def _draw_wires(axes: Any, wires: list[Wire]) -> None:
+    """All halos of a source before its wires: where they fork, none may cut another."""
+    style = {"facecolor": "none", "capstyle": "butt"}
+    for wire in wires:
+        axes.add_patch(PathPatch(_outline(wire), edgecolor="white", linewidth=HALO, **style))
+    for wire in wires:
+        ink = _ink(wire.pool_id)
+        axes.add_patch(PathPatch(_outline(wire), edgecolor=ink, linewidth=STROKE, **style))
+        if wire.arrow:
+            tip = [(wire.x1, wire.y1), (wire.x1 - 0.09, wire.y1 - 0.045), (wire.x1 - 0.09, wire.y1 + 0.045)]
+            axes.add_patch(PathPatch(Outline([*tip, tip[0]], closed=True), facecolor=ink, edgecolor=ink, linewidth=0.5))
+
+
+def _draw_box(axes: Any, box: Box, read: bool) -> None:
+    if box.kind == "input":
+        fill, edge = "#FFFFFF", _ink(box.pool_id) if read else PALE
+    else:
+        fill, edge = FILLS[box.kind], EDGES[box.kind]
+    corner = (box.x - box.width / 2, box.y - box.height / 2)
+    style = "round,pad=0,rounding_size=0.06"
+    patch = FancyBboxPatch(corner, box.width, box.height, boxstyle=style, facecolor=fill, edgecolor=edge, linewidth=1.4)
+    axes.add_patch(patch)
+    ink = "black" if read else "#9A9A9A"
+    axes.text(box.x, box.y, box.text, fontsize=8.5, ha="center", va="center", color=ink, linespacing=1.05)
+
+
+def _draw_legend(figure: Figure) -> None:
+    entries = (
+        ("operation", FILLS["operation"], ORANGE),
+        ("aggregation (upper arrow: side 1)", FILLS["aggregation"], GREEN),
+        ("previous frame", "#FFFFFF", PURPLE),
+        ("current frame", "#FFFFFF", BLUE),
+        ("not read", "#FFFFFF", PALE),
+    )
+    patches = [Patch(facecolor=fill, edgecolor=edge, linewidth=1.4, label=text) for text, fill, edge in entries]
+    figure.legend(
+        handles=patches,
+        loc="lower left",
+        ncols=len(entries),
+        frameon=False,
+        fontsize=7.5,
+        handlelength=1.6,
+        columnspacing=1.6,
+        bbox_to_anchor=(MARGIN / figure.get_figwidth(), 0),
+        borderpad=0.8,
+        borderaxespad=0,
+    )

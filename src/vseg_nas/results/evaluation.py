@@ -1,0 +1,144 @@
+"""What `evaluate` leaves: the scores of static networks and cells on one split."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from vseg_nas.results.cell import CellRecord
+from vseg_nas.results.record import Amount, Count, Record, Result, Seed, Size, Text, expected, refused
+from vseg_nas.results.scores import AnyConsistency, RollingScores, SegmentationScores
+
+KEY_EVERY: tuple[int | None, ...] = (1, 2, 5, None)
+"""Numbers of frames from key frame to key frame that whole sequences are labelled with; None: the first frame alone."""
+CONSISTENCY_KEY_EVERY = 5
+"""The one whose labels temporal consistency is measured on, and which tables and figures show: key frames now and then,
+as in use."""
+
+STATIC = "static per frame"
+COPIED = "previous labels copied"
+WARPED = "previous labels warped by flow"
+AVERAGED = "average of static logits over time"
+AVERAGED_BY_FLOW = "average of static logits along flow"
+"""Names of rows of the static network; those of one that was trained on end with a comma and how it was trained."""
+
+
+def rolling_key(key_every: int | None) -> str:
+    """The key of `EvaluationRow.rolling` for a number of frames from key frame to key frame."""
+    return "never" if key_every is None else str(key_every)
+
+
+SHOWN_KEY = rolling_key(CONSISTENCY_KEY_EVERY)
+
+RollingKey = Annotated[str, Field(pattern="^([1-9][0-9]{0,8}|never)$"), expected("a number of frames or 'never'")]
+"""What `rolling_key` gives."""
+
+
+class EvaluationRow(CellRecord):
+    """One method, or one training of it. Its cell labels the frames that are no key frames.
+
+    Attributes:
+        name: What was measured.
+        group: Name in tables; rows that differ in their seed alone share it.
+        seed: Seed of the training; None where nothing is random.
+        recipe: Equal for trainings that differ in the cell, what it is given and the seed alone; None without training.
+        trained_with: The cell of the training, what it is given and the recipe; None without training.
+        checkpoint: Path of the weights.
+        parameters: Number of parameters of the whole network.
+        cell_parameters: Number of parameters of the cell; 0 without one.
+        macs: Multiply-accumulate operations of a frame that is no key frame, where it matters which are.
+        pair: Scores of the frame after a key frame.
+        rolling: Scores of whole sequences by `rolling_key`; empty without labelled sequences.
+        consistency: By name: vc8, vc16, tc; empty without labelled sequences.
+    """
+
+    name: Text
+    group: Text
+    seed: Seed | None
+    recipe: Text | None
+    trained_with: Text | None
+    checkpoint: Text | None
+    parameters: Count
+    cell_parameters: Count
+    macs: Count
+    pair: SegmentationScores
+    rolling: dict[RollingKey, RollingScores]
+    consistency: dict[str, AnyConsistency]
+
+    def wrong_classes(self, classes: int) -> str | None:
+        """Which scores have another number of IoUs than there are classes, by key; None if none has."""
+        scores = {"pair": self.pair} | {f"rolling.{every}": rolled for every, rolled in self.rolling.items()}
+        for name, found in scores.items():
+            if (count := len(found.iou_per_class)) != classes:
+                return f"{name}.iou_per_class: found {count} values, expected {classes}, one a class"
+        return None
+
+
+class Panel(Record):
+    """A picture of an evaluation.
+
+    Attributes:
+        file: Path of a PNG file, relative to the directory of the run.
+        title: What it shows.
+        row: Group of the row that it shows beside the static network.
+    """
+
+    file: Text
+    title: Text
+    row: Text
+
+
+class EvaluationResult(Result):
+    """The whole of evaluate.json.
+
+    Attributes:
+        dataset: Name of the data set.
+        split: Name of the split.
+        size: Height and width of a frame.
+        classes: Names by id.
+        consistency_key_every: Frames from key frame to key frame in the labels that temporal consistency is of.
+        rolling_refused: Why whole sequences were not labelled; None if they were.
+        machine: Device, in words.
+        seconds: How long it took.
+        rows: One a method or training.
+        truth_consistency: Temporal consistency of the truth itself, as that of a row.
+        panels: Pictures.
+    """
+
+    FILE: ClassVar[str] = "evaluate.json"
+
+    format: Literal["vseg_nas.evaluation/2"] = "vseg_nas.evaluation/2"
+    dataset: Text
+    split: Text
+    size: Size
+    classes: tuple[Text, ...]
+    consistency_key_every: Count
+    rolling_refused: Text | None
+    machine: Text
+    seconds: Amount
+    rows: tuple[EvaluationRow, ...]
+    truth_consistency: dict[str, AnyConsistency]
+    panels: tuple[Panel, ...]
+
+    @model_validator(mode="after")
+    def _has_an_iou_a_class(self) -> Self:
+        for index, row in enumerate(self.rows):
+            if problem := row.wrong_classes(len(self.classes)):
+                raise refused(f"rows[{index}].{problem}")
+        return self
+
+
+@dataclass(frozen=True)
+class EvaluationRun:
+    """An evaluation in a report.
+
+    Attributes:
+        name: Short name of the run, different for all runs of a report.
+        path: Directory of the run.
+        results: What it measured.
+    """
+
+    name: str
+    path: Path
+    results: EvaluationResult

@@ -1,0 +1,181 @@
+"""The base of all results, the types of their fields, and how a file of results is read and written.
+
+A file may be anybody's: it is bounded, strict JSON, and whatever is wrong with it ends in one line with file and key.
+"""
+
+import datetime
+import shlex
+import sys
+from pathlib import Path
+from reprlib import repr as brief  # bounded: what was found may be anything
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler
+from pydantic import WrapValidator as Wrapped
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from vseg_nas.errors import DataError
+from vseg_nas.files import printable, read_regular, write_json
+from vseg_nas.space import strict_json
+
+MAX_BYTES = 16 * 2**20
+"""Size of a file of results that is read."""
+
+_LARGEST = 10**15  # of a whole number: a float still holds it exactly
+_MAX_TEXT = 10_000  # characters
+_MAX_COMMAND = 2**21  # bytes of a command line that Linux takes
+_SHOWN_KEY = 40  # characters of a key in an error
+_TAG = "<"  # what a part of an error's place begins with that is no key but says which of two models was tried
+
+_EXPECTED = {
+    "tuple_type": "a list",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "union_tag_not_found": "an object",
+}
+"""What pydantic's own errors expect, in the words of our messages."""
+
+
+def refused(reason: str) -> PydanticCustomError:
+    """An error of a validator whose message says what was found and what was expected."""
+    return PydanticCustomError("refused", "{reason}", {"reason": reason})
+
+
+def unexpected(words: str) -> PydanticCustomError:
+    """An error of a validator: the value, which the message will show, should have been what the words say."""
+    return PydanticCustomError("unexpected", "{words}", {"words": words})
+
+
+def expected(words: str) -> Wrapped:
+    """Replaces whatever pydantic says of a value by what it should have been."""
+
+    def check(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return validate(value)
+        except ValidationError as error:
+            raise unexpected(words) from error
+
+    return Wrapped(check)
+
+
+def _printable(value: Any) -> Any:
+    """Texts that we write may hold stray bytes of file names; those that are read have none."""
+    return printable(value) if isinstance(value, str) else value
+
+
+Text = Annotated[
+    str,
+    Field(max_length=_MAX_TEXT),
+    BeforeValidator(_printable),
+    expected(f"a string of at most {_MAX_TEXT} characters"),
+]
+"""A name, a path or a sentence; what UTF-8 cannot hold is escaped."""
+CommandLine = Annotated[
+    str, Field(max_length=_MAX_COMMAND), BeforeValidator(_printable), expected("the command that made the file")
+]
+"""A command as it was typed."""
+Flag = Annotated[bool, expected("true or false")]
+Count = Annotated[int, Field(ge=0, le=_LARGEST), expected("a whole number of at least 0")]
+Seed = Annotated[int, Field(ge=0, lt=2**63), expected("a whole number of at least 0")]
+Positive = Annotated[int, Field(ge=1, le=_LARGEST), expected("a whole number of at least 1")]
+Amount = Annotated[float, Field(ge=0, le=_LARGEST), expected("a number of at least 0")]
+"""Seconds, milliseconds, MiB."""
+Fraction = Annotated[float, Field(ge=-1e-9, le=1 + 1e-9), expected("a fraction between 0 and 1")]
+"""A score, give or take rounding."""
+ReferenceFraction = Annotated[float, Field(ge=-1e-9, le=2 + 1e-9), expected("a number between 0 and 2")]
+"""A score that exceeds 1 in the reference form, in which an absent class counts 2."""
+Size = Annotated[tuple[Positive, Positive], Field(strict=False), expected("2 whole numbers of at least 1")]
+"""Height and width in pixels; not strict, as a validator in Python is handed the list that stands in the file."""
+
+
+class Record(BaseModel):
+    """An object of a file of results: immutable, without conversions of types and without keys that nobody knows."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Result(Record):
+    """A whole file of results. Its field ``format``, which has the only possible value as its default, says which kind.
+
+    Attributes:
+        FILE: Name of the file in the directory of a run.
+        command: Command that made the file.
+        date: Day on which it was made, YYYY-MM-DD in UTC.
+    """
+
+    FILE: ClassVar[str]
+
+    command: CommandLine
+    date: Text
+
+    @classmethod
+    def format_name(cls) -> str:
+        """What the key ``format`` of such a file says."""
+        return str(cls.model_fields["format"].default)
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+def read_result(path: Path, model: type[AnyRecord]) -> AnyRecord:
+    """Reads a file of results.
+
+    Raises:
+        DataError: It is missing, over 16 MiB, not strict JSON, or not what the model describes; in one line with the
+            file and the key, what was found and what was expected.
+    """
+    try:
+        text = read_regular(path, MAX_BYTES).decode()
+        data = strict_json.loads(text, MAX_BYTES)
+    except OSError as error:
+        raise DataError(f"{path}: not readable ({error.strerror})") from error
+    except ValueError as error:  # also: not UTF-8, not JSON
+        raise DataError(f"{path}: found no readable JSON ({str(error)[:120]}), expected a result file") from error
+    if issubclass(model, Result):
+        found = data.get("format") if isinstance(data, dict) else data
+        if found != model.format_name():
+            raise DataError(f"{path}: format: found {brief(found)}, expected {model.format_name()!r}")
+    try:
+        return model.model_validate_json(text)  # in its mode for JSON, lists are tuples
+    except ValidationError as error:
+        raise DataError(f"{path}: {_message(error.errors(include_url=False)[0])}") from error
+
+
+def write_result(run_dir: Path, result: Result) -> Path:
+    """Writes a file of results into the directory of a run, whole or not at all.
+
+    Returns:
+        The file.
+    """
+    return write_json(run_dir / result.FILE, result.model_dump(mode="json"))
+
+
+def command_line(verb: str) -> str:
+    """The command of this process as one types it."""
+    return shlex.join(["python", "-m", f"vseg_nas.{verb}", *sys.argv[1:]])
+
+
+def today() -> str:
+    """The day, YYYY-MM-DD in UTC."""
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
+
+
+def _message(error: ErrorDetails) -> str:
+    """The key of an error, what was found there and what was expected."""
+    parts = [part for part in error["loc"] if not str(part).startswith(_TAG)]
+    what = ""
+    if parts[-1:] == ["[key]"]:  # it is the key itself that is wrong
+        parts, what = parts[:-2], "the key "
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part[:_SHOWN_KEY]}" for part in parts).removeprefix(".")
+    match error["type"]:
+        case "missing":
+            said = "found no such key, expected it"
+        case "extra_forbidden":
+            said = "found an unknown key, expected none but those of this format"
+        case "refused":
+            said = error["msg"]
+        case "value_error":
+            said = str(error["ctx"]["error"])
+        case kind:
+            said = f"found {what}{brief(error['input'])}, expected {_EXPECTED.get(kind, error['msg'])}"
+    return f"{key}: {said}" if key else said

@@ -1,0 +1,106 @@
+"""Scores and times, as every command measures and writes them. Scores are fractions."""
+
+from collections.abc import Sequence
+from typing import Annotated, Self
+
+import numpy as np
+from pydantic import Discriminator, Tag
+
+from vseg_nas.results.record import Amount, Count, Fraction, Record, ReferenceFraction, Text
+
+
+class SegmentationScores(Record):
+    """Scores of one confusion matrix.
+
+    Attributes:
+        miou: Mean intersection over union, over classes with a non-empty union.
+        fwiou: IoU weighted by the share of true pixels.
+        macc: Mean class recall, over classes with true pixels; in the reference form it may exceed 1.
+        score: Geometric mean of the three, the reward of the search (section 3.3).
+        iou_per_class: IoU of each class, by id; None where the union is empty.
+    """
+
+    miou: Fraction
+    fwiou: Fraction
+    macc: ReferenceFraction
+    score: ReferenceFraction
+    iou_per_class: tuple[Fraction | None, ...]
+
+
+class DistanceScore(Record):
+    """mIoU of the frames that are ``distance`` or a little more frames away from where the protocol sets a key frame.
+
+    Distances over 8 are put together: 9 stands for 9 to 16, 17 for 17 to 32 and so on. The static network labels the
+    same frames, each of them as a key frame of its own.
+
+    Attributes:
+        distance: Frames since the key frame.
+        frames: How many frames were scored.
+        miou: mIoU of their confusion matrix; None without any frame.
+    """
+
+    distance: Count
+    frames: Count
+    miou: Fraction | None
+
+
+class RollingScores(SegmentationScores):
+    """Scores over all labelled frames of whole sequences, key frames included.
+
+    Attributes:
+        by_distance: By distance from the key frame that the protocol sets, so that methods compare frame by frame.
+        average: Mean over distances of their mIoU: every distance counts the same. None where nothing was scored.
+        minimum: mIoU at the worst distance.
+    """
+
+    by_distance: tuple[DistanceScore, ...]
+    average: Fraction | None
+    minimum: Fraction | None
+
+
+class Consistency(Record):
+    """One metric of temporal consistency in both forms.
+
+    Attributes:
+        correct: As we define it.
+        reference: As the published script computes it.
+        windows: How many windows of frames ``correct`` covers.
+        flow: Where optical flow came from, if any was used.
+    """
+
+    correct: Fraction | None
+    reference: Fraction | None
+    windows: Count
+    flow: Text | None
+
+
+class NotMeasured(Record):
+    """Why a metric of temporal consistency would mean nothing here."""
+
+    refused: Text
+
+
+def _tag(value: object) -> str | None:
+    if isinstance(value, NotMeasured) or (isinstance(value, dict) and "refused" in value):
+        return "<refused>"
+    return "<measured>" if isinstance(value, Consistency | dict) else None
+
+
+AnyConsistency = Annotated[
+    Annotated[Consistency, Tag("<measured>")] | Annotated[NotMeasured, Tag("<refused>")], Discriminator(_tag)
+]
+"""A metric, or why there is none."""
+
+
+class Quartiles(Record):
+    """The median of repeated measurements with the quartiles below and above it."""
+
+    median: Amount
+    low: Amount
+    high: Amount
+
+    @classmethod
+    def of(cls, samples: Sequence[float]) -> Self:
+        """Interpolates linearly between the samples."""
+        low, median, high = np.percentile(samples, (25, 50, 75)).tolist()
+        return cls(median=median, low=low, high=high)

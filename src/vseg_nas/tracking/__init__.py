@@ -1,0 +1,1 @@
+"""Runs on Weights & Biases; no other package knows wandb."""

@@ -1,0 +1,242 @@
+"""Searches, trainings and evaluations on Weights & Biases; only this file and wandb_run.py know wandb.
+
+A search is one run with one log call per candidate. The run is a copy of what the trial store holds; what goes wrong
+with it costs a warning, never the search.
+"""
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from vseg_nas.figures.search_pictures import write_pictures
+from vseg_nas.nas.history import Outcome, best_cells, ended, outcome, token_shares, window_for
+from vseg_nas.nas.trial import Trial
+from vseg_nas.nas.trial_rows import EVALUATION_FIELDS, REPORTED_CELLS, trial_record
+from vseg_nas.results.evaluation import SHOWN_KEY, EvaluationRow
+from vseg_nas.results.names import training_names
+from vseg_nas.space import Genotype
+from vseg_nas.space.vocabulary import AGGREGATIONS, INPUTS, OPERATIONS
+from vseg_nas.tracking.wandb_run import first_line, wandb_errors, warn
+
+if TYPE_CHECKING:
+    from vseg_nas.nas.listener import Budget
+
+CELL_FIELDS = ("trial", *EVALUATION_FIELDS, "expression", "genotype")
+
+
+Errors = Callable[[], tuple[type[Exception], ...]]
+
+
+def _disk_errors() -> tuple[type[Exception], ...]:
+    return (OSError,)
+
+
+class _Copy:
+    """A W&B run that ends quietly if something goes wrong with it, and a context manager that finishes it."""
+
+    def __init__(self, run: Any) -> None:
+        self._run = run
+        self._open = run is not None
+
+    def __enter__(self) -> Self:
+        """Returns the object itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finishes the run, or the next one of this process would log to it."""
+        self.finish()
+
+    def finish(self) -> None:
+        """Closes the run; a second call does nothing."""
+        self._attempt(lambda: self._run.finish())
+        self._open = False
+
+    def _attempt(self, action: Callable[[], object], errors: Errors = wandb_errors) -> None:
+        """Does it while the run is open.
+
+        Args:
+            action: one of W&B, or with ``errors`` one of ours, that makes what is logged.
+            errors: that cost a warning.
+        """
+        if not self._open:
+            return
+        try:
+            action()
+        except errors() as error:
+            self._open = False
+            warn(f"W&B logging ends here, the work goes on: {first_line(error)}")
+
+    def _axis(self, axis: str, metrics: str) -> None:
+        self._attempt(lambda: self._run.define_metric(axis))
+        self._attempt(lambda: self._run.define_metric(metrics, step_metric=axis))
+
+
+class WandbListener(_Copy):
+    """A search listener that logs to a W&B run, and a context manager: leaving it finishes the run.
+
+    Args:
+        run: From `open_wandb`; None logs nothing.
+    """
+
+    def __init__(self, run: Any) -> None:
+        super().__init__(run)
+        self._window = window_for(0)
+        self._history: list[Trial] = []
+
+    def on_start(self, trials: Sequence[Trial], budget: "Budget") -> None:
+        """Names the axis, and logs what ended before: a continued search is one whole curve."""
+        self._window = window_for(budget.trials)
+        self._axis("candidate", "search/*")
+        for trial in ended(trials):
+            self._log(trial, {})
+
+    def on_trial_start(self, trial: Trial) -> None:
+        """Nothing is known yet."""
+
+    def on_epoch(self, trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
+        """Candidates are the axis, not their epochs."""
+
+    def on_trial_end(self, trial: Trial, trials: Sequence[Trial], diagnostics: dict[str, float]) -> None:
+        """Logs a candidate, the strategy's diagnostics and the token shares so far."""
+        self._log(trial, diagnostics)
+
+    def on_end(self, trials: Sequence[Trial]) -> None:
+        """Logs the table of the best cells and the pictures, and finishes the run."""
+        if ended(trials):
+            self._attempt(lambda: self._log_report(trials), _disk_errors)
+        self.finish()
+
+    def _log(self, trial: Trial, diagnostics: Mapping[str, float]) -> None:
+        self._history.append(trial)
+        metrics = candidate_metrics(self._history, self._window)
+        metrics |= {f"strategy/{name}": value for name, value in diagnostics.items()}
+        payload = {"candidate": trial.id} | {f"search/{name}": value for name, value in metrics.items()}
+        self._attempt(lambda: self._run.log(payload))
+
+    def _log_report(self, trials: Sequence[Trial]) -> None:
+        rows = [trial_record(cell.trial) for cell in best_cells(trials, REPORTED_CELLS)]
+        data = [[row[f] for f in CELL_FIELDS] for row in rows]
+        with tempfile.TemporaryDirectory() as folder:
+            pictures = [path for path in write_pictures(trials, Path(folder)) if path.suffix == ".png"]
+            self._attempt(lambda: self._log_table(data, {f"report/{path.stem}": path for path in pictures}))
+
+    def _log_table(self, data: list[list[Any]], pictures: Mapping[str, Path]) -> None:
+        import wandb
+
+        images = {name: wandb.Image(str(path)) for name, path in pictures.items()}
+        self._run.log({"report/best_cells": wandb.Table(columns=list(CELL_FIELDS), data=data), **images})
+
+
+class FitLogger(_Copy):
+    """Logs a final training to a W&B run, epoch by epoch, and a context manager: leaving it finishes the run.
+
+    Args:
+        run: From `open_wandb`; None logs nothing.
+    """
+
+    def __init__(self, run: Any) -> None:
+        super().__init__(run)
+        self._stages: set[str] = set()
+
+    def on_epoch(self, stage: str, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Logs what an epoch of a stage gave, on an axis of that stage."""
+        axis = f"{stage}/epoch"
+        if stage not in self._stages:
+            self._stages.add(stage)
+            self._axis(axis, f"{stage}/*")
+        payload = {axis: epoch} | {f"{stage}/{name}": value for name, value in metrics.items()}
+        self._attempt(lambda: self._run.log(payload))
+
+    def on_end(self, genotype: Genotype | None, scores: Mapping[str, float]) -> None:
+        """Logs the final scores and, if there is one, the drawing of the cell, and finishes the run."""
+        self._attempt(lambda: self._run.summary.update(scores))
+        if genotype is not None:
+            self._attempt(lambda: self._log_drawing(genotype), _disk_errors)
+        self.finish()
+
+    def _log_drawing(self, genotype: Genotype) -> None:
+        from vseg_nas.figures.cell_drawing import save_cell_drawing
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = save_cell_drawing(genotype, Path(folder) / "cell.png", genotype.key)
+            self._attempt(lambda: self._log_picture(path))
+
+    def _log_picture(self, path: Path) -> None:
+        import wandb
+
+        self._run.log({"report/cell": wandb.Image(str(path))})
+
+
+class EvaluationLogger(_Copy):
+    """Puts a finished evaluation on a W&B run, and a context manager: leaving it finishes the run.
+
+    Args:
+        run: From `open_wandb`; None logs nothing.
+    """
+
+    def log(self, rows: Sequence[EvaluationRow], pictures: Mapping[str, Path]) -> None:
+        """Logs one row a method and the pictures.
+
+        Args:
+            rows: those of evaluate.json.
+            pictures: PNG files by title.
+        """
+        if not self._open:
+            return
+        files = [Path(row.checkpoint).resolve() for row in rows if row.checkpoint]
+        names = training_names(files)
+        columns = ["group", "training", "seed", "parameters", *_SCORES, f"rolling mIoU, key frame every {SHOWN_KEY}"]
+        data: list[list[Any]] = []
+        summary: dict[str, float] = {}
+        for row in rows:
+            training = names[Path(row.checkpoint).resolve()] if row.checkpoint else None
+            rolling = row.rolling[SHOWN_KEY].miou if SHOWN_KEY in row.rolling else None
+            scores = {name: getattr(row.pair, name) for name in _SCORES}
+            data.append([row.group, training, row.seed, row.parameters, *scores.values(), rolling])
+            key = f"{row.group}/{training}" if training else row.group
+            summary |= {f"{key}/{name}": score for name, score in scores.items()}
+        self._attempt(lambda: self._log(columns, data, pictures))
+        self._attempt(lambda: self._run.summary.update(summary))
+
+    def _log(self, columns: list[str], data: list[list[Any]], pictures: Mapping[str, Path]) -> None:
+        import wandb
+
+        table = wandb.Table(columns=columns, data=data)
+        images = {f"evaluation/{title}": wandb.Image(str(path)) for title, path in pictures.items()}
+        self._run.log({"evaluation/rows": table, **images})
+
+
+_SCORES = ("miou", "fwiou", "macc", "score")
+
+
+def candidate_metrics(history: Sequence[Trial], window: int) -> dict[str, float]:
+    """What one log call says of the last trial of `history` and of the search up to it.
+
+    Args:
+        history: Ended trials, at least one, in the order they ended.
+        window: How many of the last trials mean and token shares cover.
+
+    Returns:
+        Numbers by name; a failed trial has none of its own.
+    """
+    trial = history[-1]
+    metrics: dict[str, float] = {}
+    if trial.evaluation is not None:
+        metrics["reward"] = trial.evaluation.score
+        metrics |= {name: float(getattr(trial.evaluation, name)) for name in EVALUATION_FIELDS[1:]}
+    scores = [t.evaluation.score for t in history if t.evaluation is not None]
+    if scores:
+        recent = scores[-window:]
+        metrics |= {"best": max(scores), "mean": sum(recent) / len(recent)}
+    counts = Counter(map(outcome, history))
+    metrics |= {f"trials/{kind.name.lower()}": counts[kind] for kind in Outcome}
+    shares = token_shares([t.genotype for t in history[-window:]])
+    metrics |= {f"operation/{n}": s for n, s in zip(OPERATIONS, shares.operations, strict=True)}
+    metrics |= {f"aggregation/{n}": s for n, s in zip(AGGREGATIONS, shares.aggregations, strict=True)}
+    names = (*INPUTS, "earlier_layer")
+    return metrics | {f"input/{n}": s for n, s in zip(names, shares.inputs, strict=True)}
