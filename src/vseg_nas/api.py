@@ -11,7 +11,7 @@ from vseg_nas.assembly.inference import load_for_inference
 from vseg_nas.assembly.static import check_batches
 from vseg_nas.checking import check_number, check_text
 from vseg_nas.data import Clip, ClipSource, ClipTransform, MetaSplit, meta_split, resized
-from vseg_nas.data.labelled import require_labels
+from vseg_nas.data.inspection import require_labels
 from vseg_nas.errors import ConfigError, DataError, RunError
 from vseg_nas.files import check_folder
 from vseg_nas.machine import require_cuda

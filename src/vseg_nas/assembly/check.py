@@ -11,7 +11,7 @@ from vseg_nas.data import camvid, cityscapes
 from vseg_nas.data.camvid import camvid_layout
 from vseg_nas.data.cityscapes import cityscapes_layout
 from vseg_nas.data.image_files import FileClips, Layout
-from vseg_nas.data.inspection import FileReport, RunReport, run_reports
+from vseg_nas.data.inspection import FileReport, SequenceReport, sequence_reports
 from vseg_nas.data.manifest import MAX_CHARACTERS, Manifest
 from vseg_nas.errors import DataError
 from vseg_nas.files import read_regular
@@ -46,9 +46,9 @@ class SplitReport:
                 self.pixels += file.pixels
 
     @property
-    def runs(self) -> list[RunReport]:
+    def runs(self) -> list[SequenceReport]:
         """Of successive frames."""
-        return run_reports(self.layout)
+        return sequence_reports(self.layout)
 
     @property
     def shares(self) -> dict[str, float]:

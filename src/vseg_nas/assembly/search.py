@@ -22,7 +22,7 @@ from vseg_nas.assembly.static import (
 )
 from vseg_nas.data import ClipTransform, MetaSplit, leak_report, meta_split, resized
 from vseg_nas.data.feature_cache import StaticFeatures, as_features, map_cache, stored_arrays
-from vseg_nas.data.labelled import require_labels
+from vseg_nas.data.inspection import require_labels
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.candidate import CandidateEvaluator
 from vseg_nas.nas.executor import Executor, SerialExecutor

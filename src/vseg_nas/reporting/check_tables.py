@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from rich import box
 from rich.table import Table
 
-from vseg_nas.data.inspection import RunReport
+from vseg_nas.data.inspection import SequenceReport
 from vseg_nas.reporting.palette import label
 from vseg_nas.reporting.rendering import MISSING
 
@@ -22,7 +22,7 @@ def shares_table(shares: Mapping[str, Mapping[str, float]]) -> Table:
     return table
 
 
-def runs_table(runs: Mapping[str, Sequence[RunReport]], most: int) -> Table:
+def runs_table(runs: Mapping[str, Sequence[SequenceReport]], most: int) -> Table:
     """Runs of successive frames; a split with more than ``most`` of them in one line."""
     table = Table(box=box.SIMPLE_HEAD, title="Runs of successive frames", title_justify="left")
     for heading in ("split", "first frame", "last frame"):
