@@ -206,7 +206,7 @@ def test_consistency_of_constant_labels() -> None:
             right = constant & (window[0] == 0) & (start > 0)
             shares.append(right.sum() / constant.sum())
     assert found["vc8"].correct == pytest.approx(np.mean(shares))
-    assert found["vc16"].refused == "VC16 needs a run of more than 16 successive frames, and the longest has 12"
+    assert found["vc16"].refused == "VC16 needs a sequence of more than 16 successive frames, and the longest has 12"
     assert found["tc"].flow == "DIS (OpenCV)"
     assert found["tc"].windows == 11
 
