@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from vseg_nas.assembly.predict import Network
     from vseg_nas.video.frames import FrameSource
-    from vseg_nas.video.labelling import Tally
+    from vseg_nas.video.prediction import VideoStatistics
 
 RESULT = "predict.json"
 FORMAT = "vseg_nas.predict/1"
@@ -54,17 +54,17 @@ def main(config: PredictConfig, run_dir: Path) -> None:
     with closing(open_source(config)) as source:
         network = build_network(config)
         height, width = source.size
-        small = network.labeller.size or source.size
-        check_frame_memory("source" if network.labeller.size is None else "size", small, cuda=network.cuda)
+        small = network.predictor.size or source.size
+        check_frame_memory("source" if network.predictor.size is None else "size", small, cuda=network.cuda)
         console.print(
             f"{config.source}: {width} x {height}, {float(source.rate):.3g} frames a second; labelled at "
             f"{small[1]} x {small[0]} by {network.name} on {network.device}",
             soft_wrap=True, markup=False, highlight=False,
         )  # fmt: skip
         started = time.perf_counter()
-        tally = _label(config, run_dir, source, network, console)
+        statistics = _predict(config, run_dir, source, network, console)
         seconds = time.perf_counter() - started
-        result = _result(config, source, network, tally, seconds)
+        result = _result(config, source, network, statistics, seconds)
     write_json(run_dir / RESULT, result)
     for line in _summary(result):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
@@ -72,11 +72,13 @@ def main(config: PredictConfig, run_dir: Path) -> None:
     console.print(f"written: {run_dir}: {written}", soft_wrap=True, markup=False, highlight=False)
 
 
-def _label(config: PredictConfig, run_dir: Path, source: FrameSource, network: Network, console: Console) -> Tally:
+def _predict(
+    config: PredictConfig, run_dir: Path, source: FrameSource, network: Network, console: Console
+) -> VideoStatistics:
     from vseg_nas.assembly.predict import build_keys
     from vseg_nas.reporting.frames_view import frames_view
-    from vseg_nas.video.labelling import Tally, label_video
-    from vseg_nas.video.products import (
+    from vseg_nas.video.prediction import VideoStatistics, predict_video
+    from vseg_nas.video.writers import (
         FRAMES_FILE,
         LABELS_FOLDER,
         OVERLAY_FILE,
@@ -86,7 +88,7 @@ def _label(config: PredictConfig, run_dir: Path, source: FrameSource, network: N
         overlay_video,
     )
 
-    colours, tally = full_palette(network.labeller.palette), Tally()
+    colours, statistics = full_palette(network.predictor.palette), VideoStatistics()
     total = min(filter(None, (config.frames, source.total)), default=None)
     with ExitStack() as stack:
         sinks = [stack.enter_context(frame_table(run_dir / FRAMES_FILE))]
@@ -98,19 +100,19 @@ def _label(config: PredictConfig, run_dir: Path, source: FrameSource, network: N
             sinks.append(stack.enter_context(label_maps(run_dir / LABELS_FOLDER, colours)))
         tick = stack.enter_context(frames_view(total, console))
         try:
-            for labelled in label_video(source, network.labeller, build_keys(config.key), config.frames):
+            for prediction in predict_video(source, network.predictor, build_keys(config.key), config.frames):
                 for sink in sinks:
-                    sink(labelled)
-                tally.add(labelled)
+                    sink(prediction)
+                statistics.add(prediction)
                 tick()
         except KeyboardInterrupt:
             if not source.endless:
                 raise
-    return tally
+    return statistics
 
 
 def _result(
-    config: PredictConfig, source: FrameSource, network: Network, tally: Tally, seconds: float
+    config: PredictConfig, source: FrameSource, network: Network, statistics: VideoStatistics, seconds: float
 ) -> dict[str, Any]:
     return {
         "format": FORMAT,
@@ -119,16 +121,16 @@ def _result(
         "network": network.name,
         "device": network.device,
         "size": list(source.size),
-        "network_size": list(network.labeller.size or source.size),
+        "network_size": list(network.predictor.size or source.size),
         "rate": float(source.rate),
-        "frames": tally.frames,
-        "key_frames": tally.keys,
+        "frames": statistics.frames,
+        "key_frames": statistics.keys,
         "skipped": source.skipped,
-        "first_skipped": source.complaint or None,
+        "first_skipped": source.first_error or None,
         "seconds": seconds,
-        "frames_per_second": tally.frames / seconds,
-        "key_ms": _quartiles(tally.key_ms),
-        "dynamic_ms": _quartiles(tally.dynamic_ms),
+        "frames_per_second": statistics.frames / seconds,
+        "key_ms": _quartiles(statistics.key_ms),
+        "dynamic_ms": _quartiles(statistics.dynamic_ms),
         "command": shlex.join(["python", "-m", "vseg_nas.predict", *sys.argv[1:]]),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }

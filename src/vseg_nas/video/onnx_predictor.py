@@ -1,4 +1,4 @@
-"""Labels frames by onnxruntime; no torch here."""
+"""Prediction by onnxruntime, without torch."""
 
 import os
 from pathlib import Path
@@ -8,22 +8,23 @@ import numpy as np
 from vseg_nas.errors import DataError
 from vseg_nas.graphs.metadata import GraphMetadata
 from vseg_nas.graphs.sessions import describe_runtime, open_session
-from vseg_nas.video.frames import Image
-from vseg_nas.video.labeller import Floats, Labeller, Size, likeliest
+from vseg_nas.pictures import Image, Size
+from vseg_nas.video.predictor import Floats, Predictor, likeliest
 
 
-class OnnxLabeller(Labeller):
-    """A `Labeller` over the graphs of a folder that `export format=onnx output=logits` wrote.
+class OnnxPredictor(Predictor):
+    """A `Predictor` that runs the two graphs of a folder that `export format=onnx output=logits` wrote.
 
     Args:
-        folder: holds ``key_frame.onnx`` and ``next_frame.onnx``.
-        size: h and w; None: those it was trained for, or of the source.
-        accelerator: ``auto``, ``cpu`` or ``cuda``.
-        threads: of one operator; None: as many as cores.
+        folder: The folder with ``key_frame.onnx`` and ``next_frame.onnx``.
+        size: h and w, to which frames are resized; None means the size that the network was trained for, or that of
+            the source if there was none.
+        accelerator: Where to compute: ``auto``, ``cpu`` or ``cuda``.
+        threads: The number of threads of one operator; None means one per core.
 
     Raises:
-        ConfigError: the device is not there.
-        DataError: the graphs cannot be used.
+        ConfigError: The device does not exist.
+        DataError: The graphs cannot be used.
     """
 
     def __init__(self, folder: Path, size: Size | None, accelerator: str = "cpu", threads: int | None = None) -> None:
@@ -38,18 +39,18 @@ class OnnxLabeller(Labeller):
         self._logits: Floats | None = None
         self._process = os.getpid()
 
-    def label(self, frame: Floats, key: bool, size: Size) -> Image:
-        """See `Labeller`.
+    def predict(self, frame: Floats, key: bool, size: Size) -> Image:
+        """Predicts the labels of a prepared frame, see `Predictor`.
 
         Raises:
-            ValueError: the frame has another size than the one before, and is no key frame.
-            RuntimeError: another thread is in a call of this labeller, or the process was forked.
+            ValueError: The size has changed, and this is not a key frame.
+            RuntimeError: Another thread is calling this predictor, or the process was forked.
         """
-        if os.getpid() != self._process:  # the threads of the sessions are in the other one
+        if os.getpid() != self._process:  # the threads of the sessions exist in the parent only
             raise RuntimeError(
-                "labeller: found a process that was forked, expected the one that made it; make one here"
+                "predictor: found a process that was forked, expected the one that made it; make one here"
             )
-        with self.turn:
+        with self.exclusive:
             self.check_size(size, key or self._state is None)
             if self._state is None or key:
                 logits, layer4, dec = self._key.run(None, {"frame": frame})
@@ -60,16 +61,16 @@ class OnnxLabeller(Labeller):
             return likeliest(logits[0], (frame.shape[-2], frame.shape[-1]), size)
 
     def confidence(self) -> float:
-        """See `Labeller`."""
-        with self.turn:
+        """Returns the confidence of the last frame, see `Predictor`."""
+        with self.exclusive:
             if self._logits is None:
                 raise ValueError("confidence: found no frame, expected one since reset()")
-            odds = np.exp(self._logits - self._logits.max(0))
+            odds = np.exp(self._logits - self._logits.max(0))  # relative to the most likely class, whose odds are 1
             return float((1 / odds.sum(0)).mean())
 
     def reset(self) -> None:
-        """See `Labeller`."""
-        with self.turn:
+        """Forgets the video, see `Predictor`."""
+        with self.exclusive:
             self._state = self._logits = None
 
 
