@@ -23,6 +23,7 @@ from vseg_nas.assembly.static import (
 from vseg_nas.data import ClipTransform, MetaSplit, leak_report, meta_split, resized
 from vseg_nas.data.feature_cache import StaticFeatures, as_features, map_cache, stored_arrays
 from vseg_nas.data.inspection import require_labels
+from vseg_nas.models.propagation import Past
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.candidate import CandidateEvaluator
 from vseg_nas.nas.executor import Executor, SerialExecutor
@@ -208,14 +209,14 @@ def cell_training(config: SearchConfig) -> CellTraining:
 
 
 def build_evaluator(
-    config: SearchConfig, data: MetaData, stopping: StoppingRule, run_dir: Path, sees_previous: bool = True
+    config: SearchConfig, data: MetaData, stopping: StoppingRule, run_dir: Path, past: Past = "previous"
 ) -> CandidateEvaluator:
     """The evaluator of cells."""
     training = cell_training(config)
     classifier = data.network.decoder.classifier
     options = trainer_options(config.gpu)
     train, val = placed((data.train, data.val), device_of(config.gpu))
-    return CandidateEvaluator(train, val, classifier, training, stopping, run_dir, sees_previous, **options)
+    return CandidateEvaluator(train, val, classifier, training, stopping, run_dir, past, **options)
 
 
 def build_strategy_of(config: SearchConfig) -> Strategy:

@@ -33,7 +33,7 @@ from vseg_nas.training.checkpoints import newest_checkpoint
 from vseg_nas.training.collectives import options_of
 from vseg_nas.training.fitting import Progress
 from vseg_nas.training.pretraining import LAST, pretrain
-from vseg_nas.training.ranks import ALONE, Rank, on_ranks
+from vseg_nas.training.ranks import SINGLE_PROCESS, Rank, on_ranks
 from vseg_nas.training.static_module import StaticTraining
 
 STRIDE = 32
@@ -152,7 +152,7 @@ def check_batches(clips: int, batch_size: int, crop: Sequence[int], key: str, dr
         )
 
 
-def trainer_options(config: GpuConfig, rank: Rank = ALONE) -> dict[str, Any]:
+def trainer_options(config: GpuConfig, rank: Rank = SINGLE_PROCESS) -> dict[str, Any]:
     """Arguments of every Trainer; also sets torch's threads.
 
     Args:
@@ -165,9 +165,9 @@ def trainer_options(config: GpuConfig, rank: Rank = ALONE) -> dict[str, Any]:
     _check_accelerator(config)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    elif rank.count > 1:
-        torch.set_num_threads(max(1, torch.get_num_threads() // rank.count))
-    devices = {"devices": 1} if rank.count == 1 else options_of(rank)
+    elif rank.world_size > 1:
+        torch.set_num_threads(max(1, torch.get_num_threads() // rank.world_size))
+    devices = {"devices": 1} if rank.world_size == 1 else options_of(rank)
     return {"accelerator": device_of(config).type, "precision": config.precision, **devices}
 
 
@@ -219,7 +219,7 @@ def run_pretraining(config: PretrainConfig, seed: int, weights: Path, report: Pr
     """Trains the static network of a data set on single frames and writes ``weights``."""
     count = count_devices(config.gpu, config.phase.pretrain.batch_size, "phase.pretrain.batch_size")
     if count == 1:
-        return _pretrain(ALONE, report, config, seed, weights)
+        return _pretrain(SINGLE_PROCESS, report, config, seed, weights)
     newest_checkpoint(weights.parent / LAST)  # a damaged one is set aside here, before all ranks see it
     scores: SegmentationScores = on_ranks(count, report, _pretrain, config, seed, weights)
     return scores
@@ -232,7 +232,7 @@ def _pretrain(rank: Rank, report: Progress, config: PretrainConfig, seed: int, w
     for split, source in sources._asdict().items():
         require_labels(source, split)
     check_batches(len(sources.train), phase.batch_size, phase.transform.crop, "phase.pretrain", drop_last=True)
-    (height, width), batch = phase.transform.crop, min(phase.batch_size, len(sources.train)) // rank.count
+    (height, width), batch = phase.transform.crop, min(phase.batch_size, len(sources.train)) // rank.world_size
     check_frame_memory(
         "phase.pretrain.transform.crop", (height, width), max(1, batch), device_of(config.gpu).type == "cuda"
     )
@@ -246,7 +246,7 @@ def _pretrain(rank: Rank, report: Progress, config: PretrainConfig, seed: int, w
         seed=seed,
         drop_last=len(sources.train) > phase.batch_size,
         rank=rank.index,
-        world_size=rank.count,
+        world_size=rank.world_size,
     )
     torch.manual_seed(seed)  # initial weights; the batches have generators of their own
     network = StaticSegmenter(sources.train.classes)

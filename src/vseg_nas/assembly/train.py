@@ -39,7 +39,7 @@ from vseg_nas.training.cell_module import CellModule, CellTraining, DecoderAsCel
 from vseg_nas.training.checkpoints import newest_checkpoint
 from vseg_nas.training.features import Track, cached_features
 from vseg_nas.training.fitting import Progress
-from vseg_nas.training.ranks import ALONE, Rank, on_ranks
+from vseg_nas.training.ranks import SINGLE_PROCESS, Rank, on_ranks
 from vseg_nas.training.video_module import VideoModule, VideoTraining
 from vseg_nas.training.video_training import restore_trained_cell, train_cell_alone, train_end_to_end
 
@@ -82,7 +82,7 @@ def run_training(
             _train_cell(config, source, segmenter, run_dir / CELL_CHECKPOINT, track, report)
     with view("end to end") as report:
         if count == 1:
-            return _train_video(ALONE, report, config, genotype, run_dir, source, segmenter)
+            return _train_video(SINGLE_PROCESS, report, config, genotype, run_dir, source, segmenter)
         segmenter.cpu()
         torch.cuda.empty_cache()
         scores: SegmentationScores = on_ranks(count, report, _train_rank, config, genotype, run_dir)
@@ -169,8 +169,8 @@ def _cell_module(config: TrainConfig, source: ClipSource, segmenter: VideoSegmen
     propagation, decoder = segmenter.propagation, segmenter.static.decoder
     if not isinstance(propagation, CellPropagation):
         decoder.requires_grad_(True)
-        return CellModule(DecoderAsCell(decoder), decoder.classifier, training, sees_previous=False)
-    return CellModule(propagation.cell, propagation.classifier, training, config.past != "zero")
+        return CellModule(DecoderAsCell(decoder), decoder.classifier, training, past="zero")
+    return CellModule(propagation.cell, propagation.classifier, training, propagation.past)
 
 
 def _train_rank(
@@ -205,7 +205,7 @@ def _train_video(
         seed=derive_seed(config.seed, "clips"),
         drop_last=len(source) > stage.batch_size,
         rank=rank.index,
-        world_size=rank.count,
+        world_size=rank.world_size,
     )
     training = VideoTraining(
         stage.cell_lr, stage.static_lr, stage.momentum, stage.weight_decay, stage.power, stage.static_weight

@@ -16,7 +16,7 @@ from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.propagation import PASTS, CellPropagation, EachFrame, Past
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video import VideoSegmenter
-from vseg_nas.models.weights import load_weights, read_pickled, read_safetensors, verify_note, write_safetensors
+from vseg_nas.models.weights import load_weights, read_pickled, read_safetensors, verify_checksum, write_safetensors
 from vseg_nas.normalisation import check_normalisation
 from vseg_nas.space import Genotype, strict_json
 
@@ -184,7 +184,7 @@ def load_segmenter(path: Path) -> tuple[VideoSegmenter, SegmenterSpec]:
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Weights and hyperparameters of a Lightning checkpoint, as `read_safetensors` gives them."""
-    verify_note(path)
+    verify_checksum(path)
     match read_pickled(path):
         case {"state_dict": dict(state), "hyper_parameters": {"spec": str(spec)}}:
             own = {n.removeprefix(PREFIX): v for n, v in state.items() if isinstance(n, str) and n.startswith(PREFIX)}

@@ -1,9 +1,11 @@
-"""Processes that train one network together, one a device; this one starts them, listens and ends them all.
+"""Processes that train one network together, one per device; this process starts them, receives reports and ends them.
 
-None of them is this process: it holds the terminal, the lock and the logger, is never inside a collective operation,
-and so can end the others at once when one of them fails, dies or the user wants it. No torch here: what a rank needs
-it imports.
+This process is none of the ranks. It holds the terminal, the lock and the logger. It never waits in a collective
+operation, so it can end all ranks at once if one of them fails or dies, or if the user interrupts. It does not import
+torch; each rank imports what it needs.
 """
+
+from __future__ import annotations
 
 import multiprocessing
 import os
@@ -18,64 +20,63 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vseg_nas.clock import working_s
 from vseg_nas.errors import RunError, UserError
 from vseg_nas.signals import DEAF_TO
 
-Report = Callable[[int, int, dict[str, float]], None]
-"""See `Progress` in `fitting`."""
+if TYPE_CHECKING:
+    from vseg_nas.training.fitting import Progress
 
-# Seconds between looks at who is alive. Pipes that close when a process ends are open as long as its loaders live.
-_GLANCE = 0.2
-_GRACE = 2.0  # seconds in which the cause of a failure may overtake its consequences in other ranks
-_LINGER = 20.0  # seconds in which a rank that gave its result may end by itself
+_POLL_S = 0.2  # time between checks which ranks live; waiting for pipes to close would wait for loader processes too
+_GRACE_S = 2.0  # time in which the cause of a failure may arrive after the failures that it caused in other ranks
+_JOIN_TIMEOUT_S = 20.0  # time in which a rank that has returned its result may exit by itself
 
 
 @dataclass(frozen=True)
 class Rank:
-    """Which of how many processes this is.
+    """One of the processes that train together.
 
     Attributes:
-        index: from 0 on; the first one alone writes files.
-        count: of processes, and of devices.
-        port: of this machine, where they find each other.
+        index: The rank, from 0 on; only rank 0 writes files.
+        world_size: The number of processes, which is that of devices.
+        port: The port of this machine at which the processes meet.
     """
 
     index: int = 0
-    count: int = 1
+    world_size: int = 1
     port: int = 0
 
 
-ALONE = Rank()
-"""The only process, which trains without any other."""
+SINGLE_PROCESS = Rank()
+"""The rank of a process that trains without others."""
 
 
-def on_ranks(count: int, report: Report, target: Callable[..., Any], *args: Any) -> Any:
-    """Runs ``target(rank, report, *args)`` in so many new processes.
+def on_ranks(world_size: int, report: Progress, target: Callable[..., Any], *args: Any) -> Any:
+    """Runs ``target(rank, report, *args)`` in new processes, one for each rank.
 
     Args:
-        count: of processes.
-        report: called here with what the first of them reports.
-        target: importable by its name; what it prints is shown.
-        *args: picklable.
+        world_size: The number of processes.
+        report: Called in this process with what rank 0 reports.
+        target: The function to run; it must be importable by its name.
+        *args: Further arguments of the function, which must be picklable.
 
     Returns:
-        What the first of them returned.
+        What rank 0 has returned.
 
     Raises:
-        UserError: one of them raised it, or was killed (`RunError`).
-        RuntimeError: one of them failed otherwise; the message is its traceback.
+        UserError: A rank raised it, or was killed (`RunError`).
+        RuntimeError: A rank failed in another way; the message is its traceback.
     """
     context = multiprocessing.get_context("spawn")
     port = _free_port()
     links: list[Connection] = []
     processes: list[SpawnProcess] = []
     try:
-        for index in range(count):
+        for index in range(world_size):
             ours, theirs = context.Pipe()
-            rank = Rank(index, count, port)
+            rank = Rank(index, world_size, port)
             process = context.Process(target=_serve, args=(theirs, os.getpid(), rank, target, args))
             links.append(ours)
             processes.append(process)
@@ -83,7 +84,7 @@ def on_ranks(count: int, report: Report, target: Callable[..., Any], *args: Any)
             theirs.close()
         result = _listen(links, processes, report)
         for process in processes:
-            process.join(_LINGER)
+            process.join(_JOIN_TIMEOUT_S)
         return result
     finally:
         for process in processes:
@@ -91,8 +92,8 @@ def on_ranks(count: int, report: Report, target: Callable[..., Any], *args: Any)
 
 
 def _start(process: SpawnProcess) -> None:
-    """Starts a process that signals to the whole job, such as Ctrl-C, do not reach: this one ends it."""
-    # Python's own helper, started along, clears away what killed loader processes leave: no need to tell of it.
+    """Starts a process that ignores signals to the whole job, such as Ctrl-C, since this process will end it."""
+    # Python starts a helper that removes what killed loader processes leave behind; it would warn about that.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
     before = signal.pthread_sigmask(signal.SIG_BLOCK, DEAF_TO)
     try:
@@ -102,9 +103,9 @@ def _start(process: SpawnProcess) -> None:
 
 
 def _end(process: SpawnProcess) -> None:
-    """Kills a process that has not ended well, and the loader processes that it may have: nothing stored minds."""
+    """Kills a process that has not ended well, and its loader processes; stored files survive a kill at any time."""
     if process.pid is not None and process.exitcode != 0:
-        with suppress(ProcessLookupError, PermissionError):  # it may not have come to `setpgrp`
+        with suppress(ProcessLookupError, PermissionError):  # it may not have called `setpgrp` yet
             os.killpg(process.pid, signal.SIGKILL)
         process.kill()
         process.join()
@@ -117,16 +118,16 @@ def _free_port() -> int:
         return port
 
 
-def _listen(links: list[Connection], processes: list[SpawnProcess], report: Report) -> Any:
-    """Passes reports on until all have given a result, or one has failed."""
+def _listen(links: list[Connection], processes: list[SpawnProcess], report: Progress) -> Any:
+    """Passes on reports until all ranks have returned a result or one has failed."""
     results: dict[int, Any] = {}
     failures: list[Exception] = []
     until: float | None = None
     while len(results) < len(links) and (until is None or working_s() < until):
         busy = [index for index in range(len(links)) if index not in results]
-        wait([links[index] for index in busy], _GLANCE)
+        wait([links[index] for index in busy], _POLL_S)
         for index in busy:
-            ended = not processes[index].is_alive()  # asked first: what it said before it ended is there by now
+            ended = not processes[index].is_alive()  # before reading: its last message has arrived if it has ended
             match _message(links[index]):
                 case "report", arguments:
                     report(*arguments)
@@ -139,14 +140,14 @@ def _listen(links: list[Connection], processes: list[SpawnProcess], report: Repo
         if any(isinstance(failure, UserError) for failure in failures):
             break
         if failures and until is None:
-            until = working_s() + _GRACE
+            until = working_s() + _GRACE_S
     if failures:
         raise next((failure for failure in failures if isinstance(failure, UserError)), failures[0])
     return results[0]
 
 
 def _message(link: Connection) -> tuple[str, Any] | None:
-    """The next one, if there is one."""
+    """Returns the next message, or None if there is none yet."""
     try:
         message: tuple[str, Any] | None = link.recv() if link.poll() else None
     except (EOFError, OSError):
@@ -161,17 +162,17 @@ def _death(index: int, processes: list[SpawnProcess]) -> RunError:
     how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
     return RunError(
         f"gpu.devices: process {index + 1} of {len(processes)} ended {how}, perhaps for want of memory; "
-        "resume= goes on from the last stored epoch"
+        "resume= continues from the last stored epoch"
     )
 
 
 def _serve(link: Connection, parent: int, rank: Rank, target: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    """The life of a rank."""
-    os.setpgrp()  # with its loader processes, to be ended together
+    """Runs the target in a rank and sends its reports and its result."""
+    os.setpgrp()  # a group with its loader processes, so that they can be killed together
     threading.Thread(target=_follow_parent, args=(parent,), daemon=True).start()
     first = rank.index == 0
     if not first:
-        warnings.simplefilter("ignore")  # the first one says the same
+        warnings.simplefilter("ignore")  # rank 0 warns of the same
 
     def report(epoch: int, epochs: int, metrics: dict[str, float]) -> None:
         if first:
@@ -180,13 +181,13 @@ def _serve(link: Connection, parent: int, rank: Rank, target: Callable[..., Any]
     try:
         result = target(rank, report, *args)
         link.send(("result", result if first else None))
-    except BaseException as error:  # noqa: BLE001 (is told, whatever it is)
-        told = error if isinstance(error, UserError) else RuntimeError("".join(traceback.format_exception(error)))
-        link.send(("failure", told))
-        threading.Event().wait()  # ended from outside: a connection lost sooner would look like another's failure
+    except BaseException as error:  # noqa: BLE001 (every failure is sent to the parent, which raises it)
+        sent = error if isinstance(error, UserError) else RuntimeError("".join(traceback.format_exception(error)))
+        link.send(("failure", sent))
+        threading.Event().wait()  # until it is killed: if it ended now, other ranks would fail with a lost connection
 
 
 def _follow_parent(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(_GLANCE)
+        time.sleep(_POLL_S)
     os.killpg(0, signal.SIGKILL)
