@@ -121,8 +121,6 @@ class CellModule(pl.LightningModule):
     def training_step(self, batch: StaticFeatures, batch_idx: int) -> Tensor:
         """Returns the cross-entropy summed over the frames after the first, at the size of the logits (1/8).
 
-        At full size, enlarging the logits would take longer than the cell itself.
-
         Raises:
             NonFiniteError: The loss is NaN or infinite.
         """

@@ -31,7 +31,7 @@ class TorchPredictor(Predictor):
         with self.exclusive:
             self.check_size(size, key or self.segmenter.next_is_key)
             self.segmenter.advance(torch.from_numpy(frame[0]).to(self.device), key)
-            if self.device.type == "cpu":  # OpenCV is several times faster than torch at this
+            if self.device.type == "cpu":
                 return likeliest(self.segmenter.logits.contiguous().numpy(), (frame.shape[-2], frame.shape[-1]), size)
             labels: Image = self.segmenter.labels(size).to(torch.uint8).cpu().numpy()
             return labels
