@@ -212,17 +212,13 @@ def write_cache(root: Path, key: CacheKey, clips: Iterable[StaticFeatures], coun
         manifest = {"key": key._asdict(), "sha256": digests}
         with naming(root / key.digest):
             (part / _MANIFEST).write_text(json.dumps(manifest, indent=1))
-            _publish(part, root / key.digest)
+            try:
+                part.rename(root / key.digest)
+            except OSError:
+                if not (root / key.digest).is_dir():  # otherwise another search has just written the same cache
+                    raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def _publish(part: Path, folder: Path) -> None:
-    try:
-        part.rename(folder)
-    except OSError:
-        if not folder.is_dir():  # otherwise another search has just written the same cache
-            raise
 
 
 def _write_arrays(folder: Path, clips: Iterable[StaticFeatures], count: int, precision: np.dtype[np.floating]) -> None:

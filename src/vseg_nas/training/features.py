@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from vseg_nas.data import Clip, ClipSource, ClipTransform
 from vseg_nas.data.feature_cache import CacheKey, StaticFeatures, open_cache, write_cache
@@ -159,9 +158,7 @@ class FeatureBatches:
         return -(-self._features.clips // self._batch_size)
 
     def __iter__(self) -> Iterator[StaticFeatures]:
-        for indices in torch.split(self._order(), self._batch_size):
+        clips, generator = self._features.clips, self._generator
+        order = torch.arange(clips) if generator is None else torch.randperm(clips, generator=generator)
+        for indices in torch.split(order, self._batch_size):
             yield self._features.take(indices)
-
-    def _order(self) -> Tensor:
-        count = self._features.clips
-        return torch.arange(count) if self._generator is None else torch.randperm(count, generator=self._generator)

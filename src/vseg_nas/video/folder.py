@@ -78,7 +78,10 @@ def frame_files(source: str) -> list[Path]:
     """
     folder = Path(source)
     try:
-        found = _visible(folder) if folder.is_dir() else _matches(source)
+        if folder.is_dir():
+            found = {path for path in folder.iterdir() if not path.name.startswith(".")}
+        else:
+            found = _matches(source)
     except OSError as error:
         raise DataError(f"source: {source}: cannot be read ({error.strerror}), expected a folder of frames") from error
     files = [path for path in found if is_image(path)]
@@ -118,10 +121,6 @@ def split_pattern(source: str) -> tuple[Path, str]:
     return Path(*parts[:count]), "/".join(parts[count:])
 
 
-def _visible(folder: Path) -> set[Path]:
-    return {path for path in folder.iterdir() if not path.name.startswith(".")}
-
-
 def _matches(source: str) -> set[Path]:
     if os.path.exists(source):
         return {Path(source)}
@@ -131,11 +130,6 @@ def _matches(source: str) -> set[Path]:
 
 def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
-
-
-def _pictures(path: Path) -> list[_SourcePicture]:
-    sizes = page_sizes(path)
-    return [_SourcePicture(path, page, size, len(sizes) > 1) for page, size in sizes.items()]
 
 
 def _names(pictures: Sequence[_SourcePicture], root: Path) -> list[str]:
@@ -193,7 +187,12 @@ class FrameFolder:
         self.skipped = 0
         self.first_error = ""
         files = frame_files(source)
-        self._pictures = [picture for path in files for picture in _pictures(path)]
+        self._pictures = [
+            _SourcePicture(path, page, size, len(sizes) > 1)
+            for path in files
+            for sizes in [page_sizes(path)]
+            for page, size in sizes.items()
+        ]
         self._names = _names(self._pictures, _root(source))
         self.total: int | None = len(self._pictures)
         sizes = Counter(picture.size for picture in self._pictures if picture.size is not None)

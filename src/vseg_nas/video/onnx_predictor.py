@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from vseg_nas.errors import DataError
-from vseg_nas.graphs.metadata import GraphMetadata
 from vseg_nas.graphs.sessions import describe_runtime, open_session
 from vseg_nas.pictures import Image, Size
 from vseg_nas.video.predictor import Floats, Predictor, likeliest
@@ -30,7 +29,10 @@ class OnnxPredictor(Predictor):
     def __init__(self, folder: Path, size: Size | None, accelerator: str = "cpu", threads: int | None = None) -> None:
         self._key, metadata = open_session(folder / "key_frame.onnx", accelerator, threads)
         self._next, other = open_session(folder / "next_frame.onnx", accelerator, threads)
-        _check(folder, metadata, other)
+        if metadata != other:
+            raise DataError(f"{folder}: key_frame.onnx and next_frame.onnx are not of one network")
+        if metadata.output != "logits":
+            raise DataError(f"{folder}: found graphs that give {metadata.output}, expected `export output=logits`")
         super().__init__(metadata.classes, metadata.palette, metadata.mean, metadata.std, size or metadata.size)
         self.name = metadata.name
         self.runtime = describe_runtime(self._key)
@@ -72,10 +74,3 @@ class OnnxPredictor(Predictor):
         """Forgets the video, see `Predictor`."""
         with self.exclusive:
             self._state = self._logits = None
-
-
-def _check(folder: Path, metadata: GraphMetadata, other: GraphMetadata) -> None:
-    if metadata != other:
-        raise DataError(f"{folder}: key_frame.onnx and next_frame.onnx are not of one network")
-    if metadata.output != "logits":
-        raise DataError(f"{folder}: found graphs that give {metadata.output}, expected `export output=logits`")
