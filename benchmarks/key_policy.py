@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vseg_nas.api import TorchLabeller, load_segmenter
+from vseg_nas.api import TorchPredictor, load_segmenter
 from vseg_nas.data import CamVid
 from vseg_nas.evaluation.runs import Run, footage_of
 from vseg_nas.metrics import ConfusionMatrix
-from vseg_nas.video.frames import Image
-from vseg_nas.video.keys import Adaptive, EveryK, KeyPolicy, difference, thumbnail
+from vseg_nas.pictures import Image
+from vseg_nas.video.key_frames import Adaptive, EveryK, KeyPolicy, difference, thumbnail
 from vseg_nas.video.stream import VideoStream
 
 PACES = (1, 5, None)
@@ -42,15 +42,15 @@ def main() -> None:
     print(f"difference of thumbnails: {', '.join(f'{share} %' for share in SHARES)}")
     for name, values in (("successive frames", steady), ("different videos", cuts)):
         print(f"{name:>18} ({len(values)}): {'  '.join(f'{v:.3f}' for v in np.percentile(values, SHARES))}")
-    labeller, result = load_segmenter(), {}
+    predictor, result = load_segmenter(), {}
     print(f"{'CamVid val':>18}  key frames   mIoU")
     policies: dict[str, list[KeyPolicy]] = {f"every {k or 'never'}": [EveryK(k) for _ in runs] for k in PACES}
     policies |= {f"fall {drop:g}": [Adaptive(NEVER, drop, None) for _ in runs] for drop in DROPS}
     for name, keys in policies.items():
-        share, miou = _score(labeller, runs, keys)
+        share, miou = _score(predictor, runs, keys)
         result[name] = {"keys": share, "miou": miou}
         print(f"{name:>18}  {100 * share:8.1f} %  {100 * miou:5.2f}", flush=True)
-    falls = _falls(labeller, driving)
+    falls = _falls(predictor, driving)
     print(f"the clip, falls of confidence: {'  '.join(f'{v:.3f}' for v in np.percentile(falls, SHARES))}")
     print(json.dumps({"steady": max(steady), "cuts": min(cuts), "policies": result}))
 
@@ -65,28 +65,28 @@ def _steps(images: list[Image]) -> list[float]:
 
 
 def _score(
-    labeller: TorchLabeller, runs: list[list[tuple[Image, NDArray[np.uint8]]]], keys: list[KeyPolicy]
+    predictor: TorchPredictor, runs: list[list[tuple[Image, NDArray[np.uint8]]]], keys: list[KeyPolicy]
 ) -> tuple[float, float]:
     """Share of key frames and mIoU over all frames of all runs."""
-    confusion, count, frames = ConfusionMatrix(len(labeller.classes)), 0, 0
+    confusion, count, frames = ConfusionMatrix(len(predictor.classes)), 0, 0
     for run, policy in zip(runs, keys, strict=True):
-        labeller.reset()
+        predictor.reset()
         for image, mask in run:
-            key = policy.wants_key(image)
-            labels = labeller.step(image, key)
-            policy.told(key, labeller.confidence())
+            key = policy.is_key_frame(image)
+            labels = predictor.step(image, key)
+            policy.update(key, predictor.confidence())
             confusion.update(torch.from_numpy(labels).long(), torch.from_numpy(mask).long())
             count, frames = count + key, frames + 1
     return count / frames, confusion.scores().miou
 
 
-def _falls(labeller: TorchLabeller, images: list[Image]) -> list[float]:
+def _falls(predictor: TorchPredictor, images: list[Image]) -> list[float]:
     """How far confidence lies below that of the first frame, the only key frame."""
-    labeller.reset()
+    predictor.reset()
     confidence = []
     for image in images:
-        labeller.step(image)
-        confidence.append(labeller.confidence())
+        predictor.step(image)
+        confidence.append(predictor.confidence())
     return [confidence[0] - value for value in confidence[1:]]
 
 

@@ -188,7 +188,7 @@ class TimedEvaluator(CandidateEvaluator):
         self.spent.append([0.0, 0.0])
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            module = TimedModule(DynamicCell(genotype), self.classifier, self.training, self.sees_previous)
+            module = TimedModule(DynamicCell(genotype), self.classifier, self.training, self.past)
         module.spent = self.spent[-1]
         return module
 

@@ -145,7 +145,7 @@ def test_a_picture_without_a_known_white_is_one_line(tmp_path: Path, values: Arr
     Image.fromarray(COLOURS).save(tmp_path / "1.png")
     source = FrameFolder(str(tmp_path), 10)
     assert [frame.name for frame in source] == ["1"]
-    assert (source.skipped, source.complaint.partition(": ")[0]) == (1, str(tmp_path / "0.tif"))
+    assert (source.skipped, source.first_error.partition(": ")[0]) == (1, str(tmp_path / "0.tif"))
 
 
 def stored_for(orientation: int, upright: Array) -> Array:
@@ -244,7 +244,7 @@ def test_more_pixels_than_pillow_allows_is_one_line(tmp_path: Path, megapixels: 
     code = f"""if True:
         from vseg_nas.video.folder import FrameFolder
         source = FrameFolder({str(tmp_path)!r}, 10)
-        print([frame.name for frame in source], source.skipped, source.complaint)"""
+        print([frame.name for frame in source], source.skipped, source.first_error)"""
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stderr == ""
     assert run.stdout.startswith(f"['0', '2'] 1 {tmp_path}/1.png: found ")

@@ -12,7 +12,7 @@ from vseg_nas.assembly.search import SearchPlan, cached_meta_features
 from vseg_nas.assembly.static import check_batches
 from vseg_nas.checking import check_number, check_text
 from vseg_nas.data import Clip, ClipSource, ClipTransform, MetaSplit, meta_split, resized
-from vseg_nas.data.labelled import require_labels
+from vseg_nas.data.inspection import require_labels
 from vseg_nas.errors import ConfigError, DataError, RunError
 from vseg_nas.files import check_folder
 from vseg_nas.machine import require_cuda
@@ -28,9 +28,9 @@ from vseg_nas.schema import SEED, CellStage, GpuConfig, SerialConfig
 from vseg_nas.space import SearchSpace
 from vseg_nas.training.cell_module import CellTraining
 from vseg_nas.training.features import weights_digest
-from vseg_nas.video.torch_labeller import TorchLabeller
+from vseg_nas.video.torch_predictor import TorchPredictor
 
-__all__ = ["CellTraining", "ClipSource", "TorchLabeller", "Trial", "load_segmenter", "load_static", "search"]
+__all__ = ["CellTraining", "ClipSource", "TorchPredictor", "Trial", "load_segmenter", "load_static", "search"]
 
 _DEFAULT_TRAINING = CellTraining()
 _DIGESTS = {"clips": "the clips differ", "static": "the static network differs"}
@@ -42,19 +42,21 @@ def load_segmenter(
     key_every: int | None = None,
     device: str = "cpu",
     size: tuple[int, int] | None = None,
-) -> TorchLabeller:
-    """A trained video network: ``load_segmenter().step(frame)`` labels the next frame of a video.
+) -> TorchPredictor:
+    """Loads a trained video network: ``load_segmenter().step(frame)`` predicts the next frame of a video.
 
     Args:
-        checkpoint: a file that `train` wrote; None: the network that comes along.
-        key_every: frames from one key frame to the next; None: the first after ``reset()`` alone.
-        device: ``cpu`` or ``cuda``.
-        size: height and width of the network's frames; None: those it was trained for, else those of the source.
+        checkpoint: A file that `train` wrote; None means the bundled checkpoint.
+        key_every: The number of frames from one key frame to the next; None makes a key frame of the first one after
+            ``reset()`` only.
+        device: The device to compute on, ``cpu`` or ``cuda``.
+        size: Height and width to which frames are resized; None means the size that the network was trained for, or
+            that of the source if there was none.
 
     Raises:
-        ConfigError: there is no such device, or the path can be none.
-        DataError: the checkpoint cannot be used.
-        ValueError: ``key_every`` is no whole number above 0, or ``size`` is none.
+        ConfigError: The device does not exist, or the path is not one.
+        DataError: The checkpoint cannot be used.
+        ValueError: ``key_every`` is not an integer above 0, or ``size`` is not a height and width.
     """
     if key_every is not None and not (_is_whole(key_every) and key_every > 0):
         raise ValueError(f"key_every: found {brief(key_every)}, expected a whole number, 1 or more")
@@ -65,7 +67,7 @@ def load_segmenter(
     where = _device(device)
     segmenter, spec = load_for_inference(None if checkpoint is None else str(_path("checkpoint", checkpoint)))
     segmenter.key_every = key_every
-    return TorchLabeller(segmenter, spec, where, size or spec.size)
+    return TorchPredictor(segmenter, spec, where, size or spec.size)
 
 
 def load_static(weights: str | Path) -> StaticSegmenter:
@@ -94,7 +96,7 @@ def search(
     seed: int = 0,
     device: str = "cpu",
 ) -> list[Trial]:
-    """Searches cells; called again with the same folder, goes on.
+    """Searches cells; called again with the same folder, it resumes the search.
 
     A folder belongs to one search: everything but ``trials`` and ``device`` has to be what it was.
 

@@ -65,7 +65,7 @@ def main(config: CheckConfig, run_dir: Path) -> None:
     root = Path(str(config.dataset.root))
     manifest = Manifest.of(root, {path: d for report in reports.values() for path, d in report.digests.items()})
     path = write_text(manifest_path(Path(config.runs_dir), config.dataset.name), manifest.to_json())
-    console.print(f"{len(manifest.notes)} files can be used; manifest: {path}", soft_wrap=True, markup=False)
+    console.print(f"{len(manifest.records)} files can be used; manifest: {path}", soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""The user's mistakes: one line on stderr, exit status 2, no traceback. Everything else is our bug.
+"""The errors that a user can mend: one line on stderr and exit status 2, without a traceback.
 
-Or the machine's limit: see `shortage`.
+Errors of all other classes are our bugs and keep their traceback. The exception are limits of the machine, which
+`shortage` recognises.
 """
 
 import errno
 
 
 class UserError(Exception):
-    """Something the user can mend; the message is one line: file or key, what was found, what was expected."""
+    """An error that the user can mend. Its message is one line: the file or key, what was found, what was expected."""
 
 
 class ConfigError(UserError):
@@ -19,11 +20,11 @@ class DataError(UserError):
 
 
 class RunError(UserError):
-    """A run directory that cannot be created, continued or read."""
+    """A run directory that cannot be created, resumed or read."""
 
 
 class NonFiniteError(ArithmeticError):
-    """A loss or a metric became NaN or infinite: in a search the candidate's fault, not the user's and not ours."""
+    """A loss or a metric became NaN or infinite. In a search this fails one candidate and is nobody's mistake."""
 
 
 class ExtraError(UserError):
@@ -31,12 +32,18 @@ class ExtraError(UserError):
 
 
 def missing_extra(package: str, purpose: str, extra: str) -> ExtraError:
-    """What to raise where an optional package cannot be imported: one line that names the command to install it."""
+    """Returns the error to raise where an optional package cannot be imported; it names the command that installs it.
+
+    Args:
+        package: The name of the missing package.
+        purpose: What it is needed for, such as "to export to ONNX".
+        extra: The extra of vseg-nas that installs it.
+    """
     return ExtraError(f"{package}: not installed, needed {purpose}; install it with: pip install 'vseg-nas[{extra}]'")
 
 
-_REFUSALS = (errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)
-_SIGNS = (
+_SHORTAGE_ERRNOS = (errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)
+_SHORTAGE_TEXTS = (
     "can't allocate memory",
     "Cannot allocate memory",
     "failed to map segment from shared object",
@@ -46,20 +53,20 @@ _SIGNS = (
 
 
 def shortage(error: BaseException | None) -> str | None:
-    """What the system has refused this process, in one line, if that is what `error` says.
+    """Returns one line if the system has refused this process memory, threads or file descriptors; None otherwise.
 
-    Libraries tell a want of memory, threads or descriptors by errors of many classes: NumPy by a MemoryError, torch by
-    a RuntimeError, the loader of shared objects by an ImportError.
+    Libraries report such a shortage by errors of many classes: NumPy by a MemoryError, torch by a RuntimeError, the
+    loader of shared objects by an ImportError. Their class, number and text all have to be looked at.
     """
-    refused = isinstance(error, OSError) and error.errno in _REFUSALS
+    by_number = isinstance(error, OSError) and error.errno in _SHORTAGE_ERRNOS
     text = " ".join(str(error).split())
-    told = isinstance(error, RuntimeError | ImportError | OSError) and any(sign in text for sign in _SIGNS)
-    if not (refused or told or isinstance(error, MemoryError)):
+    by_text = isinstance(error, RuntimeError | ImportError | OSError) and any(part in text for part in _SHORTAGE_TEXTS)
+    if not (by_number or by_text or isinstance(error, MemoryError)):
         return None
     return f"this process: found {text[-150:] or 'no more memory'}, expected more memory or higher limits (ulimit -a)"
 
 
 def one_line(text: str) -> str:
-    """A message as one line of printable characters, whatever a file or a name has brought into it."""
+    """Returns a message as one line of printable characters, whatever file content or names it quotes."""
     words = " ".join(text.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in words)

@@ -1,4 +1,4 @@
-"""How a command ends: the user's mistakes in one line on standard error and status 2, signals in theirs.
+"""How a command ends: with status 2 and one line on stderr for the user's mistakes, with a signal's own status for it.
 
 Our own bugs keep their traceback.
 """
@@ -18,7 +18,7 @@ class OneLineErrors:
     """Context manager that turns the user's mistakes and signals into one line and an exit status.
 
     Args:
-        debug: whether mistakes keep their traceback.
+        debug: Whether the user's mistakes keep their traceback.
     """
 
     def __init__(self, debug: bool) -> None:
@@ -42,7 +42,7 @@ class OneLineErrors:
 
 
 def fault(error: BaseException | None) -> str | None:
-    """The line for an error that is the user's or the machine's fault; None for any other."""
+    """Returns the line to print for an error that is the user's or the machine's fault; None for any other error."""
     if isinstance(error, UserError):
         return one_line(str(error))
     if isinstance(error, OSError) and error.errno in _NO_ROOM:

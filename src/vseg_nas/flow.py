@@ -1,7 +1,9 @@
-"""Optical flow from each frame back to the one before, and moving maps along it.
+"""Optical flow from each frame back to the previous one, and warping of maps along it.
 
-Legend: B frames, C channels, H, W size of the flow, h, w size of a map. Flow is (B, 2, H, W), (dx, dy) in pixels: what
-lies at (x, y) in the current frame lay at (x + dx, y + dy) in the previous one.
+Flow is a tensor (B, 2, H, W) of (dx, dy) in pixels: the point at (x, y) in the current frame was at (x + dx, y + dy) in
+the previous frame.
+
+Legend: B frames, C channels, H, W size of the flow, h, w size of a map.
 """
 
 from typing import Any, Literal
@@ -14,29 +16,30 @@ from torch.nn import functional
 from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
 
 SMALLEST_SIDE = 16
-"""Pixels; on frames below it DIS, whose patches are 8 wide, reads outside its memory."""
+"""Smallest height and width in pixels: on smaller frames DIS, whose patches are 8 wide, reads outside its memory."""
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in OpenCV's RGB to grey
 
 
 @torch.no_grad()
 def dis_flow(current: Tensor, previous: Tensor) -> Tensor:
-    """Flow by dense inverse search (OpenCV's DIS, medium preset), computed on the CPU.
+    """Computes optical flow by dense inverse search (OpenCV's DIS, medium preset) on the CPU.
 
     Args:
         current: (B, 3, H, W) RGB frames, normalised with ImageNet's statistics.
-        previous: the frames before them, likewise.
+        previous: (B, 3, H, W) the frame before each of them, normalised alike.
 
     Returns:
         (B, 2, H, W) float32 flow in pixels, on the device of `current`.
 
     Raises:
-        ValueError: frames of different shapes, or smaller than `SMALLEST_SIDE`.
+        ValueError: The frames differ in shape or are smaller than `SMALLEST_SIDE`.
     """
     if current.shape != previous.shape or min(current.shape[-2:]) < SMALLEST_SIDE:
         found = f"{tuple(current.shape)} and {tuple(previous.shape)}"
         raise ValueError(f"flow: found frames {found}, expected equal shapes, {SMALLEST_SIDE} pixels or more a side")
-    # Made anew each time, since it tunes itself to the size; Any, since its stubs demand a flow to start from.
+    # A new object for each call, because it tunes its parameters to the size of the frames. Typed as Any, because
+    # OpenCV's stubs demand an initial flow.
     search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     pairs = zip(_grey(current).numpy(), _grey(previous).numpy(), strict=True)
     flow = torch.stack([torch.from_numpy(search.calc(now, before, None)) for now, before in pairs])
@@ -44,17 +47,17 @@ def dis_flow(current: Tensor, previous: Tensor) -> Tensor:
 
 
 def warp(previous: Tensor, flow: Tensor, mode: Literal["bilinear", "nearest"] = "bilinear") -> Tensor:
-    """Moves a map of the previous frame onto the current one: result(x, y) = previous(x + dx, y + dy).
+    """Warps a map of the previous frame onto the current one: result(x, y) = previous(x + dx, y + dy).
 
-    Zero flow gives back `previous` exactly. Sources outside the frame take the value at its border.
+    Zero flow returns exactly `previous`. Where a source point lies outside the frame, the value at the border is taken.
 
     Args:
-        previous: (B, C, h, w) map; any type for `nearest`, floating point for `bilinear`.
+        previous: (B, C, h, w) map; of any type for `nearest`, of floating point for `bilinear`.
         flow: (B, 2, h, w) in pixels of the map; see `shrink_flow` and `resize_flow`.
-        mode: `nearest` takes the pixel that holds the source point, `bilinear` mixes the four around it.
+        mode: `nearest` takes the pixel that contains the source point, `bilinear` interpolates the four around it.
 
     Returns:
-        (B, C, h, w), of the type of `previous`.
+        (B, C, h, w) warped map, of the type of `previous`.
     """
     height, width = previous.shape[-2:]
     x, y = _sources(flow)
@@ -70,14 +73,14 @@ def warp(previous: Tensor, flow: Tensor, mode: Literal["bilinear", "nearest"] = 
 
 
 def shrink_flow(flow: Tensor, ratio: int) -> Tensor:
-    """Brings flow to the plane of a network whose stride is ``ratio`` times its own.
+    """Shrinks flow to a feature plane whose stride is ``ratio`` times that of the flow.
 
-    Averages vectors, bilinearly, and scales them to steps of the plane. The plane may reach beyond the flow, whose
-    border goes on there.
+    The vectors are averaged by antialiased bilinear interpolation and scaled to pixels of the plane. Where a plane of
+    rounded-up size reaches beyond the flow, the values at the border of the flow are repeated.
 
     Args:
-        flow: (B, 2, H, W) in pixels of its own size.
-        ratio: of the strides.
+        flow: (B, 2, H, W) in pixels of its own plane.
+        ratio: The stride of the plane over that of the flow.
 
     Returns:
         (B, 2, ceil(H / ratio), ceil(W / ratio)) in pixels of the plane.
@@ -89,11 +92,11 @@ def shrink_flow(flow: Tensor, ratio: int) -> Tensor:
 
 
 def resize_flow(flow: Tensor, like: Tensor) -> Tensor:
-    """Stretches flow to a map of the same frame: averages vectors, bilinearly, and scales them to the map's pixels.
+    """Resizes flow to another map of the same frame and scales the vectors to pixels of that map.
 
     Args:
-        flow: (B, 2, H, W) in pixels of its own size.
-        like: (..., h, w) map.
+        flow: (B, 2, H, W) in pixels of its own plane.
+        like: (..., h, w) map; only its size is used.
 
     Returns:
         (B, 2, h, w) in pixels of the map.
@@ -106,7 +109,7 @@ def resize_flow(flow: Tensor, like: Tensor) -> Tensor:
 
 
 def inside(flow: Tensor) -> Tensor:
-    """Tells where the source point lies within the previous frame, pixels being squares of side 1.
+    """Returns where the source point lies inside the previous frame, taking pixels as squares of side 1.
 
     Args:
         flow: (B, 2, H, W) in pixels.
@@ -120,27 +123,27 @@ def inside(flow: Tensor) -> Tensor:
 
 
 def _grey(frames: Tensor) -> Tensor:
-    """Turn normalised (B, 3, H, W) into uint8 grey (B, H, W) on the CPU."""
+    """Converts normalised RGB (B, 3, H, W) to grey uint8 (B, H, W) on the CPU."""
     luma, mean, std = (torch.tensor(values).view(3, 1, 1) for values in (_LUMA, IMAGENET_MEAN, IMAGENET_STD))
     grey = (luma * (frames.cpu().float() * std + mean)).sum(1)
     return grey.mul(255).round().clamp(0, 255).to(torch.uint8)
 
 
 def _sources(flow: Tensor) -> tuple[Tensor, Tensor]:
-    """Columns and rows, (B, H, W) each, of the points that the flow leads to."""
+    """Returns the columns and the rows, (B, H, W) each, of the points that the flow leads to."""
     height, width = flow.shape[-2:]
     columns = torch.arange(width, device=flow.device)
     rows = torch.arange(height, device=flow.device).unsqueeze(1)
-    x, y = flow.float().unbind(1)  # half precision has no fractions of large columns
+    x, y = flow.float().unbind(1)  # half precision cannot hold fractions of large column numbers
     return columns + x, rows + y
 
 
 def _nearest(position: Tensor) -> Tensor:
-    """The pixel of a position; halves go up, where rounding to even would double one pixel and skip the next."""
+    """Returns the nearest pixel. Halves are rounded up: rounding to even would take a pixel twice and skip the next."""
     return (position + 0.5).floor()
 
 
 def _pixels(previous: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Values of (B, C, h, w) at whole positions (B, h, w)."""
+    """Returns the values of a map (B, C, h, w) at integer positions, (B, h, w) each."""
     index = (y * previous.shape[-1] + x).long().flatten(1).unsqueeze(1)
     return previous.flatten(2).gather(2, index.expand(-1, previous.shape[1], -1)).view_as(previous)

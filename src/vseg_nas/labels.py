@@ -1,4 +1,7 @@
-"""The one convention of masks that data, losses and metrics share."""
+"""Conventions of class ids and their colours, shared by data, losses, metrics and predictions."""
+
+Colour = tuple[int, int, int]
+"""RGB, each in 0..255."""
 
 IGNORE = 255
 """Mask id of pixels that belong to no class; they count in no loss and no metric."""

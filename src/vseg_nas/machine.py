@@ -1,4 +1,4 @@
-"""What a measurement ran on, in words; imports torch only to describe it."""
+"""Descriptions of the machine that a measurement ran on; torch is imported only when it is needed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def describe(device: torch.device) -> str:
-    """Such as ``cpu: AMD EPYC, 2 threads; torch 2.15.0``."""
+    """Returns a description such as ``cpu: AMD EPYC, 2 threads; torch 2.15.0``."""
     import torch
 
     if device.type == "cuda":
@@ -23,14 +23,14 @@ def describe(device: torch.device) -> str:
 
 
 def require_cuda(key: str, instead: str) -> None:
-    """Looks whether there is a CUDA device.
+    """Checks that there is a CUDA device.
 
     Args:
-        key: of the configuration or argument that asks for one.
-        instead: what to give where there is none, for the complaint.
+        key: The configuration key or argument that asks for one.
+        instead: The setting that works without CUDA; the error message recommends it.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: There is no CUDA device.
     """
     import torch
 
@@ -39,14 +39,14 @@ def require_cuda(key: str, instead: str) -> None:
 
 
 def bytes_in_words(count: int) -> str:
-    """Such as ``1.5 GiB`` or ``12 bytes``; never 0 of a unit that is too large."""
+    """Returns a size such as ``1.5 GiB`` or ``12 bytes``, in the largest unit of which it has at least one."""
     units = ("KiB", "MiB", "GiB", "TiB")
     power = min(max(count.bit_length() - 1, 0) // 10, len(units))
     return f"{count} bytes" if power == 0 else f"{count / 2 ** (10 * power):,.1f} {units[power - 1]}"
 
 
 def cpu_name() -> str:
-    """Of the processor, as the system calls it."""
+    """Returns the name of the processor as the operating system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

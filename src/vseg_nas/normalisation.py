@@ -1,15 +1,22 @@
-"""Statistics of ImageNet's RGB values in 0..1: every network here takes frames with these taken out."""
+"""Normalisation of frames. Every network here takes RGB values in 0..1, minus a mean, divided by a standard deviation.
+
+The statistics are ImageNet's, because the encoder starts from weights that were trained with them.
+"""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-_LARGEST, _LEAST_STD = 10.0, 1e-3
+_LARGEST, _LEAST_STD = 10.0, 1e-3  # bounds for statistics from untrusted files
 
 
 def check_normalisation(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-    """Refuses statistics that frames cannot have, and that would make infinity of them.
+    """Checks statistics from an untrusted file: with a tiny standard deviation, frames would become infinite.
+
+    Args:
+        mean: Mean of each RGB channel, in units of 0..1.
+        std: Standard deviation of each RGB channel, in the same units.
 
     Raises:
-        ValueError: they are not three floats each, of which those of ``std`` are well above 0.
+        ValueError: They are not three floats each, or a value is out of range.
     """
     if not (len(mean) == len(std) == 3 and all(isinstance(value, float) for value in (*mean, *std))):
         raise ValueError("mean, std: expected three numbers each")

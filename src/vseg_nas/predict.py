@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vseg_nas.assembly.predict import Network
     from vseg_nas.results.prediction import PredictionResult
     from vseg_nas.video.frames import FrameSource
-    from vseg_nas.video.labelling import Tally
+    from vseg_nas.video.prediction import VideoStatistics
 
 
 def _preflight(config: PredictConfig) -> None:
@@ -46,17 +46,17 @@ def main(config: PredictConfig, run_dir: Path) -> None:
     with closing(open_source(config)) as source:
         network = build_network(config)
         height, width = source.size
-        small = network.labeller.size or source.size
-        check_frame_memory("source" if network.labeller.size is None else "size", small, cuda=network.cuda)
+        small = network.predictor.size or source.size
+        check_frame_memory("source" if network.predictor.size is None else "size", small, cuda=network.cuda)
         console.print(
             f"{config.source}: {width} x {height}, {float(source.rate):.3g} frames a second; labelled at "
             f"{small[1]} x {small[0]} by {network.name} on {network.device}",
             soft_wrap=True, markup=False, highlight=False,
         )  # fmt: skip
         started = time.perf_counter()
-        tally = _label(config, run_dir, source, network, console)
+        statistics = _predict(config, run_dir, source, network, console)
         seconds = time.perf_counter() - started
-        result = _result(config, source, network, tally, seconds)
+        result = _result(config, source, network, statistics, seconds)
     write_result(run_dir, result)
     for line in _summary(result):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
@@ -64,11 +64,13 @@ def main(config: PredictConfig, run_dir: Path) -> None:
     console.print(f"written: {run_dir}: {written}", soft_wrap=True, markup=False, highlight=False)
 
 
-def _label(config: PredictConfig, run_dir: Path, source: FrameSource, network: Network, console: Console) -> Tally:
+def _predict(
+    config: PredictConfig, run_dir: Path, source: FrameSource, network: Network, console: Console
+) -> VideoStatistics:
     from vseg_nas.assembly.predict import build_keys
     from vseg_nas.console.progress import frames_view
-    from vseg_nas.video.labelling import Tally, label_video
-    from vseg_nas.video.products import (
+    from vseg_nas.video.prediction import VideoStatistics, predict_video
+    from vseg_nas.video.writers import (
         FRAMES_FILE,
         LABELS_FOLDER,
         OVERLAY_FILE,
@@ -78,7 +80,7 @@ def _label(config: PredictConfig, run_dir: Path, source: FrameSource, network: N
         overlay_video,
     )
 
-    colours, tally = full_palette(network.labeller.palette), Tally()
+    colours, statistics = full_palette(network.predictor.palette), VideoStatistics()
     total = min(filter(None, (config.frames, source.total)), default=None)
     with ExitStack() as stack:
         sinks = [stack.enter_context(frame_table(run_dir / FRAMES_FILE))]
@@ -90,19 +92,19 @@ def _label(config: PredictConfig, run_dir: Path, source: FrameSource, network: N
             sinks.append(stack.enter_context(label_maps(run_dir / LABELS_FOLDER, colours)))
         tick = stack.enter_context(frames_view(total, console))
         try:
-            for labelled in label_video(source, network.labeller, build_keys(config.key), config.frames):
+            for prediction in predict_video(source, network.predictor, build_keys(config.key), config.frames):
                 for sink in sinks:
-                    sink(labelled)
-                tally.add(labelled)
+                    sink(prediction)
+                statistics.add(prediction)
                 tick()
         except KeyboardInterrupt:
             if not source.endless:
                 raise
-    return tally
+    return statistics
 
 
 def _result(
-    config: PredictConfig, source: FrameSource, network: Network, tally: Tally, seconds: float
+    config: PredictConfig, source: FrameSource, network: Network, statistics: VideoStatistics, seconds: float
 ) -> PredictionResult:
     from vseg_nas.results.prediction import PredictionResult
     from vseg_nas.results.record import command_line, today
@@ -114,16 +116,16 @@ def _result(
         network=network.name,
         device=network.device,
         size=source.size,
-        network_size=network.labeller.size or source.size,
+        network_size=network.predictor.size or source.size,
         rate=float(source.rate),
-        frames=tally.frames,
-        key_frames=tally.keys,
+        frames=statistics.frames,
+        key_frames=statistics.keys,
         skipped=source.skipped,
-        first_skipped=source.complaint or None,
+        first_skipped=source.first_error or None,
         seconds=seconds,
-        frames_per_second=tally.frames / seconds,
-        key_ms=Quartiles.of(list(tally.key_ms)) if tally.key_ms else None,
-        dynamic_ms=Quartiles.of(list(tally.dynamic_ms)) if tally.dynamic_ms else None,
+        frames_per_second=statistics.frames / seconds,
+        key_ms=Quartiles.of(list(statistics.key_ms)) if statistics.key_ms else None,
+        dynamic_ms=Quartiles.of(list(statistics.dynamic_ms)) if statistics.dynamic_ms else None,
         command=command_line("predict"),
         date=today(),
     )

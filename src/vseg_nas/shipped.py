@@ -1,4 +1,4 @@
-"""The trained network that comes along."""
+"""The bundled checkpoint: a trained network that is part of this package."""
 
 from pathlib import Path
 
@@ -6,6 +6,9 @@ _NAME = "camvid_cpu_best_cell.safetensors"
 
 
 def shipped_checkpoint() -> Path:
-    """A cell found and trained on CamVid: in ``weights`` beside ``src`` in a checkout, in the package in a wheel."""
+    """Returns the path of the bundled checkpoint, whose cell was found and trained on CamVid.
+
+    It lies in ``weights`` beside ``src`` in a checkout, and inside the package in a wheel.
+    """
     inside = Path(__file__).parent / "weights" / _NAME
     return inside if inside.is_file() else Path(__file__).parents[2] / "weights" / _NAME

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full or without a reader: what is said there is lost, the exit status is not."""
+"""Standard streams that are closed, full or without a reader: their output is lost, the exit status stays right."""
 
 import errno
 import os
@@ -12,14 +12,15 @@ from typing import TextIO
 def open_missing_streams() -> None:
     """Opens /dev/null for each standard stream that the process was started without.
 
-    Else the next file to be opened takes its number, and with it what libraries write on the stream. And standard
-    output escapes what its encoding lacks, as standard error does: a name or a sign is no reason to end.
+    Otherwise the next file to be opened would take the number of the stream, and receive what libraries write there.
+    Standard output is also made to escape characters that its encoding lacks, as standard error does: a file name in
+    another script must not end a command.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free, so this one
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest free number, which is this one
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, "r" if name == "stdin" else "w", closefd=False))  # noqa: SIM115
@@ -28,19 +29,22 @@ def open_missing_streams() -> None:
 
 
 def lost_output(error: BaseException | None) -> OSError | None:
-    """Why standard output cannot be written, if so. What waits there is dropped, which else Python tells at its end.
+    """Returns the error because of which standard output cannot be written; None if it can.
+
+    Buffered output that cannot be written is dropped: Python would otherwise complain about it when it exits.
 
     Args:
-        error: what ends the command; Rich makes a SystemExit of a reader that has gone.
+        error: The error that ends the command; None if it succeeded. Where the reader of a pipe has gone, Rich raises
+            a SystemExit whose context is the BrokenPipeError.
     """
     if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
         return error.__context__
     unwritten = _flush(sys.stdout)
-    return _refusal(1) if unwritten is None and isinstance(error, OSError) else unwritten
+    return _write_error(1) if unwritten is None and isinstance(error, OSError) else unwritten
 
 
-def _refusal(descriptor: int) -> OSError | None:
-    """What a write would raise; nothing is written."""
+def _write_error(descriptor: int) -> OSError | None:
+    """Returns the error that writing to a descriptor would raise, without writing anything; None if it would work."""
     try:
         os.write(descriptor, b"")
     except OSError as error:
@@ -52,18 +56,19 @@ def _refusal(descriptor: int) -> OSError | None:
 
 
 def say(line: str) -> None:
-    """Writes a line on standard error, where that is possible."""
+    """Writes a line to standard error; where that is not possible, the line is lost."""
     with suppress(OSError):
         sys.stderr.write(f"{line}\n")
     _flush(sys.stderr)
 
 
 def _flush(stream: TextIO) -> OSError | None:
+    """Flushes a stream; if that fails, returns the error and sends everything that is still buffered to /dev/null."""
     try:
         stream.flush()
     except OSError as error:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
         return error
     return None

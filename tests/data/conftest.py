@@ -26,7 +26,7 @@ def save_mask(path: Path, values: Sequence[int] = (0,), size: tuple[int, int] = 
     Image.fromarray(mask).save(path)
 
 
-CAMVID_RUNS: dict[str, list[tuple[str, Sequence[int]]]] = {  # split: name pattern, frame numbers of each run
+CAMVID_SEQUENCES: dict[str, list[tuple[str, Sequence[int]]]] = {  # split: name pattern, frame numbers of each sequence
     "train": [
         ("0001TP_{:06}", [*range(6690, 7000, 30), 7021, *range(7050, 8521, 30)]),  # steps of 31, then 29
         ("0006R0_f{:05}", range(930, 3931, 30)),
@@ -42,8 +42,8 @@ CAMVID_RUNS: dict[str, list[tuple[str, Sequence[int]]]] = {  # split: name patte
 @pytest.fixture(scope="session")
 def camvid_names() -> dict[str, list[str]]:
     return {
-        split: [pattern.format(number) for pattern, numbers in runs for number in numbers]
-        for split, runs in CAMVID_RUNS.items()
+        split: [pattern.format(number) for pattern, numbers in sequences for number in numbers]
+        for split, sequences in CAMVID_SEQUENCES.items()
     }
 
 
@@ -76,7 +76,7 @@ def camvid_folder(tmp_path: Path) -> Callable[..., Path]:
 
 
 class MadeUp:
-    """A `ClipSource`: runs of so many frames, cut into overlapping clips of equal content."""
+    """A `ClipSource`: sequences of so many frames, cut into overlapping clips of equal content."""
 
     classes = ("one", "two")
     palette = ((0, 0, 0), (255, 255, 255))
@@ -88,7 +88,7 @@ class MadeUp:
             for start in range(frames - length + 1)
         ]
         self.length = length
-        self.runs = tuple(run for run, _ in places)
+        self.sequences = tuple(run for run, _ in places)
         self.frame_ids = tuple(frames for _, frames in places)
         self.frame_seconds = None
         self.reads = 0
@@ -97,11 +97,11 @@ class MadeUp:
         self._mask = rng.integers(0, 2, size).astype(np.uint8)
 
     def __len__(self) -> int:
-        return len(self.runs)
+        return len(self.sequences)
 
     def __getitem__(self, index: int) -> RawClip:
         self.reads += 1
-        names = tuple(f"{self.runs[index]}_{frame}" for frame in self.frame_ids[index])
+        names = tuple(f"{self.sequences[index]}_{frame}" for frame in self.frame_ids[index])
         return RawClip((self._frame,) * self.length, (self._mask,) * self.length, names)
 
     def fingerprint(self) -> str:

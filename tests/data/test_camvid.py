@@ -17,7 +17,7 @@ from vseg_nas.errors import ConfigError, DataError
 Build = Callable[..., Path]
 Split = Literal["train", "val", "test"]
 
-RUNS = {  # run: frames
+SEQUENCES = {  # sequence: frames
     "train": {
         "0001TP_06690": 62,
         "0006R0_00930": 101,
@@ -51,19 +51,19 @@ def test_numbers_of_clips(root: Path, split: Split, frames: int, pairs: int, tri
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
-def test_runs_end_at_cuts_and_missing_frames(root: Path, split: Split) -> None:
+def test_sequences_end_at_cuts_and_missing_frames(root: Path, split: Split) -> None:
     singles = CamVid(root, split, length=1)
-    assert Counter(singles.runs) == RUNS[split]
-    for run in RUNS[split]:
-        frames = [ids[0] for name, ids in zip(singles.runs, singles.frame_ids, strict=True) if name == run]
-        assert frames == list(range(RUNS[split][run]))
+    assert Counter(singles.sequences) == SEQUENCES[split]
+    for sequence in SEQUENCES[split]:
+        frames = [ids[0] for name, ids in zip(singles.sequences, singles.frame_ids, strict=True) if name == sequence]
+        assert frames == list(range(SEQUENCES[split][sequence]))
 
 
 def test_successive_frames_and_disjoint_clips(root: Path) -> None:
     clip = CamVid(root, "train", 3)[62]
     assert clip.names == ("0006R0_f00990", "0006R0_f01020", "0006R0_f01050")
     disjoint = CamVid(root, "train", 3, stride=3)
-    assert len(set(zip(disjoint.runs, disjoint.frame_ids, strict=True))) == 120
+    assert len(set(zip(disjoint.sequences, disjoint.frame_ids, strict=True))) == 120
     assert disjoint.frame_ids[1] == (3, 4, 5)
 
 
@@ -151,13 +151,13 @@ def test_jpeg_frames_keep_png_masks(camvid_folder: Build) -> None:
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        ("", "no run of 3 frames"),
-        ("0001TP_000030.png\n0001TP_000060.png\n", "no run of 3 frames"),
+        ("", "no sequence of 3 frames"),
+        ("0001TP_000030.png\n0001TP_000060.png\n", "no sequence of 3 frames"),
         ("0001TP_000030.png\n0001TP_000030.png\n", "twice"),
         ("0001TP.png\n", "'0001TP.png'"),
         ("/a/train/0001TP_000030.png /a/train/0001TP_000060.png\n", "0001TP_000060"),
         ("/a/val/0001TP_000030.png /a/valannot/0001TP_000030.png\n", "/a/val/"),
-        ("0001TP_000030.png\n0001TP_000060.png\n0001TP_000120.png\n", "no run of 3 frames"),
+        ("0001TP_000030.png\n0001TP_000060.png\n0001TP_000120.png\n", "no sequence of 3 frames"),
     ],
 )
 def test_unusable_lists(camvid_folder: Build, content: str, found: str) -> None:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from vseg_nas.data import CityScapes, image_files
 from vseg_nas.data.cityscapes import cityscapes_layout
-from vseg_nas.data.inspection import run_reports
+from vseg_nas.data.inspection import sequence_reports
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.evaluation.runs import footage_of
 
@@ -48,7 +48,7 @@ def test_predecessor_comes_from_the_same_sequence(tmp_path: Path, suffix: str) -
         assert abs(int(previous.mean()) - 100 - level) <= 1
         assert abs(int(frame.mean()) - level) <= 1
     assert source[1].names == ("frankfurt_000000_000575_leftImg8bit", "frankfurt_000000_000576_leftImg8bit")
-    assert source.runs == ("frankfurt_000000", "frankfurt_000000", "frankfurt_000001", "ulm_000003")
+    assert source.sequences == ("frankfurt_000000", "frankfurt_000000", "frankfurt_000001", "ulm_000003")
     assert source.frame_ids == ((293, 294), (575, 576), (0, 1), (18, 19))
 
 
@@ -179,7 +179,7 @@ def test_the_package_of_missing_predecessors_is_named(tmp_path: Path, count: int
 
 
 def test_frames_far_apart_are_no_run(tmp_path: Path) -> None:
-    runs = run_reports(cityscapes_layout(build(tmp_path), "val", 2))
+    runs = sequence_reports(cityscapes_layout(build(tmp_path), "val", 2))
     ends = [(run.first[-18:-12], run.last[-18:-12], run.frames) for run in runs]
     assert ends == [("000293", "000294", 2), ("000575", "000576", 2), ("000000", "000001", 2), ("000018", "000019", 2)]
 

@@ -19,7 +19,7 @@ def test_memory_reads_each_clip_once(made_up: Any) -> None:
     kept = InMemory(source)
     assert [kept[i].names for i in (0, 1, 0, 1, 1)] == [source[i].names for i in (0, 1, 0, 1, 1)]
     assert source.reads == 2 + 5
-    assert (len(kept), kept.runs, kept.frame_ids, kept.length) == (4, source.runs, source.frame_ids, 3)
+    assert (len(kept), kept.sequences, kept.frame_ids, kept.length) == (4, source.sequences, source.frame_ids, 3)
     assert kept.fingerprint() == source.fingerprint()
     with pytest.raises(IndexError):
         kept[4]

@@ -197,7 +197,7 @@ def test_ranks_share_the_batches_of_one(made_up: Any, clips: int, ranks: int, sh
     source = made_up([clips + 2])
     options: dict[str, Any] = {"seed": 3, "drop_last": clips > 4}
     alone = list(epochs(module(source, **options), (0, 1)))
-    shared = [list(epochs(module(source, rank=rank, ranks=ranks, **options), (0, 1))) for rank in range(ranks)]
+    shared = [list(epochs(module(source, rank=rank, world_size=ranks, **options), (0, 1))) for rank in range(ranks)]
     for epoch, batches in enumerate(alone):
         assert {len(rank[epoch]) for rank in shared} == {len(batches)} == {clips // 4 or 1}
         for number, (names, frames) in enumerate(batches):
@@ -209,7 +209,7 @@ def test_ranks_share_the_batches_of_one(made_up: Any, clips: int, ranks: int, sh
 
 def test_ranks_share_the_validation_clips(made_up: Any) -> None:
     options: dict[str, Any] = {"val_batch_size": 2, "val_indices": (6, 1, 2, 5, 0)}
-    ranks = [module(made_up([9]), rank=rank, ranks=2, **options).val_dataloader() for rank in range(2)]
+    ranks = [module(made_up([9]), rank=rank, world_size=2, **options).val_dataloader() for rank in range(2)]
     assert [len(loader) for loader in ranks] == [2, 1]
     assert [[names[0] for names in batch.names] for batch in ranks[0]] == [["run0_6", "run0_1"], ["run0_0"]]
     assert [[names[0] for names in batch.names] for batch in ranks[1]] == [["run0_2", "run0_5"]]
@@ -217,10 +217,10 @@ def test_ranks_share_the_validation_clips(made_up: Any) -> None:
 
 def test_every_rank_has_something(made_up: Any) -> None:
     with pytest.raises(DataError, match="training data: found 2 clips, expected at least 3"):
-        module(made_up([9]), train_indices=(0, 1), ranks=3)
+        module(made_up([9]), train_indices=(0, 1), world_size=3)
     with pytest.raises(DataError, match="validation data: found 4 clips, expected at least 5"):
-        module(made_up([9]), val_indices=range(4), val_batch_size=2, ranks=3)
-    module(made_up([9]), val_indices=range(5), val_batch_size=2, ranks=3)
+        module(made_up([9]), val_indices=range(4), val_batch_size=2, world_size=3)
+    module(made_up([9]), val_indices=range(5), val_batch_size=2, world_size=3)
 
 
 class Recorder(pl.LightningModule):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from vseg_nas.data.camvid import camvid_layout
-from vseg_nas.data.inspection import inspect, run_reports
+from vseg_nas.data.inspection import inspect, sequence_reports
 from vseg_nas.data.manifest import Manifest
 from vseg_nas.errors import DataError
 from vseg_nas.results.data_check import FrameSequence
@@ -80,7 +80,7 @@ def test_one_readable_frame_gives_the_size_however_many_are_not(camvid_folder: B
 
 
 def test_runs_have_ends(camvid_folder: Build) -> None:
-    found = run_reports(camvid_layout(camvid_folder(NAMES), "train", 1, 1))
+    found = sequence_reports(camvid_layout(camvid_folder(NAMES), "train", 1, 1))
     assert found == [
         FrameSequence(first=NAMES[0], last=NAMES[2], frames=3),
         FrameSequence(first=NAMES[3], last=NAMES[4], frames=2),
@@ -123,11 +123,11 @@ def test_a_changed_file_is_named(noted: tuple[Path, Manifest, list[Path]], same_
 
 def test_a_new_file_is_named(noted: tuple[Path, Manifest, list[Path]]) -> None:
     root, manifest, _ = noted
-    with pytest.raises(DataError, match=r"new\.png: found no note"):
+    with pytest.raises(DataError, match=r"new\.png: found no record"):
         manifest.verify(root, [root / "train" / "new.png"])
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"format": "vseg_nas.manifest/1", "root": "r", "files": {"a": [1, 2]}}'])
 def test_a_damaged_manifest_is_refused(text: str) -> None:
-    with pytest.raises(DataError, match=r"m\.json: .*make it anew with `check`"):
+    with pytest.raises(DataError, match=r"m\.json: .*make it again with `check`"):
         Manifest.from_json(text, Path("m.json"))

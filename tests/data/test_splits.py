@@ -34,9 +34,9 @@ def test_by_run_keeps_runs_whole(made_up: Any, seed: int, fraction: float) -> No
     assert sorted(split.train + split.val) == list(range(357))
     assert split.train
     assert split.val
-    assert not {source.runs[i] for i in split.train} & {source.runs[i] for i in split.val}
+    assert not {source.sequences[i] for i in split.train} & {source.sequences[i] for i in split.val}
     report = leak_report(source, split)
-    assert (report.sharing_frame, report.near, report.sharing_run) == (0, 0, 0)
+    assert (report.sharing_frame, report.near, report.sharing_sequence) == (0, 0, 0)
 
 
 def test_by_run_comes_close_where_runs_are_short(made_up: Any) -> None:
@@ -48,7 +48,7 @@ def test_by_run_comes_close_where_runs_are_short(made_up: Any) -> None:
 def test_by_run_takes_the_smallest_where_all_are_too_long(made_up: Any) -> None:
     source = made_up([30, 20, 40], length=1)
     split = meta_split(source, 0.05, "by_run")
-    assert {source.runs[i] for i in split.val} == {"run1"}
+    assert {source.sequences[i] for i in split.val} == {"run1"}
 
 
 def test_leaks_counted_by_hand(made_up: Any) -> None:
@@ -56,10 +56,10 @@ def test_leaks_counted_by_hand(made_up: Any) -> None:
     split = MetaSplit(train=(0, 1), val=(2, 3, 4, 8, 10))
     # train holds frames 0 to 3 of run0; val the frames 2-4, 3-5, 4-6 and 8-10 of run0, and run1
     report = leak_report(source, split, distance=2)
-    assert report == LeakReport(val=5, sharing_frame=2, near=3, sharing_run=4, distance=2)
+    assert report == LeakReport(val=5, sharing_frame=2, near=3, sharing_sequence=4, distance=2)
     assert leak_report(source, split, distance=5).near == 4
     assert report.summary() == (
-        "of 5 validation clips 2 share a frame with training clips, 3 are within 2 frames of one, 4 share a run"
+        "of 5 validation clips 2 share a frame with training clips, 3 are within 2 frames of one, 4 share a sequence"
     )
 
 

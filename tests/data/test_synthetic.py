@@ -7,8 +7,8 @@ import pytest
 
 from vseg_nas.data import SyntheticStreet
 from vseg_nas.data.street.frame import photograph, render
+from vseg_nas.data.street.objects import StreetClass, StreetObject, shapes_of
 from vseg_nas.data.street.scene import ROAD, WALL, Scene, build_scene
-from vseg_nas.data.street.things import StreetClass, Thing, shapes_of
 from vseg_nas.data.street.view import View, background
 from vseg_nas.errors import ConfigError
 
@@ -29,7 +29,7 @@ def test_frames_are_functions_of_their_place() -> None:
         np.testing.assert_array_equal(one.masks, other.masks)
     np.testing.assert_array_equal(forwards[0].frames[1], forwards[1].frames[0])
     assert forwards[0].names[1] == forwards[1].names[0]
-    assert source.runs[:4] == ("train_00000", "train_00000", "train_00000", "train_00001")
+    assert source.sequences[:4] == ("train_00000", "train_00000", "train_00000", "train_00001")
     assert source.frame_ids[:4] == ((0, 1, 2), (1, 2, 3), (2, 3, 4), (0, 1, 2))
 
 
@@ -108,15 +108,15 @@ def test_houses_end_at_their_height() -> None:
     assert (labels[0] == StreetClass.SKY).any()
 
 
-def painted(*things: Thing) -> np.ndarray:
+def painted(*objects: StreetObject) -> np.ndarray:
     scene = street()
-    object.__setattr__(scene, "shapes", shapes_of(things))
+    object.__setattr__(scene, "shapes", shapes_of(objects))
     return render(scene, 0, SIZE, np.random.default_rng(0))[1]
 
 
 def test_nearer_things_hide_farther_ones_whatever_their_order() -> None:
-    def thing(kind: str, z: float) -> Thing:
-        return Thing(kind, 1.6, z, 0, 0, 1, (10, 200, 10), 0)  # type: ignore[arg-type]
+    def thing(kind: str, z: float) -> StreetObject:
+        return StreetObject(kind, 1.6, z, 0, 0, 1, (10, 200, 10), 0)  # type: ignore[arg-type]
 
     person, car = thing("pedestrian", 6), thing("car", 9)
     alone = painted(person) == StreetClass.PEDESTRIAN
@@ -128,8 +128,8 @@ def test_nearer_things_hide_farther_ones_whatever_their_order() -> None:
 
 
 def test_things_grow_as_the_square_of_their_nearness() -> None:
-    near = painted(Thing("tree", 0.5, 10, 0, 0, 1, (0, 99, 0), 0)) == StreetClass.TREE
-    far = painted(Thing("tree", 0.5, 20, 0, 0, 1, (0, 99, 0), 0)) == StreetClass.TREE
+    near = painted(StreetObject("tree", 0.5, 10, 0, 0, 1, (0, 99, 0), 0)) == StreetClass.TREE
+    far = painted(StreetObject("tree", 0.5, 20, 0, 0, 1, (0, 99, 0), 0)) == StreetClass.TREE
     assert near.sum() / far.sum() == pytest.approx(4, rel=0.25)
 
 

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vseg_nas.data import RawClip, resized
-from vseg_nas.data.clip import Colour
 from vseg_nas.evaluation.consistency import ConsistencyMeter, FlowStore
 from vseg_nas.evaluation.protocols import at_every_distance, roll, rolling_scores, score_pairs
 from vseg_nas.evaluation.runs import Place, footage_of
+from vseg_nas.labels import Colour
 from vseg_nas.metrics import TemporalConsistency
 from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.results.scores import AnyConsistency, Consistency, NotMeasured, RollingScores
@@ -31,7 +31,7 @@ class Runs:
     def __init__(self, lengths: Sequence[int], length: int, unlabelled: Sequence[tuple[int, int]] = ()) -> None:
         places = [(run, t) for run, frames in enumerate(lengths) for t in range(frames - length + 1)]
         self.length = length
-        self.runs = tuple(f"run{run}" for run, _ in places)
+        self.sequences = tuple(f"run{run}" for run, _ in places)
         self.frame_ids: tuple[tuple[int, ...], ...] = tuple(tuple(range(t, t + length)) for _, t in places)
         self._places = places
         self._unlabelled = unlabelled
@@ -113,7 +113,7 @@ def test_runs_are_put_in_order() -> None:
     source = Runs((3, 1, 2), 1)
     runs = footage_of(source).runs
     assert [[source.frame_ids[place.clip][0] for place in run.places] for run in runs] == [[0, 1, 2], [0], [0, 1]]
-    assert [{source.runs[place.clip] for place in run.places} for run in runs] == [{"run0"}, {"run1"}, {"run2"}]
+    assert [{source.sequences[place.clip] for place in run.places} for run in runs] == [{"run0"}, {"run1"}, {"run2"}]
 
 
 def test_pairs_score_the_frame_after_a_key_frame() -> None:
@@ -218,7 +218,7 @@ def test_consistency_of_constant_labels() -> None:
             right = constant & (window[0] == 0) & (start > 0)
             shares.append(right.sum() / constant.sum())
     assert measured(found["vc8"]).correct == pytest.approx(np.mean(shares))
-    assert reason(found["vc16"]) == "VC16 needs a run of more than 16 successive frames, and the longest has 12"
+    assert reason(found["vc16"]) == "VC16 needs a sequence of more than 16 successive frames, and the longest has 12"
     assert measured(found["tc"]).flow == "DIS (OpenCV)"
     assert measured(found["tc"]).windows == 11
 

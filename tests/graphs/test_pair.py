@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vseg_nas.errors import DataError
 from vseg_nas.graphs.metadata import KEY, GraphMetadata
 from vseg_nas.graphs.onnx_files import OPSET, OnnxPair, to_onnx, write_onnx
-from vseg_nas.graphs.pair import Graph, Output, Run, differences, graph_pair
+from vseg_nas.graphs.pair import Graph, Output, RunGraph, differences, graph_pair
 from vseg_nas.graphs.pt2_files import Pt2Pair, write_pt2
 from vseg_nas.models.aggregations import build_aggregation
 from vseg_nas.models.operations import build_operation
@@ -149,7 +149,7 @@ def check(segmenter: VideoSegmenter, output: Output, folder: Path, kind: str) ->
     write = write_onnx if kind == "onnx" else write_pt2
     for graph in pair:
         write(graph, METADATA, folder / f"{graph.name}.{kind}")
-    run: Run = OnnxPair(folder) if kind == "onnx" else Pt2Pair(folder)
+    run: RunGraph = OnnxPair(folder) if kind == "onnx" else Pt2Pair(folder)
     assert max(found.largest for found in differences(pair, run, SIZES)) <= 1e-4
 
 

@@ -29,7 +29,7 @@ from vseg_nas.space import Genotype
 from vseg_nas.space.genotype import Layer
 from vseg_nas.space.vocabulary import AGGREGATIONS, OPERATIONS
 from vseg_nas.training.losses import segmentation_loss, shrink_masks
-from vseg_nas.video.labeller import likeliest
+from vseg_nas.video.predictor import likeliest
 
 SIDES = range(33, 98)
 SIZES = tuple((side, 130 - side) for side in SIDES)

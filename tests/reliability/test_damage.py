@@ -34,7 +34,7 @@ from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from vseg_nas.run_record import recorded_config, recorded_overrides, write_record
 from vseg_nas.space import SearchSpace
 from vseg_nas.space.hand_written import HAND_WRITTEN
-from vseg_nas.training.checkpoints import NotedCheckpoints, newest_checkpoint, read_checkpoint
+from vseg_nas.training.checkpoints import VerifiedCheckpointIO, newest_checkpoint, read_checkpoint
 
 SPACE = SearchSpace(2)
 
@@ -95,7 +95,7 @@ def kept(tmp_path: Path, make_features: Any) -> dict[str, Kept]:
     )
     torch.manual_seed(0)
     save_segmenter(spec.build(), spec, folder / "video.safetensors")
-    NotedCheckpoints().save_checkpoint(
+    VerifiedCheckpointIO().save_checkpoint(
         {"state_dict": {"w": torch.randn(200)}, "epoch": 1, "loops": {}}, folder / "last.ckpt"
     )
     (folder / "genotype.json").write_text(cell.to_json())

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vseg_nas.data.feature_cache import StaticFeatures
 from vseg_nas.errors import NonFiniteError
 from vseg_nas.models.cell import DynamicCell
+from vseg_nas.models.propagation import Past
 from vseg_nas.nas.strategies.random import RandomSearch
 from vseg_nas.space import SearchSpace
 from vseg_nas.training.cell_module import CellModule, CellTraining
@@ -120,18 +121,18 @@ def test_nothing_labelled_costs_nothing(make_features: Any) -> None:
     assert all(p.grad is not None and not p.grad.any() for p in module.cell.parameters())
 
 
-@pytest.mark.parametrize("sees_previous", [True, False])
-def test_what_a_cell_sees(make_features: Any, sees_previous: bool) -> None:
+@pytest.mark.parametrize("past", ["previous", "zero"])
+def test_what_a_cell_sees(make_features: Any, past: Past) -> None:
     torch.manual_seed(0)
-    module = CellModule(DynamicCell(GENOTYPE), nn.Conv2d(64, 4, 1), CellTraining(), sees_previous).eval()
+    module = CellModule(DynamicCell(GENOTYPE), nn.Conv2d(64, 4, 1), CellTraining(), past).eval()
     batch, other = batch_of(make_features), batch_of(make_features, seed=1)
     before = list(module(batch))
     for changed in (batch._replace(key_layer4=other.key_layer4), batch._replace(key_dec=other.key_dec)):
         for old, new in zip(before, module(changed), strict=True):
-            assert torch.equal(old, new) is not sees_previous
+            assert torch.equal(old, new) is (past == "zero")
     swapped = batch._replace(**{name: getattr(batch, name).flip(1) for name in ("layer2", "layer3", "layer4")})
     same = [torch.allclose(old, new) for old, new in zip(before, reversed(list(module(swapped))), strict=True)]
-    assert same == [not sees_previous] * 2
+    assert same == [past == "zero"] * 2
 
 
 def test_a_fit_trains_the_cell_alone(make_features: Any, tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ import torch
 from tests.fixtures import Figure
 from vseg_nas.errors import DataError, RunError
 from vseg_nas.files import write_text
-from vseg_nas.models.weights import note_of
-from vseg_nas.training.checkpoints import NotedCheckpoints, newest_checkpoint, read_checkpoint
+from vseg_nas.models.weights import checksum_path
+from vseg_nas.training.checkpoints import VerifiedCheckpointIO, newest_checkpoint, read_checkpoint
 
 
 def content(epoch: int) -> dict[str, Any]:
@@ -25,14 +25,14 @@ def content(epoch: int) -> dict[str, Any]:
 
 
 def save(path: Path, epoch: int) -> None:
-    NotedCheckpoints().save_checkpoint(content(epoch), path)
+    VerifiedCheckpointIO().save_checkpoint(content(epoch), path)
 
 
 def epoch_of(path: Path) -> int:
     """Of the newest checkpoint, whose tensor must agree."""
     newest = newest_checkpoint(path)
     assert newest is not None
-    loaded = NotedCheckpoints().load_checkpoint(newest)
+    loaded = VerifiedCheckpointIO().load_checkpoint(newest)
     epoch: int = loaded["epoch"]
     assert torch.equal(loaded["state_dict"]["w"], content(epoch)["state_dict"]["w"])
     return epoch
@@ -167,7 +167,7 @@ def test_a_damaged_one_is_set_aside_and_the_one_before_used(
         damaged = path.read_bytes()
         assert epoch_of(path) == 1
         lines = capsys.readouterr().err.splitlines()
-        assert lines == [f"warning: {path}: damaged, now last.ckpt.corrupt; going on from last.previous.ckpt"]
+        assert lines == [f"warning: {path}: damaged, now last.ckpt.corrupt; resuming from last.previous.ckpt"]
         assert path.with_name("last.ckpt.corrupt").read_bytes() == damaged
         assert epoch_of(path) == 1  # as often as one asks, without another line
         assert capsys.readouterr().err == ""
@@ -182,7 +182,8 @@ def test_none_is_used_where_all_are_damaged(path: Path) -> None:
     before = path.read_bytes()
     for file in (path, path.with_name("last.previous.ckpt")):
         damage(file, "flip", random.Random(1))
-    expected = rf"^{path}: damaged \(SHA-256 found \w+, expected {note_of(path).read_text()[:12]}\), .* remove last\.\*"
+    newest = checksum_path(path).read_text()[:12]
+    expected = rf"^{path}: damaged \(SHA-256 found \w+, expected {newest}\), .* remove last\.\*"
     for _ in range(2):  # never from the beginning, however often one tries
         with pytest.raises(DataError, match=expected):
             newest_checkpoint(path)
@@ -192,7 +193,7 @@ def test_none_is_used_where_all_are_damaged(path: Path) -> None:
 
 def test_without_its_note_nothing_is_used(path: Path) -> None:
     save(path, 1)
-    note = note_of(path)
+    note = checksum_path(path)
     text = note.read_text()
     note.unlink()
     with pytest.raises(DataError, match=rf"^{note}: not found, expected the SHA-256 of last.ckpt"):
@@ -261,7 +262,7 @@ def test_a_file_that_outgrows_the_disk(path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
         with pytest.raises(RunError, match=rf"^{path}: cannot be written \(File too large\)"):
-            NotedCheckpoints().save_checkpoint(big, path)
+            VerifiedCheckpointIO().save_checkpoint(big, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert epoch_of(path) == 1
@@ -287,12 +288,12 @@ class Hostile:
 
 def test_nothing_in_a_checkpoint_is_executed(path: Path, tmp_path: Path) -> None:
     """A digest says that a file is as it was written, not who wrote it."""
-    NotedCheckpoints().save_checkpoint(content(1) | {"more": Hostile(tmp_path / "canary")}, path)
+    VerifiedCheckpointIO().save_checkpoint(content(1) | {"more": Hostile(tmp_path / "canary")}, path)
     newest = newest_checkpoint(path)
     assert newest == path
     with pytest.raises(DataError, match=rf"^{path}: refused"):
-        NotedCheckpoints().load_checkpoint(newest)
+        VerifiedCheckpointIO().load_checkpoint(newest)
     assert not (tmp_path / "canary").exists()
-    NotedCheckpoints().save_checkpoint({"state_dict": {}}, path)
+    VerifiedCheckpointIO().save_checkpoint({"state_dict": {}}, path)
     with pytest.raises(DataError, match=rf"^{path}: expected a Lightning checkpoint"):
-        NotedCheckpoints().load_checkpoint(path)
+        VerifiedCheckpointIO().load_checkpoint(path)

@@ -106,7 +106,7 @@ def test_the_decoder_as_a_cell_labels_as_the_static_network(
     transform = resized((50, 70))
     features, _ = cached(tmp_path, network, source, transform)
     decoder = DecoderAsCell(copy.deepcopy(network.decoder)).eval()
-    module = CellModule(decoder, network.decoder.classifier, CellTraining(), sees_previous=False)
+    module = CellModule(decoder, network.decoder.classifier, CellTraining(), past="zero")
     (batch,) = FeatureBatches(features, 3)
     with torch.no_grad():
         found = torch.stack(list(module(batch)), 1)

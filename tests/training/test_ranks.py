@@ -48,7 +48,7 @@ def gone(pids: list[int], within: float) -> bool:
 
 
 FAILURES = {
-    "killed": (RunError, r"^gpu.devices: process 2 of 2 ended by SIGKILL, perhaps for want of memory; resume= goes on"),
+    "killed": (RunError, r"^gpu.devices: process 2 of 2 ended by SIGKILL, perhaps for want of memory; resume= cont"),
     "exit": (RunError, r"^gpu.devices: process 2 of 2 ended with status 3"),
     "user": (DataError, r"^frame.png: damaged$"),
     "bug": (RuntimeError, r"(?s)^Traceback .* in failing.*ZeroDivisionError: a bug"),

@@ -18,7 +18,7 @@ def batch_sizes(clips: int, batch_size: int, drop_last: bool) -> list[int]:
     if not drop_last:
         return [len(indices) for indices in torch.split(torch.arange(clips), batch_size)]
     sampler = EpochSampler(range(clips), seed=0, shuffle=True)
-    return [len(b) for b in RankBatches(sampler, batch_size, clips > batch_size, rank=0, ranks=1, whole=False)]
+    return [len(b) for b in RankBatches(sampler, batch_size, clips > batch_size, rank=0, world_size=1, whole=False)]
 
 
 @pytest.mark.parametrize("crop", [(32, 32), (32, 33), (64, 32), (32, 31)])

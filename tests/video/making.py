@@ -1,4 +1,4 @@
-"""Small videos, made with PyAV, whose content is known; and a labeller without a network."""
+"""Small videos, made with PyAV, whose content is known; and a predictor without a network."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from vseg_nas.video.frames import Image
-from vseg_nas.video.labeller import Floats, Labeller, Size
+from vseg_nas.pictures import Image, Size
+from vseg_nas.video.predictor import Floats, Predictor
 
 CLASSES = ("dark", "bright")
 
@@ -64,7 +64,7 @@ def bright_corner(size: Size = (48, 64)) -> Image:
     return image
 
 
-class Threshold(Labeller):
+class Threshold(Predictor):
     """Labels pixels above the middle grey 1, others 0; knows how often it was asked."""
 
     def __init__(self, size: Size | None = None, sure: Sequence[float] = ()) -> None:
@@ -72,7 +72,7 @@ class Threshold(Labeller):
         self.keys: list[bool] = []
         self._sure = list(sure)
 
-    def label(self, frame: Floats, key: bool, size: Size) -> Image:
+    def predict(self, frame: Floats, key: bool, size: Size) -> Image:
         self.keys.append(key)
         assert size == frame.shape[-2:]
         labels: NDArray[np.uint8] = (frame[0].mean(0) > 0.5).astype(np.uint8)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from tests.video.making import bright_corner, grey_ramp, write_video
-from vseg_nas.video.frames import Image
+from vseg_nas.pictures import Image
 from vseg_nas.video.overlay import VideoWriter
 from vseg_nas.video.stream import VideoStream
 

@@ -18,20 +18,20 @@ from PIL import Image as PillowImage
 
 from vseg_nas.errors import RunError
 from vseg_nas.video.frames import Frame
-from vseg_nas.video.labelling import Labelled
 from vseg_nas.video.overlay import VideoWriter
-from vseg_nas.video.products import frame_table, full_palette, label_maps, overlay_video
+from vseg_nas.video.prediction import Prediction
+from vseg_nas.video.writers import frame_table, full_palette, label_maps, overlay_video
 
 SIZE = (48, 64)
 RATE = Fraction(25)
 PALETTE = full_palette(((0, 0, 0), (255, 0, 0)))
 
 
-def noise(index: int) -> Labelled:
+def noise(index: int) -> Prediction:
     rng = np.random.default_rng(index)
     image = rng.integers(0, 255, (*SIZE, 1), dtype=np.uint8).repeat(3, 2)  # grey: video shares colours among pixels
     labels = rng.integers(0, 2, SIZE, dtype=np.uint8)
-    return Labelled(Frame(image, index / RATE, f"{index:06}"), labels, index == 0, 1.0, 0.5)
+    return Prediction(Frame(image, index / RATE, f"{index:06}"), labels, index == 0, 1.0, 0.5)
 
 
 @contextmanager

@@ -15,11 +15,11 @@ from PIL import Image as PillowImage
 
 from tests.video.making import Threshold, grey_ramp
 from vseg_nas.errors import DataError
+from vseg_nas.pictures import Image
 from vseg_nas.video.folder import FrameFolder, as_fraction, frame_files
-from vseg_nas.video.frames import Image
-from vseg_nas.video.keys import EveryK
-from vseg_nas.video.labelling import label_video
-from vseg_nas.video.products import frame_table, full_palette, label_maps
+from vseg_nas.video.key_frames import EveryK
+from vseg_nas.video.prediction import predict_video
+from vseg_nas.video.writers import frame_table, full_palette, label_maps
 
 LONG = "a" * 240
 
@@ -125,7 +125,7 @@ def test_every_frame_has_a_map_and_a_row_of_its_own(tmp_path: Path, names: list[
         frame_table(tmp_path / "frames.csv") as row,
         label_maps(tmp_path / "labels", full_palette(((0, 0, 0),))) as png,
     ):
-        done = list(label_video(source, Threshold(), EveryK(None)))
+        done = list(predict_video(source, Threshold(), EveryK(None)))
         for one in done:
             row(one)
             png(one)
@@ -174,19 +174,19 @@ def test_each_folder_is_a_video_of_its_own(tmp_path: Path) -> None:
     for name, grey in (("a/0", 0), ("a/1", 255), ("b/0", 0), ("b/1", 0)):
         save(tmp_path / f"{name}.png", grey)
     save_stack(tmp_path / "b/2.tif", [np.full((48, 64, 3), grey, np.uint8) for grey in (255, 255, 0)])
-    labeller = Counting()
-    done = list(label_video(FrameFolder(f"{tmp_path}/**/*", 10), labeller, EveryK(None)))
+    predictor = Counting()
+    done = list(predict_video(FrameFolder(f"{tmp_path}/**/*", 10), predictor, EveryK(None)))
     assert [one.frame.name for one in done] == ["a/0", "a/1", "b/0", "b/1", "b/2/000000", "b/2/000001", "b/2/000002"]
     assert [one.key for one in done] == [True, False, True, False, True, False, False]
     assert [one.changed for one in done] == [None, 1.0, None, 0.0, None, 0.0, 1.0]
-    assert labeller.resets == 3
+    assert predictor.resets == 3
     assert [one.frame.time for one in done] == [Fraction(index, 10) for index in range(7)]
 
 
 def test_key_frames_are_counted_from_the_first_of_a_folder(tmp_path: Path) -> None:
     for name in ("a/0", "a/1", "b/0", "b/1", "b/2", "b/3"):
         save(tmp_path / f"{name}.png")
-    done = label_video(FrameFolder(f"{tmp_path}/**/*", 10), Threshold(), EveryK(3))
+    done = predict_video(FrameFolder(f"{tmp_path}/**/*", 10), Threshold(), EveryK(3))
     assert [one.key for one in done] == [True, False, True, False, False, True]
 
 
@@ -231,7 +231,7 @@ def test_a_stack_that_is_cut_off_gives_what_is_left(tmp_path: Path) -> None:
     source = FrameFolder(str(tmp_path), 10)
     assert 1 <= len(list(source)) <= 3
     assert source.skipped >= 1
-    assert "s.tif" in source.complaint
+    assert "s.tif" in source.first_error
 
 
 @pytest.mark.parametrize("odd", [0, 1, 20])
@@ -242,7 +242,7 @@ def test_the_usual_size_counts(tmp_path: Path, odd: int) -> None:
     assert source.size == (48, 64)
     assert means(source) == [index for index in range(21) if index != odd]
     assert source.skipped == 1
-    assert f"{odd}.png: found 30x24 pixels, expected 64x48 as most" in source.complaint
+    assert f"{odd}.png: found 30x24 pixels, expected 64x48 as most" in source.first_error
 
 
 def _first_of_two(folder: Path) -> None:
@@ -285,8 +285,8 @@ def test_a_complaint_can_be_printed_whatever_the_name(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"\xff.png")).write_bytes(b"damaged")
     source = FrameFolder(str(tmp_path), 10)
     assert len(list(source)) == 1
-    assert r"\udcff.png" in source.complaint
-    source.complaint.encode()
+    assert r"\udcff.png" in source.first_error
+    source.first_error.encode()
 
 
 def test_only_damaged_images_are_one_line(tmp_path: Path) -> None:

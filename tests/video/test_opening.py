@@ -256,7 +256,7 @@ def test_an_address_that_falls_silent_gives_what_came(server: _Server, monkeypat
     server.files["/stalls.ts"] = write_video(Path("a.ts"), images).read_bytes()
     source = VideoStream(f"{server.address}/stalls.ts")
     assert len(list(source)) == 30
-    assert source.complaint.endswith("unreadable from here on (no answer within 0.4 s)")
+    assert source.first_error.endswith("unreadable from here on (no answer within 0.4 s)")
 
 
 class _Camera(socketserver.StreamRequestHandler):

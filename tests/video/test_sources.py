@@ -70,7 +70,7 @@ def test_damaged_frames_are_skipped_and_counted(tmp_path: Path, byte: int) -> No
     left = [image.mean() for index, image in enumerate(images) if index not in (4, 9)]
     np.testing.assert_allclose(found, left, atol=3)
     assert source.skipped == 2
-    assert str(path) in source.complaint
+    assert str(path) in source.first_error
 
 
 def test_a_file_cut_off_gives_what_is_left(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_images_of_a_folder_that_cannot_be_used_are_skipped(tmp_path: Path) -> N
     source = FrameFolder(str(tmp_path), 10)
     assert [frame.name for frame in source] == ["0", "3"]
     assert source.skipped == 2
-    assert "1.png: found a damaged image" in source.complaint
+    assert "1.png: found a damaged image" in source.first_error
 
 
 def test_an_empty_folder_is_one_line(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from vseg_nas.data import camvid, cityscapes
 from vseg_nas.data.camvid import camvid_layout
 from vseg_nas.data.cityscapes import cityscapes_layout
 from vseg_nas.data.image_files import FileClips, Layout
-from vseg_nas.data.inspection import FileReport, run_reports
+from vseg_nas.data.inspection import FileReport, sequence_reports
 from vseg_nas.data.manifest import MAX_CHARACTERS, Manifest
 from vseg_nas.errors import DataError
 from vseg_nas.files import read_regular
@@ -49,7 +49,7 @@ class SplitReport:
     @property
     def runs(self) -> list[FrameSequence]:
         """Of successive frames."""
-        return run_reports(self.layout)
+        return sequence_reports(self.layout)
 
     @property
     def shares(self) -> dict[str, float]:

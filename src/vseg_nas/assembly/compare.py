@@ -1,14 +1,20 @@
 """The best cell of a search against simpler things, on meta-val and on the validation split."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+import torch
 
 from vseg_nas.assembly.search import MetaData, build_evaluator, build_space, cell_training, val_transform
 from vseg_nas.assembly.static import build_sources, device_of
-from vseg_nas.data import ClipSource
+from vseg_nas.data import Clip, ClipSource
 from vseg_nas.data.feature_cache import StaticFeatures
+from vseg_nas.metrics import ConfusionMatrix
 from vseg_nas.models.complexity import count_parameters
+from vseg_nas.models.layers import label_map
+from vseg_nas.models.propagation import Past
+from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.candidate import train_cell
 from vseg_nas.nas.pruners import NoPruner
 from vseg_nas.nas.trial import derive_seed
@@ -16,7 +22,6 @@ from vseg_nas.results.comparison import RANDOM_CELL, ComparisonRow
 from vseg_nas.results.scores import SegmentationScores
 from vseg_nas.schema import CompareConfig, SearchConfig
 from vseg_nas.space import Genotype
-from vseg_nas.training.baselines import score_static
 from vseg_nas.training.features import FeatureBatches, Track, cached_features
 
 _PAIR = 2
@@ -24,7 +29,7 @@ _VAL_BATCH = 8
 
 
 class Comparison:
-    """Trains cells anew, with the budget and data of a search, and scores them and the static network.
+    """Trains cells again, with the budget and data of a search, and scores them and the static network.
 
     Args:
         search: configuration of the search.
@@ -47,34 +52,36 @@ class Comparison:
     def rows(self, best: Genotype) -> Iterator[ComparisonRow]:
         """Yields a row as soon as it is measured: two baselines, then every training of every cell."""
         yield from self._static_rows()
-        yield from self._repeated("best cell", best, sees_previous=True)
-        yield from self._repeated("best cell, previous frame's inputs zero", best, sees_previous=False)
+        yield from self._repeated("best cell", best, past="previous")
+        yield from self._repeated("best cell, previous frame's inputs zero", best, past="zero")
         yield from self._random_rows()
 
     def _static_rows(self) -> Iterator[ComparisonRow]:
         device = device_of(self._search.gpu)
         transform = val_transform(self._search.phase.search)
         source = self._data.sources.train
-        meta_val = score_static(self._data.network, (transform(source[i]) for i in self._data.split.val), device)
-        val = score_static(self._data.network, (transform(self._pairs[i]) for i in range(len(self._pairs))), device)
-        yield _static_row("static network per frame", meta_val.per_frame, val.per_frame)
-        yield _static_row("static network, previous prediction copied", meta_val.copied, val.copied)
+        clips = (transform(source[i]) for i in self._data.split.val)
+        pairs = (transform(self._pairs[i]) for i in range(len(self._pairs)))
+        meta_val, copied_meta_val = _score_static(self._data.network, clips, device)
+        val, copied_val = _score_static(self._data.network, pairs, device)
+        yield _static_row("static network per frame", meta_val, val)
+        yield _static_row("static network, previous prediction copied", copied_meta_val, copied_val)
 
-    def _repeated(self, name: str, genotype: Genotype, sees_previous: bool) -> Iterator[ComparisonRow]:
+    def _repeated(self, name: str, genotype: Genotype, past: Past) -> Iterator[ComparisonRow]:
         for repeat in range(self._compare.repeats):
-            yield self._train(name, genotype, derive_seed(self._compare.seed, "repeat", repeat), sees_previous)
+            yield self._train(name, genotype, derive_seed(self._compare.seed, "repeat", repeat), past)
 
     def _random_rows(self) -> Iterator[ComparisonRow]:
         space = build_space(self._search)
         rng = random.Random(derive_seed(self._compare.seed, "random cells"))
         for index in range(self._compare.random_cells):
             seed = derive_seed(self._compare.seed, "random", index)
-            yield self._train(RANDOM_CELL, space.sample(rng), seed, sees_previous=True)
+            yield self._train(RANDOM_CELL, space.sample(rng), seed, past="previous")
 
-    def _train(self, name: str, genotype: Genotype, seed: int, sees_previous: bool) -> ComparisonRow:
+    def _train(self, name: str, genotype: Genotype, seed: int, past: Past) -> ComparisonRow:
         config, features = self._search, self._data.features
         training = cell_training(config)
-        evaluator = build_evaluator(features, training, config.gpu, NoPruner(), self._run_dir, sees_previous)
+        evaluator = build_evaluator(features, training, config.gpu, NoPruner(), self._run_dir, past)
         module = evaluator.build(genotype, seed)
         meta_val, _ = train_cell(
             module,
@@ -92,7 +99,7 @@ class Comparison:
             seed=seed,
             genotype=genotype,
             expression=genotype.expression(),
-            past="previous" if sees_previous else "zero",
+            past=past,
             flow=False,
             parameters=count_parameters(module.cell),
             meta_val=meta_val,
@@ -121,3 +128,29 @@ def _static_row(name: str, meta_val: SegmentationScores, val: SegmentationScores
         meta_val=meta_val,
         val=val,
     )
+
+
+@torch.inference_mode()
+def _score_static(
+    network: StaticSegmenter, clips: Iterable[Clip], device: torch.device
+) -> tuple[SegmentationScores, SegmentationScores]:
+    """Scores the two baselines of a cell on the frames after the first of every clip, at the size of their masks.
+
+    Args:
+        network: The frozen static network.
+        clips: Clips of at least two frames.
+        device: The device to compute on.
+
+    Returns:
+        The scores of the static network on each frame, and those of its labels copied from the previous frame.
+    """
+    network = network.to(device)
+    per_frame, copied = (ConfusionMatrix(len(network.classes)) for _ in range(2))
+    for clip in clips:
+        masks = clip.masks.to(device)
+        logits = network(clip.frames.to(device)).pred
+        frame = clip.frames.shape[-2], clip.frames.shape[-1]
+        labels = label_map(logits, frame, (masks.shape[-2], masks.shape[-1]))
+        per_frame.update(labels[1:], masks[1:])
+        copied.update(labels[:-1], masks[1:])
+    return per_frame.scores(), copied.scores()

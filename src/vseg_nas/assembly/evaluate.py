@@ -12,7 +12,7 @@ from vseg_nas.assembly.frame_memory import check_frame_memory
 from vseg_nas.assembly.static import build_source, device_of, load_static, trainer_options
 from vseg_nas.data import ClipSource, resized
 from vseg_nas.data.cityscapes import SNIPPET
-from vseg_nas.data.labelled import require_labels
+from vseg_nas.data.inspection import require_labels
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.evaluation.consistency import ConsistencyMeter, FlowStore
 from vseg_nas.evaluation.frame_macs import frame_macs

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from vseg_nas.assembly.frame_memory import check_frame_memory
 from vseg_nas.assembly.inference import load_for_inference
 from vseg_nas.graphs.metadata import GraphMetadata
-from vseg_nas.graphs.pair import Difference, Run, differences, graph_pair
+from vseg_nas.graphs.pair import Difference, RunGraph, differences, graph_pair
 from vseg_nas.models.segmenter_file import SegmenterSpec
 from vseg_nas.schema import ExportConfig
 
@@ -46,7 +46,7 @@ def export(config: ExportConfig, folder: Path) -> Exported:
 
             for graph, path in zip(pair, files, strict=True):
                 write_onnx(graph, metadata, path)
-            run: Run = OnnxPair(folder)
+            run: RunGraph = OnnxPair(folder)
         else:
             from vseg_nas.graphs.pt2_files import Pt2Pair, write_pt2
 

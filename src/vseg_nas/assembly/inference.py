@@ -11,7 +11,7 @@ def load_for_inference(checkpoint: str | None) -> tuple[VideoSegmenter, Segmente
     """Reads a network.
 
     Args:
-        checkpoint: a file that `train` wrote; None: the network that comes along.
+        checkpoint: A file that `train` wrote; None means the bundled checkpoint.
 
     Raises:
         DataError: it cannot be used.

@@ -10,18 +10,18 @@ from vseg_nas.errors import DataError
 from vseg_nas.schema import AdaptiveKeyConfig, KeyConfig, PredictConfig
 from vseg_nas.shipped import shipped_checkpoint
 from vseg_nas.video.folder import FrameFolder, frame_files, is_image, is_pattern
-from vseg_nas.video.keys import Adaptive, EveryK, KeyPolicy
+from vseg_nas.video.key_frames import Adaptive, EveryK, KeyPolicy
 from vseg_nas.video.source_kinds import check_video_file, is_address, is_camera
 
 if TYPE_CHECKING:
     from vseg_nas.video.frames import FrameSource
-    from vseg_nas.video.labeller import Labeller
+    from vseg_nas.video.predictor import Predictor
 
 
 class Network(NamedTuple):
     """What labels, in objects and in words."""
 
-    labeller: Labeller
+    predictor: Predictor
     name: str
     device: str
     cuda: bool
@@ -92,19 +92,19 @@ def build_network(config: PredictConfig) -> Network:
     size = None if config.size is None else (config.size[0], config.size[1])
     if config.runtime == "onnx":
         from vseg_nas.machine import cpu_name
-        from vseg_nas.video.onnx_labeller import OnnxLabeller
+        from vseg_nas.video.onnx_predictor import OnnxPredictor
 
         gpu = config.gpu
-        graphs = OnnxLabeller(Path(str(config.checkpoint)), size, gpu.accelerator, gpu.threads)
+        graphs = OnnxPredictor(Path(str(config.checkpoint)), size, gpu.accelerator, gpu.threads)
         return Network(graphs, graphs.name, f"{graphs.runtime}; {cpu_name()}", False)
     from vseg_nas.assembly.inference import load_for_inference
     from vseg_nas.assembly.static import device_of, trainer_options
     from vseg_nas.machine import describe
-    from vseg_nas.video.torch_labeller import TorchLabeller
+    from vseg_nas.video.torch_predictor import TorchPredictor
 
     trainer_options(config.gpu)
     device = device_of(config.gpu)
     segmenter, spec = load_for_inference(config.checkpoint)
     return Network(
-        TorchLabeller(segmenter, spec, device, size or spec.size), spec.group, describe(device), device.type == "cuda"
+        TorchPredictor(segmenter, spec, device, size or spec.size), spec.group, describe(device), device.type == "cuda"
     )

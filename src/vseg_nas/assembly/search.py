@@ -23,7 +23,8 @@ from vseg_nas.assembly.static import (
 )
 from vseg_nas.data import ClipSource, ClipTransform, MetaSplit, leak_report, meta_split, resized
 from vseg_nas.data.feature_cache import StaticFeatures, as_features, map_cache, stored_arrays
-from vseg_nas.data.labelled import require_labels
+from vseg_nas.data.inspection import require_labels
+from vseg_nas.models.propagation import Past
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.candidate import CandidateEvaluator
 from vseg_nas.nas.executors.base import Executor
@@ -273,12 +274,12 @@ def build_evaluator(
     gpu: GpuConfig,
     pruner: Pruner,
     run_dir: Path,
-    sees_previous: bool = True,
+    past: Past = "previous",
 ) -> CandidateEvaluator:
     """The evaluator of cells, in this process."""
     options = trainer_options(gpu)
     train, val = placed((features.train, features.val), device_of(gpu))
-    return CandidateEvaluator(train, val, features.classifier, training, pruner, run_dir, sees_previous, **options)
+    return CandidateEvaluator(train, val, features.classifier, training, pruner, run_dir, past, **options)
 
 
 @dataclass(frozen=True)

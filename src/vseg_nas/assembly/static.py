@@ -12,7 +12,7 @@ from vseg_nas.checking import DATA_NOTE, keep_digests
 from vseg_nas.data import CamVid, CityScapes, ClipSource, ClipTransform, InMemory, SyntheticStreet, resized, training
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.data.image_files import FileClips
-from vseg_nas.data.labelled import require_labels
+from vseg_nas.data.inspection import require_labels
 from vseg_nas.data.manifest import KnownDigests, Track
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.machine import require_cuda
@@ -246,7 +246,7 @@ def _pretrain(rank: Rank, report: Progress, config: PretrainConfig, seed: int, w
         seed=seed,
         drop_last=len(sources.train) > phase.batch_size,
         rank=rank.index,
-        ranks=rank.world_size,
+        world_size=rank.world_size,
     )
     torch.manual_seed(seed)  # initial weights; the batches have generators of their own
     network = StaticSegmenter(sources.train.classes)

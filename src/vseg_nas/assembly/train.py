@@ -22,8 +22,8 @@ from vseg_nas.assembly.static import (
 )
 from vseg_nas.data import ClipSource, resized
 from vseg_nas.data.datamodule import ClipDataModule
-from vseg_nas.data.labelled import require_labels
-from vseg_nas.data.still import StillClips
+from vseg_nas.data.inspection import require_labels
+from vseg_nas.data.wrappers import StillClips
 from vseg_nas.files import sha256_of
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.cell import DynamicCell
@@ -169,8 +169,8 @@ def _cell_module(config: TrainConfig, source: ClipSource, segmenter: VideoSegmen
     propagation, decoder = segmenter.propagation, segmenter.static.decoder
     if not isinstance(propagation, CellPropagation):
         decoder.requires_grad_(True)
-        return CellModule(DecoderAsCell(decoder), decoder.classifier, training, sees_previous=False)
-    return CellModule(propagation.cell, propagation.classifier, training, config.past != "zero")
+        return CellModule(DecoderAsCell(decoder), decoder.classifier, training, past="zero")
+    return CellModule(propagation.cell, propagation.classifier, training, propagation.past)
 
 
 def _train_rank(
@@ -205,7 +205,7 @@ def _train_video(
         seed=derive_seed(config.seed, "clips"),
         drop_last=len(source) > stage.batch_size,
         rank=rank.index,
-        ranks=rank.world_size,
+        world_size=rank.world_size,
     )
     training = VideoTraining(
         stage.cell_lr, stage.static_lr, stage.momentum, stage.weight_decay, stage.power, stage.static_weight

@@ -1,15 +1,16 @@
 """Clips of video with masks: data sets, transforms and splits.
 
-`ClipDataModule` lives in `vseg_nas.data.datamodule`: Lightning is slow to import and not needed for the rest.
+`ClipDataModule` has to be imported from `vseg_nas.data.datamodule`, because Lightning is slow to import and nothing
+else here needs it.
 """
 
 from vseg_nas.data.camvid import CamVid
 from vseg_nas.data.cityscapes import CityScapes
 from vseg_nas.data.clip import Clip, ClipBatch, ClipSource, RawClip, collate
-from vseg_nas.data.memory import InMemory
 from vseg_nas.data.splits import LeakReport, MetaSplit, leak_report, meta_split
 from vseg_nas.data.synthetic import SyntheticStreet
 from vseg_nas.data.transforms import ClipTransform, normalise, padded, resized, training
+from vseg_nas.data.wrappers import InMemory, StillClips
 from vseg_nas.labels import IGNORE
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "LeakReport",
     "MetaSplit",
     "RawClip",
+    "StillClips",
     "SyntheticStreet",
     "collate",
     "leak_report",

@@ -1,4 +1,4 @@
-"""CityScapes with its 19 evaluation classes: annotated frames, each with those before it."""
+"""CityScapes with its 19 evaluation classes: annotated frames, each with the frames before it."""
 
 import re
 from collections.abc import Iterator
@@ -19,17 +19,17 @@ PALETTE = (
     (255, 0, 0), (0, 0, 142), (0, 0, 70), (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32),
 )  # fmt: skip
 EVALUATED_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-"""Label ids of the 19 classes, in order; all other label ids are ignored."""
+"""The label ids of the 19 classes, in the order of the train ids; all other label ids are ignored."""
 
 Labels = Literal["train_ids", "label_ids"]
 Split = Literal["train", "val"]
 SPLITS: tuple[Split, ...] = ("train", "val")
 
 SNIPPET = 20
-"""Frames of a snippet of leftImg8bit_sequence up to the annotated one; ten more follow."""
+"""Number of frames of a snippet of leftImg8bit_sequence up to and including the annotated one; ten more follow."""
 
 FRAME_RATE = 17.0
-"""Hz, of leftImg8bit_sequence."""
+"""Frames per second of leftImg8bit_sequence."""
 
 _NAME = re.compile(r"(?P<city>[a-z-]+)_(?P<sequence>\d{6})_(?P<frame>\d{6})_leftImg8bit")
 _SUFFIXES = (".png", ".jpg")
@@ -38,20 +38,20 @@ _MASKS: dict[Labels, str] = {"train_ids": "labelTrainIds", "label_ids": "labelId
 
 
 class CityScapes(FileClips):
-    """Clips of an annotated frame and its predecessors, whose masks are all ignored.
+    """Clips of an annotated frame and its predecessors, which have no labels: all their pixels are ignored.
 
-    Files: `leftImg8bit/{split}/{city}/{city}_{seq}_{frame}_leftImg8bit.png` (or .jpg), the frames before it in
+    The files are `leftImg8bit/{split}/{city}/{city}_{seq}_{frame}_leftImg8bit.png` (or .jpg), the frames before it in
     `leftImg8bit_sequence`, and `gtFine/{split}/{city}/{city}_{seq}_{frame}_gtFine_label{TrainIds,Ids}.png`.
-    Frame numbers of some cities run through the whole drive: a predecessor is the frame numbered one less.
+    The frame numbers of some cities count through a whole drive; a predecessor always has the number before.
 
     Args:
-        root: Folder that holds the packages.
-        split: Which part.
-        length: Frames per clip, 1 to 20.
-        labels: Which masks to read; "auto" takes train ids where every frame has them, else label ids.
+        root: The folder that holds the packages.
+        split: The split to read.
+        length: The number of frames in a clip, 1 to 20.
+        labels: The kind of masks to read; "auto" takes train ids if every frame has them, and label ids otherwise.
 
     Raises:
-        ConfigError: A snippet has no so many frames up to the annotated one.
+        ConfigError: A snippet does not have that many frames up to the annotated one.
         DataError: There is no frame, or a predecessor or mask is missing.
     """
 
@@ -68,10 +68,10 @@ class CityScapes(FileClips):
 
 
 def cityscapes_layout(root: Path, split: Split, length: int, labels: Labels | Literal["auto"] = "auto") -> Layout:
-    """Where the clips of a split lie; see `CityScapes`.
+    """Returns the paths of the clips of a split; the arguments are those of `CityScapes`.
 
     Raises:
-        ConfigError: A snippet has no so many frames up to the annotated one.
+        ConfigError: A snippet does not have that many frames up to the annotated one.
         DataError: There is no frame.
     """
     if not 1 <= length <= SNIPPET:
@@ -84,13 +84,16 @@ def cityscapes_layout(root: Path, split: Split, length: int, labels: Labels | Li
 
 
 def _stored_labels(root: Path, split: str, frames: list[Path]) -> Labels:
-    """Train ids, which are made from label ids, where every frame has them; else the kind that more frames have."""
+    """Returns train ids if every frame has them, and otherwise the kind that more frames have.
+
+    Label ids come with the data set, train ids have to be made from them, and that may have been done for some only.
+    """
     train, label = (sum(_mask(root, split, frame, kind).is_file() for frame in frames) for kind in _MASKS)
     return "train_ids" if train == len(frames) or train > label else "label_ids"
 
 
 def label_table(labels: Labels) -> LabelTable:
-    """How stored ids become classes."""
+    """Returns the table that maps the ids stored in masks of a kind to class ids."""
     if labels == "train_ids":
         ids = {i: i for i in range(len(CLASSES))} | {IGNORE: IGNORE}
         return LabelTable(ids, f"a train id, 0 to {len(CLASSES) - 1}, or {IGNORE}")
@@ -100,7 +103,7 @@ def label_table(labels: Labels) -> LabelTable:
 
 
 def _annotated(folder: Path) -> Iterator[Path]:
-    """Frames of a split, one per annotation; hidden files and folders, such as macOS and editors leave, are none."""
+    """Finds the frames of a split, one per annotation; hidden files, as macOS and editors leave them, do not count."""
     found = False
     for path in folder.glob("*/*_leftImg8bit.*"):
         if path.suffix in _SUFFIXES and not path.name.startswith(".") and not path.parent.name.startswith("."):
@@ -116,11 +119,11 @@ def _clip(root: Path, split: str, frame: Path, length: int, labels: Labels) -> F
         raise DataError(f"{frame}: found an unknown name, expected CITY_SEQUENCE_FRAME_leftImg8bit in folder CITY")
     city, sequence, number = match["city"], match["sequence"], int(match["frame"])
     mask = _mask(root, split, frame, labels)
-    run = f"{city}_{sequence}"
+    name = f"{city}_{sequence}"
     folder = root / "leftImg8bit_sequence" / split / city
     numbers = range(number - length + 1, number)
-    before = tuple(_existing(folder / f"{run}_{earlier:06}_leftImg8bit") for earlier in numbers)
-    return FileClip((*before, frame), (*(None for _ in before), mask), run, (*numbers, number))
+    before = tuple(_existing(folder / f"{name}_{earlier:06}_leftImg8bit") for earlier in numbers)
+    return FileClip((*before, frame), (*(None for _ in before), mask), name, (*numbers, number))
 
 
 def _mask(root: Path, split: str, frame: Path, labels: Labels) -> Path:
@@ -129,6 +132,6 @@ def _mask(root: Path, split: str, frame: Path, labels: Labels) -> Path:
 
 
 def _existing(stem: Path) -> Path:
-    """The file of that name with the first suffix that is there; the usual one if none is."""
+    """Returns the file with the first of the suffixes that exists, or with the usual suffix if none does."""
     candidates = [stem.with_name(stem.name + suffix) for suffix in _SUFFIXES]
     return next((path for path in candidates if path.is_file()), candidates[0])

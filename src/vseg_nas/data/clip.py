@@ -1,4 +1,4 @@
-"""Clips: what every data set gives, what transforms return and what a batch holds.
+"""The forms of a clip: as a data set stores it, as a transform returns it, and in a batch.
 
 Legend: B clips, T frames, H, W pixels.
 """
@@ -7,23 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-Image = NDArray[np.uint8]
-Colour = tuple[int, int, int]
+from vseg_nas.labels import Colour
+from vseg_nas.pictures import Image
 
 
 @dataclass(frozen=True)
 class RawClip:
-    """A clip as stored: consecutive frames and their masks.
+    """A clip as it is stored: consecutive frames and their masks.
 
     Attributes:
         frames: T arrays (H, W, 3), uint8, RGB.
-        masks: T arrays (H, W), uint8 class ids; all `IGNORE` where a frame has no annotation.
-        names: T frame names.
+        masks: T arrays (H, W) of uint8 class ids; all values are `IGNORE` if a frame has no annotation.
+        names: The names of the T frames.
     """
 
     frames: tuple[Image, ...]
@@ -33,12 +31,12 @@ class RawClip:
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip ready for a network.
+    """A clip that is ready for a network.
 
     Attributes:
         frames: (T, 3, H, W) float32, normalised with ImageNet's mean and standard deviation.
-        masks: (T, H', W') int64; H', W' differ from H, W only where a transform keeps masks at native size.
-        names: T frame names.
+        masks: (T, H', W') int64 class ids; H', W' differ from H, W only if the transform keeps masks at native size.
+        names: The names of the T frames.
     """
 
     frames: Tensor
@@ -47,11 +45,11 @@ class Clip:
 
 
 class ClipBatch(NamedTuple):
-    """B clips of equal size; a NamedTuple, so loaders pin it and Lightning moves it.
+    """A batch of B clips of equal size. As a NamedTuple it is pinned by loaders and moved to a device by Lightning.
 
     Attributes:
-        frames: (B, T, 3, H, W) float32.
-        masks: (B, T, H', W') int64.
+        frames: (B, T, 3, H, W) float32, normalised.
+        masks: (B, T, H', W') int64 class ids.
         names: B tuples of T frame names.
     """
 
@@ -64,27 +62,27 @@ class ClipSource(Protocol):
     """A data set of clips.
 
     Attributes:
-        classes: Names of the K classes, in the order of their ids.
-        palette: RGB colour of each class.
-        length: Frames per clip, T.
-        runs: Run (unbroken piece of video) that each clip was cut from.
-        frame_ids: For each clip the indices of its T frames inside its run.
-        frame_seconds: Time from a frame of a run to the next; None where it is not known.
+        classes: The names of the K classes, in the order of their ids.
+        palette: The RGB colour of each class.
+        length: The number of frames in a clip, T.
+        sequences: For each clip the name of the sequence (unbroken piece of video) that it was cut from.
+        frame_ids: For each clip the indices of its T frames within its sequence.
+        frame_seconds: The time from a frame of a sequence to the next, in seconds; None if it is not known.
     """
 
     classes: tuple[str, ...]
     palette: tuple[Colour, ...]
     length: int
-    runs: tuple[str, ...]
+    sequences: tuple[str, ...]
     frame_ids: tuple[tuple[int, ...], ...]
     frame_seconds: float | None
 
     def __len__(self) -> int:
-        """Number of clips."""
+        """Returns the number of clips."""
         ...
 
     def __getitem__(self, index: int) -> RawClip:
-        """Read one clip.
+        """Reads one clip.
 
         Raises:
             DataError: A file cannot be used.
@@ -92,12 +90,12 @@ class ClipSource(Protocol):
         ...
 
     def fingerprint(self) -> str:
-        """Hexadecimal digest that changes whenever the clips or their content may have changed."""
+        """Returns a hexadecimal digest that changes whenever the clips or their content may have changed."""
         ...
 
 
 def collate(clips: Sequence[Clip]) -> ClipBatch:
-    """Stack clips of equal size into a batch."""
+    """Stacks clips of equal size into a batch."""
     return ClipBatch(
         torch.stack([clip.frames for clip in clips]),
         torch.stack([clip.masks for clip in clips]),

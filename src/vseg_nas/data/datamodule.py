@@ -1,4 +1,7 @@
-"""Loaders of clips whose order and augmentation are functions of the seed and the epoch alone."""
+"""Loaders of clips. Their order and augmentation depend on the seed and the epoch, and on nothing else.
+
+So a resumed training sees the same batches, with any number of loader processes and of devices.
+"""
 
 import logging
 import multiprocessing
@@ -17,24 +20,24 @@ from vseg_nas.data.clip import Clip, ClipBatch, ClipSource, collate
 from vseg_nas.data.transforms import ClipTransform
 from vseg_nas.errors import DataError
 
-_LOADERS = 2  # of a data module
-_SEMAPHORES = 5  # at most, of a loader process or of what its parent shares with all of them
+_LOADERS = 2  # one for training, one for validation
+_SEMAPHORES = 5  # the most that a loader process needs, and the most that its parent shares with all of them
 
 logger = logging.getLogger(__name__)
 
 
 class Draw(NamedTuple):
-    """One element of an epoch: which clip, and the seed of its augmentation."""
+    """One element of an epoch: the index of a clip and the seed of its augmentation."""
 
     clip: int
     seed: int
 
 
 class ClipDataset(Dataset[Clip]):
-    """Reads and transforms the clip that a `Draw` names.
+    """Reads and transforms the clip of a `Draw`.
 
-    The seed travels with the index, so nothing depends on which worker serves a clip, on how many there are
-    or on the epoch that a run was resumed at, and no two workers can share a stream.
+    The seed comes with the index. So the result depends neither on the loader process that serves a clip nor on their
+    number nor on the epoch of a resume, and no two processes can draw the same random numbers.
     """
 
     def __init__(self, source: ClipSource, transform: ClipTransform) -> None:
@@ -50,12 +53,12 @@ class ClipDataset(Dataset[Clip]):
 
 
 class EpochSampler(Sampler[Draw]):
-    """Draws for one epoch, a pure function of (indices, seed, epoch).
+    """Yields the draws of one epoch, as a pure function of (indices, seed, epoch).
 
     Args:
-        indices: Clips to serve.
-        seed: Seed of order and augmentation.
-        shuffle: Whether the order changes with the epoch.
+        indices: The indices of the clips to serve.
+        seed: The seed of order and augmentation.
+        shuffle: Whether the order is random and changes with the epoch.
     """
 
     def __init__(self, indices: Sequence[int], seed: int, shuffle: bool) -> None:
@@ -65,7 +68,7 @@ class EpochSampler(Sampler[Draw]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch (counted from 0) of the next iteration; Lightning does so before each."""
+        """Sets the epoch (counted from 0) of the next iteration; Lightning calls this before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -79,25 +82,25 @@ class EpochSampler(Sampler[Draw]):
 
 
 class RankBatches(Sampler[list[Draw]]):
-    """The batches of an epoch, shared among ranks that train together: all of theirs are those of one that is alone.
+    """The share of one rank in the batches of an epoch; all ranks together get the batches of a single process.
 
     Args:
-        sampler: Draws of the whole epoch.
-        batch_size: Draws a batch, of all ranks together.
-        drop_last: Drop a last batch that is not full.
-        rank: Which of the ranks this is.
-        ranks: How many there are.
-        whole: Whether the ranks take turns with whole batches, rather than each a share of every batch.
+        sampler: Yields the draws of the whole epoch.
+        batch_size: The number of draws in a batch of all ranks together.
+        drop_last: Whether a last batch that is not full is dropped.
+        rank: The rank of this process, from 0 on.
+        world_size: The number of processes that train together.
+        whole: Whether the ranks take whole batches in turn; otherwise each takes its share of every batch.
     """
 
     def __init__(
-        self, sampler: EpochSampler, batch_size: int, drop_last: bool, rank: int, ranks: int, whole: bool
+        self, sampler: EpochSampler, batch_size: int, drop_last: bool, rank: int, world_size: int, whole: bool
     ) -> None:
-        self.sampler = sampler  # Lightning tells it the epoch
+        self.sampler = sampler  # public under this name, since Lightning sets its epoch
         self._size = batch_size
         self._stop = len(sampler) - len(sampler) % batch_size if drop_last else len(sampler)
         self._rank = rank
-        self._ranks = ranks
+        self._world_size = world_size
         self._whole = whole
 
     def __len__(self) -> int:
@@ -111,17 +114,18 @@ class RankBatches(Sampler[list[Draw]]):
 
     def _starts(self) -> range:
         starts = range(0, self._stop, self._size)
-        return starts[self._rank :: self._ranks] if self._whole else starts
+        return starts[self._rank :: self._world_size] if self._whole else starts
 
     def _share(self, batch: list[Draw]) -> list[Draw]:
-        return batch[self._rank * len(batch) // self._ranks : (self._rank + 1) * len(batch) // self._ranks]
+        return batch[self._rank * len(batch) // self._world_size : (self._rank + 1) * len(batch) // self._world_size]
 
 
-class _Sent:
-    """A batch on its way from a loader process, where it arrives as a `ClipBatch`.
+class _SentBatch:
+    """A batch that a loader process sends to its parent, where it arrives as a `ClipBatch`.
 
-    Tensors are handed over in shared memory while there is some, else byte by byte. This is tried before the batch is
-    given to the queue between the processes: what fails in that is printed and forgotten, and the fit waits for ever.
+    Tensors are passed in shared memory if there is enough of it, and byte by byte otherwise. This is tried before the
+    batch is put into the queue between the processes: an error inside the queue is only printed, and the fit would
+    wait for the batch for ever.
     """
 
     def __init__(self, batch: ClipBatch) -> None:
@@ -129,23 +133,23 @@ class _Sent:
         try:
             self._rebuilt = pickle.loads, (bytes(ForkingPickler.dumps(batch)),)
         except (OSError, RuntimeError):  # no shared memory, no descriptor, no folder for a socket
-            self._rebuilt = _unshared, (batch.frames.numpy(), batch.masks.numpy(), batch.names)
+            self._rebuilt = _from_arrays, (batch.frames.numpy(), batch.masks.numpy(), batch.names)
 
     def __reduce__(self) -> tuple[Callable[..., ClipBatch], tuple[Any, ...]]:
         return self._rebuilt
 
 
-def _unshared(frames: NDArray[Any], masks: NDArray[Any], names: list[tuple[str, ...]]) -> ClipBatch:
+def _from_arrays(frames: NDArray[Any], masks: NDArray[Any], names: list[tuple[str, ...]]) -> ClipBatch:
     return ClipBatch(torch.from_numpy(frames), torch.from_numpy(masks), names)
 
 
-def _collate(clips: Sequence[Clip]) -> ClipBatch | _Sent:
+def _collate(clips: Sequence[Clip]) -> ClipBatch | _SentBatch:
     batch = collate(clips)
-    return batch if get_worker_info() is None else _Sent(batch)
+    return batch if get_worker_info() is None else _SentBatch(batch)
 
 
 def _usable_workers(wanted: int) -> int:
-    """As many loader processes as wanted, if there can be any: they need semaphores, which lie in shared memory."""
+    """Returns the wanted number of loader processes, or 0 if there is no shared memory for their semaphores."""
     if wanted:
         try:
             held = [multiprocessing.Semaphore() for _ in range(_LOADERS * (wanted + 1) * _SEMAPHORES)]
@@ -163,23 +167,23 @@ class ClipDataModule(pl.LightningDataModule):
     """Serves batches of T-frame clips (T = 1: single frames) for training and validation.
 
     Args:
-        train: Clips to train on.
-        val: Clips to validate on; the same source where the two are a meta split.
-        train_transform: Transform of the training clips.
-        val_transform: Transform of the validation clips; batches larger than one need clips of one size.
-        batch_size: Training clips per batch, of all ranks together.
-        val_batch_size: Validation clips per batch; the last batch is kept, however small.
-        train_indices: Which clips of `train`; None means all.
-        val_indices: Which clips of `val`; None means all.
-        num_workers: Loader processes per loader; 0 loads in this one, as is done where no shared memory is to be had.
-            Any number gives the same batches.
-        seed: Seed of order and augmentation.
-        drop_last: Drop a last training batch that is not full (batch norm may not like a single clip).
-        rank: Which of the processes that train together this is.
-        ranks: How many there are.
+        train: The clips to train on.
+        val: The clips to validate on; the same source as `train` if the two are a meta split.
+        train_transform: The transform of the training clips.
+        val_transform: The transform of the validation clips; batches of several clips need clips of one size.
+        batch_size: The number of training clips in a batch of all ranks together.
+        val_batch_size: The number of validation clips in a batch; the last batch is kept, however small.
+        train_indices: The indices of the training clips in `train`; None means all.
+        val_indices: The indices of the validation clips in `val`; None means all.
+        num_workers: The number of processes of each loader; 0 loads in this process, which also happens where there is
+            no shared memory. The batches are the same for every number.
+        seed: The seed of order and augmentation.
+        drop_last: Whether a last training batch that is not full is dropped; batch norm cannot train on a single value.
+        rank: The rank of this process, from 0 on.
+        world_size: The number of processes that train together.
 
     Raises:
-        DataError: There is nothing to train or validate on, or less than one clip for every rank.
+        DataError: There are no clips to train or validate on, or fewer than one for every rank.
     """
 
     def __init__(
@@ -196,7 +200,7 @@ class ClipDataModule(pl.LightningDataModule):
         seed: int = 0,
         drop_last: bool = False,
         rank: int = 0,
-        ranks: int = 1,
+        world_size: int = 1,
     ) -> None:
         super().__init__()
         self._train = ClipDataset(train, train_transform)
@@ -209,37 +213,40 @@ class ClipDataModule(pl.LightningDataModule):
         self._seed = seed
         self._drop_last = drop_last
         self._rank = rank
-        self._ranks = ranks
+        self._world_size = world_size
         self._first_epoch = 0
-        least = batch_size if drop_last else ranks
+        least = batch_size if drop_last else world_size
         if len(self._train_indices) < least:
             raise DataError(f"training data: found {len(self._train_indices)} clips, expected at least {least}")
-        least = (ranks - 1) * val_batch_size + 1  # a rank without any would not validate at all
+        least = (world_size - 1) * val_batch_size + 1  # each rank needs a batch, or it would not validate at all
         if len(self._val_indices) < least:
             raise DataError(f"validation data: found {len(self._val_indices)} clips, expected at least {least}")
 
     def train_dataloader(self) -> DataLoader[Clip]:
-        """Batches in an order that changes with the epoch."""
+        """Returns a loader of the training clips, in an order that changes with the epoch."""
         sampler = EpochSampler(self._train_indices, self._seed, shuffle=True)
         sampler.set_epoch(self._first_epoch)
         return self._loader(self._train, self._batches(sampler, self._batch_size, self._drop_last, whole=False))
 
     def val_dataloader(self) -> DataLoader[Clip]:
-        """Batches in stored order."""
+        """Returns a loader of the validation clips, in their stored order."""
         sampler = EpochSampler(self._val_indices, self._seed, shuffle=False)
         return self._loader(self._val, self._batches(sampler, self._val_batch_size, drop_last=False, whole=True))
 
     def state_dict(self) -> dict[str, int]:
-        """For checkpoints: the epochs done. A resumed fit starts the workers before it tells the sampler its epoch."""
+        """Returns the number of finished epochs, for checkpoints.
+
+        A resumed fit starts the loader processes before it sets the epoch of the sampler, so the epoch is stored here.
+        """
         assert self.trainer is not None
         return {"epoch": self.trainer.fit_loop.epoch_progress.current.processed}  # type: ignore[attr-defined]
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Starts the next loader of training clips at the epoch of the checkpoint."""
+        """Makes the next loader of training clips start at the epoch of the checkpoint."""
         self._first_epoch = state_dict["epoch"]
 
     def _batches(self, sampler: EpochSampler, batch_size: int, drop_last: bool, whole: bool) -> RankBatches:
-        return RankBatches(sampler, batch_size, drop_last, self._rank, self._ranks, whole)
+        return RankBatches(sampler, batch_size, drop_last, self._rank, self._world_size, whole)
 
     def _loader(self, dataset: ClipDataset, batches: RankBatches) -> DataLoader[Clip]:
         return DataLoader(

@@ -1,7 +1,8 @@
-"""What the frozen static network gives for each clip, computed once and kept on disk as memory-mapped arrays.
+"""The feature cache: outputs of the frozen static network for each clip, stored on disk as memory-mapped arrays.
 
-A cache is a folder named after its key; it appears in one rename, so it is whole or not there. Every array's SHA-256
-is checked when it is opened. Channels lie innermost, in files, memory and batches, which is how cells are fastest.
+All candidates of a search train on the same features, so these are computed once (section 4.1). A cache is a folder
+named after the digest of its key. It appears by one rename, so it is complete or not there, and the SHA-256 of every
+array is checked when it is opened. Files, memory and batches all are channels-last, because cells are fastest so.
 
 Legend: N clips, T frames, C channels, h, w feature sizes (rounded up), H, W mask sizes.
 """
@@ -27,10 +28,10 @@ from vseg_nas.files import naming, read_regular, sha256_of
 from vseg_nas.machine import bytes_in_words
 
 _MANIFEST = "manifest.json"
-_LAYOUT = "channels last, planes by their strides"  # of files and features; a cache of another one is not found
+_LAYOUT = "channels last, planes by their strides"  # part of every key, so that caches of an older layout are not found
 _NO_PLANES: dict[str, np.dtype[Any]] = {"masks": np.dtype(np.uint8), "frame_size": np.dtype(np.int64)}
 _MOST_MANIFEST_BYTES = 2**16
-_MEMORY_SHARE = 0.5  # of what is free, that one cache may take before it stays on disk
+_MEMORY_SHARE = 0.5  # a cache larger than this share of the free memory stays on disk
 
 logger = logging.getLogger(__name__)
 
@@ -39,15 +40,16 @@ class StaticFeatures(NamedTuple):
     """Inputs and targets of cells for N clips (section 4.1: all static outputs are computed before the search).
 
     Attributes:
-        key_layer4: (N, 320, h/32, w/32) of frame 0.
-        key_dec: (N, 64, h/8, w/8) of frame 0.
-        layer2: (N, T-1, 32, h/8, w/8) of the later frames.
-        layer3: (N, T-1, 96, h/16, w/16).
-        layer4: (N, T-1, 320, h/32, w/32).
-        masks: (N, T-1, H, W) uint8, 255 = ignore; of a cache for training (N, T-1, h/8, w/8), where the loss is taken.
-        frame_size: (N, 2) int64, height and width of the frames, which sizes rounded up no longer tell.
-        flow: (N, T-1, 2, h/8, w/8), optical flow from each later frame back to the one before, in steps of this plane;
-            None where nobody asked for it.
+        key_layer4: (N, 320, h/32, w/32) layer 4 of frame 0.
+        key_dec: (N, 64, h/8, w/8) dec of frame 0.
+        layer2: (N, T-1, 32, h/8, w/8) layer 2 of the later frames.
+        layer3: (N, T-1, 96, h/16, w/16) layer 3 of the later frames.
+        layer4: (N, T-1, 320, h/32, w/32) layer 4 of the later frames.
+        masks: (N, T-1, H, W) uint8 class ids, 255 = ignored. In a cache for training they are (N, T-1, h/8, w/8), since
+            the loss is computed at that size.
+        frame_size: (N, 2) int64 height and width of the frames; the sizes of the planes are rounded up and do not tell.
+        flow: (N, T-1, 2, h/8, w/8) optical flow from each later frame back to the previous one, in pixels of this
+            plane; None if it was not requested.
     """
 
     key_layer4: Tensor
@@ -61,49 +63,49 @@ class StaticFeatures(NamedTuple):
 
     @property
     def clips(self) -> int:
-        """N."""
+        """The number of clips, N."""
         return self.masks.shape[0]
 
     @property
     def frame(self) -> tuple[int, int]:
-        """Height and width of the frames, of which all are alike."""
+        """Height and width of the frames, which all have one size."""
         height, width = self.frame_size[0].tolist()
         return int(height), int(width)
 
     def take(self, indices: Tensor) -> "StaticFeatures":
-        """The clips at ``indices`` (n,), copied, features in float32 and channels-last."""
+        """Copies the clips at ``indices`` (n,); their features become float32 and channels-last."""
         indices = indices.to(self.masks.device)
         taken = {
             name: array.index_select(0, indices)
             if name in _NO_PLANES
-            else _outside(_inside(array).index_select(0, indices).float())
+            else _channels_first(_channels_last(array).index_select(0, indices).float())
             for name, array in self.arrays().items()
         }
         return StaticFeatures(**taken)
 
     def to(self, device: torch.device) -> "StaticFeatures":
-        """All arrays on a device."""
+        """Moves all arrays to a device."""
         return self.map(lambda array: array.to(device))
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "StaticFeatures":
-        """Every array changed; what is None stays None."""
+        """Applies a function to every array; what is None stays None."""
         return StaticFeatures._make(None if array is None else change(array) for array in self)
 
     def arrays(self) -> dict[str, Tensor]:
-        """Those that are there, by name."""
+        """Returns the arrays that are not None, by name."""
         return {name: array for name, array in self._asdict().items() if array is not None}
 
 
 class CacheKey(NamedTuple):
-    """Everything the arrays depend on.
+    """Everything that the arrays of a cache depend on. If one of these changes, another cache is made.
 
     Attributes:
-        weights: digest of the static network.
-        clips: digest of the clips and which of them.
-        transform: parameters of the transform; the draw of a clip depends on its index alone.
-        precision: ``fp32`` or ``fp16``.
-        flow: whether optical flow is among them.
-        for_training: whether masks are of the size of dec.
+        weights: The digest of the static network's weights.
+        clips: The digest of the clips and of the choice among them.
+        transform: The parameters of the transform; the seed of a clip depends on nothing but its index.
+        precision: The type of the stored features, ``fp32`` or ``fp16``.
+        flow: Whether the cache holds optical flow.
+        for_training: Whether the masks have the size of dec.
     """
 
     weights: str
@@ -115,22 +117,22 @@ class CacheKey(NamedTuple):
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """Names of the arrays."""
+        """The names of the arrays."""
         return StaticFeatures._fields if self.flow else StaticFeatures._fields[:-1]
 
     @property
     def digest(self) -> str:
-        """Name of the cache's folder."""
+        """The name of the folder of the cache."""
         return hashlib.sha256(json.dumps([_LAYOUT, *self]).encode()).hexdigest()[:20]
 
 
 def open_cache(root: Path, key: CacheKey) -> StaticFeatures | None:
-    """Opens a cache, in memory if it fits, memory-mapped if not.
+    """Opens a cache. It is read into memory if it fits there, and memory-mapped otherwise.
 
-    A damaged one is moved aside, named in the log, and counts as not there.
+    A damaged cache is renamed, reported in the log and treated as missing.
 
     Returns:
-        None where there is no usable cache for the key.
+        The features; None if there is no usable cache for the key.
     """
     folder = root / key.digest
     if not folder.is_dir():
@@ -141,57 +143,65 @@ def open_cache(root: Path, key: CacheKey) -> StaticFeatures | None:
         aside = folder.with_name(f"{folder.name}.corrupt")
         shutil.rmtree(aside, ignore_errors=True)
         folder.rename(aside)
-        logger.warning("%s; moved to %s and built anew", error, aside)
+        logger.warning("%s; moved to %s and built again", error, aside)
         return None
     size = sum(f.stat().st_size for f in folder.iterdir())
     in_memory = size < _MEMORY_SHARE * psutil.virtual_memory().available
-    # "c": pages are private, so a tensor over read-only data is never written through
+    # "c" is copy-on-write: torch treats every array as writable, and so nothing can reach the files.
     return as_features(stored_arrays(folder, None if in_memory else "c"))
 
 
 def map_cache(folder: Path) -> StaticFeatures:
-    """An opened cache as read-only views of its files: pages that processes share and that are no process's data.
+    """Memory-maps a cache that `open_cache` has checked. Its pages are shared by all processes that map it.
 
     Raises:
-        FileNotFoundError: there is no such folder.
+        FileNotFoundError: There is no such folder.
     """
     return as_features(stored_arrays(folder))
 
 
 def stored_arrays(folder: Path, mmap_mode: Literal["r", "c"] | None = "r") -> dict[str, NDArray[Any]]:
-    """The arrays of an opened cache as its files hold them: (..., h, w, C), and masks.
+    """Returns the arrays of a cache that `open_cache` has checked, as its files hold them: planes are (..., h, w, C).
 
     Raises:
-        FileNotFoundError: there is no such folder.
+        FileNotFoundError: There is no such folder.
     """
     names = [path.stem for path in folder.iterdir() if path.suffix == ".npy"]
     return {name: np.load(folder / f"{name}.npy", mmap_mode=mmap_mode) for name in names}
 
 
 def as_features(stored: Mapping[str, NDArray[Any]]) -> StaticFeatures:
-    """Views of `stored_arrays`, which may be read-only."""
+    """Returns features that are views of `stored_arrays`, which may be read-only."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that nobody must write to them: nobody does, batches are copies
+        warnings.simplefilter("ignore")  # torch warns that nobody may write to them; nobody does, batches are copies
         arrays = {name: torch.from_numpy(array) for name, array in stored.items()}
-    return StaticFeatures(**{name: array if name in _NO_PLANES else _outside(array) for name, array in arrays.items()})
+    return StaticFeatures(
+        **{name: array if name in _NO_PLANES else _channels_first(array) for name, array in arrays.items()}
+    )
 
 
-def _inside(planes: Tensor) -> Tensor:
-    """(..., C, h, w) -> (..., h, w, C)."""
+def _channels_last(planes: Tensor) -> Tensor:
+    """Returns a view (..., h, w, C) of (..., C, h, w)."""
     return planes.movedim(-3, -1)
 
 
-def _outside(planes: Tensor) -> Tensor:
-    """(..., h, w, C) -> (..., C, h, w)."""
+def _channels_first(planes: Tensor) -> Tensor:
+    """Returns a view (..., C, h, w) of (..., h, w, C)."""
     return planes.movedim(-1, -3)
 
 
 def write_cache(root: Path, key: CacheKey, clips: Iterable[StaticFeatures], count: int) -> None:
-    """Writes ``count`` clips, one `StaticFeatures` of N = 1 after the other; whole or not at all.
+    """Writes a cache; if anything fails, nothing is left of it.
+
+    Args:
+        root: The folder of all caches.
+        key: The key of the cache; its precision is that of the stored features.
+        clips: The features of one clip after the other, with N = 1 each.
+        count: The number of clips.
 
     Raises:
-        DataError: clips differ in size.
-        RunError: the disk has no room for them.
+        DataError: The clips differ in size.
+        RunError: The disk has not enough room.
     """
     part = root / f"{key.digest}.part-{os.getpid()}"
     shutil.rmtree(part, ignore_errors=True)
@@ -202,23 +212,19 @@ def write_cache(root: Path, key: CacheKey, clips: Iterable[StaticFeatures], coun
         manifest = {"key": key._asdict(), "sha256": digests}
         with naming(root / key.digest):
             (part / _MANIFEST).write_text(json.dumps(manifest, indent=1))
-            _publish(part, root / key.digest)
+            try:
+                part.rename(root / key.digest)
+            except OSError:
+                if not (root / key.digest).is_dir():  # otherwise another search has just written the same cache
+                    raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def _publish(part: Path, folder: Path) -> None:
-    try:
-        part.rename(folder)
-    except OSError:
-        if not folder.is_dir():  # otherwise another search has just written the same cache
-            raise
 
 
 def _write_arrays(folder: Path, clips: Iterable[StaticFeatures], count: int, precision: np.dtype[np.floating]) -> None:
     arrays: Sequence[np.memmap] = ()
     for index, clip in enumerate(clips):
-        values = {name: v if name in _NO_PLANES else _inside(v) for name, v in clip.arrays().items()}
+        values = {name: v if name in _NO_PLANES else _channels_last(v) for name, v in clip.arrays().items()}
         if not arrays:
             with naming(folder.with_suffix("")):
                 arrays = [
@@ -230,7 +236,7 @@ def _write_arrays(folder: Path, clips: Iterable[StaticFeatures], count: int, pre
                     )
                     for name, value in values.items()
                 ]
-            if hasattr(os, "posix_fallocate"):  # not on macOS
+            if hasattr(os, "posix_fallocate"):  # macOS does not have it
                 _reserve(folder)
         for array, value in zip(arrays, values.values(), strict=True):
             if array.shape[1:] != value.shape[1:]:
@@ -243,10 +249,12 @@ def _write_arrays(folder: Path, clips: Iterable[StaticFeatures], count: int, pre
 
 
 def _reserve(folder: Path) -> None:
-    """Takes the room of all arrays at once: a memory-mapped write that finds none is a signal that kills the process.
+    """Allocates the disk space of all arrays before anything is written.
+
+    A write to memory-mapped pages for which the disk has no room raises no error: a signal kills the process.
 
     Raises:
-        RunError: the disk has not that much.
+        RunError: The disk has not enough room.
     """
     sizes = {path: path.stat().st_size for path in folder.glob("*.npy")}
     free = shutil.disk_usage(folder).free

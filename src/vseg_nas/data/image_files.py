@@ -1,6 +1,6 @@
-"""Clips whose frames and masks are image files; every complaint about a file is one `DataError` line.
+"""Clips whose frames and masks are image files; every error about a file is a `DataError` of one line.
 
-Sizes are those of upright pictures: frames and masks whose EXIF orientation says so are turned first.
+Sizes are those of upright pictures: frames and masks are first turned as their EXIF orientation says.
 """
 
 import hashlib
@@ -12,27 +12,39 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vseg_nas.data.clip import Colour, Image, RawClip
+from vseg_nas.data.clip import RawClip
 from vseg_nas.data.manifest import KnownDigests, Track
 from vseg_nas.errors import DataError
-from vseg_nas.labels import IGNORE
-from vseg_nas.pictures import load_upright
+from vseg_nas.labels import IGNORE, Colour
+from vseg_nas.pictures import Image, load_upright
 
 _INVALID = -1
 
 
 @dataclass(frozen=True)
 class FileClip:
-    """Where one clip lies: T frames, T masks (None where a frame is unlabelled), its run and place in it."""
+    """The files of one clip.
+
+    Attributes:
+        frames: The paths of the T frames.
+        masks: The paths of the T masks; None where a frame is not labelled.
+        sequence: The name of the sequence that the clip was cut from.
+        frame_ids: The indices of the T frames within the sequence.
+    """
 
     frames: tuple[Path, ...]
     masks: tuple[Path | None, ...]
-    run: str
+    sequence: str
     frame_ids: tuple[int, ...]
 
 
 class LabelTable:
-    """Maps the ids stored in mask files to class ids; anything not listed is refused."""
+    """Maps the ids stored in mask files to class ids; ids that it does not list are refused.
+
+    Args:
+        mapping: Class ids by stored id.
+        expected: What the stored ids should be, for error messages.
+    """
 
     def __init__(self, mapping: dict[int, int], expected: str) -> None:
         self.expected = expected
@@ -41,10 +53,10 @@ class LabelTable:
             self.table[stored] = label
 
     def apply(self, mask: Image, path: Path) -> Image:
-        """Map a mask (H, W).
+        """Returns the class ids (H, W) of a mask (H, W).
 
         Raises:
-            DataError: The mask holds an id that is not listed.
+            DataError: The mask holds an id that the table does not list.
         """
         labels = self.table[mask]
         if labels.min() == _INVALID:
@@ -55,14 +67,14 @@ class LabelTable:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a split lies on disk, before any file of it is looked at.
+    """The paths of a split, before any of its files is looked at.
 
     Attributes:
-        clips: Where the clips lie, in order; at least one.
-        classes: Names of the classes.
-        palette: Their colours.
-        labels: Table that maps stored ids to class ids.
-        frame_seconds: Time from a frame of a run to the next; None where it is not known.
+        clips: The files of the clips, in order; there is at least one clip.
+        classes: The names of the classes.
+        palette: The RGB colour of each class.
+        labels: The table that maps stored ids to class ids.
+        frame_seconds: The time from a frame of a sequence to the next, in seconds; None if it is not known.
     """
 
     clips: tuple[FileClip, ...]
@@ -73,22 +85,22 @@ class Layout:
 
     @property
     def frames(self) -> list[Path]:
-        """Every frame once, sorted."""
+        """The sorted paths of all frames, each once."""
         return sorted({path for clip in self.clips for path in clip.frames})
 
     @property
     def masks(self) -> list[Path]:
-        """Every mask once, sorted."""
+        """The sorted paths of all masks, each once."""
         return sorted({path for clip in self.clips for path in clip.masks if path is not None})
 
 
 class FileClips:
     """A `ClipSource` over image files of one size.
 
-    The existence of every file is checked here, once; its content when it is read.
+    The constructor checks that every file exists; the content of a file is checked when it is read.
 
     Args:
-        layout: Where they lie.
+        layout: The paths of the clips.
 
     Raises:
         DataError: A file is missing.
@@ -99,7 +111,7 @@ class FileClips:
         self.classes = layout.classes
         self.palette = layout.palette
         self.length = len(clips[0].frames)
-        self.runs = tuple(clip.run for clip in clips)
+        self.sequences = tuple(clip.sequence for clip in clips)
         self.frame_ids = tuple(clip.frame_ids for clip in clips)
         self.frame_seconds = layout.frame_seconds
         self._clips = clips
@@ -115,29 +127,32 @@ class FileClips:
     def __getitem__(self, index: int) -> RawClip:
         return self.part(index, range(self.length))
 
-    def part(self, index: int, places: Sequence[int]) -> RawClip:
-        """Some frames of a clip; the others are not read."""
+    def part(self, index: int, times: Sequence[int]) -> RawClip:
+        """Reads the frames of a clip at some of its times 0..T-1; the other frames are not read."""
         clip = self._clips[index]
         return RawClip(
-            tuple(read_frame(clip.frames[place], self._size) for place in places),
-            tuple(self._mask(clip.masks[place]) for place in places),
-            tuple(clip.frames[place].stem for place in places),
+            tuple(read_frame(clip.frames[t], self._size) for t in times),
+            tuple(self._mask(clip.masks[t]) for t in times),
+            tuple(clip.frames[t].stem for t in times),
         )
 
     def fingerprint(self) -> str:
-        """SHA-256 over classes, clips, label table and the name and content of each file, wherever they lie."""
+        """Returns the SHA-256 of classes, clips, label table, and the name and content of each file.
+
+        The folder of the data set does not enter, so a data set that was moved keeps its fingerprint.
+        """
         digest = hashlib.sha256(repr((type(self).__name__, self.classes, self._labels.table.tolist())).encode())
         for name, sha256 in self.digests().items():
             digest.update(f"{name} {sha256}\n".encode())
         for clip in self._clips:
-            digest.update(f"{clip.run} {[path.name for path in clip.frames]}\n".encode())
+            digest.update(f"{clip.sequence} {[path.name for path in clip.frames]}\n".encode())
         return digest.hexdigest()
 
     def digests(self, track: Track = iter) -> dict[str, str]:
-        """SHA-256 of each file, by its name and that of its folder.
+        """Returns the SHA-256 of each file, by the names of its folder and itself.
 
         Args:
-            track: Shows how far reading files is.
+            track: Wraps the files that have to be read, to show the progress.
 
         Raises:
             DataError: A file cannot be read.
@@ -153,12 +168,12 @@ class FileClips:
 
     @property
     def files(self) -> Sequence[Path]:
-        """Every frame and mask once, sorted."""
+        """The sorted paths of all frames and masks, each once."""
         return self._files
 
 
 def _check_presence(files: Sequence[Path]) -> None:
-    """Look for files by listing their folders, which is far cheaper than asking for each."""
+    """Looks for files by listing their folders, which is far cheaper than a system call for each file."""
     names = {folder: set(os.listdir(folder)) if folder.is_dir() else set() for folder in {f.parent for f in files}}
     for path in files:
         if path.name not in names[path.parent]:
@@ -166,30 +181,39 @@ def _check_presence(files: Sequence[Path]) -> None:
 
 
 def read_frame(path: Path, size: tuple[int, int]) -> Image:
-    """Decode a frame, (H, W, 3), whose (width, height) is known beforehand.
+    """Reads a frame (H, W, 3).
+
+    Args:
+        path: The file to read.
+        size: The expected width and height.
 
     Raises:
-        DataError: It is unreadable, or of another size or mode.
+        DataError: The file is unreadable, or has another size or mode.
     """
     return decode_frame(path, read_bytes(path), size)
 
 
 def decode_frame(path: Path, data: bytes, size: tuple[int, int] | None) -> Image:
-    """As `read_frame`, of bytes that were read; without a size any is right."""
+    """Decodes the content of a frame file; like `read_frame`, but any size is accepted if `size` is None."""
     return _decode(path, data, size, ("RGB",))
 
 
 def read_mask(path: Path, size: tuple[int, int], labels: LabelTable) -> Image:
-    """Decode a mask, (H, W), whose (width, height) is known beforehand, to class ids.
+    """Reads a mask and returns its class ids (H, W).
+
+    Args:
+        path: The file to read.
+        size: The expected width and height.
+        labels: The table that maps stored ids to class ids.
 
     Raises:
-        DataError: It is unreadable, of another size or mode, or holds an id that the table does not list.
+        DataError: The file is unreadable, has another size or mode, or holds an id that the table does not list.
     """
     return decode_mask(path, read_bytes(path), size, labels)
 
 
 def decode_mask(path: Path, data: bytes, size: tuple[int, int] | None, labels: LabelTable) -> Image:
-    """As `read_mask`, of bytes that were read; without a size any is right."""
+    """Decodes the content of a mask file; like `read_mask`, but any size is accepted if `size` is None."""
     return labels.apply(_decode(path, data, size, ("L", "P")), path)
 
 
@@ -203,19 +227,19 @@ def _decode(path: Path, data: bytes, size: tuple[int, int] | None, modes: tuple[
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Width and height of a picture, upright.
+    """Returns width and height of a picture when upright.
 
     Raises:
-        DataError: It is unreadable.
+        DataError: The file is unreadable.
     """
     return load_upright(path).size
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a file.
+    """Returns the content of a file.
 
     Raises:
-        DataError: There is none.
+        DataError: The file cannot be read.
     """
     try:
         return path.read_bytes()

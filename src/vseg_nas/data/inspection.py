@@ -1,7 +1,4 @@
-"""Reads every frame and mask of a split and says what is wrong with which.
-
-Legend: H, W.
-"""
+"""Inspection of a data set: which files cannot be used and why, which sequences there are, whether it has labels."""
 
 import hashlib
 import itertools
@@ -14,23 +11,25 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vseg_nas.data.clip import Image
+from vseg_nas.data.clip import ClipSource
 from vseg_nas.data.image_files import Layout, decode_frame, decode_mask, image_size, read_bytes
 from vseg_nas.errors import DataError
+from vseg_nas.labels import IGNORE
+from vseg_nas.pictures import Image
 from vseg_nas.results.data_check import FrameSequence
 
-_SAMPLE = 25  # headers that say what size the others should have
+_SAMPLE = 25  # number of frames whose sizes decide which size the others should have
 
 
 @dataclass(frozen=True)
 class FileReport:
-    """One file that was looked at.
+    """The result of reading one file.
 
     Attributes:
-        path: of it.
-        problem: one line that names the file; None if it can be used.
-        sha256: of its bytes, if it can be used.
-        pixels: (256,) of each class id, 255 = ignored, of masks that can be used.
+        path: The path of the file.
+        problem: One line that names the file and says why it cannot be used; None if it can.
+        sha256: The SHA-256 of its content, if it can be used.
+        pixels: (256,) number of pixels of each class id (255 = ignored), of a mask that can be used.
     """
 
     path: Path
@@ -42,12 +41,12 @@ class FileReport:
 def inspect(layout: Layout, threads: int) -> Iterator[FileReport]:
     """Reads every frame and mask, several at a time.
 
-    Problems are files that are missing or unreadable, of another size than most frames or of another mode, and masks
-    with label ids out of range.
+    A file has a problem if it is missing or unreadable, has another size than most frames or the wrong mode, or is a
+    mask with label ids out of range.
 
     Args:
-        layout: of the split.
-        threads: that read; decoding does not hold the interpreter's lock.
+        layout: The paths of the split.
+        threads: The number of threads that read; decoding releases Python's global lock, so they run in parallel.
     """
     size = _usual_size(layout.frames)
 
@@ -62,14 +61,16 @@ def inspect(layout: Layout, threads: int) -> Iterator[FileReport]:
         yield from pool.map(mask, layout.masks)
 
 
-def run_reports(layout: Layout) -> list[FrameSequence]:
-    """The runs of a split, in order of appearance; a missing frame ends a run.
+def sequence_reports(layout: Layout) -> list[FrameSequence]:
+    """Returns the sequences of a split, in order of appearance; a missing frame ends a sequence.
 
-    Frames of CityScapes that share a name may be parts of one long drive, hundreds of frames apart.
+    That is needed for CityScapes, where clips of the same name may be parts of one drive, hundreds of frames apart.
     """
     names: dict[str, dict[int, str]] = {}
     for clip in layout.clips:
-        names.setdefault(clip.run, {}).update(zip(clip.frame_ids, (path.stem for path in clip.frames), strict=True))
+        names.setdefault(clip.sequence, {}).update(
+            zip(clip.frame_ids, (path.stem for path in clip.frames), strict=True)
+        )
     reports = []
     for frames in names.values():
         ids = sorted(frames)
@@ -90,9 +91,9 @@ def _report(path: Path, decode: Callable[[bytes], Image], counted: bool) -> File
 
 
 def _usual_size(frames: Sequence[Path]) -> tuple[int, int] | None:
-    """Width and height of most frames of a sample spread over all: the first of them may be the odd one out.
+    """Returns width and height of most frames, judged by a sample: any single frame may be the one that differs.
 
-    None where not one of the frames can be read.
+    The result is None if not one of the frames can be read.
     """
     sample = frames[:: max(1, len(frames) // _SAMPLE)]
     if sizes := Counter(size for path in sample if (size := _size(path)) is not None):
@@ -105,3 +106,23 @@ def _size(path: Path) -> tuple[int, int] | None:
         return image_size(path)
     except DataError:
         return None  # `inspect` reports it
+
+
+def require_labels(source: ClipSource, split: str, indices: Sequence[int] | None = None, key: str = "dataset") -> None:
+    """Checks that some frame that counts has a labelled pixel, before hours of training or scoring are spent.
+
+    In clips of several frames, all frames after the first count. Reading stops at the first clip with labels.
+
+    Args:
+        source: The clips.
+        split: The name of the split, for the error message.
+        indices: The indices of the clips to look at; None means all.
+        key: The configuration key or argument of the source, for the error message.
+
+    Raises:
+        DataError: No pixel is labelled, or a file cannot be used.
+    """
+    chosen = range(len(source)) if indices is None else indices
+    first = min(1, source.length - 1)
+    if not any((mask != IGNORE).any() for index in chosen for mask in source[index].masks[first:]):
+        raise DataError(f"{key}: found no labelled pixel in {split} (clips: {len(chosen)}), expected some")

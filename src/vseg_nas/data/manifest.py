@@ -1,6 +1,7 @@
-"""Hashes of all files of a data set, which later runs compare without reading the files; hashes known from before.
+"""SHA-256 digests of all files of a data set, by which later commands notice that a file has changed.
 
-A flipped bit of a JPEG file decodes without complaint, so only a hash can tell.
+Only a digest can tell: a JPEG file with a flipped bit decodes without an error. A file whose size and modification time
+are as before is not read again.
 """
 
 import json
@@ -16,8 +17,8 @@ FORMAT = "vseg_nas.manifest/1"
 MAX_CHARACTERS = 2**28
 
 
-class FileNote(NamedTuple):
-    """What is known of a file: as long as size and modification time stay, its hash is taken as unchanged."""
+class FileRecord(NamedTuple):
+    """The digest of a file, and the size and modification time by which a change is noticed without reading it."""
 
     bytes: int
     mtime_ns: int
@@ -25,134 +26,142 @@ class FileNote(NamedTuple):
 
 
 class Manifest:
-    """What `check` saw of a data set.
+    """The digests of a data set as `check` has read it.
 
     Args:
-        root: folder of the data set.
-        notes: by path below it.
+        root: The folder of the data set.
+        records: The records of the files, by their paths below the folder.
     """
 
-    def __init__(self, root: Path, notes: Mapping[str, FileNote]) -> None:
+    def __init__(self, root: Path, records: Mapping[str, FileRecord]) -> None:
         self.root = root.resolve()
-        self.notes = dict(notes)
+        self.records = dict(records)
 
     @classmethod
     def of(cls, root: Path, digests: Mapping[Path, str]) -> "Manifest":
-        """From the SHA-256 of every file."""
+        """Makes a manifest from the SHA-256 of every file."""
         found = {}
         for path, sha256 in digests.items():
             status = path.stat()
-            found[_name(path, root)] = FileNote(status.st_size, status.st_mtime_ns, sha256)
+            found[_name(path, root)] = FileRecord(status.st_size, status.st_mtime_ns, sha256)
         return cls(root, found)
 
     @classmethod
     def from_json(cls, text: str, path: Path) -> "Manifest":
-        """Inverse of `to_json`; ``path`` is for complaints.
+        """Reads what `to_json` wrote.
+
+        Args:
+            text: The content of the file.
+            path: The path of the file, for error messages.
 
         Raises:
-            DataError: it is damaged.
+            DataError: The file is damaged or has another schema.
         """
         try:
             match strict_json.loads(text, MAX_CHARACTERS):
                 case {"format": format, "root": str(root), "files": dict(files)} if format == FORMAT:
-                    return cls(Path(root), {str(name): _note(value) for name, value in files.items()})
+                    return cls(Path(root), {str(name): _record(value) for name, value in files.items()})
         except ValueError as error:
-            raise DataError(f"{path}: damaged ({str(error)[:80]}); make it anew with `check`") from error
-        raise DataError(f"{path}: found another schema, expected {FORMAT}; make it anew with `check`")
+            raise DataError(f"{path}: damaged ({str(error)[:80]}); make it again with `check`") from error
+        raise DataError(f"{path}: found another schema, expected {FORMAT}; make it again with `check`")
 
     def to_json(self) -> str:
-        """For the file."""
-        return json.dumps({"format": FORMAT, "root": printable(str(self.root)), "files": self.notes}, indent=0)
+        """Returns the manifest as JSON."""
+        return json.dumps({"format": FORMAT, "root": printable(str(self.root)), "files": self.records}, indent=0)
 
     def is_of(self, root: Path) -> bool:
-        """Whether it tells of the files below a folder."""
+        """Returns whether this is the manifest of the data set in a folder."""
         return printable(str(self.root)) == printable(str(root.resolve()))
 
     def verify(self, root: Path, files: Sequence[Path]) -> None:
-        """Compares files below a root with what was seen; those with a new time are read again.
+        """Compares files with their records; those with another size or modification time are read again.
+
+        Args:
+            root: The folder of the data set.
+            files: The paths of files in it.
 
         Raises:
-            DataError: a file is not what it was, or was not there.
+            DataError: A file has changed, or has no record.
         """
         for path in files:
-            note = self.notes.get(_name(path, root))
-            if note is None:
-                raise DataError(f"{path}: found no note of it from `check`, expected one; run `check` again")
+            record = self.records.get(_name(path, root))
+            if record is None:
+                raise DataError(f"{path}: found no record of it from `check`, expected one; run `check` again")
             status = path.stat()
-            if (status.st_size, status.st_mtime_ns) != note[:2] and sha256_of(path) != note.sha256:
+            if (status.st_size, status.st_mtime_ns) != record[:2] and sha256_of(path) != record.sha256:
                 raise DataError(f"{path}: changed since `check` read it; restore the file or run `check` again")
 
 
 Track = Callable[[Sequence[Path]], Iterable[Path]]
-"""Hands files on, and shows how far it is."""
+"""Yields the files that it is given, and shows the progress meanwhile."""
 
 
 class KnownDigests:
-    """SHA-256 of files, which are read again only when their size or modification time has changed.
+    """SHA-256 digests of files, which are read again only if their size or modification time has changed.
 
     Args:
-        store: JSON file that keeps what is known between processes; None keeps it in this one. A damaged one is made
-            anew.
+        store: The JSON file that keeps the records for later processes; None keeps them in memory only. A damaged file
+            is replaced.
     """
 
     def __init__(self, store: Path | None = None) -> None:
         self._store = store
-        self._notes: dict[str, FileNote] | None = None
+        self._records: dict[str, FileRecord] | None = None
 
     def of(self, files: Sequence[Path], track: Track = iter) -> list[str]:
-        """The digests of some files, in their order.
+        """Returns the digests of files, in their order.
 
         Args:
-            files: to look at.
-            track: shows how far reading those is that are not known.
+            files: The paths of the files.
+            track: Wraps the files that have to be read, to show the progress.
 
         Raises:
-            DataError: a file cannot be read.
-            RunError: what is known cannot be kept.
+            DataError: A file cannot be read.
+            RunError: The store cannot be written.
         """
-        if self._notes is None:
-            self._notes = self._load()
+        if self._records is None:
+            self._records = self._load()
         folders = {folder: folder.resolve() for folder in {path.parent for path in files}}
-        places = [folders[path.parent] / path.name for path in files]
-        names = [printable(str(place)) for place in places]
-        notes = {name: _unread(place) for name, place in zip(names, places, strict=True)}
+        resolved = [folders[path.parent] / path.name for path in files]
+        names = [printable(str(path)) for path in resolved]
+        records = {name: _without_digest(path) for name, path in zip(names, resolved, strict=True)}
         unknown = {}
-        for name, place in zip(names, places, strict=True):
-            known = self._notes.get(name)
-            if known is not None and known[:2] == notes[name][:2]:
-                notes[name] = known
+        for name, path in zip(names, resolved, strict=True):
+            known = self._records.get(name)
+            if known is not None and known[:2] == records[name][:2]:
+                records[name] = known
             else:
-                unknown[place] = name
-        for place in track(list(unknown)):
-            notes[unknown[place]] = _read(place)
+                unknown[path] = name
+        for path in track(list(unknown)):
+            records[unknown[path]] = _read(path)
         if self._store is not None and unknown:
-            write_text(self._store, json.dumps(self._notes | notes, indent=0))
-        self._notes |= notes
-        return [notes[name].sha256 for name in names]
+            write_text(self._store, json.dumps(self._records | records, indent=0))
+        self._records |= records
+        return [records[name].sha256 for name in names]
 
-    def _load(self) -> dict[str, FileNote]:
+    def _load(self) -> dict[str, FileRecord]:
         if self._store is None:
             return {}
         try:
             content = strict_json.loads(read_regular(self._store, MAX_CHARACTERS).decode(), MAX_CHARACTERS)
-            return {str(name): _note(value) for name, value in content.items()} if isinstance(content, dict) else {}
+            return {str(name): _record(value) for name, value in content.items()} if isinstance(content, dict) else {}
         except (OSError, ValueError):
             return {}
 
 
-def _unread(path: Path) -> FileNote:
-    """What the folder says of a file; no hash yet."""
+def _without_digest(path: Path) -> FileRecord:
+    """Returns the record of a file without reading it, so with an empty digest."""
     try:
         status = path.stat()
     except OSError as error:
         raise _unreadable(path, error) from error
-    return FileNote(status.st_size, status.st_mtime_ns, "")
+    return FileRecord(status.st_size, status.st_mtime_ns, "")
 
 
-def _read(path: Path) -> FileNote:
-    note = _unread(path)
+def _read(path: Path) -> FileRecord:
+    record = _without_digest(path)
     try:
-        return note._replace(sha256=sha256_of(path))
+        return record._replace(sha256=sha256_of(path))
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -162,12 +171,12 @@ def _unreadable(path: Path, error: OSError) -> DataError:
 
 
 def _name(path: Path, root: Path) -> str:
-    """Of a file in a manifest."""
+    """Returns the name of a file in a manifest."""
     return printable(path.relative_to(root).as_posix())
 
 
-def _note(value: object) -> FileNote:
+def _record(value: object) -> FileRecord:
     match value:
         case [int(size), int(mtime_ns), str(sha256)]:
-            return FileNote(size, mtime_ns, sha256)
+            return FileRecord(size, mtime_ns, sha256)
     raise ValueError("found a file without size, time and hash")

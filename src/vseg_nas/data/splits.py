@@ -1,4 +1,4 @@
-"""Meta-train and meta-val: the training clips cut in two (paper, section 4.1), and what leaks."""
+"""Meta-train and meta-val: the training clips divided in two (paper, section 4.1), and how much leaks between them."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Mode = Literal["random", "by_run"]
 
 @dataclass(frozen=True)
 class MetaSplit:
-    """Indices of the clips on either side, ascending."""
+    """The indices of the clips on either side, in ascending order."""
 
     train: tuple[int, ...]
     val: tuple[int, ...]
@@ -22,43 +22,46 @@ class MetaSplit:
 
 @dataclass(frozen=True)
 class LeakReport:
-    """How much of the validation side the training side gives away.
+    """How many validation clips overlap the training clips, or lie close to them.
 
     Attributes:
-        val: Number of validation clips.
-        sharing_frame: Those that hold a frame of a training clip.
-        near: Those with a frame that a training clip has within `distance` frames in the same run.
-        sharing_run: Those cut from a run that a training clip was cut from.
-        distance: What counts as near, in frames.
+        val: The number of all validation clips.
+        sharing_frame: The number of those that share a frame with a training clip.
+        near: The number of those with a frame at most `distance` frames away from a training clip's frame.
+        sharing_sequence: The number of those cut from the same sequence as a training clip.
+        distance: The number of frames that counts as near.
     """
 
     val: int
     sharing_frame: int
     near: int
-    sharing_run: int
+    sharing_sequence: int
     distance: int
 
     def summary(self) -> str:
-        """One line for logs and reports."""
+        """Returns one line for logs and reports."""
         return (
             f"of {self.val} validation clips {self.sharing_frame} share a frame with training clips, "
-            f"{self.near} are within {self.distance} frames of one, {self.sharing_run} share a run"
+            f"{self.near} are within {self.distance} frames of one, {self.sharing_sequence} share a sequence"
         )
 
 
 def meta_split(source: ClipSource, fraction: float = 0.1, mode: Mode = "random", seed: int = 0) -> MetaSplit:
-    """Cut a source in two.
+    """Divides the clips of a source into a training and a validation side.
+
+    The paper draws single clips (`random`), so almost every validation clip has neighbours among the training clips
+    and scores are too high. Dividing by whole sequences (`by_run`) avoids that leak; `leak_report` measures it.
 
     Args:
-        source: Training clips.
-        fraction: Share of the validation side.
-        mode: `random` deals single clips, as the paper does, and so puts neighbours on both sides. `by_run`
-            deals whole runs, in random order, each to validation if that brings it closer to its share.
-        seed: Seed of the deal.
+        source: The clips to divide.
+        fraction: The share of the validation side, between 0 and 1.
+        mode: `random` draws single clips. `by_run` goes through the sequences in random order and moves each whole
+            sequence to validation if that brings validation closer to its share.
+        seed: The seed of the draw.
 
     Raises:
-        ConfigError: The fraction is not between 0 and 1, or there is only one run to deal.
-        DataError: There are not two clips.
+        ConfigError: The fraction is not between 0 and 1, or there is only one sequence to divide.
+        DataError: There are fewer than two clips.
     """
     if not 0 < fraction < 1:
         raise ConfigError(f"meta split: found fraction {fraction}, expected more than 0 and less than 1")
@@ -69,41 +72,47 @@ def meta_split(source: ClipSource, fraction: float = 0.1, mode: Mode = "random",
         order = rng.permutation(len(source)).tolist()
         cut = max(1, int(len(source) * (1 - fraction)))
         return MetaSplit(tuple(sorted(order[:cut])), tuple(sorted(order[cut:])))
-    held_out = _choose_runs(Counter(source.runs), fraction * len(source), rng)
-    train = tuple(i for i, run in enumerate(source.runs) if run not in held_out)
-    val = tuple(i for i, run in enumerate(source.runs) if run in held_out)
+    held_out = _choose_sequences(Counter(source.sequences), fraction * len(source), rng)
+    train = tuple(i for i, sequence in enumerate(source.sequences) if sequence not in held_out)
+    val = tuple(i for i, sequence in enumerate(source.sequences) if sequence in held_out)
     return MetaSplit(train, val)
 
 
-def _choose_runs(sizes: Counter[str], target: float, rng: np.random.Generator) -> set[str]:
-    """Deal runs in random order while that brings their total closer to the target; some, but not all."""
+def _choose_sequences(sizes: Counter[str], target: float, rng: np.random.Generator) -> set[str]:
+    """Chooses sequences in random order while that brings their total closer to the target: at least one, never all."""
     if len(sizes) < 2:
-        raise ConfigError("meta split: found a single run, expected two or more for by_run; use random")
+        raise ConfigError("meta split: found a single sequence, expected two or more for by_run; use random")
     names = list(sizes)
     order = [names[i] for i in rng.permutation(len(names))]
     chosen: set[str] = set()
     total = 0
-    for run in order:
-        closer = abs(total + sizes[run] - target) < abs(total - target)
+    for sequence in order:
+        closer = abs(total + sizes[sequence] - target) < abs(total - target)
         if closer and len(chosen) < len(sizes) - 1:
-            chosen.add(run)
-            total += sizes[run]
-    return chosen or {min(order, key=lambda run: sizes[run])}
+            chosen.add(sequence)
+            total += sizes[sequence]
+    return chosen or {min(order, key=lambda sequence: sizes[sequence])}
 
 
 def leak_report(source: ClipSource, split: MetaSplit, distance: int = 5) -> LeakReport:
-    """Count how many validation clips the training clips overlap, neighbour or share a run with."""
-    seen = {(source.runs[i], frame) for i in split.train for frame in source.frame_ids[i]}
-    nearby = {(run, frame + step) for run, frame in seen for step in range(-distance, distance + 1)}
-    runs = {source.runs[i] for i in split.train}
+    """Counts the validation clips that share a frame or sequence with training clips, or are near one.
+
+    Args:
+        source: The clips that were divided.
+        split: Its two sides.
+        distance: The number of frames that counts as near.
+    """
+    seen = {(source.sequences[i], frame) for i in split.train for frame in source.frame_ids[i]}
+    nearby = {(sequence, frame + step) for sequence, frame in seen for step in range(-distance, distance + 1)}
+    sequences = {source.sequences[i] for i in split.train}
 
     def touching(frames: set[tuple[str, int]]) -> int:
-        return sum(any((source.runs[i], frame) in frames for frame in source.frame_ids[i]) for i in split.val)
+        return sum(any((source.sequences[i], frame) in frames for frame in source.frame_ids[i]) for i in split.val)
 
     return LeakReport(
         val=len(split.val),
         sharing_frame=touching(seen),
         near=touching(nearby),
-        sharing_run=sum(source.runs[i] in runs for i in split.val),
+        sharing_sequence=sum(source.sequences[i] in sequences for i in split.val),
         distance=distance,
     )

@@ -1,6 +1,7 @@
-"""From stored clips to tensors; the only file that knows albumentations.
+"""Transforms that turn stored clips into tensors; the only module that imports albumentations.
 
-One draw per clip: every frame and mask of a clip gets the same scale, crop, mirror and colour change.
+The random parameters are drawn once per clip: all its frames and masks get the same scale, crop, flip and colours.
+Otherwise the augmentation would look like motion.
 """
 
 import os
@@ -12,23 +13,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vseg_nas.data.clip import Clip, Image, RawClip
+from vseg_nas.data.clip import Clip, RawClip
 from vseg_nas.errors import ConfigError
 from vseg_nas.labels import IGNORE
 from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
+from vseg_nas.pictures import Image, Size
 
 PADDING = tuple(round(255 * mean) for mean in IMAGENET_MEAN)
-"""Colour of padding: the mean of ImageNet, so 0 (within 0.01: whole steps of 1/255) once normalised."""
-
-Size = tuple[int, int]
+"""Colour of padding: ImageNet's mean, rounded to whole values, so that it is 0 within 0.01 after normalisation."""
 
 
 class ClipTransform:
     """Turns a `RawClip` into a `Clip`; made by `training`, `padded` or `resized`.
 
     Args:
-        steps: Names and arguments of albumentations classes, applied in order.
-        seed: Start of the stream of draws.
+        steps: The names and arguments of albumentations classes, applied in order.
+        seed: The seed of the random parameters.
         masks: Whether the steps apply to the masks too; if not, masks stay at their native size.
     """
 
@@ -39,15 +39,15 @@ class ClipTransform:
         self.set_seed(seed)
 
     def set_seed(self, seed: int) -> None:
-        """Restart the stream of draws; equal seeds give equal streams."""
+        """Restarts the random parameters; equal seeds give equal transforms of the next clips."""
         self._compose.set_random_seed(seed % 2**32)
 
     def fingerprint(self) -> str:
-        """Every parameter of the transform, without the seed."""
+        """Returns all parameters of the transform except the seed, as text."""
         return f"{self._steps} masks={self._masks} mean={IMAGENET_MEAN} std={IMAGENET_STD}"
 
     def __call__(self, raw: RawClip) -> Clip:
-        """Transform a clip, taking the next draw of the stream."""
+        """Transforms a clip with the next random parameters."""
         arrays = {"images": np.stack(raw.frames), "masks": np.stack(raw.masks)}
         if self._masks:
             arrays = self._compose(**arrays)
@@ -60,14 +60,14 @@ class ClipTransform:
 def training(
     crop: Size, scale: tuple[float, float] = (1.0, 1.0), flip: bool = True, jitter: float = 0.0, seed: int = 0
 ) -> ClipTransform:
-    """Random scale, pad to the crop where smaller, random crop, mirror (paper, sections 4.1 and 6).
+    """Returns the training transform: colour jitter, random scale, padding, random crop, flip (sections 4.1 and 6).
 
     Args:
-        crop: Height and width of the result.
-        scale: Range that the scale factor is drawn from, uniformly.
-        flip: Mirror every second clip, on average.
-        jitter: Brightness, contrast and saturation are multiplied by factors from 1 - jitter to 1 + jitter.
-        seed: Start of the stream of draws.
+        crop: Height and width of the result in pixels; smaller frames are padded to it.
+        scale: The range of the scale factor, which is drawn uniformly.
+        flip: Whether clips are mirrored with probability 1/2.
+        jitter: Brightness, contrast and saturation are multiplied by factors between 1 - jitter and 1 + jitter.
+        seed: The seed of the random parameters.
 
     Raises:
         ConfigError: A parameter is out of range.
@@ -91,10 +91,10 @@ def training(
 
 
 def padded(size: Size) -> ClipTransform:
-    """Centred padding and centred crop to one size, without chance (paper, section 4.1: CamVid, 400x600).
+    """Returns a deterministic transform: centred padding and centred crop (section 4.1: CamVid, 400x600).
 
     Args:
-        size: Height and width of the result.
+        size: Height and width of the result in pixels.
 
     Raises:
         ConfigError: The size is not positive.
@@ -103,10 +103,10 @@ def padded(size: Size) -> ClipTransform:
 
 
 def resized(size: Size | None = None) -> ClipTransform:
-    """For evaluation: frames at one size, masks at native size, without chance.
+    """Returns the deterministic transform of evaluations: it resizes frames and keeps masks at their native size.
 
     Args:
-        size: Height and width of the frames; None leaves them as they are.
+        size: Height and width of the frames in pixels; None leaves them as they are.
 
     Raises:
         ConfigError: The size is not positive.
@@ -116,7 +116,7 @@ def resized(size: Size | None = None) -> ClipTransform:
 
 
 def normalise(frames: Image) -> Tensor:
-    """Turn uint8 RGB frames (T, H, W, 3) into float32 (T, 3, H, W) with ImageNet's statistics taken out."""
+    """Converts uint8 RGB frames (T, H, W, 3) to float32 (T, 3, H, W), normalised with ImageNet's statistics."""
     mean = torch.tensor(IMAGENET_MEAN).mul(255).view(1, 3, 1, 1)
     std = torch.tensor(IMAGENET_STD).mul(255).view(1, 3, 1, 1)
     return torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2))).float().sub_(mean).div_(std)
@@ -141,7 +141,11 @@ def _pad(size: Size) -> tuple[str, dict[str, Any]]:
 
 
 def _interpolation() -> dict[str, Any]:
-    """Cubic when frames grow, area when they shrink (no aliasing); masks: the nearest pixel by its centre."""
+    """Returns the interpolation modes of resizing steps.
+
+    Frames are enlarged by cubic interpolation and shrunk by averaging areas, which does not alias. Masks take the
+    pixel whose centre is nearest.
+    """
     import cv2
 
     return {
@@ -152,9 +156,9 @@ def _interpolation() -> dict[str, Any]:
 
 
 def _compose(steps: Sequence[tuple[str, dict[str, Any]]]) -> Any:
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for its newest version otherwise
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise its import asks the network for a new version
     import albumentations
 
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)  # a misspelt argument would only warn
+        warnings.simplefilter("error", UserWarning)  # albumentations only warns about misspelt arguments
         return albumentations.Compose([getattr(albumentations, name)(**kwargs) for name, kwargs in steps])

@@ -11,8 +11,8 @@ from torch import Tensor
 from vseg_nas.evaluation.runs import Footage
 from vseg_nas.flow import dis_flow, resize_flow
 from vseg_nas.labels import IGNORE
-from vseg_nas.metrics import ConsistencyResult, TemporalConsistency, VideoConsistency, tc_refusal, vc_refusal
-from vseg_nas.metrics.consistency import Form
+from vseg_nas.metrics import ConsistencyResult, TemporalConsistency, VideoConsistency, tc_skip_reason, vc_skip_reason
+from vseg_nas.metrics.temporal_consistency import Form
 from vseg_nas.results.scores import AnyConsistency, Consistency, NotMeasured
 
 FORMS: tuple[Form, ...] = ("correct", "reference")
@@ -65,15 +65,15 @@ class ConsistencyMeter:
         self._flows = flows
         self._vc = {n: {form: VideoConsistency(n, form) for form in FORMS} for n in VC_WINDOWS}
         self._tc = {form: TemporalConsistency(len(footage.classes), form) for form in FORMS}
-        self._tc_refused = tc_refusal(footage.frame_seconds)
+        self._tc_refused = tc_skip_reason(footage.frame_seconds)
         self._previous: tuple[str, Tensor, Tensor] | None = None
         self._all_labelled = True
 
-    def start_run(self) -> None:
+    def start_sequence(self) -> None:
         """The next frame does not follow the last one."""
         self._previous = None
         for vc in itertools.chain(*(forms.values() for forms in self._vc.values())):
-            vc.start_run()
+            vc.start_sequence()
 
     def update(self, name: str, frame: Tensor, labels: Tensor, truth: Tensor) -> None:
         """Adds the next frame of the run.
@@ -103,7 +103,7 @@ class ConsistencyMeter:
         }
         for form, (first, second, flow) in views.items():
             tc = self._tc[form]
-            tc.start_run()
+            tc.start_sequence()
             tc.update(first, None)
             tc.update(second, resize_flow(flow, labels)[0])
 
@@ -111,7 +111,7 @@ class ConsistencyMeter:
         """By name: vc8, vc16, tc."""
         found: dict[str, AnyConsistency] = {}
         for n, forms in self._vc.items():
-            refused = vc_refusal(n, self._lengths, self._all_labelled, self._frame_seconds)
+            refused = vc_skip_reason(n, self._lengths, self._all_labelled, self._frame_seconds)
             found[f"vc{n}"] = _both(forms["correct"], forms["reference"], None, refused)
         found["tc"] = _both(self._tc["correct"], self._tc["reference"], FLOW, self._tc_refused)
         return found

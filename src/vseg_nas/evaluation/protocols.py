@@ -110,7 +110,7 @@ def roll(
     for run in runs:
         segmenter.reset()
         if steadiness:
-            steadiness.start_run()
+            steadiness.start_sequence()
         for position, (place, raw) in enumerate(run):
             clip = transform(raw)
             truth, frame = clip.masks[0], clip.frames[0].to(device)
@@ -136,7 +136,7 @@ def feed_truth(runs: Iterable[Run], transform: ClipTransform, steadiness: Consis
         tick: called after each frame.
     """
     for run in runs:
-        steadiness.start_run()
+        steadiness.start_sequence()
         for _, raw in run:
             clip = transform(raw)
             steadiness.update(clip.names[0], clip.frames, clip.masks[0], clip.masks[0])

@@ -94,7 +94,7 @@ def _joined(source: ClipSource) -> list[tuple[Place, ...]]:
 
     Frames of CityScapes that share a name may be parts of one long drive, hundreds of frames apart.
     """
-    ordered = sorted((source.runs[index], source.frame_ids[index][0], index) for index in range(len(source)))
+    ordered = sorted((source.sequences[index], source.frame_ids[index][0], index) for index in range(len(source)))
     runs: list[list[Place]] = []
     for position, (name, frame, index) in enumerate(ordered):
         if position and ordered[position - 1][:2] == (name, frame - 1):

@@ -1,4 +1,4 @@
-"""What an exported graph says of itself; read without torch.
+"""The metadata of an exported graph; read without torch.
 
 Legend: K classes.
 """
@@ -12,29 +12,29 @@ from vseg_nas.labels import IGNORE
 from vseg_nas.normalisation import check_normalisation
 from vseg_nas.space import strict_json
 
-FORMAT = "vseg_nas.graphs/2"  # 1 stretched planes, so labels drifted on frames whose sides 32 does not divide
+FORMAT = "vseg_nas.graphs/2"  # format 1 stretched planes, so labels drifted on frames whose sides 32 does not divide
 KEY = "vseg_nas"
-"""Of the entry in an ONNX file's metadata, and name of the extra file in a .pt2."""
+"""The key of the metadata in an ONNX file, and the name of the extra file in a .pt2."""
 _LONGEST = 200  # characters of a name
-_LONGEST_SIDE = 2**14  # of a frame, in pixels
+_LONGEST_SIDE = 2**14  # pixels of a frame
 
 
 @dataclass(frozen=True)
 class GraphMetadata:
-    """All that using a graph needs besides the graph.
+    """What a program needs besides the graph to use it.
 
     Attributes:
-        name: of the cell, for people.
-        expression: of the cell.
-        classes: K names, in the order of their ids.
-        palette: RGB of each class.
-        mean: of the RGB values in 0..1, taken off each frame.
-        std: that frames are divided by then.
-        size: height and width of the frames it was trained for; None: those of the data set.
-        output: ``logits`` or ``labels``.
+        name: The name of the cell, for people.
+        expression: The cell in one line, see `Genotype.expression`.
+        classes: The names of the K classes, in the order of their ids.
+        palette: The RGB colour of each class.
+        mean: Mean of each RGB channel in 0..1, which is subtracted from frames.
+        std: Standard deviation of each RGB channel, by which frames are divided afterwards.
+        size: Height and width in pixels of the frames that it was trained for; None means those of the data set.
+        output: What the graph returns, ``logits`` or ``labels``.
 
     Raises:
-        ValueError: on construction, if that is not what was found.
+        ValueError: On construction, if a value cannot be used.
     """
 
     name: str
@@ -47,7 +47,7 @@ class GraphMetadata:
     output: str
 
     def __post_init__(self) -> None:
-        """A file may be anybody's."""
+        """Checks all values, since the file may be from an untrusted source."""
         if not self.classes or len(self.classes) != len(self.palette):
             raise ValueError(f"found {len(self.classes)} classes and {len(self.palette)} colours")
         if not all(type(v) is int and 0 <= v < 256 for colour in self.palette for v in colour):
@@ -65,19 +65,19 @@ class GraphMetadata:
             raise ValueError(f"output: found {brief(self.output)}")
 
     def to_json(self) -> str:
-        """As it stands in the file."""
+        """Returns the metadata as they are stored in the file."""
         return json.dumps({"format": FORMAT, **self.__dict__})
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Inverse of `to_json`.
+        """Returns the metadata that `to_json` wrote.
 
         Raises:
-            ValueError: it is not of this format.
+            ValueError: The text has another format, or holds values that cannot be used.
         """
         data: Any = strict_json.loads(text)
         if not isinstance(data, dict) or data.get("format") != FORMAT:
-            raise ValueError(f"found no metadata of format {FORMAT}; graphs of an earlier one must be exported anew")
+            raise ValueError(f"found no metadata of format {FORMAT}; graphs of an earlier one must be exported again")
         try:
             return cls(
                 name=str(data["name"]),

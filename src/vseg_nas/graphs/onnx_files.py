@@ -1,4 +1,4 @@
-"""Graphs as ONNX files, by torch's exporter, and how onnxruntime runs them."""
+"""Export of graphs to ONNX by torch's exporter, and running them with onnxruntime."""
 
 import logging
 import warnings
@@ -21,22 +21,27 @@ except ImportError as error:
     raise missing_extra(error.name or "onnx", "to export to ONNX", "onnx") from error
 
 OPSET = 20
-"""The first one whose GridSample and DeformConv torch's exporter writes; see the tests of every operation."""
+"""The first version of ONNX's operators for which torch exports all operations; see the test of each operation."""
 
 _PLANES = {"frame": "", "layer4": "_32nd", "dec": "_8th", "logits": "_8th", "labels": ""}
 
 
 def write_onnx(graph: Graph, metadata: GraphMetadata, path: Path) -> None:
-    """Exports a graph.
+    """Exports a graph to an ONNX file.
+
+    Args:
+        graph: The graph to export.
+        metadata: What is stored with it.
+        path: The file to write.
 
     Raises:
-        DataError: it holds an operator that ONNX or its exporter does not know.
+        DataError: The graph has an operator that ONNX or its exporter does not know.
     """
     write_bytes(path, to_onnx(graph, metadata).SerializeToString())
 
 
 def to_onnx(graph: Graph, metadata: GraphMetadata) -> onnx.ModelProto:
-    """A graph as ONNX, checked for its form; see `write_onnx`."""
+    """Returns a graph as an ONNX model that onnx's checker accepts; see `write_onnx`."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -54,7 +59,7 @@ def to_onnx(graph: Graph, metadata: GraphMetadata) -> onnx.ModelProto:
         raise DataError(f"{graph.name}: cannot be expressed in ONNX ({_reason(error)})") from error
     assert program is not None
     model = program.model_proto
-    del model.graph.value_info[:]  # shapes in symbols of the exporter; runtimes infer them anew
+    del model.graph.value_info[:]  # shapes in the exporter's own symbols; runtimes infer them again
     _name_planes(model)
     onnx.helper.set_model_props(model, {KEY: metadata.to_json(), "graph": graph.name})
     onnx.checker.check_model(model)
@@ -62,7 +67,11 @@ def to_onnx(graph: Graph, metadata: GraphMetadata) -> onnx.ModelProto:
 
 
 class OnnxPair:
-    """Exported graphs by their names, as functions of tensors."""
+    """The exported graphs of a folder, run by onnxruntime on the CPU.
+
+    Args:
+        folder: The folder of the ONNX files.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._sessions = {
@@ -73,12 +82,16 @@ class OnnxPair:
     def __call__(self, name: str, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Runs one graph.
 
+        Args:
+            name: The name of the graph, which is the stem of its file.
+            inputs: Its inputs, in the order of `Graph.inputs`.
+
         Raises:
-            DataError: onnxruntime refuses.
+            DataError: onnxruntime cannot run the graph.
         """
         session = self._sessions[name]
         names = ("frame", "layer4", "dec") if name == NEXT_FRAME else ("frame",)
-        taken = {entry.name for entry in session.get_inputs()}
+        taken = {entry.name for entry in session.get_inputs()}  # the exporter drops inputs that nothing reads
         feeds = {key: value.numpy() for key, value in zip(names, inputs, strict=True) if key in taken}
         try:
             return tuple(map(torch.from_numpy, session.run(None, feeds)))
@@ -87,7 +100,7 @@ class OnnxPair:
 
 
 def _name_planes(model: onnx.ModelProto) -> None:
-    """Says height and width instead of the symbols of the exporter."""
+    """Names the free sides of inputs and outputs height and width, instead of by the exporter's symbols."""
     for value in (*model.graph.input, *model.graph.output):
         suffix = _PLANES[value.name.removeprefix("next_")]
         for dim, side in zip(value.type.tensor_type.shape.dim[-2:], ("height", "width"), strict=True):
@@ -95,7 +108,7 @@ def _name_planes(model: onnx.ModelProto) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost cause, which names the operator."""
+    """Returns the first line of the innermost cause, which names the operator."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line for line in str(error).splitlines() if line.strip()]

@@ -1,4 +1,6 @@
-"""The two graphs: what labels a key frame, and what labels the frame after one.
+"""The two graphs of an exported network: one labels key frames, the other labels all frames after them.
+
+Graph formats have no state, so what one frame leaves for the next is an output of one graph and an input of the other.
 
 Legend: K classes, H, W pixels, h, w at 1/8.
 """
@@ -34,7 +36,7 @@ class KeyFrame(nn.Module):
         self.output = output
 
     def forward(self, frame: Tensor) -> State:
-        """Labels a frame (1, 3, H, W) by the static network."""
+        """Labels a frame (1, 3, H, W) with the static network."""
         return _outputs(self.segmenter.key(frame), self.output)
 
 
@@ -47,10 +49,16 @@ class NextFrame(nn.Module):
         self.output = output
 
     def forward(self, frame: Tensor, layer4: Tensor, dec: Tensor) -> State:
-        """Labels a frame (1, 3, H, W) from layer4 (1, 320, H/32, W/32) and dec (1, 64, h, w) of the one before."""
-        before = FrameState(frame, layer4, dec, dec)  # neither the frame nor the logits before are read without flow
+        """Labels a frame (1, 3, H, W).
+
+        Args:
+            frame: The current frame.
+            layer4: (1, 320, H/32, W/32) layer 4 of the previous frame.
+            dec: (1, 64, h, w) dec of the previous frame.
+        """
+        before = FrameState(frame, layer4, dec, dec)  # stand-ins: without flow, previous frame and logits are not read
         after = self.segmenter.follow(before, frame)
-        if not after.layer4.numel():  # nothing reads it: it stays, or the shape of the state would change
+        if not after.layer4.numel():  # the cell does not read it; passing it on keeps the shape of the state
             after = after._replace(layer4=layer4.clone())
         return _outputs(after, self.output)
 
@@ -59,20 +67,20 @@ def _outputs(state: FrameState, output: Output) -> State:
     if output == "logits":
         return state.pred, state.layer4, state.dec
     size = state.frame.shape[-2], state.frame.shape[-1]
-    logits = enlarge(state.pred, DEC_STRIDE, size)  # in bands, sizes would not be free
+    logits = enlarge(state.pred, DEC_STRIDE, size)  # not `label_map`, whose loop over bands would fix the sizes
     return logits.max(1).indices.to(torch.uint8), state.layer4, state.dec
 
 
 @dataclass(frozen=True)
 class Graph:
-    """One of the two, ready to be exported.
+    """One of the two graphs, ready to be exported.
 
     Attributes:
         name: ``key_frame`` or ``next_frame``.
-        module: in evaluation mode, on the CPU.
-        example: inputs of some size.
-        inputs: their names.
-        outputs: names of what it gives.
+        module: The module to export, in evaluation mode and on the CPU.
+        example: Example inputs, from which the exporter traces the module.
+        inputs: The names of the inputs.
+        outputs: The names of the outputs.
     """
 
     name: str
@@ -83,20 +91,20 @@ class Graph:
 
     @property
     def dynamic_shapes(self) -> tuple[dict[int, Any], ...]:
-        """Height and width of every input are free; how they hang together is found by the exporter."""
+        """The free dimensions: height and width of every input. The exporter finds how they depend on each other."""
         return tuple({2: Dim.AUTO, 3: Dim.AUTO} for _ in self.inputs)
 
 
 def graph_pair(segmenter: VideoSegmenter, size: tuple[int, int], output: Output) -> tuple[Graph, Graph]:
-    """The two graphs of a network.
+    """Returns the graph of key frames and the graph of all other frames of a network.
 
     Args:
-        segmenter: on the CPU.
-        size: height and width of the example frames.
-        output: ``logits`` (1, K, h, w), or ``labels`` (1, H, W), uint8.
+        segmenter: The network, on the CPU.
+        size: Height and width of the example frames in pixels.
+        output: What the graphs return: ``logits`` (1, K, h, w), or ``labels`` (1, H, W) of uint8.
 
     Raises:
-        DataError: the network cannot be expressed as graphs of tensors.
+        DataError: The network cannot be expressed as graphs of tensors.
     """
     propagation = segmenter.propagation
     if isinstance(propagation, CellPropagation) and propagation.flow:
@@ -115,29 +123,36 @@ def graph_pair(segmenter: VideoSegmenter, size: tuple[int, int], output: Output)
 
 
 class Difference(NamedTuple):
-    """How far an exported graph is from torch.
+    """How much the results of exported graphs differ from torch's.
 
     Attributes:
-        size: height and width of the frames.
-        largest: absolute difference of any value, in units of the largest value where that exceeds 1.
+        size: Height and width of the frames in pixels.
+        largest: The largest absolute difference of a value; it is divided by the largest value if that exceeds 1.
     """
 
     size: tuple[int, int]
     largest: float
 
 
-Run = Callable[[str, tuple[Tensor, ...]], tuple[Tensor, ...]]
-"""Runs an exported graph by its name."""
+RunGraph = Callable[[str, tuple[Tensor, ...]], tuple[Tensor, ...]]
+"""Runs an exported graph, given by its name, on inputs, and returns its outputs."""
 
 FRAMES = 3
 TOLERANCE = 1e-4
 
 
-def differences(pair: tuple[Graph, Graph], run: Run, sizes: tuple[tuple[int, int], ...]) -> list[Difference]:
-    """Compares exported graphs with torch on a key frame and the frames after it, each graph with the state it left.
+def differences(pair: tuple[Graph, Graph], run: RunGraph, sizes: tuple[tuple[int, int], ...]) -> list[Difference]:
+    """Compares exported graphs with torch on a key frame and the frames after it.
+
+    Torch and the exported graphs each read the state that they have left themselves, so errors may accumulate.
+
+    Args:
+        pair: The two graphs.
+        run: Runs an exported graph.
+        sizes: Heights and widths of the frames to compare on, in pixels.
 
     Raises:
-        DataError: they differ by more than `TOLERANCE`, or one of them cannot run.
+        DataError: They differ by more than `TOLERANCE`, or a graph cannot be run.
     """
     found = []
     for size in sizes:
@@ -150,23 +165,23 @@ def differences(pair: tuple[Graph, Graph], run: Run, sizes: tuple[tuple[int, int
             with torch.no_grad():
                 ours = graph.module(frame, *ours[1:])
             theirs = run(graph.name, (frame, *theirs[1:]))
-            apart = max(map(_apart, ours, theirs))
-            largest = max(largest, apart)
-            if not apart <= TOLERANCE:
+            difference = max(map(_difference, ours, theirs))
+            largest = max(largest, difference)
+            if not difference <= TOLERANCE:  # written so that NaN is refused too
                 height, width = size
                 raise DataError(
-                    f"{graph.name}: differs from torch by {apart:.2g} on frames of {height}x{width}, expected at most "
-                    f"{TOLERANCE:g}; the graph is not kept"
+                    f"{graph.name}: differs from torch by {difference:.2g} on frames of {height}x{width}, "
+                    f"expected at most {TOLERANCE:g}; the graph is not kept"
                 )
         found.append(Difference(size, largest))
     return found
 
 
-def _apart(ours: Tensor, theirs: Tensor) -> float:
-    """Values may differ; of labels, which are whole, the share of pixels does."""
+def _difference(ours: Tensor, theirs: Tensor) -> float:
+    """Returns the largest relative difference of values; for labels 1, or 0 if they differ in very few pixels."""
     if not ours.is_floating_point():
         return 0.0 if (ours != theirs).double().mean() < _TIES else 1.0
     return float((ours - theirs).abs().max() / ours.abs().max().clamp(min=1))
 
 
-_TIES = 1e-3  # pixels between two equally likely classes
+_TIES = 1e-3  # share of pixels in which two classes may be equally likely, so that rounding decides

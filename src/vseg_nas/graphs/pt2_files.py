@@ -1,4 +1,4 @@
-"""Graphs as .pt2 files of `torch.export`."""
+"""Export of graphs to .pt2 files by `torch.export`, and running them."""
 
 from pathlib import Path
 
@@ -12,10 +12,15 @@ from vseg_nas.graphs.pair import Graph
 
 
 def write_pt2(graph: Graph, metadata: GraphMetadata, path: Path) -> None:
-    """Exports a graph.
+    """Exports a graph to a .pt2 file.
+
+    Args:
+        graph: The graph to export.
+        metadata: What is stored with it.
+        path: The file to write.
 
     Raises:
-        DataError: torch.export does not know an operator in it.
+        DataError: The graph has an operator that torch.export does not know.
     """
     try:
         program = torch.export.export(graph.module, graph.example, dynamic_shapes=graph.dynamic_shapes, strict=False)
@@ -27,13 +32,17 @@ def write_pt2(graph: Graph, metadata: GraphMetadata, path: Path) -> None:
 
 
 class Pt2Pair:
-    """The graphs of a folder by their names, as functions of tensors."""
+    """The exported graphs of a folder, run by torch.
+
+    Args:
+        folder: The folder of the .pt2 files.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._modules = {path.stem: torch.export.load(path).module() for path in sorted(folder.glob("*.pt2"))}
 
     def __call__(self, name: str, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Runs one graph."""
+        """Runs the graph of a name on inputs and returns its outputs."""
         with torch.no_grad():
             outputs: tuple[Tensor, ...] = self._modules[name](*inputs)
         return outputs

@@ -1,4 +1,4 @@
-"""Graphs under onnxruntime; no torch here."""
+"""Sessions of onnxruntime for exported graphs. Torch is not imported here."""
 
 from pathlib import Path
 from typing import Any
@@ -16,25 +16,25 @@ RUNTIME_ERRORS = (
     states.Fail, states.InvalidArgument, states.InvalidGraph, states.InvalidProtobuf, states.NoSuchFile,
     states.NotImplemented, states.RuntimeException,
 )  # fmt: skip
-"""What onnxruntime raises; it has no base class of its own."""
+"""The errors of onnxruntime, which have no common base class."""
 
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
 def open_session(path: Path, accelerator: str, threads: int | None) -> tuple[Any, GraphMetadata]:
-    """Reads a graph.
+    """Opens a graph.
 
     Args:
-        path: of an ONNX file that `export` wrote.
-        accelerator: ``auto``, ``cpu`` or ``cuda``.
-        threads: of one operator; None: as many as cores.
+        path: The ONNX file that `export` wrote.
+        accelerator: Where to compute: ``auto``, ``cpu`` or ``cuda``.
+        threads: The number of threads of one operator; None means one per core.
 
     Raises:
-        ConfigError: CUDA is wanted, and onnxruntime has none.
-        DataError: the file is missing, damaged or of another kind.
+        ConfigError: CUDA was requested, and this onnxruntime does not support it.
+        DataError: The file is missing, damaged or of another kind.
     """
-    there = onnxruntime.get_available_providers()
-    if accelerator == "cuda" and _CUDA not in there:
+    available = onnxruntime.get_available_providers()
+    if accelerator == "cuda" and _CUDA not in available:
         raise ConfigError("gpu.accelerator: found no CUDA in onnxruntime, expected onnxruntime-gpu; use gpu=cpu")
     if not path.is_file():
         raise DataError(f"{path}: not found, expected a graph that `export format=onnx` wrote")
@@ -42,7 +42,7 @@ def open_session(path: Path, accelerator: str, threads: int | None) -> tuple[Any
     options.log_severity_level = 3
     if threads is not None:
         options.intra_op_num_threads = threads
-    providers = [_CUDA, _CPU] if _CUDA in there and accelerator != "cpu" else [_CPU]
+    providers = [_CUDA, _CPU] if _CUDA in available and accelerator != "cpu" else [_CPU]
     try:
         session = onnxruntime.InferenceSession(path, options, providers=providers)
         found = session.get_modelmeta().custom_metadata_map.get(KEY, "null")
@@ -54,5 +54,5 @@ def open_session(path: Path, accelerator: str, threads: int | None) -> tuple[Any
 
 
 def describe_runtime(session: Any) -> str:
-    """Such as ``onnxruntime 1.25.0, CPUExecutionProvider``."""
+    """Returns a description such as ``onnxruntime 1.25.0, CPUExecutionProvider``."""
     return f"onnxruntime {onnxruntime.__version__}, {session.get_providers()[0]}"

@@ -1,12 +1,12 @@
-"""Segmentation scores from one confusion matrix, and temporal consistency along a run."""
+"""Segmentation scores from one confusion matrix, and temporal consistency of predictions along a sequence."""
 
 from vseg_nas.metrics.confusion import ConfusionMatrix, scores_from_confusion
-from vseg_nas.metrics.consistency import (
+from vseg_nas.metrics.temporal_consistency import (
     ConsistencyResult,
     TemporalConsistency,
     VideoConsistency,
-    tc_refusal,
-    vc_refusal,
+    tc_skip_reason,
+    vc_skip_reason,
 )
 from vseg_nas.results.scores import SegmentationScores
 
@@ -17,6 +17,6 @@ __all__ = [
     "TemporalConsistency",
     "VideoConsistency",
     "scores_from_confusion",
-    "tc_refusal",
-    "vc_refusal",
+    "tc_skip_reason",
+    "vc_skip_reason",
 ]

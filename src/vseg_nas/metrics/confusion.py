@@ -1,10 +1,12 @@
-"""One confusion matrix over a data set, and the scores of the paper from it.
+"""The confusion matrix of a data set, and the paper's scores computed from it.
 
-mIoU is the mean over classes with a non-empty union, mAcc over classes with at least one true pixel; pixels whose
-truth is 255 do not count. Averaging per image, or giving absent classes 0 or 1, are other numbers. The authors' code
-takes mAcc over classes with a non-empty union and counts 2 for one without a true pixel: the `reference` form.
+mIoU is the mean over classes with a non-empty union, mAcc the mean over classes with at least one true pixel. Pixels
+whose truth is 255 do not count. Averages per image, or other values for absent classes, are other numbers.
 
-Legend: K classes, H, W.
+The `reference` form follows the authors' code: mAcc is the mean over classes with a non-empty union, and the recall of
+a class without a true pixel counts as 2.
+
+Legend: K classes.
 """
 
 import math
@@ -21,11 +23,11 @@ def scores_from_confusion(confusion: Tensor, reference: bool = False) -> Segment
     """Computes all scores.
 
     Args:
-        confusion: (K, K) counts of pixels, rows are truth, columns are predictions.
-        reference: as the authors' code computes them.
+        confusion: (K, K) counts of pixels; rows are truth, columns are predictions.
+        reference: Whether mAcc is computed as in the authors' code.
 
     Raises:
-        ValueError: the matrix holds no pixel.
+        ValueError: The matrix holds no pixel.
     """
     matrix = confusion.cpu().double()
     total = matrix.sum()
@@ -33,7 +35,7 @@ def scores_from_confusion(confusion: Tensor, reference: bool = False) -> Segment
         raise ValueError("no labelled pixel was compared")
     hits, truth, predicted = matrix.diag(), matrix.sum(1), matrix.sum(0)
     union = truth + predicted - hits
-    iou = hits / union  # 0 / 0 = NaN marks a class that is neither there nor predicted
+    iou = hits / union  # 0 / 0 = NaN marks a class that occurs neither in the truth nor in the predictions
     miou = iou[union > 0].mean()
     fwiou = ((truth / total) * iou.nan_to_num()).sum()
     recall = hits / truth
@@ -49,7 +51,11 @@ def scores_from_confusion(confusion: Tensor, reference: bool = False) -> Segment
 
 
 class ConfusionMatrix(Metric):
-    """Counts (truth, prediction) pairs of pixels, ignoring truth 255."""
+    """Counts pixels by (truth, prediction); pixels whose truth is 255 are ignored.
+
+    Args:
+        num_classes: The number of classes, K.
+    """
 
     full_state_update = False
     counts: Tensor
@@ -63,22 +69,26 @@ class ConfusionMatrix(Metric):
         """Adds pixels.
 
         Args:
-            prediction: class ids in 0..K-1, any shape.
-            truth: class ids in 0..K-1 or 255, the same shape.
+            prediction: Class ids in 0..K-1, of any shape.
+            truth: Class ids in 0..K-1 or 255, of the same shape.
         """
-        # Rows for all 256 values of truth, so that no pixel has to be looked for; three times as fast as torchmetrics'.
+        # The table has a row for each of the 256 values of truth, so that ignored pixels need not be selected. That is
+        # three times as fast as the confusion matrix of torchmetrics.
         pairs = truth.to(torch.int64, copy=True).mul_(self.num_classes).add_(prediction).flatten()
         rows = torch.bincount(pairs, minlength=(IGNORE + 1) * self.num_classes).view(IGNORE + 1, self.num_classes)
         self.counts = self.counts.to(rows.device) + rows[: self.num_classes]
 
     def compute(self) -> SegmentationScores:
-        """As `scores`."""
+        """Returns the scores in the paper's form, as torchmetrics demands a method of this name."""
         return self.scores()
 
     def scores(self, reference: bool = False) -> SegmentationScores:
-        """The scores of everything seen so far; see `scores_from_confusion`.
+        """Returns the scores of all pixels so far.
+
+        Args:
+            reference: Whether mAcc is computed as in the authors' code.
 
         Raises:
-            ValueError: no labelled pixel was seen.
+            ValueError: No labelled pixel was added.
         """
         return scores_from_confusion(self.counts, reference)

@@ -1,1 +1,1 @@
-"""Networks: the static segmenter and the dynamic cells."""
+"""Networks: the static network, the dynamic cells, and the video network that they form together."""

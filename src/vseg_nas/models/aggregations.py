@@ -1,6 +1,6 @@
-"""The aggregations of Table 2: (x1, x2), both (B, C, H, W), -> (B, C, H, W), any H and W, any B.
+"""The aggregations of Table 2: two inputs (B, C, H, W) to one output (B, C, H, W), for any B, H and W.
 
-Legend: B clips, C channels, H, W.
+Legend: B clips, C channels, H, W size of the plane.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from vseg_nas.space.vocabulary import AGGREGATIONS
 
 
 class ParamSum(nn.Module):
-    """``a * x1 + b * x2`` with one learned weight per channel and side, from 1."""
+    """``a * x1 + b * x2``, with one learned weight per channel and input; all start at 1."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class ParamSum(nn.Module):
         self.b = nn.Parameter(torch.ones(channels, 1, 1))
 
     def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
-        """Sums."""
+        """Returns the weighted sum."""
         return self.a * x1 + self.b * x2
 
 
@@ -36,7 +36,7 @@ class Concat(nn.Module):
         self.conv = nn.Conv2d(2 * channels, channels, 1, bias=False)
 
     def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
-        """Concatenates and reduces."""
+        """Concatenates the inputs and reduces their channels."""
         out: Tensor = self.conv(F.relu(self.norm(torch.cat((x1, x2), 1))))
         return out
 
@@ -44,7 +44,8 @@ class Concat(nn.Module):
 class Predictive(nn.Module):
     """Filters x2 with a 3x3 kernel per pixel, shared by all channels, that a convolution predicts from x1.
 
-    The nine weights of a pixel are a softmax: each output is a weighted mean of its neighbourhood.
+    The nine weights of a pixel come from a softmax, so each output is a weighted mean of its neighbourhood: features
+    are moved by up to a pixel, but neither amplified nor cancelled.
     """
 
     def __init__(self, channels: int) -> None:
@@ -57,20 +58,29 @@ class Predictive(nn.Module):
 
 
 def local_filter(x: Tensor, kernels: Tensor) -> Tensor:
-    """Filters (B, C, H, W) with (B, 9, H, W), the 3x3 kernel of each pixel row by row; zeros outside."""
+    """Filters a map with a kernel of its own for each pixel; the map is zero outside.
+
+    Args:
+        x: (B, C, H, W) map.
+        kernels: (B, 9, H, W) the 3x3 kernel of each pixel, row by row.
+
+    Returns:
+        (B, C, H, W) filtered map.
+    """
     out: Tensor = _LocalFilter.apply(x, kernels)
     return out
 
 
 class _LocalFilter(torch.autograd.Function):
-    """Adds up nine shifted views of one padded map; the gradient goes the same way back.
+    """The weighted sum of nine shifted views of one padded map, with a gradient written by hand.
 
-    Unfolding would keep nine copies for the backward pass, and autograd would fill nine maps with zeros in it.
+    `unfold` would keep nine copies of the map for the backward pass. Autograd on views would allocate nine maps of
+    zeros there. This keeps the padded map alone, and adds nine gradients to one map.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, kernels: Tensor) -> Tensor:
-        """See `local_filter`."""
+        """Filters, see `local_filter`."""
         ctx.dtypes = x.dtype, kernels.dtype
         dtype = torch.promote_types(*ctx.dtypes)
         padded, kernels = F.pad(x, (1, 1, 1, 1)).to(dtype), kernels.to(dtype)
@@ -84,26 +94,27 @@ class _LocalFilter(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """Of x and of the kernels."""
+        """Returns the gradients of the map and of the kernels."""
         padded, kernels = ctx.saved_tensors
-        of_padded = torch.zeros_like(padded)
-        of_kernels = [(gradient * view).sum(1) for view in _shifted(padded)]
-        for view, weight in zip(_shifted(of_padded), kernels.unsqueeze(2).unbind(1), strict=True):
+        padded_gradient = torch.zeros_like(padded)
+        kernel_gradients = [(gradient * view).sum(1) for view in _shifted(padded)]
+        for view, weight in zip(_shifted(padded_gradient), kernels.unsqueeze(2).unbind(1), strict=True):
             view.addcmul_(gradient, weight)
-        of_x = of_padded[:, :, 1:-1, 1:-1]
-        return of_x.to(ctx.dtypes[0]), torch.stack(of_kernels, 1).to(ctx.dtypes[1])
+        x_gradient = padded_gradient[:, :, 1:-1, 1:-1]
+        return x_gradient.to(ctx.dtypes[0]), torch.stack(kernel_gradients, 1).to(ctx.dtypes[1])
 
 
 def _shifted(padded: Tensor) -> Iterator[Tensor]:
-    """The nine views of a map with a border of one pixel, row by row."""
+    """Returns the nine shifted views of a map with a border of one pixel, row by row."""
     height, width = padded.shape[-2] - 2, padded.shape[-1] - 2
     return (padded[:, :, i : i + height, j : j + width] for i in range(3) for j in range(3))
 
 
 class AffineBilinear(nn.Module):
-    """Samples x1 on an affine grid that two linear layers predict from the mean of x2; zeros outside.
+    """Samples x1 on an affine grid that two linear layers predict from the mean of x2; x1 is zero outside.
 
-    They predict the deviation from the identity and start at zero, so at first this returns x1.
+    The layers predict the deviation from the identity, and the last one starts at zero. So training begins with x1
+    itself: a random affine map would move most features to the wrong place or out of the plane.
     """
 
     def __init__(self, channels: int, hidden: int = 32) -> None:
@@ -121,10 +132,18 @@ class AffineBilinear(nn.Module):
 
 
 def affine_grid(deviation: Tensor, height: int, width: int) -> Tensor:
-    """Sampling grid (B, H, W, 2) of ``identity + deviation``, an affine map (B, 6); corners not aligned.
+    """Returns the sampling grid of the affine map ``identity + deviation``, with corners not aligned.
 
-    At least float32, unlike `torch.nn.functional.affine_grid`, whose matrix product autocast runs in half
-    precision: too coarse for positions.
+    The grid is float32 at least. Under autocast, `torch.nn.functional.affine_grid` computes it in half precision,
+    which is too coarse for positions.
+
+    Args:
+        deviation: (B, 6) deviation from the identity, row by row.
+        height: H of the plane.
+        width: W of the plane.
+
+    Returns:
+        (B, H, W, 2) positions (x, y) in -1..1.
     """
     dtype = torch.promote_types(deviation.dtype, torch.float32)
     x, y = ((2 * torch.arange(size, device=deviation.device, dtype=dtype) + 1) / size - 1 for size in (width, height))
@@ -136,7 +155,7 @@ def affine_grid(deviation: Tensor, height: int, width: int) -> Tensor:
 class Conv3d(nn.Module):
     """2x3x3 convolution over the two inputs stacked in depth, batch norm, ReLU.
 
-    The kernel spans the whole depth, so this is one 3x3 convolution over the 2C concatenated channels.
+    The kernel spans the whole depth of two, so this is one 3x3 convolution over the 2C concatenated channels.
     """
 
     def __init__(self, channels: int) -> None:
@@ -145,15 +164,15 @@ class Conv3d(nn.Module):
         self.norm = nn.BatchNorm2d(channels)
 
     def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
-        """Stacks and convolves."""
+        """Stacks the inputs and convolves them."""
         return F.relu(self.norm(self.conv(torch.cat((x1, x2), 1))))
 
 
 class DenseAttention(nn.Module):
-    """``x1 * sigmoid(x2)``; no parameters."""
+    """``x1 * sigmoid(x2)``, without parameters."""
 
     def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
-        """Gates x1."""
+        """Gates x1 by x2."""
         return x1 * x2.sigmoid()
 
 
@@ -168,5 +187,5 @@ _BUILDERS: dict[str, Callable[[int], nn.Module]] = {
 
 
 def build_aggregation(agg_id: int, channels: int) -> nn.Module:
-    """Aggregation ``agg_id`` of the vocabulary for C = ``channels``."""
+    """Returns the aggregation with index ``agg_id`` in the vocabulary, for inputs of C = ``channels``."""
     return _BUILDERS[AGGREGATIONS[agg_id]](channels)

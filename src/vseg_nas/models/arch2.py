@@ -1,9 +1,10 @@
 """The decoder of arch2, the static network that the cells are attached to (Figure 2).
 
-A decoder is three *blocks*, each joining two nodes of the decoder's pool (taps, then earlier blocks) through two
-*cells* with weights of their own. Blocks that no later block reads are concatenated and become dec.
+The decoder has a pool of nodes: the taps of the encoder, then the blocks. Each of its three *blocks* joins two nodes of
+the pool, which pass through *cells* with the same layout and weights of their own. The blocks that no later block
+reads are concatenated and become dec. The layout was found by an earlier search and is fixed here.
 
-Legend: B clips, C channels, H, W, K classes.
+Legend: B clips, C channels, H, W size of the frame, K classes.
 """
 
 from collections.abc import Sequence
@@ -17,14 +18,15 @@ from vseg_nas.models.mobilenet_v2 import TAP_CHANNELS, TAP_STRIDES
 
 DEC_CHANNELS = 64
 
-# The found decoder cell: op on x, then (pool index p, pool index q, op on p, op on q); each entry adds three nodes.
+# The layout of a decoder cell: an operation on x, then entries of (pool index p, pool index q, operation on p,
+# operation on q). Each entry adds three nodes to the pool of the cell: the two results and their sum.
 _FIRST_OP = "conv_3x3_rate_3"
 _ENTRIES = (
     (0, 0, "global_avg_pool", "conv_3x3"),
     (3, 2, "conv_1x1", "conv_3x3"),
     (5, 6, "conv_3x3_rate_3", "conv_1x1"),
 )
-_CONNECTIONS = ((1, 3), (4, 3), (2, 2))  # nodes 0..3 are the taps at 1/4, 1/8, 1/16, 1/32; 4.. are blocks
+_CONNECTIONS = ((1, 3), (4, 3), (2, 2))  # nodes 0..3 are the taps at 1/4, 1/8, 1/16, 1/32; 4.. are the blocks
 
 
 def _node_strides() -> tuple[int, ...]:
@@ -36,7 +38,7 @@ def _node_strides() -> tuple[int, ...]:
 
 _STRIDES = _node_strides()
 AUXILIARY_STRIDES = _STRIDES[len(TAP_STRIDES) :]
-"""Of the logits of the auxiliary heads, one a block."""
+"""The strides of the auxiliary logits, one for each block."""
 
 
 def _operation(name: str, channels: int) -> nn.Module:
@@ -52,9 +54,9 @@ def _operation(name: str, channels: int) -> nn.Module:
 
 
 class DecoderCell(nn.Module):
-    """The found cell: (B, C, H, W) -> (B, C, H, W).
+    """The decoder cell: (B, C, h, w) to (B, C, h, w).
 
-    Its output is the sum of the first operation and of every entry's sum, since no entry reads those.
+    Its output is the sum of the nodes that no entry reads: the result of the first operation and the sum of each entry.
     """
 
     def __init__(self, channels: int) -> None:
@@ -65,7 +67,7 @@ class DecoderCell(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Evaluates the entries in order."""
+        """Evaluates the entries in order, since later ones read the nodes of earlier ones."""
         out: Tensor = self.first(x)
         pool = [x, out]
         for (p, q, _, _), pair in zip(_ENTRIES, self.ops, strict=True):
@@ -83,7 +85,7 @@ class _Side(nn.Sequential):
 
 
 class _AuxiliaryHead(nn.Sequential):
-    """A cell of its own and a 3x3 classifier on a block, used in training only."""
+    """A decoder cell and a 3x3 classifier on a block, used in training only."""
 
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__(DecoderCell(channels), nn.Conv2d(channels, num_classes, 3, padding=1))
@@ -96,11 +98,11 @@ def _unread_blocks() -> list[int]:
 
 
 class Arch2Decoder(nn.Module):
-    """Taps of the encoder to (dec, logits, auxiliary logits).
+    """The decoder: taps of the encoder to dec, logits and auxiliary logits.
 
     Args:
-        num_classes: K.
-        auxiliary: build the auxiliary heads; they run in training mode only.
+        num_classes: The number of classes, K.
+        auxiliary: Whether to build the auxiliary heads, which run in training mode only.
     """
 
     def __init__(self, num_classes: int, auxiliary: bool = True) -> None:
@@ -114,14 +116,15 @@ class Arch2Decoder(nn.Module):
         self.auxiliary = nn.ModuleList(_AuxiliaryHead(channels, num_classes) for _ in range(heads))
 
     def forward(self, taps: Sequence[Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Decodes.
+        """Decodes the taps of the encoder.
 
         Args:
-            taps: (B, C_i, H_i, W_i) at 1/4, 1/8, 1/16, 1/32.
+            taps: Four planes (B, C_i, H/s, W/s) of strides s = 4, 8, 16, 32.
 
         Returns:
-            dec (B, 64, H/8, W/8), logits (B, K, H/8, W/8), and in training one auxiliary (B, K, h, w) per block.
+            dec (B, 64, H/8, W/8), logits (B, K, H/8, W/8), and in training the auxiliary logits of each block.
         """
+        # No block reads the tap at 1/4, the largest one, so its adapter is not run.
         read = {node for pair in _CONNECTIONS for node in pair}
         pool = [a(t) if i in read else t for i, (a, t) in enumerate(zip(self.adapters, taps, strict=True))]
         auxiliary: list[Tensor] = []

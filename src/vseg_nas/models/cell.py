@@ -1,6 +1,6 @@
-"""A genotype as a network: the dynamic cell that carries dec from one frame to the next (section 3).
+"""The dynamic cell: a genotype as a network, which computes dec of a frame from the previous one (section 3).
 
-Legend: B clips, C channels, H, W.
+Legend: B clips, C channels, H, W size of the frame.
 """
 
 import torch
@@ -24,16 +24,17 @@ def _match_channels(c_in: int, c_out: int) -> nn.Module:
 
 
 class CellLayer(nn.Module):
-    """One layer of a cell: ``aggregate(op1(x1), op2(x2))`` at the finer resolution and larger number of channels.
+    """One layer of a cell: ``aggregate(op1(x1), op2(x2))`` at the finer resolution and the larger number of channels.
 
     Args:
-        layer: the tokens.
-        channels: C1 and C2 of the inputs.
-        strides: of the inputs.
+        layer: The tokens of the layer.
+        channels: The numbers of channels of the two inputs, C1 and C2.
+        strides: The strides of the two inputs.
 
     Attributes:
-        channels: max(C1, C2); a side with fewer goes through 1x1 conv-BN-ReLU before it is aggregated.
-        stride: the finer one.
+        channels: The number of channels of the output, max(C1, C2). The side with fewer channels passes through
+            1x1 conv-BN-ReLU before it is aggregated.
+        stride: The stride of the output, the finer one of the inputs.
     """
 
     def __init__(self, layer: Layer, channels: tuple[int, int], strides: tuple[int, int]) -> None:
@@ -46,21 +47,31 @@ class CellLayer(nn.Module):
         self.aggregate = build_aggregation(layer.aggregation, self.channels)
 
     def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
-        """(B, C1, H1, W1), (B, C2, H2, W2) -> (B, max(C1, C2), H, W), H and W those of the finer plane."""
+        """Evaluates the layer.
+
+        Args:
+            x1: (B, C1, h1, w1) the first input.
+            x2: (B, C2, h2, w2) the second input.
+
+        Returns:
+            (B, max(C1, C2), h, w), where h and w are those of the finer input.
+        """
+        # Operations run before enlarging, on the smaller plane, where they cost least and see most of the frame.
         out: Tensor = self.aggregate(*enlarge_to_finest((self.side1(x1), self.side2(x2)), self._strides))
         return out
 
 
 class DynamicCell(nn.Module):
-    """Predicts dec of a frame from layer 4 and dec of the previous one and its own encoder's layers.
+    """Computes dec of a frame from layer 4 and dec of the previous frame and from its own encoder layers.
 
-    Inputs that the genotype reads first go through 1x1 conv-BN-ReLU to its width; those of a ``native`` one
-    keep their channels. Layers that nobody reads are concatenated at the finest resolution and become dec.
+    The inputs that the genotype reads first pass through 1x1 conv-BN-ReLU, which brings them to the width of the cell;
+    in a ``native`` cell they keep their channels. The layers that no other layer reads are concatenated at the finest
+    resolution among them and reduced to dec.
 
     Args:
-        genotype: the layout.
-        input_channels: channels of the five inputs, in the order of `forward`.
-        dec_channels: channels of dec.
+        genotype: The layout of the cell.
+        input_channels: The numbers of channels of the five inputs, in the order of the arguments of `forward`.
+        dec_channels: The number of channels of dec.
     """
 
     def __init__(
@@ -88,17 +99,17 @@ class DynamicCell(nn.Module):
         self.reduce = conv_bn_relu(sum(pool[len(INPUTS) + index] for index in genotype.outputs), dec_channels)
 
     def forward(self, prev_layer4: Tensor, prev_dec: Tensor, layer2: Tensor, layer3: Tensor, layer4: Tensor) -> Tensor:
-        """Evaluates the layers in order.
+        """Computes dec of the current frame.
 
         Args:
-            prev_layer4: (B, 320, H/32, W/32) of the previous frame.
-            prev_dec: (B, 64, H/8, W/8) of the previous frame.
-            layer2: (B, 32, H/8, W/8) of the current frame.
-            layer3: (B, 96, H/16, W/16).
-            layer4: (B, 320, H/32, W/32).
+            prev_layer4: (B, 320, H/32, W/32) layer 4 of the previous frame.
+            prev_dec: (B, 64, H/8, W/8) dec of the previous frame.
+            layer2: (B, 32, H/8, W/8) layer 2 of the current frame.
+            layer3: (B, 96, H/16, W/16) layer 3 of the current frame.
+            layer4: (B, 320, H/32, W/32) layer 4 of the current frame.
 
         Returns:
-            dec of the current frame, (B, 64, H/8, W/8): always the plane of layer2.
+            (B, 64, H/8, W/8) dec of the current frame.
         """
         pool = [prev_layer4, prev_dec, layer2, layer3, layer4]
         for name, adapter in self.adapters.items():
@@ -108,4 +119,5 @@ class DynamicCell(nn.Module):
             pool.append(module(pool[layer.input1], pool[layer.input2]))
         outputs = [pool[len(INPUTS) + index] for index in self.genotype.outputs]
         dec = self.reduce(F.relu(torch.cat(enlarge_to_finest(outputs, self._output_strides), 1)))
+        # A cell whose outputs all are coarser than 1/8 reduces them there, and dec is enlarged to the plane of layer 2.
         return enlarge(dec, min(self._output_strides) // DEC_STRIDE, (layer2.shape[-2], layer2.shape[-1]))

@@ -1,6 +1,6 @@
-"""Parameters and multiply-accumulate operations, counted without computing anything.
+"""Counts of parameters and of multiply-accumulate operations (MACs), without computing anything.
 
-1 MAC = 2 FLOP. Convolutions and bilinear sampling count; norms, activations and resizing do not.
+1 MAC = 2 FLOP. Convolutions, matrix products and bilinear sampling count; norms, activations and resizing do not.
 """
 
 import itertools
@@ -13,7 +13,7 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-_BILINEAR_FLOP = 8  # per sampled value: four pixels, weighed and added
+_BILINEAR_FLOP = 8  # per sampled value: four products and four additions
 
 
 def _sampling_flop(*args: Any, out_val: Tensor) -> int:
@@ -46,13 +46,13 @@ _SHAPES: dict[Any, Callable[..., Any]] = {
     **{getattr(torch.ops.aten, name).Tensor: _broadcast for name in ("add", "sub", "mul", "div")},
     **{getattr(torch.ops.aten, name).default: _broadcast for name in ("relu", "sigmoid", "relu_", "floor_divide")},
 }
-"""Shapes of operators that come often; torch goes through dozens of others to find them out."""
+"""Output shapes of frequent operators; torch's own meta functions run dozens of other operators to compute them."""
 
 _FLOP: dict[Any, Callable[..., int]] = {**flop_registry, torch.ops.aten.grid_sampler_2d: _sampling_flop}
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its base has an untyped hook
-    """Adds up by torch's formulas; its `FlopCounterMode`, which also follows modules, takes far longer."""
+    """Adds up FLOP by torch's formulas. Torch's `FlopCounterMode` also tracks modules, which takes far longer."""
 
     flop = 0
 
@@ -66,13 +66,20 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its base 
 
 
 def count_parameters(module: nn.Module) -> int:
-    """All parameters, trainable or not."""
+    """Returns the number of all parameters, whether they are trained or not."""
     return sum(p.numel() for p in module.parameters())
 
 
-@torch.inference_mode(False)  # in which composite operators, that have no formula, come whole
+@torch.inference_mode(False)  # inference mode would not decompose composite operators, which have no formula
 def count_macs(module: nn.Module, *shapes: tuple[int, ...]) -> int:
-    """MACs of one forward pass in evaluation mode on tensors of ``shapes``; the module is left as it is."""
+    """Returns the MACs of one forward pass in evaluation mode.
+
+    It runs on meta tensors, which have shapes but no data. The module itself is not changed.
+
+    Args:
+        module: The module to count.
+        *shapes: The shapes of its inputs.
+    """
     modes = {part: part.training for part in module.modules()}
     tensors = {
         name: torch.empty_like(value, device="meta")

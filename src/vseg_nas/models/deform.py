@@ -1,8 +1,10 @@
-"""Modulated deformable 3x3 convolution (DCNv2): every tap of the kernel is moved and weighed per pixel.
+"""Modulated deformable 3x3 convolution (DCNv2): each tap of the kernel has an offset and a weight for every pixel.
 
     y(p) = sum_k W_k * m_k(p) * x(p + p_k + o_k(p)),    p_k in {-1, 0, 1}^2, m_k = sigmoid(.) in (0, 1)
 
-Legend: B clips, C channels, H, W.
+There are three implementations: torchvision's on CUDA, one for CPUs, and one of common operators for export.
+
+Legend: B clips, C channels, H, W size of the plane.
 """
 
 import torch
@@ -14,19 +16,19 @@ _TAPS = 9
 
 
 def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
-    """Equal to torchvision's operator with padding 1, and not slower on any device; zeros outside the image.
+    """Computes the same as torchvision's operator with padding 1, and on no device more slowly; x is zero outside.
 
-    At whole-pixel positions, where bilinear sampling has a kink, the gradient of ``offset`` is a one-sided
-    slope, and the two forms may take different sides.
+    Bilinear sampling has a kink at integer positions. There the gradient of ``offset`` is a one-sided slope, and the
+    implementations may take different sides.
 
     Args:
-        x: (B, C, H, W).
-        offset: (B, 18, H, W) in pixels; (y, x) for each of the nine taps, row by row.
-        mask: (B, 9, H, W), the weight of each tap.
-        weight: (C', C, 3, 3).
+        x: (B, C, H, W) input.
+        offset: (B, 18, H, W) offsets in pixels; (y, x) for each of the nine taps, row by row.
+        mask: (B, 9, H, W) weights of the taps.
+        weight: (C', C, 3, 3) kernels.
 
     Returns:
-        (B, C', H, W).
+        (B, C', H, W) output.
     """
     if x.is_cuda:
         out: Tensor = fused_deform_conv2d(x, offset, weight, padding=1, mask=mask)
@@ -37,13 +39,13 @@ def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Te
 
 
 def _gathered_deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
-    """Each tap is a weighted sum of four pixels, rows of a table (B H W, C); the taps meet ``weight`` in one product.
+    """Computes each tap as a weighted sum of four rows of a table (B H W, C), and the output by one matrix product.
 
-    On CPUs torchvision's operator is not vectorised; a bag of embeddings is, over the channels.
+    On CPUs torchvision's operator is not vectorised. `embedding_bag` is, over the channels.
     """
     batch, channels, height, width = x.shape
     weight = weight.permute(2, 3, 1, 0).reshape(_TAPS * channels, -1)
-    # float32 beside half-precision offsets, which are too coarse for positions; promoted by float64 ones
+    # At least float32: half precision is too coarse for positions.
     table = x.permute(0, 2, 3, 1).reshape(-1, channels)
     table = table.to(torch.promote_types(offset.dtype, torch.float32))
     pixels, shares = _corners(offset, mask)
@@ -53,7 +55,7 @@ def _gathered_deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Ten
 
 
 def _corners(offset: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The four pixels around each tap and what each counts; (B H W 9, 4), both; nothing outside the image."""
+    """Returns the four pixels around each tap and their weights, (B H W 9, 4) each; weights are 0 outside the image."""
     batch, _, height, width = mask.shape
     dy, dx = offset.view(batch, _TAPS, 2, height, width).permute(2, 0, 3, 4, 1)
     taps = torch.arange(_TAPS, device=mask.device)
@@ -68,8 +70,8 @@ def _corners(offset: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _neighbours(position: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """The whole positions below and above, and the share of each: 0 outside."""
-    position = position.clamp(-2, size + 1)  # where all is zero already; int32 cannot hold every float
+    """Returns the integer positions below and above each position, and their weights, which are 0 outside."""
+    position = position.clamp(-2, size + 1)  # weights are 0 beyond that anyway, and int32 cannot hold every float
     below = position.detach().floor()
     above_share = position - below
     pair = torch.stack((below, below + 1)).to(torch.int32)
@@ -78,15 +80,15 @@ def _neighbours(position: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 def _sampled_deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
-    """Samples the taps of pixel (h, w) as the 3x3 tile at (3h, 3w) of a map, then convolves tile by tile.
+    """Samples the taps of pixel (h, w) as the 3x3 tile at (3h, 3w) of a larger map, and convolves it with stride 3.
 
-    Of operators that the formats of `export` and every device know.
+    All its operators exist in the formats of `export` and on every device.
     """
     batch, _, height, width = x.shape
-    # float32 beside half-precision offsets, which are too coarse for positions; promoted by float64 ones
+    # At least float32: half precision is too coarse for positions.
     rows, columns = (_tap_positions(size, x.device) for size in (height, width))
     dy, dx = _tile(offset.view(batch, _TAPS, 2, height, width).transpose(1, 2)).unbind(1)
-    # pixel centres at (2 i + 1) / size - 1
+    # `grid_sample` expects the centre of pixel i at (2 i + 1) / size - 1.
     grid = torch.stack(((2 * (dx + columns) + 1) / width - 1, (2 * (dy + rows[:, None]) + 1) / height - 1), -1)
     sampled = F.grid_sample(x.to(grid.dtype), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     tiles = sampled * _tile(mask.unsqueeze(1))
@@ -94,13 +96,13 @@ def _sampled_deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tens
 
 
 def _tap_positions(size: int, device: torch.device) -> Tensor:
-    """(3 size,): 0 - 1, 0, 0 + 1, 1 - 1, 1, 1 + 1, ..."""
+    """Returns the positions (3 size,) of taps without offsets: 0 - 1, 0, 0 + 1, 1 - 1, 1, 1 + 1, ..."""
     steps = torch.arange(3 * size, device=device)
     return (steps // 3 + steps % 3 - 1).to(torch.float32)
 
 
 def _tile(taps: Tensor) -> Tensor:
-    """(B, n, 9, H, W) -> (B, n, 3H, 3W), the nine values of a pixel as a 3x3 tile."""
+    """Rearranges the nine values of each pixel, (B, n, 9, H, W), to 3x3 tiles, (B, n, 3H, 3W)."""
     batch, n, _, height, width = taps.shape
     tiles = taps.view(batch, n, 3, 3, height, width).permute(0, 1, 4, 2, 5, 3)
     return tiles.reshape(batch, n, 3 * height, 3 * width)
@@ -109,7 +111,8 @@ def _tile(taps: Tensor) -> Tensor:
 class DeformConv(nn.Module):
     """Deformable 3x3 convolution, batch norm, ReLU (Table 1, operation 5).
 
-    Offsets and masks come from one 3x3 convolution of x that starts at zero: no tap moves, each counts half.
+    One 3x3 convolution of x predicts offsets and masks. It starts at zero, so at first the taps have no offsets and
+    weights of 1/2: training begins with an ordinary convolution.
     """
 
     def __init__(self, channels: int) -> None:

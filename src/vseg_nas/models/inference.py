@@ -1,8 +1,9 @@
-"""A trained video network made fast: the same labels from fewer operations.
+"""A faster form of a trained video network, with the same labels.
 
-Batch norms in evaluation mode are linear maps, so those that follow a convolution go into its weights; and in
-channels-last memory 1x1 and depthwise convolutions, which this network is made of, are faster on CPUs and GPUs. On CPUs
-oneDNN also clips in the same pass over memory, which is what the large early layers spend their time on.
+In evaluation mode a batch norm is a linear map, so one that follows a convolution is folded into its weights. In
+channels-last memory, 1x1 and depthwise convolutions are faster on CPUs and GPUs, and this network mostly consists of
+them. On CPUs, oneDNN also applies ReLU and ReLU6 in the same pass over memory: the early layers have large planes, and
+spend their time on memory.
 """
 
 import copy
@@ -19,15 +20,15 @@ from vseg_nas.models.video import VideoSegmenter
 
 
 def optimized(segmenter: VideoSegmenter) -> VideoSegmenter:
-    """A copy for inference alone, with folded batch norms and channels-last weights; logits differ by rounding.
+    """Returns a copy for inference, with folded batch norms and channels-last weights; logits differ by rounding.
 
-    Its parameters are not those of the file format any more: keep the original to save or train it.
+    The parameters of the copy do not fit the file format any more; the original is needed to save or train the network.
 
     Args:
-        segmenter: is not changed; on the device that it will stay on.
+        segmenter: The network, on the device that it will stay on; it is not changed.
 
     Returns:
-        In evaluation mode, without gradients, at the beginning of a video.
+        The copy in evaluation mode, without gradients, at the beginning of a video.
     """
     fast = copy.deepcopy(segmenter).reset().eval().requires_grad_(False)
     for module in list(fast.modules()):
@@ -35,11 +36,11 @@ def optimized(segmenter: VideoSegmenter) -> VideoSegmenter:
     if next(fast.parameters()).device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         for module in list(fast.modules()):
             _join(module)
-    return fast.eval().to(memory_format=torch.channels_last)  # what took the place of a norm is new, so training
+    return fast.eval().to(memory_format=torch.channels_last)  # `eval` again, for the modules that replaced norms
 
 
 class _AddBias(nn.Module):
-    """What is left of a batch norm once its scale is in the weights before it."""
+    """The bias that is left of the batch norm after a deformable convolution, which has no bias of its own."""
 
     bias: Tensor
 
@@ -48,20 +49,21 @@ class _AddBias(nn.Module):
         self.register_buffer("bias", bias[:, None, None])
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) plus one value a channel."""
+        """Adds one value per channel to (B, C, H, W)."""
         return x + self.bias
 
 
 class _FusedConv(nn.Conv2d):
-    """A convolution and the ReLU or ReLU6 after it, if there is one, in one operator of oneDNN.
+    """A convolution and the ReLU or ReLU6 after it, if there is one, as one operator of oneDNN.
 
-    On one thread torch itself does not use oneDNN for 1x1 convolutions of single frames.
+    It is used without an activation too: on one thread, torch does not use oneDNN for 1x1 convolutions of single
+    frames.
     """
 
     then: tuple[str, list[float]]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C', H', W')."""
+        """Convolves (B, C, H, W) to (B, C', H', W')."""
         shape = list(self.padding), list(self.stride), list(self.dilation), self.groups
         out: Tensor = torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *shape, *self.then, "")
         return out

@@ -1,8 +1,8 @@
-"""The encoder: MobileNet-v2 without its last 1x1 convolution, tapped at four resolutions.
+"""The encoder: MobileNet-v2 without its last 1x1 convolution, with taps at four resolutions.
 
-The blocks are torchvision's. The authors of arch2 also expand, 32 -> 32, in the first inverted residual (t = 1), where
-torchvision does not; so do we, which makes their 1,812,800 parameters. Torchvision's weights leave that layer open: it
-starts as the identity.
+The blocks are torchvision's, with one addition. The first inverted residual has expansion factor 1. Torchvision has no
+expansion layer there; the authors of arch2 have one (32 to 32 channels), and so do we, which gives their 1,812,800
+parameters. Torchvision's weights have no values for this layer, so it starts as the identity.
 """
 
 import pickle
@@ -26,13 +26,13 @@ _EXPANSION = "stages.0.expansion"
 
 
 class EncoderOutput(NamedTuple):
-    """Taps of one batch of frames (B, 3, H, W); spatial sizes are rounded up.
+    """The taps of a batch of frames (B, 3, H, W); the sizes of their planes are rounded up.
 
     Attributes:
-        layer1: (B, 24, H/4, W/4).
-        layer2: (B, 32, H/8, W/8).
-        layer3: (B, 96, H/16, W/16).
-        layer4: (B, 320, H/32, W/32).
+        layer1: (B, 24, H/4, W/4) output of the first stage.
+        layer2: (B, 32, H/8, W/8) output of the second stage.
+        layer3: (B, 96, H/16, W/16) output of the third stage.
+        layer4: (B, 320, H/32, W/32) output of the fourth stage.
     """
 
     layer1: Tensor
@@ -42,7 +42,7 @@ class EncoderOutput(NamedTuple):
 
 
 class MobileNetV2Encoder(nn.Module):
-    """Frames (B, 3, H, W), ImageNet-normalised, to the four taps of `EncoderOutput`."""
+    """The encoder, from frames (B, 3, H, W), normalised with ImageNet's statistics, to the taps of `EncoderOutput`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class MobileNetV2Encoder(nn.Module):
         self.stages[0] = nn.Sequential(OrderedDict([stem, ("expansion", expansion), *blocks]))
 
     def forward(self, frames: Tensor, stages: int = len(TAP_CHANNELS)) -> EncoderOutput:
-        """Returns the taps at 1/4, 1/8, 1/16 and 1/32; those after so many ``stages`` are empty, and not computed."""
+        """Computes the taps of the first ``stages``; later stages are not run, and their taps are empty."""
         taps = []
         x = frames
         for stage in self.stages[:stages]:
@@ -63,12 +63,14 @@ class MobileNetV2Encoder(nn.Module):
         return EncoderOutput(*taps, *(x.new_empty(0) for _ in self.stages[stages:]))
 
     def load_torchvision(self, state: Mapping[str, Tensor], source: str) -> None:
-        """Takes over the weights of a torchvision ``mobilenet_v2`` state dict; the classifier is left out.
+        """Copies the weights of a torchvision ``mobilenet_v2``, except its classifier, so that the taps are the same.
 
-        The taps are then torchvision's.
+        Args:
+            state: The state dict of the torchvision network.
+            source: The name of the file, for error messages.
 
         Raises:
-            DataError: keys or shapes differ from torchvision's; ``source`` names the file.
+            DataError: Keys or shapes differ from torchvision's.
         """
         own = self.state_dict()
         # A slice of a Sequential keeps the names of its blocks: stages.1.4.conv is torchvision's features.4.conv.
@@ -92,10 +94,11 @@ class MobileNetV2Encoder(nn.Module):
 
 
 def _identity_expansion(gamma: Tensor, beta: Tensor) -> dict[str, Tensor]:
-    """State of an expansion that returns its input, the output of the stem: ReLU6 of a batch norm (gamma, beta).
+    """Returns the state of an expansion layer that is the identity, both in evaluation and at the start of training.
 
-    Its batch norm has to be the identity in training too, hence it expects the mean and variance that the stem gives:
-    those of ReLU6(beta + gamma z), z standard normal.
+    Its input is the output of the stem, which is ReLU6 of a batch norm (gamma, beta). To be the identity in training
+    mode too, the batch norm of the expansion has to multiply by the standard deviation that it divides by. So it is
+    given the mean and the variance of ReLU6(beta + gamma z) with z standard normal, by quantiles of z.
     """
     z = torch.special.ndtri((torch.arange(1000) + 0.5) / 1000)
     variance, mean = torch.var_mean(nn.functional.relu6(beta[:, None] + gamma[:, None] * z), dim=1)
@@ -110,10 +113,10 @@ def _identity_expansion(gamma: Tensor, beta: Tensor) -> dict[str, Tensor]:
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Reads a state dict as data: .safetensors, or a .pth / .pt of tensors; nothing in the file is executed.
+    """Reads a state dict from .safetensors, or from a .pth or .pt of tensors; nothing in the file is executed.
 
     Raises:
-        DataError: the file is missing, damaged or holds more than tensors.
+        DataError: The file is missing or damaged, or holds more than tensors.
     """
     if not path.is_file():
         raise DataError(f"{path}: not found, expected a .safetensors or .pth file of weights")
@@ -126,14 +129,15 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def load_encoder(encoder: MobileNetV2Encoder, weights: str | None) -> None:
-    """Initialises the encoder.
+    """Initialises the encoder with stored weights.
 
     Args:
-        encoder: changed in place.
-        weights: ``imagenet`` (torchvision's own loader and its cache), the path of a local file, or None for none.
+        encoder: The encoder; it is changed in place.
+        weights: ``imagenet`` for torchvision's weights, from its cache or a download; the path of a local file; or
+            None to keep the random weights.
 
     Raises:
-        DataError: the file or the download cannot be used.
+        DataError: The file or the download cannot be used.
     """
     if weights is None:
         return

@@ -1,6 +1,6 @@
-"""The operations of Table 1: (B, C, H, W) -> (B, C, H, W), any H and W, any B.
+"""The operations of Table 1: (B, C, H, W) to (B, C, H, W), for any B, H and W.
 
-Legend: B clips, C channels, H, W.
+Legend: B clips, C channels, H, W size of the plane.
 """
 
 from collections.abc import Callable
@@ -16,9 +16,10 @@ from vseg_nas.space.vocabulary import OPERATIONS
 
 
 class DilatedDepthwise(nn.Conv2d):
-    """A depthwise convolution whose size is its input's; on CPUs by `convolve_interleaved`, where that is faster.
+    """A dilated depthwise convolution that keeps the size of its input.
 
-    It is for 5x5 kernels, and for 3x3 kernels with the backward pass.
+    On CPUs it uses `convolve_interleaved` where that is faster: for 5x5 kernels, and for 3x3 kernels if there will be
+    a backward pass.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -30,19 +31,20 @@ class DilatedDepthwise(nn.Conv2d):
 
 
 def convolve_interleaved(x: Tensor, weight: Tensor, bias: Tensor | None, rate: int) -> Tensor:
-    """Depthwise convolution of dilation ``rate`` as a dense one, for which oneDNN has fast kernels in both directions.
+    """Computes a depthwise convolution of dilation ``rate`` as one without dilation; x is zero outside.
 
-    The taps of a pixel lie in every ``rate``-th row and column, so the ``rate`` x ``rate`` maps that are interleaved in
-    x never meet: each is convolved on its own.
+    OneDNN has fast kernels, forward and backward, for convolutions without dilation only. The taps of a pixel lie in
+    every ``rate``-th row and column. So x consists of ``rate`` x ``rate`` interleaved maps that never meet, and each of
+    them can be convolved by itself.
 
     Args:
-        x: (B, C, H, W).
-        weight: (C, 1, k, k), k odd.
-        bias: (C,).
-        rate: of dilation.
+        x: (B, C, H, W) input.
+        weight: (C, 1, k, k) kernels, k odd.
+        bias: (C,) bias; None for none.
+        rate: The dilation.
 
     Returns:
-        (B, C, H, W), zeros outside x.
+        (B, C, H, W) output.
     """
     batch, channels, height, width = x.shape
     rows, columns = -(-height // rate), -(-width // rate)
@@ -50,8 +52,8 @@ def convolve_interleaved(x: Tensor, weight: Tensor, bias: Tensor | None, rate: i
     maps = padded.reshape(batch, rows, rate, columns, rate, channels).permute(0, 2, 4, 1, 3, 5)
     maps = maps.reshape(-1, rows, columns, channels).permute(0, 3, 1, 2)
     out = F.conv2d(maps, weight, bias, padding=weight.shape[-1] // 2, groups=channels).permute(0, 2, 3, 1)
-    apart = out.reshape(batch, rate, rate, rows, columns, channels).permute(0, 3, 1, 4, 2, 5)
-    joined = apart.reshape(batch, rows * rate, columns * rate, channels)[:, :height, :width]
+    interleaved = out.reshape(batch, rate, rate, rows, columns, channels).permute(0, 3, 1, 4, 2, 5)
+    joined = interleaved.reshape(batch, rows * rate, columns * rate, channels)[:, :height, :width]
     return joined.permute(0, 3, 1, 2)
 
 
@@ -80,5 +82,5 @@ _BUILDERS: dict[str, Callable[[int], nn.Module]] = {
 
 
 def build_operation(op_id: int, channels: int) -> nn.Module:
-    """Operation ``op_id`` of the vocabulary for C = ``channels``."""
+    """Returns the operation with index ``op_id`` in the vocabulary, for inputs of C = ``channels``."""
     return _BUILDERS[OPERATIONS[op_id]](channels)

@@ -1,7 +1,7 @@
-"""How a frame after the key frame gets its labels: a cell, or what a cell has to beat.
+"""Propagations: how the frames after a key frame are predicted, by a cell or by one of its baselines.
 
-A propagation is called with the static network, the state that the previous frame left and the current frame, and gives
-the state of the current frame.
+A propagation is called with the static network, the state of the previous frame and the current frame, and returns the
+state of the current frame.
 
 Legend: B clips, C channels, H, W pixels, h, w at 1/8, K classes.
 """
@@ -19,19 +19,23 @@ from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.space.vocabulary import DEC_STRIDE, INPUT_STRIDES, INPUTS
 
 Past = Literal["previous", "current", "zero"]
-"""What a cell reads as the previous frame: that frame, the current one (static network and all), or zeros."""
+"""What a cell reads as the previous frame: that frame, the current frame, or zeros.
+
+The last two are controls, which show how much a cell gains from time. With ``zero`` it is a decoder of single frames.
+With ``current`` its past is as good as it can be: layer 4 and dec of the current frame, by the static network.
+"""
 
 PASTS: tuple[str, ...] = get_args(Past)
 
 
 class FrameState(NamedTuple):
-    """What one frame leaves to the next.
+    """What one frame leaves for the next.
 
     Attributes:
-        frame: (B, 3, H, W), ImageNet-normalised.
-        layer4: (B, 320, H/32, W/32); empty where no frame after this one reads it.
-        dec: (B, 64, h, w).
-        pred: logits (B, K, h, w), or at full size where they were warped.
+        frame: (B, 3, H, W) the frame, normalised with ImageNet's statistics.
+        layer4: (B, 320, H/32, W/32) layer 4; empty if the next frame does not read it.
+        dec: (B, 64, h, w) dec.
+        pred: (B, K, h, w) logits; (B, K, H, W) if they were warped.
     """
 
     frame: Tensor
@@ -41,56 +45,61 @@ class FrameState(NamedTuple):
 
 
 class Propagation(Protocol):
-    """Carries the labels of a clip from one frame to the next."""
+    """Predicts a frame from the state of the previous one."""
 
     def __call__(self, static: StaticSegmenter, state: FrameState, frame: Tensor) -> FrameState:
-        """The state of ``frame`` (B, 3, H, W), from that of the frame before."""
+        """Returns the state of ``frame`` (B, 3, H, W), given that of the previous frame."""
         ...
 
 
 class EachFrame(nn.Module):
-    """The static network labels this frame, too."""
+    """Baseline: the static network predicts every frame."""
 
     def forward(self, static: StaticSegmenter, state: FrameState, frame: Tensor) -> FrameState:
-        """Runs the static network; reads nothing of the past."""
+        """Runs the static network; nothing of the previous frame is read."""
         output = static(frame)
         return FrameState(frame, output.encoder.layer4, output.dec, output.pred)
 
 
 class CopyPrevious(nn.Module):
-    """The labels of the previous frame stay: what a cell has to beat where nothing moves."""
+    """Baseline: the prediction of the previous frame is copied, which is right where nothing moves."""
 
     def forward(self, static: StaticSegmenter, state: FrameState, frame: Tensor) -> FrameState:
-        """Computes nothing."""
+        """Copies the state."""
         return state._replace(frame=frame)
 
 
 class WarpPrevious(nn.Module):
-    """The logits of the previous frame, at full size, moved along optical flow (DIS)."""
+    """Baseline: the logits of the previous frame are enlarged to full size and warped along optical flow (DIS).
+
+    At 1/8, flow of a few pixels would be a fraction of a value, and warping over and over would blur the logits.
+    """
 
     def forward(self, static: StaticSegmenter, state: FrameState, frame: Tensor) -> FrameState:
-        """Runs no network."""
+        """Warps the logits; no network runs."""
         size = frame.shape[-2], frame.shape[-1]
         full = enlarge(state.pred, stride_of(state.pred, size), size)
         return state._replace(frame=frame, pred=warp(full, dis_flow(frame, state.frame)))
 
 
 class AverageOverTime(nn.Module):
-    """An exponential moving average of the static network's logits: steadier labels, at the cost of that network.
+    """Baseline: an exponential moving average of the static network's logits over time.
+
+    It gives more consistent labels at the cost of the static network.
 
     Args:
-        flow: move the average of the frames before along optical flow (DIS) first.
+        flow: Whether to warp the average of the previous frames along optical flow (DIS) first.
     """
 
     weight = 0.5
-    """Of the current frame."""
+    """The weight of the current frame."""
 
     def __init__(self, flow: bool = False) -> None:
         super().__init__()
         self.flow = flow
 
     def forward(self, static: StaticSegmenter, state: FrameState, frame: Tensor) -> FrameState:
-        """Runs the static network."""
+        """Runs the static network and averages its logits."""
         output, past = static(frame), state.pred
         if self.flow:
             size = frame.shape[-2], frame.shape[-1]
@@ -99,15 +108,14 @@ class AverageOverTime(nn.Module):
 
 
 class CellPropagation(nn.Module):
-    """The encoder and a dynamic cell with a classifier of its own (section 3).
+    """The method of the paper: the encoder and a dynamic cell with a classifier of its own (section 3).
 
     Args:
-        cell: the network.
-        classifier: dec to logits.
-        past: see `Past`. ``current`` and ``zero`` are controls that tell what time contributes; the former runs the
-            static decoder on every frame.
-        flow: warp layer 4 and dec of the previous frame along optical flow (DIS) before the cell reads them, as
-            NetWarp and GRFP do.
+        cell: The dynamic cell.
+        classifier: The convolution from dec to logits.
+        past: What the cell reads as the previous frame, see `Past`; ``current`` runs the static decoder on every frame.
+        flow: Whether to warp layer 4 and dec of the previous frame along optical flow (DIS) before the cell reads them,
+            as NetWarp and GRFP do.
     """
 
     def __init__(self, cell: DynamicCell, classifier: nn.Conv2d, past: Past = "previous", flow: bool = False) -> None:
@@ -118,7 +126,7 @@ class CellPropagation(nn.Module):
         self.flow = flow
 
     def forward(self, static: StaticSegmenter, state: FrameState, frame: Tensor) -> FrameState:
-        """Runs the encoder, as far as anything reads it, and the cell."""
+        """Runs the encoder, up to the last stage that anything reads, and the cell."""
         taps = static.encode(frame, self._stages)
         layer4, dec = self._past_of(static, taps, state, frame)
         dec = self.cell(layer4, dec, taps.layer2, taps.layer3, taps.layer4)
@@ -130,7 +138,11 @@ class CellPropagation(nn.Module):
 
     @property
     def _stages(self) -> int:
-        """Of the encoder that the cell, the next frame's or the static decoder reads; layer 2 gives dec its plane."""
+        """The number of encoder stages to run.
+
+        They are those that the cell reads in this frame or in the next one, or that the static decoder reads. There are
+        at least two, because dec gets the size of layer 2.
+        """
         if self.past == "current" or self._read & {"layer4", "prev_layer4"}:
             return 4
         return 3 if "layer3" in self._read else 2

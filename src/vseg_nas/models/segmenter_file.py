@@ -1,6 +1,7 @@
-"""Files of trained video networks: weights and everything needed to use them, read as data alone.
+"""Files of trained video networks: weights and everything else that is needed to use them; nothing is executed.
 
-Two kinds hold the same: ``.safetensors``, small and final, and the Lightning checkpoint ``.ckpt`` of a training.
+Two kinds of file hold the same: ``.safetensors``, which is small and final, and the Lightning checkpoint ``.ckpt`` of a
+training.
 """
 
 import json
@@ -17,39 +18,39 @@ from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.propagation import PASTS, CellPropagation, EachFrame, Past
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video import VideoSegmenter
-from vseg_nas.models.weights import load_weights, read_pickled, read_safetensors, verify_note, write_safetensors
+from vseg_nas.models.weights import load_weights, read_pickled, read_safetensors, verify_checksum, write_safetensors
 from vseg_nas.normalisation import check_normalisation
 from vseg_nas.space import Genotype, strict_json
 
 _FORMAT = "vseg_nas.video/1"
 _MAX_NAME = 100
-_LONGEST_SIDE = 2**14  # of a frame, in pixels
-_MAX_CLASSES = 254  # ids are stored as uint8, 255 is ignored
+_LONGEST_SIDE = 2**14  # pixels of a frame
+_MAX_CLASSES = 254  # ids are stored as uint8, of which 255 means ignored
 SPEC = "spec"
-"""Name of the metadata, or hyperparameter of a Lightning checkpoint, that holds `SegmenterSpec.to_dict` as JSON."""
+"""The key of the metadata, or the hyperparameter of a Lightning checkpoint, that holds `SegmenterSpec` as JSON."""
 PREFIX = "segmenter."
-"""Where the network lies in the LightningModule."""
+"""The prefix of the names of the network's weights in a Lightning checkpoint."""
 
 
 @dataclass(frozen=True)
 class SegmenterSpec:
-    """What, besides weights, makes a video network of a file usable.
+    """What is needed besides the weights to build and use a video network.
 
     Attributes:
-        name: of the cell, or of the training of a static network, for people.
-        seed: of the training.
-        recipe: equal for trainings that differ in cell, past, flow and seed alone.
-        classes: names, in the order of their ids.
-        palette: RGB of each class.
-        genotype: of the cell; None: there is none, and the static network labels every frame.
-        past: what the cell reads as the previous frame; None without a cell.
-        flow: whether that is warped along optical flow first.
-        mean: of the RGB values in 0..1, taken off each frame.
-        std: that frames are divided by then.
-        size: height and width of the frames it was trained for; None: those of the data set.
+        name: The name of the cell, or of the training of a static network, for people.
+        seed: The seed of the training.
+        recipe: An identifier that is equal for trainings that differ in cell, past, flow and seed only.
+        classes: The names of the K classes, in the order of their ids.
+        palette: The RGB colour of each class.
+        genotype: The genotype of the cell; None if the static network predicts every frame.
+        past: What the cell reads as the previous frame; None without a cell.
+        flow: Whether the past is warped along optical flow first.
+        mean: Mean of each RGB channel in 0..1, which is subtracted from frames.
+        std: Standard deviation of each RGB channel, by which frames are divided afterwards.
+        size: Height and width in pixels of the frames that it was trained for; None means those of the data set.
 
     Raises:
-        ValueError: on construction, with what was found and what was expected.
+        ValueError: On construction, if a value cannot be used; the message says what was found and expected.
     """
 
     name: str
@@ -65,7 +66,7 @@ class SegmenterSpec:
     size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be used: a spec may come from anybody's file."""
+        """Checks all values, since the file may be from an untrusted source."""
         if not _is_name(self.name):
             raise ValueError(f"name: expected 1 to {_MAX_NAME} printable characters")
         if not _is_name(self.recipe):
@@ -90,7 +91,7 @@ class SegmenterSpec:
 
     @property
     def group(self) -> str:
-        """Its name in tables: of the cell, and what is special about the training."""
+        """The name of the network in tables: its cell, and what is special about its training."""
         if self.past is None:
             return f"static, {self.name}"
         past = {"previous": "", "current": ", current frame for the previous", "zero": ", zeros for the previous frame"}
@@ -98,16 +99,16 @@ class SegmenterSpec:
 
     @property
     def expression(self) -> str:
-        """The cell, for people; empty without one."""
+        """The cell in one line, see `Genotype.expression`; empty without a cell."""
         return self.genotype.expression() if self.genotype else ""
 
     @property
     def method(self) -> tuple[str, Past | None, bool, str]:
-        """Equal for trainings that differ in their seed alone."""
+        """An identifier that is equal for trainings that differ in their seed only."""
         return self.genotype.key if self.genotype else "static", self.past, self.flow, self.recipe
 
     def build(self) -> VideoSegmenter:
-        """The network with initial weights."""
+        """Builds the network with initial weights."""
         static = StaticSegmenter(self.classes, auxiliary=False)
         if self.genotype is None or self.past is None:
             return VideoSegmenter(static, EachFrame(), key_every=1)
@@ -115,16 +116,16 @@ class SegmenterSpec:
         return VideoSegmenter(static, CellPropagation(DynamicCell(self.genotype), classifier, self.past, self.flow))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON and for hyperparameters."""
+        """Returns plain data, for JSON and for hyperparameters."""
         plain = json.loads(json.dumps(asdict(self) | {"genotype": self.genotype and self.genotype.to_dict()}))
         return {"format": _FORMAT, **plain}
 
     @classmethod
     def from_dict(cls, data: object) -> Self:
-        """Inverse of `to_dict`.
+        """Returns the spec that `to_dict` made ``data`` from.
 
         Raises:
-            ValueError: another schema, or values that cannot be used.
+            ValueError: The data have another schema, or values that cannot be used.
         """
         names = {"format", *cls.__dataclass_fields__}
         if not isinstance(data, dict) or set(data) != names:
@@ -158,18 +159,18 @@ def _is_name(text: object) -> bool:
 
 
 def save_segmenter(segmenter: VideoSegmenter, spec: SegmenterSpec, path: Path) -> None:
-    """Writes weights and spec as safetensors; replaces in one step."""
+    """Writes weights and spec as .safetensors, atomically."""
     write_safetensors(segmenter.state_dict(), {SPEC: json.dumps(spec.to_dict())}, path)
 
 
 def load_segmenter(path: Path) -> tuple[VideoSegmenter, SegmenterSpec]:
-    """Reads a network, ready for evaluation; nothing in the file is executed.
+    """Reads a network and puts it in evaluation mode; nothing in the file is executed.
 
     Args:
-        path: a ``.safetensors`` of `save_segmenter`, or a ``.ckpt`` of `train`.
+        path: A ``.safetensors`` that `save_segmenter` wrote, or a ``.ckpt`` that `train` wrote.
 
     Raises:
-        DataError: the file is missing, damaged or of another kind.
+        DataError: The file is missing, damaged or of another kind.
     """
     if not path.is_file():
         raise DataError(f"{path}: not found, expected a checkpoint that `train` wrote (.safetensors or .ckpt)")
@@ -184,8 +185,8 @@ def load_segmenter(path: Path) -> tuple[VideoSegmenter, SegmenterSpec]:
 
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Weights and hyperparameters of a Lightning checkpoint, as `read_safetensors` gives them."""
-    verify_note(path)
+    """Returns weights and hyperparameters of a Lightning checkpoint, in the form of `read_safetensors`."""
+    verify_checksum(path)
     match read_pickled(path):
         case {"state_dict": dict(state), "hyper_parameters": {"spec": str(spec)}}:
             own = {n.removeprefix(PREFIX): v for n, v in state.items() if isinstance(n, str) and n.startswith(PREFIX)}

@@ -1,6 +1,8 @@
-"""The static network: MobileNet-v2 encoder and arch2 decoder; labels key frames, and its encoder serves all others.
+"""The static network: MobileNet-v2 encoder and arch2 decoder.
 
-Legend: B clips, C channels, H, W, K classes.
+It predicts key frames; on all other frames its encoder runs alone.
+
+Legend: B clips, C channels, H, W size of the frame, K classes.
 """
 
 import json
@@ -21,13 +23,13 @@ _FORMAT = "vseg_nas.static/1"
 
 
 class StaticOutput(NamedTuple):
-    """What the static network gives for frames (B, 3, H, W).
+    """The outputs of the static network for frames (B, 3, H, W).
 
     Attributes:
-        encoder: the taps; layers 2, 3, 4 of the paper are at 1/8, 1/16, 1/32.
-        dec: (B, 64, H/8, W/8), the decoder's output before the classifier.
-        pred: (B, K, H/8, W/8), logits.
-        auxiliary: logits of the auxiliary heads, in training only.
+        encoder: The taps of the encoder; layers 2, 3 and 4 of the paper are those at 1/8, 1/16 and 1/32.
+        dec: (B, 64, H/8, W/8) output of the decoder before the classifier.
+        pred: (B, K, H/8, W/8) logits.
+        auxiliary: The logits of the auxiliary heads; empty except in training.
     """
 
     encoder: EncoderOutput
@@ -37,11 +39,11 @@ class StaticOutput(NamedTuple):
 
 
 class StaticSegmenter(nn.Module):
-    """arch2 of the paper (section 3.1).
+    """The network arch2 of the paper (section 3.1).
 
     Args:
-        classes: class names in the order of their ids; K = len(classes).
-        auxiliary: build the auxiliary heads of training.
+        classes: The names of the K classes, in the order of their ids.
+        auxiliary: Whether to build the auxiliary heads, which only training needs.
     """
 
     def __init__(self, classes: tuple[str, ...], auxiliary: bool = True) -> None:
@@ -52,41 +54,45 @@ class StaticSegmenter(nn.Module):
         self.decoder = Arch2Decoder(len(classes), auxiliary)
 
     def encode(self, frames: Tensor, stages: int = len(TAP_CHANNELS)) -> EncoderOutput:
-        """The encoder alone, or its first stages: what runs on every frame."""
+        """Runs the encoder alone on frames (B, 3, H, W), or only its first stages."""
         output: EncoderOutput = self.encoder(frames, stages)
         return output
 
     def forward(self, frames: Tensor) -> StaticOutput:
-        """Labels frames (B, 3, H, W), ImageNet-normalised."""
+        """Predicts frames (B, 3, H, W), normalised with ImageNet's statistics."""
         taps = self.encode(frames)
         return StaticOutput(taps, *self.decoder(taps))
 
     def freeze(self) -> Self:
-        """No gradients, no change of batch-norm statistics, and no later ``train()`` that wakes them."""
+        """Freezes the network: it has no gradients, and its batch-norm statistics do not change.
+
+        A later ``train()``, also one of a module that contains it, has no effect. Otherwise one candidate of a search
+        would change the network that all of them share.
+        """
         self.frozen = True
         self.requires_grad_(False)
         return self.eval()
 
     def unfreeze(self) -> Self:
-        """Undoes `freeze`: gradients again, and `train` works."""
+        """Undoes `freeze`."""
         self.frozen = False
         return self.requires_grad_(True)
 
     def train(self, mode: bool = True) -> Self:
-        """As in any module; a frozen network stays in evaluation mode."""
+        """Sets the mode; a frozen network stays in evaluation mode."""
         return super().train(mode and not self.frozen)
 
     def save(self, path: Path) -> None:
-        """Writes the weights without auxiliary heads, with the class names, as safetensors; replaces in one step."""
+        """Writes the weights without auxiliary heads, and the class names, as .safetensors, atomically."""
         state = {k: v for k, v in self.state_dict().items() if not k.startswith("decoder.auxiliary.")}
         write_safetensors(state, {"format": _FORMAT, "classes": json.dumps(self.classes)}, path)
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Reads a network that `save` wrote, ready for evaluation.
+        """Reads a network that `save` wrote, and puts it in evaluation mode.
 
         Raises:
-            DataError: the file is missing, damaged or of another kind.
+            DataError: The file is missing, damaged or of another kind.
         """
         if not path.is_file():
             raise DataError(f"{path}: not found, expected the static.safetensors that `pretrain` writes")
@@ -101,10 +107,10 @@ class StaticSegmenter(nn.Module):
 
 
 def _classes(text: str, path: Path) -> tuple[str, ...]:
-    """Names of the classes as `StaticSegmenter.save` writes them.
+    """Parses the names of the classes as `StaticSegmenter.save` writes them.
 
     Raises:
-        DataError: they are something else.
+        DataError: The text is not a list of names.
     """
     try:
         names = strict_json.loads(text)

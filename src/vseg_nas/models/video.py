@@ -1,8 +1,11 @@
-"""The video network: a static network for key frames, a propagation for all others, and the only state over time.
+"""The video network: a static network for key frames, a propagation for all others, and the state between frames.
 
-Legend: B clips, T frames, H, W pixels, K classes.
+No other module has a state over time.
+
+Legend: B clips, T frames, H, W pixels, h, w at 1/8, K classes.
 """
 
+from itertools import accumulate
 from typing import Self
 
 import torch
@@ -14,14 +17,15 @@ from vseg_nas.models.static import StaticSegmenter
 
 
 class VideoSegmenter(nn.Module):
-    """Labels video frame by frame: the static network on key frames, a propagation on those between (section 3.1).
+    """Predicts video frame by frame: key frames by the static network, all others by a propagation (section 3.1).
 
-    Training calls it on whole clips; everything else calls `step`, which keeps the state.
+    Training calls it on whole clips. Everything else calls `step`, which keeps the state from frame to frame.
 
     Args:
-        static: labels key frames, and its encoder serves the others.
-        propagation: a `Propagation`, such as a cell.
-        key_every: frames from one key frame to the next; None: the first frame after `reset` alone.
+        static: The static network, which predicts key frames and whose encoder serves the others.
+        propagation: A `Propagation`, such as a cell.
+        key_every: The number of frames from one key frame to the next; None makes only the first frame after `reset` a
+            key frame.
 
     Raises:
         ValueError: ``key_every`` is below 1.
@@ -39,62 +43,59 @@ class VideoSegmenter(nn.Module):
 
     @property
     def num_classes(self) -> int:
-        """K."""
+        """The number of classes, K."""
         return len(self.static.classes)
 
     def key(self, frame: Tensor) -> FrameState:
-        """Labels frames (B, 3, H, W) by the static network alone."""
+        """Predicts frames (B, 3, H, W) as key frames, by the static network alone."""
         output = self.static(frame)
         return FrameState(frame, output.encoder.layer4, output.dec, output.pred)
 
     def follow(self, state: FrameState, frame: Tensor) -> FrameState:
-        """Labels frames (B, 3, H, W) from what the frames before them left."""
+        """Predicts frames (B, 3, H, W) by the propagation, from the state of the previous frames."""
         following: FrameState = self.propagation(self.static, state, frame)
         return following
 
     def forward(self, clips: Tensor) -> list[FrameState]:
-        """T states of clips (B, T, 3, H, W): a key frame, then T - 1 others."""
+        """Returns the T states of clips (B, T, 3, H, W), whose first frame is the key frame."""
         first, *later = clips.unbind(1)
-        states = [self.key(first)]
-        for frame in later:
-            states.append(self.follow(states[-1], frame))
-        return states
+        return list(accumulate(later, self.follow, initial=self.key(first)))
 
     def reset(self) -> Self:
-        """Forgets the video: the next frame is a key frame."""
+        """Forgets the video, so that the next frame is a key frame."""
         self._state = None
         return self
 
     @property
     def distance(self) -> int:
-        """Frames between the last frame and its key frame; 0 if it was one."""
+        """The number of frames from the last key frame to the last frame; 0 if that was a key frame."""
         return self._distance
 
     @property
     def next_is_key(self) -> bool:
-        """Whether the next frame is a key frame anyway."""
+        """Whether the next frame will be a key frame even if `step` is not told to make it one."""
         return self._state is None or self._distance + 1 == self.key_every
 
     def step(self, frame: Tensor, key: bool = False, size: tuple[int, int] | None = None) -> Tensor:
-        """Labels the next frame of a video.
+        """Predicts the next frame of a video.
 
         Args:
-            frame: (3, H, W), ImageNet-normalised.
-            key: make it a key frame, whatever ``key_every`` says.
-            size: height and width of the labels; None: those of the frame.
+            frame: (3, H, W) frame, normalised with ImageNet's statistics.
+            key: Whether to make it a key frame, whatever ``key_every`` is.
+            size: Height and width of the labels; None means those of the frame.
 
         Returns:
-            Class ids (height, width), int64.
+            (height, width) class ids, int64.
 
         Raises:
-            ValueError: the frame has another size than the one before; call `reset` between videos.
+            ValueError: The frame has another size than the previous one; `reset` has to be called between videos.
         """
         self.advance(frame, key)
         return self.labels(size or (frame.shape[-2], frame.shape[-1]))
 
     @torch.inference_mode()
     def advance(self, frame: Tensor, key: bool = False) -> None:
-        """Takes the next frame of a video without labelling it; see `step`."""
+        """Takes the next frame of a video and updates the state, without computing labels; see `step`."""
         frame = frame[None]
         state, distance = self._state, self._distance + 1
         if state is None or key or self.next_is_key:
@@ -108,10 +109,10 @@ class VideoSegmenter(nn.Module):
 
     @property
     def logits(self) -> Tensor:
-        """(K, h, w) of the last frame.
+        """The logits (K, h, w) of the last frame.
 
         Raises:
-            ValueError: there was none since `reset`.
+            ValueError: There was no frame since `reset`.
         """
         if self._state is None:
             raise ValueError("logits: found no frame, expected one since reset()")
@@ -119,10 +120,10 @@ class VideoSegmenter(nn.Module):
 
     @torch.inference_mode()
     def labels(self, size: tuple[int, int]) -> Tensor:
-        """Class ids (height, width) of the last frame.
+        """Returns the class ids (height, width) of the last frame.
 
         Raises:
-            ValueError: there was none since `reset`.
+            ValueError: There was no frame since `reset`.
         """
         if self._state is None:
             raise ValueError("labels: found no frame, expected one since reset()")

@@ -1,6 +1,6 @@
-"""Files of weights, read as data: nothing in them is executed.
+"""Reading and writing files of weights; nothing in them is ever executed.
 
-Ours carry a SHA-256 of everything in them, since most flipped bits of weights load without complaint.
+Our own files hold a SHA-256 of their content, since most flipped bits of weights can be loaded without an error.
 """
 
 import hashlib
@@ -20,11 +20,11 @@ from vseg_nas.errors import DataError
 from vseg_nas.files import open_regular, read_regular, sha256_of, write_bytes
 
 _DIGEST = "sha256"
-_MOST_HEADER_BYTES = 2**20  # ours have 60 kB
+_MOST_HEADER_BYTES = 2**20  # headers of our files have 60 kB
 _MOST_TENSORS = 10_000
-_MOST_NOTE_BYTES = 2**16
+_MOST_CHECKSUM_BYTES = 2**16
 _SHORT = (torch.float16, torch.bfloat16)
-"""As which weights may be stored to save room: every value of theirs is a float32."""
+"""Types as which float32 weights may be stored to save room; all their values are float32 values too."""
 _DTYPES = (
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
@@ -32,10 +32,10 @@ _DTYPES = (
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a .safetensors file that `write_safetensors` wrote.
+    """Returns tensors and metadata of a .safetensors file that `write_safetensors` wrote.
 
     Raises:
-        DataError: the file cannot be read, is not one of ours, or is damaged.
+        DataError: The file cannot be read, is not one of ours, or is damaged.
     """
     state, metadata = read_foreign_safetensors(path)
     digest = metadata.pop(_DIGEST, None)
@@ -47,10 +47,10 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def read_foreign_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of anybody's .safetensors file.
+    """Returns tensors and metadata of a .safetensors file that any program may have written.
 
     Raises:
-        DataError: the file cannot be read.
+        DataError: The file cannot be read.
     """
     try:
         _check_header(path)
@@ -66,11 +66,11 @@ def read_foreign_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, s
 
 
 def _check_header(path: Path) -> None:
-    """Looks at the length of a header before it is parsed.
+    """Checks the length of a header before it is parsed, so that an untrusted file cannot exhaust the memory.
 
     Raises:
-        DataError: it is too long, or names too many tensors.
-        OSError: it cannot be read.
+        DataError: The header is too long, or names too many tensors.
+        OSError: The file cannot be read.
     """
     with os.fdopen(open_regular(path, os.O_RDONLY, follow=True), "rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -81,59 +81,65 @@ def _check_header(path: Path) -> None:
 
 
 def read_pickled(path: Path) -> object:
-    """Content of a .pth, .pt or .ckpt file of tensors and plain data.
+    """Returns the content of a .pth, .pt or .ckpt file of tensors and plain data.
 
     Raises:
-        DataError: the file is damaged or holds more than that.
+        DataError: The file is damaged, or holds other objects.
     """
     try:
-        with warnings.catch_warnings(action="ignore"):  # of pickles of another protocol, which are refused anyway
+        with warnings.catch_warnings(action="ignore"):  # about pickles of another protocol, which are refused anyway
             content: object = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # bytes that are no pickle can make the unpickler raise anything
+    except Exception as error:  # the unpickler may raise anything when the bytes are not a pickle
         raise DataError(f"{path}: refused, damaged or not of tensors alone ({first_line(error)})") from error
     return content
 
 
 def write_safetensors(state: Mapping[str, Tensor], metadata: dict[str, str], path: Path) -> None:
-    """Writes a .safetensors file with its SHA-256; replaces in one step. Equal content makes equal bytes.
+    """Writes a .safetensors file with its SHA-256, atomically. Equal content makes equal bytes.
 
     Raises:
-        RunError: the disk is full, or the folder cannot be written to.
+        RunError: The disk is full, or the folder cannot be written to.
     """
     content = {name: value.detach().contiguous().cpu() for name, value in state.items()}
     write_bytes(path, _in_order(save(content, {**metadata, _DIGEST: _digest(content, metadata)})))
 
 
 def _in_order(content: bytes) -> bytes:
-    """A .safetensors file whose header is sorted: the library's has its metadata in another order each time."""
+    """Sorts the header of a .safetensors file, since the library writes the metadata in another order each time."""
     (length,) = struct.unpack("<Q", content[:8])
     header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)  # tensors stay aligned
+    header += b" " * (-len(header) % 8)  # keeps the tensors aligned
     return b"".join((struct.pack("<Q", len(header)), header, memoryview(content)[8 + length :]))
 
 
 def load_weights(network: nn.Module, state: Mapping[str, Tensor], path: Path, of: str) -> None:
-    """Copies weights from a file that anybody may have written into a network that can then be used.
+    """Copies weights from an untrusted file into a network, after checking them.
 
     Args:
-        network: changed in place.
-        state: weights by name.
-        path: of the file, for complaints.
-        of: what they are expected to fit.
+        network: The network; it is changed in place.
+        state: The weights by name.
+        path: The path of the file, for error messages.
+        of: What the weights are expected to fit, for error messages.
 
     Raises:
-        DataError: they have other names, shapes or types than those of the network, or values that nothing can be
-            computed with. ``load_state_dict`` would drop imaginary parts and round, without a word.
+        DataError: The weights have other names, shapes or types than those of the network, or values that are not
+            finite. ``load_state_dict`` alone would silently round and drop imaginary parts.
     """
     check_weights(state, network.state_dict(), path, of)
     network.load_state_dict(dict(state))
 
 
 def check_weights(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path, of: str) -> None:
-    """Compares weights from a file that anybody may have written with those that a network has.
+    """Compares weights from an untrusted file with those of a network.
+
+    Args:
+        state: The weights by name.
+        own: The weights of the network by name.
+        path: The path of the file, for error messages.
+        of: What the weights are expected to fit, for error messages.
 
     Raises:
-        DataError: as of `load_weights`.
+        DataError: They do not fit, see `load_weights`.
     """
     if odd := sorted(map(str, own.keys() ^ state.keys())):
         raise DataError(f"{path}: the weights do not fit {of} ({len(odd)} names differ, the first: {odd[0][:60]!r})")
@@ -151,32 +157,32 @@ def check_weights(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: 
             raise DataError(f"{path}: {name}: found a negative variance, expected a network that can be used")
 
 
-def note_of(path: Path) -> Path:
-    """``last.ckpt.sha256`` of ``last.ckpt``: a digest a line; a line may go on with a name, as `sha256sum` has it."""
+def checksum_path(path: Path) -> Path:
+    """Returns the path of the checksum file of a file: ``last.ckpt.sha256`` for ``last.ckpt``.
+
+    Each of its lines begins with a digest, which a name may follow as in the output of `sha256sum`.
+    """
     return path.with_name(f"{path.name}.{_DIGEST}")
 
 
-def verify_note(path: Path) -> None:
-    """Compares a file with the SHA-256 digests that lie beside it, as those of Lightning checkpoints do.
+def verify_checksum(path: Path) -> None:
+    """Compares a file with the checksum file beside it, as Lightning checkpoints of `train` have one.
 
     Raises:
-        DataError: there are none, or the file is damaged.
+        DataError: There is no checksum file, or the file is damaged.
     """
-    note = note_of(path)
+    file = checksum_path(path)
     try:
         digest = sha256_of(path)
-        noted = [
-            line.partition(" ")[0]
-            for line in read_regular(note, _MOST_NOTE_BYTES, follow=True).decode("ascii").splitlines()
-        ]
+        content = read_regular(file, _MOST_CHECKSUM_BYTES, follow=True).decode("ascii")
     except (OSError, ValueError) as error:
-        raise DataError(f"{note}: cannot be read ({first_line(error)}), expected the SHA-256 of {path.name}") from error
-    if digest not in noted:
-        raise DataError(f"{path}: damaged (its SHA-256 is not in {note.name})")
+        raise DataError(f"{file}: cannot be read ({first_line(error)}), expected the SHA-256 of {path.name}") from error
+    if digest not in [line.partition(" ")[0] for line in content.splitlines()]:
+        raise DataError(f"{path}: damaged (its SHA-256 is not in {file.name})")
 
 
 def _digest(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """Of names, types, shapes, values and metadata, whatever their order in the file."""
+    """Returns the SHA-256 of names, types, shapes, values and metadata, whatever their order in the file."""
     digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
     for name, value in sorted(state.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
@@ -185,5 +191,5 @@ def _digest(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, short."""
+    """Returns the first line of an error's message, shortened."""
     return (str(error).splitlines() or [type(error).__name__])[0][:100]

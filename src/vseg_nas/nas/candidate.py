@@ -13,6 +13,7 @@ from vseg_nas.data.feature_cache import StaticFeatures
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.complexity import count_macs, count_parameters
+from vseg_nas.models.propagation import Past
 from vseg_nas.nas.pruners import Pruner, is_halfway
 from vseg_nas.nas.trial import Evaluation, Progress, derive_seed
 from vseg_nas.space import Genotype
@@ -94,7 +95,7 @@ class CandidateEvaluator:
         training: Epochs, batches and the settings of Adam.
         pruner: Pruner that is asked half-way.
         root_dir: Folder that Lightning takes for its own; nothing is written there.
-        sees_previous: See `CellModule`.
+        past: See `CellModule`.
         **trainer_options: Accelerator, devices and precision of the Trainer.
     """
 
@@ -106,7 +107,7 @@ class CandidateEvaluator:
         training: CellTraining,
         pruner: Pruner,
         root_dir: Path,
-        sees_previous: bool = True,
+        past: Past = "previous",
         **trainer_options: Any,
     ) -> None:
         self.train = train
@@ -115,7 +116,7 @@ class CandidateEvaluator:
         self.training = training
         self.pruner = pruner
         self.root_dir = root_dir
-        self.sees_previous = sees_previous
+        self.past = past
         self.trainer_options = trainer_options
 
     def evaluate(self, genotype: Genotype, seed: int, progress: Progress) -> Evaluation:
@@ -152,7 +153,7 @@ class CandidateEvaluator:
         """A cell with initial weights drawn from ``seed``; the global generator is left as it was."""
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            return CellModule(DynamicCell(genotype), self.classifier, self.training, self.sees_previous)
+            return CellModule(DynamicCell(genotype), self.classifier, self.training, self.past)
 
     def _macs(self, cell: nn.Module) -> int:
         """Multiply-accumulate operations of the cell for one frame of meta-val."""

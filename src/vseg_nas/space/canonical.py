@@ -1,8 +1,8 @@
-"""One spelling per network: cells that differ only in spelling get the same list of layers.
+"""The canonical form of a cell: layouts that describe the same network get the same list of layers.
 
-Two freedoms leave a network as it is, up to its weights: the sides of a symmetric aggregation may swap, and
-the layers may be listed in any order that puts readers after what they read. The spelling kept is the
-lexicographically smallest.
+Two changes of a layout leave its network as it is, up to the order of the weights: swapping the two sides of a
+symmetric aggregation, and listing the layers in another order in which every layer stands after those that it reads.
+The canonical form is the lexicographically smallest of all these layouts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,15 @@ LayerTokens = tuple[int, int, int, int, int]
 
 
 def canonical_layers(layers: Sequence[LayerTokens]) -> tuple[LayerTokens, ...]:
-    """The smallest spelling of valid ``layers``; time is factorial only in layers that are alike and read."""
+    """Returns the canonical form of valid ``layers``.
+
+    The time is factorial in the number of equal layers that other layers read, and polynomial in everything else.
+    """
     return _smallest_rest(layers, {source: source for source in range(len(INPUTS))})
 
 
 def _smallest_rest(layers: Sequence[LayerTokens], labels: Mapping[int, int]) -> tuple[LayerTokens, ...]:
-    """The smallest spelling of the layers without a label; ``labels`` maps old input ids to new ones."""
+    """Returns the smallest form of the layers that are not in ``labels``, which maps old input ids to new ones."""
     spelled = {
         node: _spell(layer, labels)
         for node, layer in enumerate(layers, len(INPUTS))
@@ -28,7 +31,8 @@ def _smallest_rest(layers: Sequence[LayerTokens], labels: Mapping[int, int]) -> 
         return ()
     smallest = min(spelled.values())
     tied = [node for node, tokens in spelled.items() if tokens == smallest]
-    # Alike and read by nobody: these are interchangeable, one stands for all.
+    # Equal layers that no layer reads are interchangeable, so trying one of them is enough. Equal layers that are
+    # read have to be tried one by one: which of them comes first decides the tokens of their readers.
     read = {source for layer in layers for source in layer[:2]}
     branches = [node for node in tied if node in read] + [node for node in tied if node not in read][:1]
     rests = (_smallest_rest(layers, {**labels, node: len(labels)}) for node in branches)
@@ -36,6 +40,7 @@ def _smallest_rest(layers: Sequence[LayerTokens], labels: Mapping[int, int]) -> 
 
 
 def _spell(layer: LayerTokens, labels: Mapping[int, int]) -> LayerTokens:
+    """Returns the tokens of a layer with relabelled inputs, and its sides in the smaller order if they may swap."""
     input1, input2, op1, op2, aggregation = layer
     input1, input2 = labels[input1], labels[input2]
     tokens = (input1, input2, op1, op2, aggregation)

@@ -1,13 +1,13 @@
-"""A cell as data: layers of five tokens that check themselves, compare as networks and travel as JSON.
+"""The genotype: a cell as plain data, checked on construction, with a key that identifies its network, and as JSON.
 
-Nothing here builds tensors. Every layer is read by a later one or is an output of the cell: none is pruned.
+Nothing here builds tensors. Nothing is pruned either: a layer that no later layer reads is an output of the cell.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from reprlib import repr as brief  # bounded: what was found may come from anybody's file
+from reprlib import repr as brief  # bounded, since the value may come from a file that somebody else made
 from typing import Literal, NamedTuple, Self
 
 from vseg_nas.space import strict_json
@@ -25,12 +25,12 @@ from vseg_nas.space.vocabulary import (
 Width = int | Literal["native"]
 
 FORMAT = 1
-MAX_LAYERS = 10  # twice the paper's; bounds the search for the canonical form too
+MAX_LAYERS = 10  # twice the paper's number; it also bounds the time that the canonical form takes
 MAX_WIDTH = 1024
 
 
 class Layer(NamedTuple):
-    """Applies op1 to input1 and op2 to input2 and aggregates the two results (section 3.2)."""
+    """One layer: op1 applied to input1 and op2 applied to input2, both results aggregated (section 3.2)."""
 
     input1: int
     input2: int
@@ -40,13 +40,20 @@ class Layer(NamedTuple):
 
 
 def layer_token_sizes(index: int) -> tuple[int, int, int, int, int]:
-    """How many values each token of layer ``index`` can take; it reads inputs and earlier layers."""
+    """Returns the number of values that each token of layer ``index`` can take.
+
+    A layer may read the inputs of the cell and all earlier layers, so the first two sizes grow with the index.
+    """
     pool = len(INPUTS) + index
     return pool, pool, len(OPERATIONS), len(OPERATIONS), len(AGGREGATIONS)
 
 
 def check_size(layers: int, width: object) -> None:
-    """Raises `ValueError` unless a cell may have this many layers and this width."""
+    """Checks the number of layers and the width of a cell.
+
+    Raises:
+        ValueError: one of them is outside the allowed range.
+    """
     if type(layers) is not int or not 1 <= layers <= MAX_LAYERS:
         raise ValueError(f"layers: found {brief(layers)}, expected 1..{MAX_LAYERS}")
     if width != "native" and (type(width) is not int or not 1 <= width <= MAX_WIDTH):
@@ -55,23 +62,23 @@ def check_size(layers: int, width: object) -> None:
 
 @dataclass(frozen=True)
 class Genotype:
-    """A dynamic cell's layout.
+    """The layout of a dynamic cell.
 
-    Equality compares spellings; two genotypes with the same `key` are the same network.
+    Equality compares the tokens. Two genotypes with the same `key` describe the same network.
 
     Attributes:
-        layers: in order; an input token of 5 + i reads layer i.
-        width: channels inside the cell, or ``"native"`` to keep those of the inputs.
+        layers: The layers in order; an input token of 5 + i reads layer i.
+        width: The number of channels inside the cell, or ``"native"`` to keep the channels of the inputs.
 
     Raises:
-        ValueError: on construction, with the place, what was found and what was expected.
+        ValueError: On construction, if a token or size is invalid; the message says which, and what was expected.
     """
 
     layers: tuple[Layer, ...]
     width: Width = 64
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be built, so that an invalid candidate never exists."""
+        """Refuses what cannot be built as a network, so that an invalid candidate never exists."""
         if type(self.layers) is not tuple:
             raise ValueError(f"layers: found {type(self.layers).__name__}, expected a tuple of Layer")
         check_size(len(self.layers), self.width)
@@ -86,7 +93,7 @@ class Genotype:
 
     @classmethod
     def from_tokens(cls, tokens: Sequence[int], width: Width = 64) -> Self:
-        """Reads five tokens a layer: input1, input2, op1, op2, aggregation."""
+        """Returns the genotype of a flat sequence of tokens, five per layer: input1, input2, op1, op2, aggregation."""
         if len(tokens) % TOKENS_PER_LAYER:
             raise ValueError(f"tokens: found {len(tokens)}, expected a multiple of {TOKENS_PER_LAYER}")
         starts = range(0, len(tokens), TOKENS_PER_LAYER)
@@ -94,7 +101,7 @@ class Genotype:
 
     @property
     def tokens(self) -> tuple[int, ...]:
-        """All tokens in the order the controller emits them."""
+        """All tokens in one flat tuple, in the order in which the controller emits them."""
         return tuple(token for layer in self.layers for token in layer)
 
     @property
@@ -103,23 +110,23 @@ class Genotype:
 
     @property
     def reads(self) -> frozenset[int]:
-        """Ids of the cell's inputs that some layer reads."""
+        """Ids of those inputs of the cell that at least one layer reads."""
         return self._sources & frozenset(range(len(INPUTS)))
 
     @property
     def outputs(self) -> tuple[int, ...]:
-        """Indices of the layers that no layer reads, ascending; the cell concatenates them."""
+        """Indices of the layers that no other layer reads, ascending; the cell concatenates their results."""
         sources = self._sources
         return tuple(index for index in range(len(self.layers)) if len(INPUTS) + index not in sources)
 
     @cached_property
     def key(self) -> str:
-        """Equal exactly for genotypes that are the same network up to weights; safe as a file name."""
+        """An identifier that is equal exactly for genotypes of the same network; it is a valid file name."""
         layers = canonical_layers(self.layers)
         return "_".join([str(self.width), *(".".join(map(str, layer)) for layer in layers)])
 
     def expression(self) -> str:
-        """One line, such as ``a = cat(sep3(prev_dec), l2); b = attend(deform(a), gap(l4)); out = b``."""
+        """Returns one line such as ``a = cat(sep3(prev_dec), l2); b = attend(deform(a), gap(l4)); out = b``."""
         names = [*INPUT_SYMBOLS, *(chr(ord("a") + index) for index in range(len(self.layers)))]
 
         def side(source: int, op: int) -> str:
@@ -134,15 +141,15 @@ class Genotype:
         return "; ".join([*lines, f"out = {outputs}"])
 
     def to_dict(self) -> dict[str, object]:
-        """Plain data: format version, width, one list of five tokens per layer."""
+        """Returns plain data: the format version, the width, and one list of five tokens per layer."""
         return {"format": FORMAT, "width": self.width, "layers": [list(layer) for layer in self.layers]}
 
     @classmethod
     def from_dict(cls, data: object) -> Self:
-        """Inverse of `to_dict`.
+        """Returns the genotype that `to_dict` made ``data`` from.
 
         Raises:
-            ValueError: another schema or format version, or an invalid cell.
+            ValueError: The data have another schema or format version, or describe an invalid cell.
         """
         expected = ["format", "layers", "width"]
         if not isinstance(data, dict) or sorted(map(str, data)) != expected:
@@ -158,15 +165,18 @@ class Genotype:
         return cls(tuple(Layer(*layer) for layer in data["layers"]), data["width"])
 
     def to_json(self) -> str:
-        """`to_dict` as one line of JSON, with the canonical key, which shows damage."""
+        """Returns `to_dict` as one line of JSON, together with the canonical key, by which damage is noticed."""
         return json.dumps({**self.to_dict(), "key": self.key})
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Inverse of `to_json`, for text from anywhere: at most 64 kB, strict schema; the key may be left out.
+        """Returns the genotype that `to_json` wrote; the text may come from an untrusted file.
+
+        The text has at most 64 kB and exactly the keys that `to_json` writes, of which the key may be left out.
 
         Raises:
-            ValueError: the text is too long, not JSON, of another schema, or an invalid cell; or the key is another's.
+            ValueError: The text is too long, is not JSON, has another schema, describes an invalid cell, or holds the
+                key of another cell.
         """
         data = strict_json.loads(text)
         if not isinstance(data, dict) or "key" not in data:

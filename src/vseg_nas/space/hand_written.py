@@ -1,4 +1,4 @@
-"""Cells written by hand: the ideas that the search space generalises, as baselines for what is found."""
+"""Cells written by hand as baselines: published ideas that the search space generalises."""
 
 from vseg_nas.space.genotype import Genotype, Layer
 from vseg_nas.space.vocabulary import AGGREGATIONS, INPUTS, OPERATIONS
@@ -12,19 +12,19 @@ _DEC, _LAYER2, _LAYER3, _LAYER4 = (INPUTS.index(name) for name in ("prev_dec", "
 _A, _B = len(INPUTS), len(INPUTS) + 1  # the first two layers of a cell
 
 HAND_WRITTEN: dict[str, Genotype] = {
-    # Li, Shi, Lin, "Low-Latency Video Semantic Segmentation": previous features through local filters that are
-    # predicted from current low-level features, then joined with those.
+    # Li, Shi and Lin, "Low-Latency Video Semantic Segmentation": the features of the previous frame pass through local
+    # filters that are predicted from low-level features of the current frame, and are then joined with these.
     "local_filters": Genotype(
         (
             _layer(_LAYER2, _DEC, "sep_conv_3x3", "skip", "predictive"),
             _layer(_A, _LAYER3, "skip", "sep_conv_3x3", "concat"),
         )
     ),
-    # The fewest operations that still see the current frame: its first two stages, joined with what was there. The last
-    # two stages of the encoder, which nothing reads, are not run.
+    # The cheapest cell that still sees the current frame: its first two stages, joined with the previous dec. The last
+    # two stages of the encoder are not run, since nothing reads them.
     "low_latency": Genotype((_layer(_LAYER2, _DEC, "sep_conv_3x3", "skip", "concat"),)),
-    # Gadde et al. (NetWarp) and Nilsson and Sminchisescu (GRFP): previous features, warped along optical flow, added to
-    # current ones with a learned weight per channel. The flow is the propagation's, not the cell's.
+    # Gadde et al. (NetWarp) and Nilsson and Sminchisescu (GRFP): previous features are warped along optical flow and
+    # added to current ones with a learned weight per channel. The propagation warps, the cell only adds.
     "gated_warp": Genotype(
         (
             _layer(_LAYER3, _LAYER4, "sep_conv_3x3", "sep_conv_3x3", "concat"),
@@ -33,4 +33,4 @@ HAND_WRITTEN: dict[str, Genotype] = {
         )
     ),
 }
-"""By the name that `train` takes; ``gated_warp`` wants ``flow=true``."""
+"""The cells by the name that `train` takes; ``gated_warp`` needs ``flow=true``."""

@@ -1,4 +1,4 @@
-"""The set of cells that a search may find."""
+"""The search space: all cells of a given number of layers and width."""
 
 import math
 import random
@@ -13,11 +13,11 @@ class SearchSpace:
     """All cells of a given number of layers and width (section 3.2).
 
     Attributes:
-        layers: 5 on CamVid, 4 on CityScapes (section 4.1).
-        width: channels inside the cell, or ``"native"``.
+        layers: The number of layers; 5 on CamVid, 4 on CityScapes (section 4.1).
+        width: The number of channels inside the cell, or ``"native"`` to keep the channels of the inputs.
 
     Raises:
-        ValueError: on construction, for sizes that no genotype may have.
+        ValueError: On construction, for sizes that no genotype may have.
     """
 
     layers: int
@@ -29,29 +29,29 @@ class SearchSpace:
 
     @property
     def token_sizes(self) -> tuple[int, ...]:
-        """How many values each token can take, in the order of emission."""
+        """The number of values that each token can take, in the order in which the controller emits them."""
         return tuple(size for index in range(self.layers) for size in layer_token_sizes(index))
 
     @property
     def num_tokens(self) -> int:
-        """Tokens in one cell."""
+        """The number of tokens of one cell."""
         return len(self.token_sizes)
 
     @property
     def cardinality(self) -> int:
-        """Number of token strings; several may spell the same network."""
+        """The number of token sequences; several of them may describe the same network."""
         return math.prod(self.token_sizes)
 
     def genotype(self, tokens: Sequence[int]) -> Genotype:
-        """The cell that ``tokens`` spell.
+        """Returns the cell that ``tokens`` describe.
 
         Raises:
-            ValueError: the tokens are too few or too many, or one is out of range.
+            ValueError: There are too few or too many tokens, or one is out of range.
         """
         if len(tokens) != self.num_tokens:
             raise ValueError(f"tokens: found {len(tokens)}, expected {self.num_tokens} for {self.layers} layers")
         return Genotype.from_tokens(tokens, self.width)
 
     def sample(self, rng: random.Random) -> Genotype:
-        """A uniform draw per token."""
+        """Returns a cell whose tokens are drawn uniformly and independently."""
         return self.genotype([rng.randrange(size) for size in self.token_sizes])

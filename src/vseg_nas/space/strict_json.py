@@ -1,4 +1,4 @@
-"""JSON from files that anybody may have written: bounded, strict, and every failure a `ValueError`."""
+"""A strict JSON parser for untrusted files: its input is bounded, and every failure is a `ValueError`."""
 
 import json
 import math
@@ -7,21 +7,22 @@ from reprlib import repr as brief
 from typing import Any
 
 MAX_CHARACTERS = 64 * 1024
-_LARGEST = 2**63 - 1  # of a whole number: what arrays and databases hold
-_DIGITS = 20
-_ODD = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)")  # how half a surrogate pair and NUL have to be written
+_LARGEST = 2**63 - 1  # the largest integer that arrays and databases hold
+_DIGITS = 20  # checked before int(), whose time is quadratic in the number of digits
+_ODD = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)")  # the escapes of NUL and of half a surrogate pair
 
 
 def loads(text: str, most: int = MAX_CHARACTERS) -> object:
-    """Parses ``text``.
+    """Parses JSON.
 
     Args:
-        text: of the file.
-        most: characters that it may have.
+        text: The content of the file.
+        most: The largest number of characters that are accepted.
 
     Raises:
-        ValueError: it is longer, not JSON, nested too deeply, repeats a key, or holds NaN, infinity, a whole number of
-            more than 63 bits, or a text with NUL or half a surrogate pair, which no file can be called or hold.
+        ValueError: The text is longer, is not JSON, is nested too deeply, repeats a key, or holds NaN, infinity, an
+            integer of more than 63 bits, or a string with NUL or half a surrogate pair. No file name or UTF-8 file can
+            hold such a string.
     """
     if len(text) > most:
         raise ValueError(f"JSON: found {len(text)} characters, expected at most {most}")
@@ -80,5 +81,5 @@ def _refuse_odd_texts(data: Any) -> None:
 
 
 def is_text(text: str) -> bool:
-    """Whether a string can be written to a file in UTF-8, and be the name of one."""
+    """Returns whether a string can be encoded in UTF-8 and has no NUL, so that it can also be a file name."""
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)

@@ -1,1 +1,1 @@
-"""LightningModules, losses, schedules, and the features that candidates train on."""
+"""Training: LightningModules, losses, schedules, checkpoints, and the features that candidates train on."""

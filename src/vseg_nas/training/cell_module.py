@@ -1,4 +1,6 @@
-"""A cell and the frozen classifier, trained on cached static features (sections 4, 4.1).
+"""Training of a cell on cached features of the static network, with the classifier frozen (sections 4, 4.1).
+
+Neither the encoder nor the decoder of the static network runs, which is what makes a candidate cheap.
 
 Legend: B clips, T frames, K classes, h, w at 1/8.
 """
@@ -20,6 +22,7 @@ from vseg_nas.metrics import ConfusionMatrix, SegmentationScores
 from vseg_nas.models.arch2 import Arch2Decoder
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.layers import label_map, stride_of
+from vseg_nas.models.propagation import Past
 from vseg_nas.space.vocabulary import DEC_STRIDE, INPUT_STRIDES, INPUTS
 from vseg_nas.training.losses import segmentation_loss, shrink_masks
 from vseg_nas.training.schedules import POWER, Schedule, with_poly
@@ -29,16 +32,16 @@ _LAYER4_STRIDE = INPUT_STRIDES[INPUTS.index("layer4")]
 
 @dataclass(frozen=True)
 class CellTraining:
-    """How long and how a cell trains; the defaults are CamVid's in section 4.1.
+    """The hyperparameters of a cell's training; the defaults are those of CamVid in section 4.1.
 
     Attributes:
-        epochs: over the cached clips.
-        batch_size: clips a batch.
-        lr: of Adam.
-        weight_decay: L2 inside Adam.
-        gradient_clip: largest norm of the gradient.
-        schedule: of the rate, over all epochs, whether or not a fit is given up half-way.
-        reference_scores: score as the authors' code does; see `vseg_nas.metrics.confusion`.
+        epochs: The number of passes over the cached clips.
+        batch_size: The number of clips in a batch.
+        lr: The learning rate of Adam.
+        weight_decay: The factor of the L2 penalty inside Adam.
+        gradient_clip: The largest norm of the gradient; longer gradients are scaled down to it.
+        schedule: The schedule of the learning rate over all epochs, whether or not the fit is stopped early.
+        reference_scores: Whether scores are computed as in the authors' code, see `vseg_nas.metrics.confusion`.
     """
 
     epochs: int = 20
@@ -51,10 +54,12 @@ class CellTraining:
 
 
 class DecoderAsCell(nn.Module):
-    """The static decoder in the place of a cell: trained as one, it had the same chances.
+    """The static decoder behind the interface of a cell.
+
+    Trained as a cell is, it becomes a baseline of single frames that had the same data and the same number of steps.
 
     Args:
-        decoder: trained in place.
+        decoder: The decoder; it is trained in place.
     """
 
     def __init__(self, decoder: Arch2Decoder) -> None:
@@ -62,22 +67,24 @@ class DecoderAsCell(nn.Module):
         self.decoder = decoder
 
     def forward(self, prev_layer4: Tensor, prev_dec: Tensor, layer2: Tensor, layer3: Tensor, layer4: Tensor) -> Tensor:
-        """The arguments of a cell, of which those of the previous frame are not read, to dec (B, 64, h, w)."""
-        dec: Tensor = self.decoder((layer2, layer2, layer3, layer4))[0]  # the tap at 1/4 has no reader
+        """Returns dec (B, 64, h, w); the arguments are those of a cell, and the first two are ignored."""
+        # The decoder expects a tap at 1/4 but no block of it reads that one, so any tensor will do.
+        dec: Tensor = self.decoder((layer2, layer2, layer3, layer4))[0]
         return dec
 
 
 class CellModule(pl.LightningModule):
     """Trains a cell; batches are `StaticFeatures` of B clips.
 
-    Args:
-        cell: the candidate, or the static decoder as one.
-        classifier: of the static network; copied and frozen.
-        training: see `CellTraining`.
-        sees_previous: False replaces layer 4 and dec of the previous frame by zeros, in training and evaluation: the
-            same cell as a trained decoder of single frames, to tell what time contributes.
+    If the features include optical flow, layer 4 and dec of the previous frame are warped along it first.
 
-    Where the features hold optical flow, layer 4 and dec of the previous frame are warped along it first.
+    Args:
+        cell: The candidate, or the static decoder in its place.
+        classifier: The classifier of the static network, which is copied and frozen.
+        training: The hyperparameters.
+        past: What the cell reads as the previous frame, see `Past`. ``zero`` replaces its layer 4 and dec by zeros, in
+            training and in scoring, so that the cell becomes a decoder of single frames. ``current`` is made by the
+            data: the features are those of `StillClips`, whose previous frame is the current one.
     """
 
     def __init__(
@@ -85,19 +92,19 @@ class CellModule(pl.LightningModule):
         cell: DynamicCell | DecoderAsCell,
         classifier: nn.Conv2d,
         training: CellTraining,
-        sees_previous: bool = True,
+        past: Past = "previous",
     ) -> None:
         super().__init__()
         self.cell = cell.to(memory_format=torch.channels_last)
-        # A convolution has no mode; Lightning warns of modules that start a fit in evaluation mode.
+        # `train` has no effect on a convolution. It is called because Lightning warns about modules in evaluation mode.
         self.classifier = copy.deepcopy(classifier).requires_grad_(False).train()
         self.options = training
-        self.sees_previous = sees_previous
+        self.past = past
 
     def forward(self, features: StaticFeatures) -> Iterator[Tensor]:
-        """Yields logits (B, K, h, w) of each frame after the first; dec is carried from frame to frame."""
+        """Yields the logits (B, K, h, w) of each frame after the first; dec is carried from frame to frame."""
         previous_layer4, dec = features.key_layer4, features.key_dec
-        if not self.sees_previous:
+        if self.past == "zero":
             previous_layer4, dec = torch.zeros_like(previous_layer4), torch.zeros_like(dec)
         flows = itertools.repeat(None) if features.flow is None else features.flow.unbind(1)
         for layer2, layer3, layer4, flow in zip(
@@ -108,14 +115,14 @@ class CellModule(pl.LightningModule):
                 dec = warp(dec, flow)
             current = self.cell(previous_layer4, dec, layer2, layer3, layer4)
             yield self.classifier(current)
-            if self.sees_previous:
+            if self.past != "zero":
                 previous_layer4, dec = layer4, current
 
     def training_step(self, batch: StaticFeatures, batch_idx: int) -> Tensor:
-        """Cross-entropy summed over the frames after the first, at 1/8 of the input.
+        """Returns the cross-entropy summed over the frames after the first, at the size of the logits (1/8).
 
         Raises:
-            NonFiniteError: the loss is NaN or infinite.
+            NonFiniteError: The loss is NaN or infinite.
         """
         losses = []
         for t, logits in enumerate(self(batch)):
@@ -128,7 +135,7 @@ class CellModule(pl.LightningModule):
         return loss
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Adam, its rate as the schedule says."""
+        """Returns Adam with the learning rate of the schedule."""
         o = self.options
         optimizer = torch.optim.Adam(self.cell.parameters(), o.lr, weight_decay=o.weight_decay)
         return with_poly(self, optimizer, POWER[o.schedule])
@@ -138,7 +145,7 @@ class CellModule(pl.LightningModule):
         """Scores the frames after the first of every clip, at the size of their masks.
 
         Raises:
-            NonFiniteError: a logit is NaN or infinite.
+            NonFiniteError: A logit is NaN or infinite; argmax would return a class nevertheless.
         """
         training = self.training
         self.eval()

@@ -1,8 +1,9 @@
 """Checkpoints of a training that survive kills, full disks and damage.
 
-``last.ckpt`` is the newest and ``last.previous.ckpt`` the one before; ``last.ckpt.sha256`` holds the SHA-256 of both.
-A save writes the new file beside them, notes its digest, renames newest to previous, and new to newest. Whatever step
-comes last, every file in place has its digest in the note, and one of them is whole.
+``last.ckpt`` is the newest checkpoint and ``last.previous.ckpt`` the one before; the checksum file ``last.ckpt.sha256``
+holds the SHA-256 of both. A save takes four steps: write the new file beside them, add its digest to the checksum file,
+rename newest to previous, rename new to newest. After each step, the digest of every file is in the checksum file and
+at least one checkpoint is complete, so a save may be killed at any moment.
 """
 
 import hashlib
@@ -20,36 +21,36 @@ from pytorch_lightning.plugins import CheckpointIO
 
 from vseg_nas.errors import DataError, RunError
 from vseg_nas.files import flush, partials_of, read_regular, replacing, sha256_of, write_text
-from vseg_nas.models.weights import note_of, read_pickled
+from vseg_nas.models.weights import checksum_path, read_pickled
 from vseg_nas.streams import say
 
-_MOST_NOTE_BYTES = 2**16
-_NOTED = 8  # more than two: a save that was cut short leaves a digest without a file
+_MOST_CHECKSUM_BYTES = 2**16
+_KEPT_CHECKSUMS = 8  # more than the two in use, since a save that was killed leaves a digest without a file
 
 
 class SaveEveryEpoch(Checkpoint):
-    """Saves a checkpoint after every training epoch, under one name.
+    """Saves a checkpoint after every training epoch, always under the same name.
 
     Args:
-        path: see `NotedCheckpoints`.
+        path: The path of the newest checkpoint.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Saves."""
+        """Saves a checkpoint."""
         trainer.save_checkpoint(self._path)
 
 
-class NotedCheckpoints(CheckpointIO):
-    """How a Trainer stores checkpoints: in one step, keeping the one before, with digests in a note beside them."""
+class VerifiedCheckpointIO(CheckpointIO):
+    """Stores the checkpoints of a Trainer atomically, keeps the previous one, and writes their SHA-256 beside them."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Saves a checkpoint as ``path``, and what was there as `previous_of` it.
+        """Saves a checkpoint as ``path``; the file that was there becomes `previous_of` it.
 
         Raises:
-            RunError: it cannot be written; those that were there still are.
+            RunError: It cannot be written; the checkpoints that existed are unchanged.
         """
         path, buffer = Path(path), io.BytesIO()
         torch.save(checkpoint, buffer)
@@ -58,60 +59,64 @@ class NotedCheckpoints(CheckpointIO):
             with replacing(path) as partial:
                 partial.write_bytes(content)
                 flush(partial)
-                earlier = _noted(path) if note_of(path).is_file() else []
-                digests = [hashlib.sha256(content).hexdigest(), *earlier][:_NOTED]
-                write_text(note_of(path), "".join(f"{digest}\n" for digest in digests))
+                earlier = _checksums(path) if checksum_path(path).is_file() else []
+                digests = [hashlib.sha256(content).hexdigest(), *earlier][:_KEPT_CHECKSUMS]
+                write_text(checksum_path(path), "".join(f"{digest}\n" for digest in digests))
                 if path.is_file():
                     os.replace(path, previous_of(path))
         finally:
-            if not (path.is_file() or previous_of(path).is_file()):  # a first save that was cut short leaves nothing
+            if not (path.is_file() or previous_of(path).is_file()):  # a first save that has failed leaves nothing
                 with suppress(OSError):
-                    note_of(path).unlink(missing_ok=True)
+                    checksum_path(path).unlink(missing_ok=True)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Reads a checkpoint that `newest_checkpoint` named, as data alone.
+        """Reads a checkpoint that `newest_checkpoint` has returned; nothing in it is executed.
 
         Raises:
-            DataError: it is no checkpoint.
+            DataError: The file is not a checkpoint.
         """
         return read_checkpoint(Path(path))
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Nothing that was stored is removed."""
+        """Is never called, since no checkpoint is removed."""
         raise NotImplementedError
 
 
 def previous_of(path: Path) -> Path:
-    """``last.previous.ckpt`` of ``last.ckpt``."""
+    """Returns the path of the checkpoint before: ``last.previous.ckpt`` for ``last.ckpt``."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 def newest_checkpoint(path: Path) -> Path | None:
-    """The newest checkpoint that is as it was written: ``path``, or the one before if that is damaged.
+    """Returns the newest undamaged checkpoint: ``path``, or the one before if that is damaged.
 
-    A damaged one is renamed to ``*.corrupt``, with a line on stderr.
+    A damaged one is renamed to ``*.corrupt``, with a warning on stderr.
+
+    Args:
+        path: The path of the newest checkpoint.
 
     Returns:
-        None where none was ever stored.
+        The path of the checkpoint; None if none was ever saved.
 
     Raises:
-        DataError: there was one, and none can be used.
-        RunError: a damaged one cannot be renamed.
+        DataError: A checkpoint was saved, but none can be used.
+        RunError: A damaged checkpoint cannot be renamed.
     """
     files = [file for file in (path, previous_of(path)) if file.is_file()]
     if not files:
-        if note_of(path).is_file() and not partials_of(path):
-            raise DataError(f"{path}: not found, expected as {note_of(path).name} names one; {_anew(path)}")
-        return None  # the note alone, and a part: the first save was cut short
-    digests = _noted(path)
+        if checksum_path(path).is_file() and not partials_of(path):
+            named = checksum_path(path).name
+            raise DataError(f"{path}: not found, expected as {named} names one; {_how_to_repair(path)}")
+        return None  # a checksum file and a partial file: the first save was killed
+    digests = _checksums(path)
     found = [_digest(file) for file in files]
     whole = [file for file, digest in zip(files, found, strict=True) if digest in digests]
     if not whole:
         raise DataError(
             f"{files[0]}: damaged (SHA-256 found {found[0][:12]}, expected {digests[0][:12]}), "
-            f"and there is none before it; {_anew(path)}"
+            f"and there is none before it; {_how_to_repair(path)}"
         )
     if whole[0] != files[0]:
         aside = files[0].with_name(f"{files[0].name}.corrupt")
@@ -119,15 +124,15 @@ def newest_checkpoint(path: Path) -> Path | None:
             os.replace(files[0], aside)
         except OSError as error:
             raise RunError(f"{files[0]}: damaged, and cannot be renamed to {aside.name} ({error.strerror})") from error
-        say(f"warning: {files[0]}: damaged, now {aside.name}; going on from {whole[0].name}")
+        say(f"warning: {files[0]}: damaged, now {aside.name}; resuming from {whole[0].name}")
     return whole[0]
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Content of a Lightning checkpoint, read as data alone.
+    """Returns the content of a Lightning checkpoint; nothing in it is executed.
 
     Raises:
-        DataError: it is none.
+        DataError: The file is not a checkpoint.
     """
     content = read_pickled(path)
     if not isinstance(content, dict) or not {"state_dict", "epoch", "loops"} <= content.keys():
@@ -135,8 +140,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def _anew(path: Path) -> str:
-    return f"put a copy back, or remove {path.stem}.* to train that stage anew"
+def _how_to_repair(path: Path) -> str:
+    return f"put a copy back, or remove {path.stem}.* to train that stage again"
 
 
 def _digest(path: Path) -> str:
@@ -146,15 +151,16 @@ def _digest(path: Path) -> str:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _noted(path: Path) -> list[str]:
-    """Digests of the checkpoints that ``path`` and `previous_of` it may be, newest first."""
-    note = note_of(path)
+def _checksums(path: Path) -> list[str]:
+    """Returns the digests that ``path`` and `previous_of` it may have, newest first."""
+    file = checksum_path(path)
     try:
-        lines = [line.partition(" ")[0] for line in read_regular(note, _MOST_NOTE_BYTES).decode("ascii").splitlines()]
+        content = read_regular(file, _MOST_CHECKSUM_BYTES).decode("ascii")
     except FileNotFoundError:
-        raise DataError(f"{note}: not found, expected the SHA-256 of {path.name}; {_anew(path)}") from None
+        raise DataError(f"{file}: not found, expected the SHA-256 of {path.name}; {_how_to_repair(path)}") from None
     except (OSError, ValueError) as error:
-        raise DataError(f"{note}: cannot be read ({error})") from error
-    if not lines or not all(re.fullmatch("[0-9a-f]{64}", line) for line in lines):
-        raise DataError(f"{note}: damaged, expected SHA-256 digests; {_anew(path)}")
-    return lines
+        raise DataError(f"{file}: cannot be read ({error})") from error
+    digests = [line.partition(" ")[0] for line in content.splitlines()]
+    if not digests or not all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests):
+        raise DataError(f"{file}: damaged, expected SHA-256 digests; {_how_to_repair(path)}")
+    return digests

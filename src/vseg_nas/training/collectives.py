@@ -1,4 +1,4 @@
-"""What ranks compute together, so that many devices train the network that one device would.
+"""Collective operations of the ranks, by which many devices train the same network as one device would.
 
 Legend: R ranks, B frames, C channels, H, W.
 """
@@ -16,17 +16,17 @@ from torch import Tensor, nn
 from vseg_nas.models.layers import PooledBatchNorm
 from vseg_nas.training.ranks import Rank
 
-_PATIENCE = timedelta(minutes=10)  # with a rank that hangs; one that dies is noticed at once
+_TIMEOUT = timedelta(minutes=10)  # of a rank that hangs; a rank that dies is noticed at once
 
 
-def ranks() -> int:
-    """R, the processes that train together; 1 outside of such a training."""
+def world_size() -> int:
+    """Returns R, the number of processes that train together; 1 outside of such a training."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def summed(values: Tensor) -> Tensor:
-    """The sum of ``values`` over all ranks, on each of them; no gradient flows."""
-    if ranks() == 1:
+    """Returns the sum of ``values`` over all ranks, on each of them; no gradient flows."""
+    if world_size() == 1:
         return values
     values = values.clone()
     dist.all_reduce(values)
@@ -34,7 +34,7 @@ def summed(values: Tensor) -> Tensor:
 
 
 class _Summed(torch.autograd.Function):
-    """The sum over all ranks, and of its gradients."""
+    """The sum over all ranks, whose gradient is the sum of the ranks' gradients."""
 
     @staticmethod
     def forward(_: Any, values: Tensor) -> Tensor:
@@ -46,19 +46,19 @@ class _Summed(torch.autograd.Function):
 
 
 class SynchronisedBatchNorm(nn.BatchNorm2d):
-    """Batch norm whose batch is that of all ranks; torch's own does it on CUDA devices alone.
+    """Batch norm over the batches of all ranks; torch's own `SyncBatchNorm` only works on CUDA devices.
 
-    With n_r values a channel in rank r, of mean m_r and variance v_r (Chan et al.), and N = sum n_r:
+    Rank r has n_r values per channel, with mean m_r and variance v_r. With N = sum n_r (Chan et al.):
     m = sum n_r m_r / N and v = sum n_r (v_r + (m_r - m)^2) / N.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        if not self.training or ranks() == 1:
+        if not self.training or world_size() == 1:
             return super().forward(x)
         values = x.float()
         own = torch.cat([*torch.var_mean(values, (0, 2, 3), correction=0), values.new_tensor([values[:, 0].numel()])])
-        rows = [own if rank == dist.get_rank() else torch.zeros_like(own) for rank in range(ranks())]
+        rows = [own if rank == dist.get_rank() else torch.zeros_like(own) for rank in range(world_size())]
         table: Tensor = _Summed.apply(torch.stack(rows))
         variances, means, counts = table.split((self.num_features, self.num_features, 1), 1)  # type: ignore[no-untyped-call]
         shares = counts / counts.sum()
@@ -81,9 +81,9 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
 
 
 class SynchronisedPooledBatchNorm(SynchronisedBatchNorm, PooledBatchNorm):
-    """A `PooledBatchNorm` with the items of all ranks; every rank has one or more, so that there always is a variance.
+    """A `PooledBatchNorm` over the items of all ranks. Each rank has at least one, so there always is a variance.
 
-    What a rank does must not depend on its own share: all of them meet in the sums, or those that do wait for ever.
+    What a rank does must not depend on its own share: if one of them left out a sum, the others would wait for ever.
     """
 
 
@@ -94,7 +94,7 @@ _SYNCHRONISED: dict[type[nn.Module], type[nn.Module]] = {
 
 
 class _SynchronisedBatchNorms(LayerSync):
-    """Makes every batch norm of a model a synchronised one for as long as it is fitted."""
+    """Turns every batch norm of a model into a synchronised one while it is fitted."""
 
     def apply(self, model: nn.Module) -> nn.Module:
         return self._change(model, _SYNCHRONISED)
@@ -104,12 +104,13 @@ class _SynchronisedBatchNorms(LayerSync):
 
     def _change(self, model: nn.Module, kinds: dict[type[nn.Module], type[nn.Module]]) -> nn.Module:
         for module in model.modules():
-            module.__class__ = kinds.get(type(module), type(module))  # same parameters, which optimisers may hold
+            # The class is changed in place, because optimisers hold the parameters of the module.
+            module.__class__ = kinds.get(type(module), type(module))
         return model
 
 
 class _Environment(LightningEnvironment):
-    """Tells Lightning which process this is; it starts none itself."""
+    """Tells Lightning the rank of this process, and that it need not start processes itself."""
 
     def __init__(self, rank: Rank) -> None:
         super().__init__()
@@ -135,12 +136,12 @@ class _Environment(LightningEnvironment):
 
 
 def options_of(rank: Rank) -> dict[str, Any]:
-    """Arguments of the Trainer of one of several ranks."""
+    """Returns the arguments of the Trainer of one of several ranks."""
     return {
         "devices": rank.world_size,
-        # Unused: of the static network what no loss reads. Buffers are equal by themselves, and a rank with fewer
-        # clips to validate than another must not wait for theirs.
-        "strategy": DDPStrategy(find_unused_parameters=True, broadcast_buffers=False, timeout=_PATIENCE),
+        # No loss reads all parameters of the static network. Buffers are equal on all ranks without being sent, and a
+        # rank with fewer validation clips than another must not wait for it.
+        "strategy": DDPStrategy(find_unused_parameters=True, broadcast_buffers=False, timeout=_TIMEOUT),
         "plugins": [_Environment(rank), _SynchronisedBatchNorms()],
-        "use_distributed_sampler": False,  # our loaders know their ranks
+        "use_distributed_sampler": False,  # `RankBatches` divides the batches already
     }

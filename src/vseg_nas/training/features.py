@@ -1,4 +1,4 @@
-"""Runs the frozen static network over clips, once, and serves the result to short fits.
+"""Features of the frozen static network: computed once for all clips, then served to the short fits of candidates.
 
 Legend: N clips, T frames.
 """
@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from vseg_nas.data import Clip, ClipSource, ClipTransform
 from vseg_nas.data.feature_cache import CacheKey, StaticFeatures, open_cache, write_cache
@@ -17,24 +16,24 @@ from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.space.vocabulary import DEC_STRIDE
 from vseg_nas.training.losses import shrink_masks
 
-_FOR_FEATURES = 0.5  # of the memory of a device, and of what is free there, that features may take
+_FOR_FEATURES = 0.5  # share of a device's memory, and of what is free of it, that features may take
 
 Track = Callable[[Iterable[Clip], int], Iterable[Clip]]
-"""Passes clips on and shows how many of how many are done."""
+"""Yields the clips that it is given, of which there are so many, and shows the progress meanwhile."""
 
 
 @torch.inference_mode()
 def extract(
     network: StaticSegmenter, clip: Clip, device: torch.device, flow: bool = False, for_training: bool = False
 ) -> StaticFeatures:
-    """Features of one clip, N = 1: the whole network on frame 0, the encoder alone on the others.
+    """Computes the features of one clip, N = 1: the whole network runs on frame 0, the encoder alone on the others.
 
     Args:
-        network: frozen, on ``device``.
-        clip: T frames and masks.
-        device: where to compute; the result is on the CPU.
-        flow: compute optical flow, too.
-        for_training: shrink the masks to the size of dec, as the loss would; else they keep theirs, for scoring.
+        network: The frozen static network, on ``device``.
+        clip: The T frames and masks.
+        device: The device to compute on; the result is on the CPU.
+        flow: Whether to compute optical flow too.
+        for_training: Whether to shrink the masks to the size of dec, as the loss would; for scoring they keep theirs.
     """
     frames = clip.frames.to(device)
     key = network(frames[:1])
@@ -53,7 +52,7 @@ def extract(
 
 
 def weights_digest(network: StaticSegmenter) -> str:
-    """SHA-256 over names and values of all weights and statistics."""
+    """Returns the SHA-256 of names and values of all weights and statistics of a network."""
     digest = hashlib.sha256()
     for name, value in sorted(network.state_dict().items()):
         digest.update(name.encode())
@@ -70,7 +69,7 @@ def cache_key(
     flow: bool = False,
     for_training: bool = False,
 ) -> CacheKey:
-    """Under which `cached_features` keeps the features of some clips."""
+    """Returns the key of the cache in which `cached_features` keeps the features of some clips."""
     clips = hashlib.sha256(f"{source.fingerprint()} {indices}".encode()).hexdigest()
     return CacheKey(weights_digest(network), clips, transform.fingerprint(), precision, flow, for_training)
 
@@ -87,21 +86,21 @@ def cached_features(
     flow: bool = False,
     for_training: bool = False,
 ) -> StaticFeatures:
-    """Opens the features of some clips of a source, computing them first where no cache holds them.
+    """Opens the features of some clips of a source; they are computed first if no cache holds them.
 
-    Each clip is transformed once, with a draw of its own, as the parent code of the paper does.
+    Each clip is transformed once, with random parameters of its own, as in the code that the paper builds on.
 
     Args:
-        root: folder of all caches.
-        network: frozen.
-        source: of clips.
-        indices: which of them.
-        transform: applied before the network.
-        precision: ``fp32`` or ``fp16``.
-        device: where to compute.
-        track: shows progress.
-        flow: optical flow, too.
-        for_training: see `extract`.
+        root: The folder of all caches.
+        network: The frozen static network.
+        source: The clips.
+        indices: The indices of the clips to use.
+        transform: The transform that is applied before the network.
+        precision: The type of the stored features, ``fp32`` or ``fp16``.
+        device: The device to compute on.
+        track: Wraps the clips, to show the progress.
+        flow: Whether the features include optical flow.
+        for_training: Whether masks are shrunk to the size of dec, see `extract`.
     """
     key = cache_key(network, source, indices, transform, precision, flow, for_training)
     features = open_cache(root, key)
@@ -116,19 +115,22 @@ def cached_features(
 
 def _transformed(source: ClipSource, indices: tuple[int, ...], transform: ClipTransform) -> Iterator[Clip]:
     for index in indices:
-        transform.set_seed(index)  # a clip's draw depends on the clip alone
+        transform.set_seed(index)  # so that the features of a clip do not depend on which others are computed
         yield transform(source[index])
 
 
 def placed(splits: Sequence[StaticFeatures], device: torch.device, share: float = 1.0) -> list[StaticFeatures]:
-    """Features where cells train: in the memory of a CUDA device where all of them fit, else as they are.
+    """Moves features to the memory of a CUDA device if all of them fit there, so that no batch has to be copied.
 
-    From there a batch costs no copy from the host. They fit if they leave half of the share, and half of what is free.
+    They fit if they take at most half of this process's share of the memory, and half of what is free of it.
 
     Args:
-        splits: all that this process trains and scores cells on.
-        device: where.
-        share: of the device's memory, that is this process's: others may not have taken theirs yet.
+        splits: All features that this process trains and scores cells on.
+        device: The device that cells train on.
+        share: The share of the device's memory that this process may use; other processes may not have taken theirs.
+
+    Returns:
+        The features on the device, or as they are.
     """
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
@@ -139,12 +141,12 @@ def placed(splits: Sequence[StaticFeatures], device: torch.device, share: float 
 
 
 class FeatureBatches:
-    """Batches of `StaticFeatures`, without loader processes: cached tensors need none.
+    """Batches of `StaticFeatures`. There are no loader processes, since cached tensors only have to be indexed.
 
     Args:
-        features: of N clips.
-        batch_size: clips a batch; the last one may be smaller.
-        generator: shuffles anew in every epoch; None keeps the order.
+        features: The features of N clips.
+        batch_size: The number of clips in a batch; the last batch may be smaller.
+        generator: Shuffles the clips in every epoch; None keeps their order.
     """
 
     def __init__(self, features: StaticFeatures, batch_size: int, generator: torch.Generator | None = None) -> None:
@@ -156,9 +158,7 @@ class FeatureBatches:
         return -(-self._features.clips // self._batch_size)
 
     def __iter__(self) -> Iterator[StaticFeatures]:
-        for indices in torch.split(self._order(), self._batch_size):
+        clips, generator = self._features.clips, self._generator
+        order = torch.arange(clips) if generator is None else torch.randperm(clips, generator=generator)
+        for indices in torch.split(order, self._batch_size):
             yield self._features.take(indices)
-
-    def _order(self) -> Tensor:
-        count = self._features.clips
-        return torch.arange(count) if self._generator is None else torch.randperm(count, generator=self._generator)

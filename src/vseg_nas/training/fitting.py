@@ -1,4 +1,4 @@
-"""Trainers, and fits whose interruption is an interruption."""
+"""Trainers without Lightning's output, and fits that Ctrl-C interrupts as it does any other program."""
 
 import logging
 import warnings
@@ -12,26 +12,27 @@ from pytorch_lightning.plugins.environments import LightningEnvironment  # type:
 from torch import nn
 
 from vseg_nas.errors import NonFiniteError
-from vseg_nas.training.checkpoints import NotedCheckpoints, newest_checkpoint
+from vseg_nas.training.checkpoints import VerifiedCheckpointIO, newest_checkpoint
 
 Progress = Callable[[int, int, dict[str, float]], None]
-"""Called after an epoch with (epochs done, epochs in all, logged metrics)."""
+"""Called after every epoch with the number of finished epochs, the number of all epochs, and the logged metrics."""
 
 
 _EXPECTED = (
-    r".*isinstance\(treespec, LeafSpec\)",  # Lightning's own use of torch
-    r"Found \d+ module\(s\) in eval mode",  # batch norms of a static network that trains
-    "The '.*_dataloader' does not have many workers",  # 0 is a setting; cached tensors need none
+    r".*isinstance\(treespec, LeafSpec\)",  # about how Lightning itself uses torch
+    r"Found \d+ module\(s\) in eval mode",  # about frozen batch norms, which are meant to be
+    "The '.*_dataloader' does not have many workers",  # 0 is a setting of ours, and cached tensors need none
     "`broadcast_buffers` is deprecated",  # its successor is not in every release of torch that we support
 )
+"""Patterns of warnings about what is done on purpose."""
 
 
 _NOWHERE = "no-such-folder"
-"""Where Lightning looks for checkpoints of interrupted Slurm jobs, and would go on from them unasked."""
+"""Where Lightning looks for checkpoints of interrupted Slurm jobs, from which it would resume without being asked."""
 
 
 def quiet_lightning() -> None:
-    """Keeps Lightning's notes on hardware, its adverts and warnings of what is meant so out of the terminal."""
+    """Keeps Lightning's remarks on hardware, its advertisements and expected warnings out of the terminal."""
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in _EXPECTED:
@@ -41,14 +42,16 @@ def quiet_lightning() -> None:
 def quiet_trainer(
     root_dir: Path, epochs: int, callbacks: Sequence[Callback], plugins: Sequence[Any] = (), **options: Any
 ) -> pl.Trainer:
-    """A Trainer without logger, bar, summary and sanity check; checkpoints only where `SaveEveryEpoch` is among these.
+    """Returns a Trainer without logger, progress bar, summary and sanity check.
+
+    It saves checkpoints only if `SaveEveryEpoch` is among the callbacks.
 
     Args:
-        root_dir: nothing is written there.
-        epochs: to fit.
-        callbacks: of the fit.
-        plugins: besides that for checkpoints; none: one process, whatever Slurm's variables say.
-        **options: further arguments of the Trainer.
+        root_dir: The root folder of the Trainer, in which nothing is written.
+        epochs: The number of epochs to fit.
+        callbacks: The callbacks of the fit.
+        plugins: Plugins besides the one for checkpoints; without any, the fit has one process even under Slurm.
+        **options: Further arguments of the Trainer.
     """
     quiet_lightning()
     return pl.Trainer(
@@ -59,23 +62,23 @@ def quiet_trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        plugins=[NotedCheckpoints(), *(plugins or [LightningEnvironment()])],
+        plugins=[VerifiedCheckpointIO(), *(plugins or [LightningEnvironment()])],
         **options,
     )
 
 
 def fit(trainer: pl.Trainer, module: pl.LightningModule, checkpoint: Path | None = None, **loaders: Any) -> None:
-    """Fits; Ctrl-C raises KeyboardInterrupt instead of Lightning's SystemExit.
+    """Fits a module; Ctrl-C raises KeyboardInterrupt instead of Lightning's SystemExit.
 
     Args:
-        trainer: runs the fit.
-        module: is fitted.
-        checkpoint: to go on from if it, or the one before it, was stored; see `newest_checkpoint`.
-        **loaders: ``datamodule`` or ``train_dataloaders`` and ``val_dataloaders``.
+        trainer: The Trainer that runs the fit.
+        module: The module to fit.
+        checkpoint: The checkpoint to resume from if it was saved, or the one before it; see `newest_checkpoint`.
+        **loaders: ``datamodule``, or ``train_dataloaders`` and ``val_dataloaders``.
 
     Raises:
-        DataError: there was a checkpoint, and none can be used.
-        RunError: a checkpoint cannot be written.
+        DataError: There is a checkpoint, but none can be used.
+        RunError: A checkpoint cannot be written.
     """
     newest = None if checkpoint is None else newest_checkpoint(checkpoint)
     try:
@@ -87,10 +90,10 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, checkpoint: Path | None
 
 
 def require_finite(module: nn.Module) -> None:
-    """Looks at what a fit leaves behind: its last step may have ruined weights that no loss has shown yet.
+    """Checks the weights after a fit: its last step may have made them NaN, and no later loss would show that.
 
     Raises:
-        NonFiniteError: a weight or a statistic is NaN or infinite.
+        NonFiniteError: A weight or a statistic is NaN or infinite.
     """
     for name, value in module.state_dict().items():
         if not value.isfinite().all():
@@ -98,18 +101,22 @@ def require_finite(module: nn.Module) -> None:
 
 
 class EpochProgress(Callback):
-    """Reports after every training epoch; validation scores where there was a validation."""
+    """Reports the logged metrics after every training epoch, with validation scores if there was a validation.
+
+    Args:
+        report: Called after every epoch.
+    """
 
     def __init__(self, report: Progress) -> None:
         self.report = report
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Hands on what was logged in this epoch."""
+        """Reports what was logged in this epoch."""
         epoch = trainer.current_epoch + 1
         validated = epoch % (trainer.check_val_every_n_epoch or 1) == 0
         metrics = {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
-            if validated or not name.startswith("val/")  # Lightning keeps the last ones
+            if validated or not name.startswith("val/")  # Lightning keeps those of the last validation
         }
         self.report(epoch, int(trainer.max_epochs or 0), metrics)

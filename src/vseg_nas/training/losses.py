@@ -1,6 +1,6 @@
 """Cross-entropy over labelled pixels.
 
-Legend: B clips, K classes, H, W.
+Legend: B clips, K classes, h, w size of the logits, H, W size of the masks.
 """
 
 import torch
@@ -9,42 +9,42 @@ from torch import Tensor
 
 from vseg_nas.labels import IGNORE
 from vseg_nas.models.layers import enlarge, stride_of
-from vseg_nas.training.collectives import ranks, summed
+from vseg_nas.training.collectives import summed, world_size
 
 
 def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """Mean cross-entropy over pixels that are not 255; 0, with gradient, where there is none.
+    """Returns the mean cross-entropy over pixels that are not 255; without any it is 0, with a gradient of 0.
 
-    Where several ranks train together: the own part of the mean over all their pixels, times the number of ranks, so
-    that the mean over ranks, which is what becomes of gradients, is that mean.
+    If R ranks train together, this is R times the rank's own part of the mean over all their pixels. DDP averages the
+    gradients of the ranks, so the result is the gradient of that mean, whatever number of labelled pixels each has.
 
     Args:
-        logits: (B, K, h, w).
-        masks: (B, H, W) int64, of the size of the logits or of their frames, to which the logits are enlarged then.
+        logits: (B, K, h, w) logits.
+        masks: (B, H, W) int64 class ids or 255. If they have the size of the frames, the logits are enlarged to it.
 
     Raises:
-        ValueError: they are of neither.
+        ValueError: The masks have neither the size of the logits nor that of their frames.
     """
     size = masks.shape[-2], masks.shape[-1]
-    # In float32: autocast would interpolate logits in half precision.
+    # Autocast would interpolate the logits in half precision.
     logits = enlarge(logits.float(), stride_of(logits, size), size)
     total = F.cross_entropy(logits, masks, ignore_index=IGNORE, reduction="sum")
-    return total * ranks() / summed((masks != IGNORE).sum()).clamp(min=1)
+    return total * world_size() / summed((masks != IGNORE).sum()).clamp(min=1)
 
 
 def shrink_masks(masks: Tensor, ratio: int) -> Tensor:
-    """Class ids at the centres of the cells of a plane whose stride is ``ratio`` times that of the masks, int64.
+    """Samples masks at the centres of the values of a coarser plane.
 
-    By centres, since `enlarge` puts logits back there, and not by corners, half a cell away: labels of CamVid that go
-    down to 1/8 and up again keep an mIoU of 0.82 by centres, of 0.72 by corners. A cell whose centre lies beyond the
-    masks takes their last row or column.
+    `enlarge` puts the logits back at these centres. Corners would be off by half a stride: labels of CamVid that are
+    shrunk to 1/8 and enlarged again keep an mIoU of 0.82 by centres, and of 0.72 by corners. A centre that lies beyond
+    the masks takes their last row or column.
 
     Args:
-        masks: (B, H, W).
-        ratio: of the strides.
+        masks: (B, H, W) class ids.
+        ratio: The stride of the plane over that of the masks.
 
     Returns:
-        (B, ceil(H / ratio), ceil(W / ratio)).
+        (B, ceil(H / ratio), ceil(W / ratio)) class ids, int64.
     """
     if ratio == 1:
         return masks.long()

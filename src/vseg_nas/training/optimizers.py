@@ -9,10 +9,11 @@ from torch.optim import Optimizer
 class JointOptimizer(Optimizer):
     """Steps, schedules and checkpoints several optimisers together.
 
-    Its parameter groups are theirs, in order, so that a schedule may set a factor for each.
+    Lightning's automatic optimisation takes one optimiser. The parameter groups of this one are those of all its
+    optimisers, in order, so a schedule scales all their learning rates.
 
     Args:
-        *optimizers: of disjoint parameters.
+        *optimizers: The optimisers, whose parameters are disjoint.
     """
 
     def __init__(self, *optimizers: Optimizer) -> None:
@@ -20,18 +21,18 @@ class JointOptimizer(Optimizer):
         super().__init__([group for optimizer in optimizers for group in optimizer.param_groups], {})
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step of each; the closure is evaluated once."""
+        """Makes one step of each optimiser; the closure is evaluated once."""
         loss = closure() if closure is not None else None
         for optimizer in self.optimizers:
             optimizer.step()
         return loss
 
     def state_dict(self) -> dict[str, Any]:
-        """Of each optimiser."""
+        """Returns the states of all optimisers."""
         return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Inverse of `state_dict`."""
+        """Restores what `state_dict` returned."""
         for optimizer, state in zip(self.optimizers, state_dict["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         self.param_groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]

@@ -1,4 +1,4 @@
-"""One pre-training run: fit, checkpoint every epoch, write the weights."""
+"""Pre-training of the static network: fit, save a checkpoint after every epoch, write the weights."""
 
 from pathlib import Path
 from typing import Any
@@ -28,27 +28,28 @@ def pretrain(
     report: Progress,
     **trainer_options: Any,
 ) -> SegmentationScores:
-    """Trains the static network and writes its weights; goes on from a checkpoint beside them if there is one.
+    """Trains the static network and writes its weights; resumes from a checkpoint beside them if there is one.
 
     Args:
-        network: trained in place.
-        data: single frames.
-        training: optimiser and losses.
-        epochs: over the training split.
-        val_every: epochs between validations; the last epoch is always validated.
-        gradient_clip: largest norm of the gradient of the encoder, and of that of the decoder.
-        average_decay: of an exponential moving average of the weights per step, validated and kept in their place.
-        weights: the file to write; its folder takes the checkpoints.
-        report: called after every epoch.
-        **trainer_options: accelerator, precision.
+        network: The network; it is trained in place.
+        data: The data module of single frames.
+        training: The hyperparameters of optimiser and loss.
+        epochs: The number of passes over the training split.
+        val_every: The number of epochs between validations; the last epoch is always validated.
+        gradient_clip: The largest norm of the gradient of the encoder, and of that of the decoder.
+        average_decay: The decay per step of an exponential moving average of the weights, which is validated and
+            written in place of the weights; None averages nothing.
+        weights: The file to write; the checkpoints are in its folder.
+        report: Called after every epoch.
+        **trainer_options: Arguments of the Trainer, such as accelerator and precision.
 
     Returns:
         The scores on the validation split, at the size of its masks.
 
     Raises:
-        ConfigError: the training diverged.
-        DataError: a stored checkpoint cannot be used.
-        RunError: a file cannot be written.
+        ConfigError: The training diverged.
+        DataError: A saved checkpoint cannot be used.
+        RunError: A file cannot be written.
     """
     folder = weights.parent
     average = None if average_decay is None else EMAWeightAveraging(decay=average_decay)
@@ -69,7 +70,8 @@ def pretrain(
     try:
         fit(trainer, module, folder / LAST, datamodule=data)
         if average is not None:
-            average.on_train_end(trainer, module)  # the fit leaves it out where the checkpoint is of the last epoch
+            # Copies the averages into the network. A fit that resumes after its last epoch skips this callback.
+            average.on_train_end(trainer, module)
         require_finite(module)
         trainer.validate(module, datamodule=data, verbose=False)
     except NonFiniteError as error:

@@ -1,9 +1,11 @@
-"""Processes that train one network together, one a device; this one starts them, listens and ends them all.
+"""Processes that train one network together, one per device; this process starts them, receives reports and ends them.
 
-None of them is this process: it holds the terminal, the lock and the logger, is never inside a collective operation,
-and so can end the others at once when one of them fails, dies or the user wants it. No torch here: what a rank needs
-it imports.
+This process is none of the ranks. It holds the terminal, the lock and the logger. It never waits in a collective
+operation, so it can end all ranks at once if one of them fails or dies, or if the user interrupts. It does not import
+torch; each rank imports what it needs.
 """
+
+from __future__ import annotations
 
 import multiprocessing
 import os
@@ -17,31 +19,28 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vseg_nas.clock import working_s
 from vseg_nas.errors import RunError, UserError
 from vseg_nas.processes import die_with_parent, how_ended, signals_blocked
 
-Report = Callable[[int, int, dict[str, float]], None]
-"""See `Progress` in `fitting`."""
+if TYPE_CHECKING:
+    from vseg_nas.training.fitting import Progress
 
-POLL_S = 0.2
-"""Seconds between looks at who is alive: the pipe of a rank that has ended stays open as long as its loaders live."""
-GRACE_S = 2.0
-"""Seconds in which the cause of a failure may overtake its consequences in other ranks."""
-JOIN_TIMEOUT_S = 20.0
-"""Seconds in which a rank that gave its result may end by itself."""
+_POLL_S = 0.2  # time between checks which ranks live; waiting for pipes to close would wait for loader processes too
+_GRACE_S = 2.0  # time in which the cause of a failure may arrive after the failures that it caused in other ranks
+_JOIN_TIMEOUT_S = 20.0  # time in which a rank that has returned its result may exit by itself
 
 
 @dataclass(frozen=True)
 class Rank:
-    """Which of the processes that train together this one is.
+    """One of the processes that train together.
 
     Attributes:
-        index: Number of this process, from 0 on; process 0 alone writes files.
-        world_size: Number of processes, and of devices.
-        port: Port of this machine at which they find each other.
+        index: The rank, from 0 on; only rank 0 writes files.
+        world_size: The number of processes, which is that of devices.
+        port: The port of this machine at which the processes meet.
     """
 
     index: int = 0
@@ -50,24 +49,24 @@ class Rank:
 
 
 SINGLE_PROCESS = Rank()
-"""The only process, which trains without any other."""
+"""The rank of a process that trains without others."""
 
 
-def on_ranks(world_size: int, report: Report, target: Callable[..., Any], *args: Any) -> Any:
-    """Runs ``target(rank, report, *args)`` in new processes.
+def on_ranks(world_size: int, report: Progress, target: Callable[..., Any], *args: Any) -> Any:
+    """Runs ``target(rank, report, *args)`` in new processes, one for each rank.
 
     Args:
-        world_size: Number of processes.
-        report: Function of this process that is called with what process 0 reports.
-        target: Function to run, which the processes import by its name; what it prints is shown.
-        *args: Picklable arguments of the function.
+        world_size: The number of processes.
+        report: Called in this process with what rank 0 reports.
+        target: The function to run; it must be importable by its name.
+        *args: Further arguments of the function, which must be picklable.
 
     Returns:
-        What process 0 returned.
+        What rank 0 has returned.
 
     Raises:
-        UserError: One of them raised it, or was killed (`RunError`).
-        RuntimeError: One of them failed otherwise; the message is its traceback.
+        UserError: A rank raised it, or was killed (`RunError`).
+        RuntimeError: A rank failed in another way; the message is its traceback.
     """
     context = multiprocessing.get_context("spawn")
     port = _free_port()
@@ -87,7 +86,7 @@ def on_ranks(world_size: int, report: Report, target: Callable[..., Any], *args:
             theirs.close()
         result = _listen(links, processes, report)
         for process in processes:
-            process.join(JOIN_TIMEOUT_S)
+            process.join(_JOIN_TIMEOUT_S)
         return result
     finally:
         for process in processes:
@@ -95,9 +94,9 @@ def on_ranks(world_size: int, report: Report, target: Callable[..., Any], *args:
 
 
 def _end(process: SpawnProcess) -> None:
-    """Kills a process that has not ended well, and the loader processes that it may have: nothing stored minds."""
+    """Kills a process that has not ended well, and its loader processes; stored files survive a kill at any time."""
     if process.pid is not None and process.exitcode != 0:
-        with suppress(ProcessLookupError, PermissionError):  # it may not have come to `setpgrp`
+        with suppress(ProcessLookupError, PermissionError):  # it may not have called `setpgrp` yet
             os.killpg(process.pid, signal.SIGKILL)
         process.kill()
         process.join()
@@ -110,16 +109,16 @@ def _free_port() -> int:
         return port
 
 
-def _listen(links: list[Connection], processes: list[SpawnProcess], report: Report) -> Any:
-    """Passes reports on until all have given a result, or one has failed."""
+def _listen(links: list[Connection], processes: list[SpawnProcess], report: Progress) -> Any:
+    """Passes on reports until all ranks have returned a result or one has failed."""
     results: dict[int, Any] = {}
     failures: list[Exception] = []
     until: float | None = None
     while len(results) < len(links) and (until is None or working_s() < until):
         busy = [index for index in range(len(links)) if index not in results]
-        wait([links[index] for index in busy], POLL_S)
+        wait([links[index] for index in busy], _POLL_S)
         for index in busy:
-            ended = not processes[index].is_alive()  # asked first: what it said before it ended is there by now
+            ended = not processes[index].is_alive()  # before reading: its last message has arrived if it has ended
             match _message(links[index]):
                 case "report", arguments:
                     report(*arguments)
@@ -132,14 +131,14 @@ def _listen(links: list[Connection], processes: list[SpawnProcess], report: Repo
         if any(isinstance(failure, UserError) for failure in failures):
             break
         if failures and until is None:
-            until = working_s() + GRACE_S
+            until = working_s() + _GRACE_S
     if failures:
         raise next((failure for failure in failures if isinstance(failure, UserError)), failures[0])
     return results[0]
 
 
 def _message(link: Connection) -> tuple[str, Any] | None:
-    """The next one, if there is one."""
+    """Returns the next message, or None if there is none yet."""
     try:
         message: tuple[str, Any] | None = link.recv() if link.poll() else None
     except (EOFError, OSError):
@@ -152,18 +151,17 @@ def _death(index: int, processes: list[SpawnProcess]) -> RunError:
     process.join()
     return RunError(
         f"gpu.devices: process {index + 1} of {len(processes)} ended {how_ended(process.exitcode or 0)}, "
-        "perhaps for want of memory; "
-        "resume= goes on from the last stored epoch"
+        "perhaps for want of memory; resume= continues from the last stored epoch"
     )
 
 
 def _serve(link: Connection, rank: Rank, target: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    """The life of a rank."""
+    """Runs the target in a rank and sends its reports and its result."""
     os.setpgrp()  # with its loader processes, to be ended together
     die_with_parent()
     first = rank.index == 0
     if not first:
-        warnings.simplefilter("ignore")  # the first one says the same
+        warnings.simplefilter("ignore")  # rank 0 warns of the same
 
     def report(epoch: int, epochs: int, metrics: dict[str, float]) -> None:
         if first:
@@ -172,7 +170,7 @@ def _serve(link: Connection, rank: Rank, target: Callable[..., Any], args: tuple
     try:
         result = target(rank, report, *args)
         link.send(("result", result if first else None))
-    except BaseException as error:  # noqa: BLE001 (is told, whatever it is)
-        told = error if isinstance(error, UserError) else RuntimeError("".join(traceback.format_exception(error)))
-        link.send(("failure", told))
-        threading.Event().wait()  # ended from outside: a connection lost sooner would look like another's failure
+    except BaseException as error:  # noqa: BLE001 (every failure is sent to the parent, which raises it)
+        sent = error if isinstance(error, UserError) else RuntimeError("".join(traceback.format_exception(error)))
+        link.send(("failure", sent))
+        threading.Event().wait()  # until it is killed: if it ended now, other ranks would fail with a lost connection

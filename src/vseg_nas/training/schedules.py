@@ -8,14 +8,20 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 
 Schedule = Literal["constant", "poly"]
-"""Of a cell's rate: constant, as in the paper, or falling to 0, after which trainings differ less by their seed."""
+"""The schedule of a cell's learning rate: constant as in the paper, or falling to 0.
+
+With the latter, trainings that differ in their seed alone have closer scores.
+"""
 
 POWER: dict[Schedule, float] = {"constant": 0.0, "poly": 0.9}
-"""Exponent of `poly` that each schedule is."""
+"""The exponent of `poly` for each schedule."""
 
 
 def poly(total_steps: int, power: float) -> Callable[[int], float]:
-    """The factor (1 - step / total_steps) ** power, 0 from the last step on (paper, section 6)."""
+    """Returns the factor (1 - step / total_steps) ** power as a function of the step (paper, section 6).
+
+    The factor stays at its last value, 0 for a positive power, if there are more steps.
+    """
 
     def factor(step: int) -> float:
         remaining = 1 - min(step, total_steps) / total_steps
@@ -25,7 +31,7 @@ def poly(total_steps: int, power: float) -> Callable[[int], float]:
 
 
 def with_poly(module: pl.LightningModule, optimizer: torch.optim.Optimizer, power: float) -> OptimizerLRSchedulerConfig:
-    """The optimiser with the poly schedule, per step, over the whole fit of the module."""
+    """Returns the optimiser with the poly schedule over all steps of the module's fit."""
     steps = int(module.trainer.estimated_stepping_batches)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, poly(steps, power))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -19,15 +19,15 @@ from vseg_nas.training.segmentation_module import SegmentationModule
 
 @dataclass(frozen=True)
 class StaticTraining:
-    """SGD with poly schedules and two learning rates.
+    """The hyperparameters of pre-training: SGD with a poly schedule, and a learning rate each for encoder and decoder.
 
     Attributes:
-        encoder_lr: initial learning rate of the encoder.
-        decoder_lr: initial learning rate of the decoder.
-        momentum: of SGD.
-        weight_decay: L2 on all weights.
-        power: exponent of the poly schedule.
-        auxiliary_weight: of the loss of each auxiliary head.
+        encoder_lr: The initial learning rate of the encoder.
+        decoder_lr: The initial learning rate of the decoder.
+        momentum: The momentum of SGD.
+        weight_decay: The factor of the L2 penalty on all weights.
+        power: The exponent of the poly schedule.
+        auxiliary_weight: The weight of the loss of each auxiliary head.
     """
 
     encoder_lr: float
@@ -39,15 +39,15 @@ class StaticTraining:
 
 
 def static_loss(output: StaticOutput, masks: Tensor, auxiliary_weight: float) -> Tensor:
-    """Cross-entropy at full size plus the weighted sum over auxiliary heads, each at its own resolution.
+    """Returns the cross-entropy at full size plus the weighted sum over auxiliary heads, each at its own resolution.
 
     Args:
-        output: of the static network in training mode.
-        masks: (B, H, W) int64.
-        auxiliary_weight: 0.3 in the paper.
+        output: The output of the static network in training mode.
+        masks: (B, H, W) int64 class ids or 255.
+        auxiliary_weight: The weight of each auxiliary head; 0.3 in the paper.
     """
     loss = segmentation_loss(output.pred, masks)
-    for logits, stride in zip(output.auxiliary, AUXILIARY_STRIDES, strict=False):  # there may be none
+    for logits, stride in zip(output.auxiliary, AUXILIARY_STRIDES, strict=False):  # a network may have no heads
         loss = loss + auxiliary_weight * segmentation_loss(logits, shrink_masks(masks, stride))
     return loss
 
@@ -66,22 +66,22 @@ class StaticModule(SegmentationModule):
         return self.network.encoder, self.network.decoder
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        """Loss of one batch.
+        """Returns the loss of one batch.
 
         Raises:
-            NonFiniteError: the loss is NaN or infinite.
+            NonFiniteError: The loss is NaN or infinite.
         """
         frames = batch.frames[:, 0].contiguous(memory_format=torch.channels_last)
         loss = static_loss(self.network(frames), batch.masks[:, 0], self.options.auxiliary_weight)
         return self.log_loss(loss, frames.shape[0], batch_idx)
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
-        """Counts one batch at the size of its masks."""
+        """Adds the predictions of one batch to the confusion matrix."""
         frames = batch.frames[:, 0].contiguous(memory_format=torch.channels_last)
         self.count(self.network(frames).pred, (frames.shape[-2], frames.shape[-1]), batch.masks[:, 0])
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """SGD, poly per step, the encoder and the decoder at their own rates."""
+        """Returns SGD with a poly schedule per step and learning rates of their own for encoder and decoder."""
         o = self.options
         groups = [
             {"params": self.network.encoder.parameters(), "lr": o.encoder_lr},

@@ -1,4 +1,4 @@
-"""A video network trained end to end on clips (section 4.2).
+"""End-to-end training of a video network on clips (section 4.2).
 
 Legend: B clips, T frames, K classes, H, W.
 """
@@ -23,17 +23,19 @@ from vseg_nas.training.segmentation_module import SegmentationModule
 
 @dataclass(frozen=True)
 class VideoTraining:
-    """Adam for what labels the frames after a key frame, SGD for the rest.
+    """The hyperparameters of end-to-end training: Adam for what predicts later frames, and SGD for everything else.
 
-    The former is the cell with its classifier, or without a cell the decoder, which so has the same chances.
+    Later frames, those after a key frame, are predicted by the cell and its classifier. Without a cell the decoder
+    predicts them, and so it is trained by Adam as a cell would be.
 
     Attributes:
-        cell_lr: learning rate of Adam.
-        static_lr: learning rate of SGD.
-        momentum: of SGD.
-        weight_decay: L2 on all weights.
-        power: exponent of the poly schedule of both; 0 keeps the rates constant.
-        static_weight: of the loss of the static network's own labels, without which key frames would drift.
+        cell_lr: The learning rate of Adam.
+        static_lr: The learning rate of SGD.
+        momentum: The momentum of SGD.
+        weight_decay: The factor of the L2 penalty on all weights.
+        power: The exponent of the poly schedule of both; 0 keeps the learning rates constant.
+        static_weight: The weight of the loss of the static network's own predictions. Without it, nothing but the
+            later frames would train the encoder, and the predictions of key frames would drift.
     """
 
     cell_lr: float
@@ -45,14 +47,16 @@ class VideoTraining:
 
 
 class VideoModule(SegmentationModule):
-    """Trains a `VideoSegmenter` whose propagation is a cell, or `EachFrame`; batches are `ClipBatch`.
+    """Trains a `VideoSegmenter` whose propagation is a cell or `EachFrame`; batches are `ClipBatch`.
 
-    Batch norms of the static network keep their statistics; those of the cell, or of the decoder without one, train.
+    Batch norms of the static network keep their statistics: batches of a few clips give noisier ones than those of
+    pre-training, and key frames and later frames share the encoder. Batch norms of the cell train, or those of the
+    decoder if there is no cell.
 
     Args:
-        segmenter: trained in place.
-        training: see `VideoTraining`.
-        spec: JSON of the `SegmenterSpec`; travels in checkpoints.
+        segmenter: The network; it is trained in place.
+        training: The hyperparameters.
+        spec: The `SegmenterSpec` as JSON, which is stored in checkpoints.
     """
 
     def __init__(self, segmenter: VideoSegmenter, training: VideoTraining, spec: str) -> None:
@@ -60,10 +64,10 @@ class VideoModule(SegmentationModule):
         self.save_hyperparameters({SPEC: spec})
         self.segmenter = segmenter
         self.options = training
-        self.train()  # a fit takes modules in the mode that they are in
+        self.train()  # Lightning fits modules in the mode that they are in
 
     def train(self, mode: bool = True) -> "VideoModule":
-        """As in any module; the static network stays in evaluation mode, though its weights train."""
+        """Sets the mode, except that the static network stays in evaluation mode although its weights are trained."""
         super().train(mode)
         self.segmenter.static.eval()
         self._by_adam.train(mode)
@@ -71,30 +75,32 @@ class VideoModule(SegmentationModule):
 
     @property
     def _by_adam(self) -> nn.Module:
-        """What labels the frames after a key frame."""
+        """The module that predicts the frames after a key frame, and is trained by Adam."""
         segmenter = self.segmenter
         return segmenter.static.decoder if isinstance(segmenter.propagation, EachFrame) else segmenter.propagation
 
     @property
     def parts(self) -> tuple[nn.Module, ...]:
-        """The encoder, the decoder of key frames, and the cell with its classifier if there is one."""
+        """The encoder, the decoder, and the cell with its classifier if there is one."""
         static, propagation = self.segmenter.static, self.segmenter.propagation
         cell = () if isinstance(propagation, EachFrame) else (propagation,)
         return static.encoder, static.decoder, *cell
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        """Cross-entropy at full size, summed over the frames after the first, and that of the static network.
+        """Returns the cross-entropy at full size of the frames after the first, plus that of the static network.
 
-        The latter is of the first frame where that is labelled, and of the last one where it is not (CityScapes).
+        The static network is scored on the first frame. In CityScapes that is not labelled, so it is scored on the
+        last one instead.
 
         Raises:
-            NonFiniteError: the loss is NaN or infinite.
+            NonFiniteError: The loss is NaN or infinite.
         """
         key, *later = self.segmenter(batch.frames)
         loss = torch.stack(
             [segmentation_loss(state.pred, batch.masks[:, t]) for t, state in enumerate(later, start=1)]
         ).sum()
         if self.options.static_weight:
+            # Summed over the ranks, since all of them have to take the same branch.
             first_is_labelled = bool(summed((batch.masks[:, 0] != IGNORE).sum()))
             pred = key.pred if first_is_labelled else self.segmenter.key(batch.frames[:, -1]).pred
             target = batch.masks[:, 0 if first_is_labelled else -1]
@@ -102,20 +108,20 @@ class VideoModule(SegmentationModule):
         return self.log_loss(loss, batch.frames.shape[0], batch_idx)
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
-        """Counts the frames after the first at the size of their masks."""
+        """Adds the predictions of the frames after the first to the confusion matrix."""
         frame = batch.frames.shape[-2], batch.frames.shape[-1]
         for t, state in enumerate(self.segmenter(batch.frames)[1:], start=1):
             self.count(state.pred, frame, batch.masks[:, t])
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Adam and SGD side by side, poly per step."""
+        """Returns Adam and SGD side by side, with a poly schedule per step."""
         o = self.options
         by_adam = list(self._by_adam.parameters())
-        apart = set(map(id, by_adam))
+        adam_ids = set(map(id, by_adam))
         optimizer = JointOptimizer(
             torch.optim.Adam(by_adam, o.cell_lr, weight_decay=o.weight_decay),
             torch.optim.SGD(
-                [weight for weight in self.segmenter.static.parameters() if id(weight) not in apart],
+                [weight for weight in self.segmenter.static.parameters() if id(weight) not in adam_ids],
                 o.static_lr,
                 o.momentum,
                 weight_decay=o.weight_decay,

@@ -1,6 +1,6 @@
-"""The two stages of section 4.2: the cell alone on cached features, then the whole network on frames.
+"""The two stages of final training (section 4.2): the cell alone on cached features, then the whole network on frames.
 
-Each stage writes a Lightning checkpoint after every epoch and goes on from it.
+Each stage saves a Lightning checkpoint after every epoch and resumes from it.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ from vseg_nas.training.video_module import VideoModule
 
 
 class _Shuffling(Callback):
-    """Keeps the state of the generator that shuffles cached features, so that a resumed fit sees the same batches."""
+    """Stores the state of the generator that shuffles cached features, so that a resumed fit sees the same batches."""
 
     def __init__(self, generator: torch.Generator) -> None:
         self.generator = generator
@@ -34,7 +34,7 @@ class _Shuffling(Callback):
 
 
 class _Loss(Callback):
-    """Logs the mean loss of an epoch, which a candidate's module leaves out."""
+    """Logs the mean loss of an epoch, which `CellModule` does not do because the search does not need it."""
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: StaticFeatures, batch_idx: int
@@ -45,22 +45,22 @@ class _Loss(Callback):
 def train_cell_alone(
     module: CellModule, features: StaticFeatures, seed: int, checkpoint: Path, report: Progress, **trainer_options: Any
 ) -> None:
-    """The first stage; the static network is where the features come from and does not change.
+    """Runs the first stage: it trains the cell on features of the static network, which does not change.
 
     Args:
-        module: trained in place.
-        features: of the training clips.
-        seed: of the order of clips.
-        checkpoint: written after every epoch; the fit goes on from it if it is there.
-        report: called after every epoch.
-        **trainer_options: accelerator, precision.
+        module: The cell; it is trained in place.
+        features: The features of the training clips.
+        seed: The seed of the order of clips.
+        checkpoint: The checkpoint that is saved after every epoch; the fit resumes from it if it exists.
+        report: Called after every epoch.
+        **trainer_options: Arguments of the Trainer, such as accelerator and precision.
 
     Raises:
-        ConfigError: the training diverged.
-        DataError: a stored checkpoint cannot be used.
-        RunError: a checkpoint cannot be written.
+        ConfigError: The training diverged.
+        DataError: A saved checkpoint cannot be used.
+        RunError: A checkpoint cannot be written.
     """
-    options = module.train().options  # a fit takes modules in the mode that they are in
+    options = module.train().options  # Lightning fits modules in the mode that they are in
     shuffling = _Shuffling(torch.Generator().manual_seed(seed))
     batches = FeatureBatches(features, options.batch_size, shuffling.generator)
     callbacks = [shuffling, _Loss(), SaveEveryEpoch(checkpoint), EpochProgress(report)]
@@ -75,10 +75,13 @@ def train_cell_alone(
 
 
 def restore_trained_cell(module: CellModule, checkpoint: Path) -> bool:
-    """Whether the first stage has ended, as its checkpoint says; then its weights are loaded, without any features.
+    """Loads the weights of a first stage that has finished, so that its features need not be computed.
+
+    Returns:
+        Whether the stage has finished; if not, nothing is loaded.
 
     Raises:
-        DataError: a stored checkpoint cannot be used.
+        DataError: A saved checkpoint cannot be used.
     """
     newest = newest_checkpoint(checkpoint)
     content = None if newest is None else read_checkpoint(newest)
@@ -98,25 +101,25 @@ def train_end_to_end(
     report: Progress,
     **trainer_options: Any,
 ) -> SegmentationScores:
-    """The second stage: all weights.
+    """Runs the second stage: it trains all weights on clips.
 
     Args:
-        module: trained in place.
-        data: clips.
-        epochs: over the training clips.
-        val_every: epochs between validations; the last epoch is always validated.
-        gradient_clip: largest norm of the gradient of each part: encoder, decoder, cell.
-        checkpoint: written after every epoch; the fit goes on from it if it is there.
-        report: called after every epoch.
-        **trainer_options: accelerator, devices, precision.
+        module: The network; it is trained in place.
+        data: The data module of clips.
+        epochs: The number of passes over the training clips.
+        val_every: The number of epochs between validations; the last epoch is always validated.
+        gradient_clip: The largest norm of the gradient of each part: encoder, decoder, cell.
+        checkpoint: The checkpoint that is saved after every epoch; the fit resumes from it if it exists.
+        report: Called after every epoch.
+        **trainer_options: Arguments of the Trainer, such as accelerator, devices and precision.
 
     Returns:
         The scores of the frames after the first of the validation clips, at the size of their masks.
 
     Raises:
-        ConfigError: the training diverged.
-        DataError: a stored checkpoint cannot be used.
-        RunError: a checkpoint cannot be written.
+        ConfigError: The training diverged.
+        DataError: A saved checkpoint cannot be used.
+        RunError: A checkpoint cannot be written.
     """
     trainer = quiet_trainer(
         checkpoint.parent,

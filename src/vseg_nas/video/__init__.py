@@ -1,1 +1,1 @@
-"""Video as it comes: files, folders of frames and cameras in; labels, overlays and tables out. One frame at a time."""
+"""Prediction on video: files, folders of frames and cameras in; label maps, overlays and tables out, frame by frame."""

@@ -1,4 +1,4 @@
-"""Frames that are image files: all of a folder, or those that a pattern matches, in the order of their names."""
+"""Frames from image files: all files of a folder, or those that match a pattern, in the order of their names."""
 
 import hashlib
 import math
@@ -17,20 +17,20 @@ from vseg_nas.files import printable
 from vseg_nas.pictures import SUFFIXES, Size, page_sizes, read_pages
 from vseg_nas.video.frames import Frame
 
-_SAME_RATE = Fraction(1, 10**9)  # relative
-_MOST_DIGITS = 8  # of the terms of a fraction: MP4 counts in 32 bits
+_SAME_RATE = Fraction(1, 10**9)  # relative difference up to which two rates are the same
+_MOST_DIGITS = 8  # of numerator and denominator, which MP4 stores in 32 bits
 _LONGEST_NAME = 200
-"""Bytes of a name, or of a folder's: file systems take 255, and products add suffixes of their own."""
+"""Longest name of a file or folder in bytes: file systems allow 255, and our files have longer suffixes."""
 
 
-class _Picture(NamedTuple):
+class _SourcePicture(NamedTuple):
     """One picture of an image file.
 
     Attributes:
-        path: of the file.
-        page: its number in the file, from 0 on.
-        size: height and width; None: the header cannot be read.
-        stacked: whether the file holds several.
+        path: The path of the file.
+        page: The number of the picture in the file, from 0 on.
+        size: Height and width in pixels; None if the header cannot be read.
+        stacked: Whether the file holds several pictures.
     """
 
     path: Path
@@ -39,19 +39,19 @@ class _Picture(NamedTuple):
     stacked: bool
 
     @property
-    def clip(self) -> str:
-        """What is one run of frames: the pages of a stack, or the single pictures of a folder."""
+    def sequence(self) -> str:
+        """The name of the sequence: the pages of a stack are one, and the single pictures of a folder are one."""
         return str(self.path if self.stacked else self.path.parent)
 
     def __str__(self) -> str:
-        """For complaints."""
+        """Returns the path, and the page of a stack, for error messages."""
         return f"{self.path}, page {self.page} from 0 on" if self.stacked else str(self.path)
 
 
 def as_fraction(rate: float) -> Fraction:
-    """The simplest fraction that a rate of 0.0001 to 1000 stands for: 25/2 for 12.5, 24000/1001 for 23.976023976.
+    """Returns the simplest fraction for a rate of 0.0001 to 1000: 25/2 for 12.5, 24000/1001 for 23.976023976.
 
-    Its terms are small enough for the time base of a video.
+    Its numerator and denominator are small enough for the time base of a video.
     """
     exact = Fraction(repr(rate))
     simple = [exact.limit_denominator(10**digits // math.ceil(rate)) for digits in range(3, _MOST_DIGITS + 1)]
@@ -59,26 +59,29 @@ def as_fraction(rate: float) -> Fraction:
 
 
 def is_pattern(source: str) -> bool:
-    """Whether a source names files by ``*``, ``?`` or ``[``."""
+    """Returns whether a source is a pattern, with ``*``, ``?`` or ``[``."""
     return any(sign in source for sign in "*?[")
 
 
 def is_image(path: str | Path) -> bool:
-    """Whether it is a file with the suffix of an image."""
+    """Returns whether a path is a file with the suffix of an image."""
     return str(path).lower().endswith(SUFFIXES) and os.path.isfile(path)
 
 
 def frame_files(source: str) -> list[Path]:
-    """The image files of a folder or a pattern, or one alone, folder by folder; numbers in names count as numbers.
+    """Finds the image files of a folder or a pattern, or a single file. Numbers in names are sorted as numbers.
 
-    Hidden files are none, as with the wildcards of a shell, unless the source itself names them by a leading dot.
+    Hidden files do not count, as with the wildcards of a shell, unless the pattern itself has a leading dot.
 
     Raises:
-        DataError: there are none, or the pattern leaves the folders that it matches.
+        DataError: There is no image, or the pattern leaves the folders that it matches.
     """
     folder = Path(source)
     try:
-        found = _visible(folder) if folder.is_dir() else _matches(source)
+        if folder.is_dir():
+            found = {path for path in folder.iterdir() if not path.name.startswith(".")}
+        else:
+            found = _matches(source)
     except OSError as error:
         raise DataError(f"source: {source}: cannot be read ({error.strerror}), expected a folder of frames") from error
     files = [path for path in found if is_image(path)]
@@ -92,28 +95,30 @@ def frame_files(source: str) -> list[Path]:
 
 
 def _root(source: str) -> Path:
-    """The folder that names are told from: that of the source, or what stands before the wildcards of a pattern."""
+    """Returns the folder to which names are relative: the source itself, or the part of a pattern before wildcards."""
     path = Path(source)
     return path if path.is_dir() else split_pattern(source)[0]
 
 
 def _order(path: Path) -> tuple[object, ...]:
-    """frame_10 after frame_9, also where they are folders; 1 before 01, and never between the files of one folder."""
+    """Returns the sort key of a path: frame_10 comes after frame_9, for folders too.
+
+    The spelling of the folder decides between folders such as 1 and 01, so that their files are not interleaved.
+    """
     parent = path.parent
     return [_natural(part) for part in parent.parts], str(parent), _natural(path.name), path.name
 
 
 def split_pattern(source: str) -> tuple[Path, str]:
-    """The folder that a pattern looks in, and the rest: a folder that exists is none of its wildcards."""
+    """Splits a pattern into the folder that it searches and the rest.
+
+    A folder that exists belongs to the first part, even if its name has characters of a wildcard.
+    """
     parts = Path(source).parts
     count = 0
     while count < len(parts) - 1 and (not is_pattern(parts[count]) or os.path.isdir(Path(*parts[: count + 1]))):
         count += 1
     return Path(*parts[:count]), "/".join(parts[count:])
-
-
-def _visible(folder: Path) -> set[Path]:
-    return {path for path in folder.iterdir() if not path.name.startswith(".")}
 
 
 def _matches(source: str) -> set[Path]:
@@ -127,16 +132,13 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
-def _pictures(path: Path) -> list[_Picture]:
-    sizes = page_sizes(path)
-    return [_Picture(path, page, size, len(sizes) > 1) for page, size in sizes.items()]
+def _names(pictures: Sequence[_SourcePicture], root: Path) -> list[str]:
+    """Returns unique names of all pictures, which can also be names of files: paths from `root`.
 
-
-def _names(pictures: Sequence[_Picture], root: Path) -> list[str]:
-    """Names that tell all pictures apart, as files in folders too: paths from `root`, without suffixes where that does.
+    The suffix is left out if the name is unique without it.
 
     Raises:
-        DataError: no two frames would be told apart.
+        DataError: Two frames would have the same name.
     """
     paths = {picture.path: picture.path.relative_to(root) for picture in pictures}
     stems = {path: relative.with_name(relative.stem) for path, relative in paths.items()}
@@ -165,15 +167,15 @@ def _shortened(name: str) -> str:
 class FrameFolder:
     """A `FrameSource` over image files.
 
-    Every page of a stack (TIFF, animated PNG or WebP) is a frame. One that is damaged, or of another size than most,
-    is skipped.
+    Every page of a stack (TIFF, animated PNG or WebP) is a frame. A frame is skipped if it is damaged or has another
+    size than most frames.
 
     Args:
-        source: a folder or a pattern.
-        rate: frames a second, which image files do not say.
+        source: A folder, a pattern or a file.
+        rate: Frames per second, which image files do not store.
 
     Raises:
-        DataError: no image can be read.
+        DataError: No image can be read.
     """
 
     endless = False
@@ -183,18 +185,23 @@ class FrameFolder:
         self.rate = as_fraction(rate)
         self.time_base = 1 / self.rate
         self.skipped = 0
-        self.complaint = ""
+        self.first_error = ""
         files = frame_files(source)
-        self._pictures = [picture for path in files for picture in _pictures(path)]
+        self._pictures = [
+            _SourcePicture(path, page, size, len(sizes) > 1)
+            for path in files
+            for sizes in [page_sizes(path)]
+            for page, size in sizes.items()
+        ]
         self._names = _names(self._pictures, _root(source))
         self.total: int | None = len(self._pictures)
         sizes = Counter(picture.size for picture in self._pictures if picture.size is not None)
-        self.size = max(sizes, key=lambda size: sizes[size], default=(0, 0))  # the first of several as frequent
+        self.size = max(sizes, key=lambda size: sizes[size], default=(0, 0))  # of equally frequent sizes, the first
         self._decoded = self._decode()
         self._first = next(self._decoded, None)
         if self._first is None:
             raise DataError(
-                f"source: {source}: found {len(files)} image files, none of them usable; the first: {self.complaint}"
+                f"source: {source}: found {len(files)} image files, none of them usable; the first: {self.first_error}"
             )
 
     def __iter__(self) -> Iterator[Frame]:
@@ -212,11 +219,11 @@ class FrameFolder:
                     (found, expected) = (f"{width}x{height}" for height, width in (image.shape[:2], self.size))
                     self._skip(f"{picture}: found {found} pixels, expected {expected} as most")
                 else:
-                    yield Frame(image, index * self.time_base, self._names[index], picture.clip)
+                    yield Frame(image, index * self.time_base, self._names[index], picture.sequence)
 
     def _skip(self, why: str) -> None:
         self.skipped += 1
-        self.complaint = self.complaint or printable(why)
+        self.first_error = self.first_error or printable(why)
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """Does nothing, since no file stays open."""

@@ -1,37 +1,37 @@
-"""Times that rise from frame to frame, from the time stamps that files have."""
+"""Frame times that rise strictly, computed from the time stamps of a file, which may be missing, repeated or jump."""
 
 from fractions import Fraction
 
 _BACK = Fraction(1, 10)
-"""Seconds: stamps that fall by less are out of order, those that fall by more begin a new count (FFmpeg's limit)."""
+"""Limit in seconds, as in FFmpeg: stamps that fall by less are out of order, stamps that fall by more start over."""
 
 
 class FrameTimes:
-    """Time of each frame since the first, in seconds.
+    """Computes the time of each frame since the first one.
 
-    Where the stamps begin a new count, as they do where two files were joined, the next frame follows a frame's time
-    after the last one, and so it does where a stamp is missing or repeated.
+    Stamps start over where two files were joined. The next frame then follows one frame period after the last one. The
+    same holds where a stamp is missing or repeated.
 
     Args:
-        rate: frames a second.
-        tick: times are whole multiples of it, in seconds.
-        longest: stamps that rise by more seconds begin a new count too.
+        rate: Frames per second.
+        tick: The unit of time in seconds; all times are integer multiples of it.
+        longest: The time in seconds by which stamps may rise; those that rise by more start over too.
     """
 
     def __init__(self, rate: Fraction, tick: Fraction, longest: Fraction) -> None:
         self._period = 1 / rate
         self._tick = tick
         self._longest = max(longest, 2 * self._period)
-        self._time: Fraction | None = None  # not rounded, so that errors do not add up
+        self._time: Fraction | None = None  # kept without rounding, so that errors do not add up
         self._ticks = -1
         self._latest: Fraction | None = None
         self._offset = Fraction(0)
 
     def after(self, stamp: Fraction | None) -> Fraction:
-        """The time of the next frame.
+        """Returns the time of the next frame in seconds.
 
         Args:
-            stamp: in seconds on any count; None: there is none.
+            stamp: Its time stamp in seconds, relative to any moment; None if it has none.
         """
         self._time = self._next(stamp)
         self._ticks = max(round(self._time / self._tick), self._ticks + 1)
@@ -49,4 +49,4 @@ class FrameTimes:
         time = stamp + self._offset
         if self._time is None or time > self._time:
             return time
-        return self._time + self._period / 2  # catches up with the stamps without crowding frames
+        return self._time + self._period / 2  # half a period, to fall back in step without two frames at one time

@@ -1,4 +1,4 @@
-"""What every source of frames gives.
+"""Frames and their sources.
 
 Legend: H, W pixels.
 """
@@ -8,41 +8,38 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-Image = NDArray[np.uint8]
+from vseg_nas.pictures import Image
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame.
+    """One frame of a source.
 
     Attributes:
         image: (H, W, 3) uint8, RGB, upright.
-        time: since the first frame, in seconds; rises from frame to frame.
-        name: of its file, or its number: no other frame of the source has it. Folders in it stand before slashes.
-        clip: what it is a part of; where this changes, a new video begins.
+        time: The time since the first frame in seconds; it rises from frame to frame.
+        name: The name of its file, with folders before slashes, or its number; unique within the source.
+        sequence: The name of the sequence that it belongs to. A frame with another name begins a new sequence.
     """
 
     image: Image
     time: Fraction
     name: str
-    clip: str = ""
+    sequence: str = ""
 
 
 class FrameSource(Protocol):
-    """Frames of one size, in order, each read when it is asked for.
+    """Frames of one size, in order; each is read when it is requested.
 
     Attributes:
-        size: height and width of every frame.
-        pixel_aspect: width of a pixel over its height, as it is shown.
-        rate: frames a second; of a file whose rate varies, their average.
-        time_base: all times are whole multiples of it, in seconds.
-        total: how many frames there are, as far as that is known beforehand.
-        endless: whether only the user ends it, as with a camera.
-        skipped: frames so far that could not be decoded.
-        complaint: what was wrong with the first of them.
+        size: Height and width of every frame in pixels.
+        pixel_aspect: The width of a pixel over its height, as it is displayed.
+        rate: Frames per second; the average if the rate varies.
+        time_base: All times are integer multiples of this, in seconds.
+        total: The number of frames; None if it is not known beforehand.
+        endless: Whether only the user ends it, as with a camera.
+        skipped: The number of frames so far that could not be decoded.
+        first_error: What was wrong with the first skipped frame; empty if there was none.
     """
 
     size: tuple[int, int]
@@ -52,12 +49,12 @@ class FrameSource(Protocol):
     total: int | None
     endless: bool
     skipped: int
-    complaint: str
+    first_error: str
 
     def __iter__(self) -> Iterator[Frame]:
-        """The frames, once."""
+        """Yields all frames; it can be called once."""
         ...
 
     def close(self) -> None:
-        """Frees the file or the camera."""
+        """Releases the file or the camera."""
         ...

@@ -1,19 +1,19 @@
-"""How a frame is turned and mirrored before it is shown, as its display matrix says."""
+"""The orientation in which a frame is displayed, from the display matrix of its file."""
 
 from typing import NamedTuple
 
 import av
 import numpy as np
 
-from vseg_nas.video.frames import Image
+from vseg_nas.pictures import Image
 
 
 class Orientation(NamedTuple):
-    """One of the eight ways to show a frame.
+    """One of the eight orientations of a frame.
 
     Attributes:
-        mirrored: whether left and right change places; that comes first.
-        quarter_turns: anti-clockwise, 0 to 3.
+        mirrored: Whether left and right are exchanged, before the rotation.
+        quarter_turns: The number of quarter turns anti-clockwise, 0 to 3.
     """
 
     mirrored: bool
@@ -21,24 +21,23 @@ class Orientation(NamedTuple):
 
     @classmethod
     def of_matrix(cls, a: int, b: int, c: int, d: int) -> "Orientation":
-        """The way that is nearest to a display matrix.
+        """Returns the orientation that is nearest to a display matrix.
 
-        A pixel (x, y), y downwards, is shown at (a x + c y, b x + d y). A matrix that maps the plane to a line says
-        nothing.
+        A pixel (x, y), with y downwards, is displayed at (a x + c y, b x + d y). A singular matrix is ignored.
         """
         determinant = a * d - b * c
         if determinant == 0:
             return cls(False, 0)
-        if determinant < 0:  # mirror first, and a rotation is left
+        if determinant < 0:  # after mirroring, a rotation is left
             a, b = -a, -b
         return cls(determinant < 0, round(np.degrees(np.arctan2(c - b, a + d)) / 90) % 4)
 
     @classmethod
     def of(cls, frame: av.VideoFrame) -> "Orientation":
-        """What the display matrix of a decoded frame says."""
+        """Returns the orientation of a decoded frame."""
         try:
             matrix = frame.side_data.get("DISPLAYMATRIX")
-        except ValueError:  # PyAV lists no side data where it does not know the type of one, but reads the angle
+        except ValueError:  # PyAV lists no side data if it does not know the type of one, but it still reads the angle
             return cls(False, round(frame.rotation / 90) % 4)
         if matrix is None:
             return cls(False, 0)
@@ -46,10 +45,10 @@ class Orientation(NamedTuple):
         return cls.of_matrix(a, b, c, d)
 
     @property
-    def lies(self) -> bool:
-        """Whether height and width change places."""
+    def is_sideways(self) -> bool:
+        """Whether height and width are exchanged."""
         return self.quarter_turns % 2 == 1
 
     def upright(self, image: Image) -> Image:
-        """A frame (H, W, 3) as it is shown."""
+        """Turns a frame (H, W, 3) as it is to be displayed."""
         return np.ascontiguousarray(np.rot90(image[:, ::-1] if self.mirrored else image, self.quarter_turns))

@@ -1,4 +1,4 @@
-"""Labels laid over frames, and the video of it."""
+"""Overlays: frames with the colours of their labels, and the video of them."""
 
 from contextlib import suppress
 from fractions import Fraction
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vseg_nas.errors import RunError, missing_extra
 from vseg_nas.files import Unbuffered, flush
-from vseg_nas.video.frames import Image
+from vseg_nas.pictures import Image
 
 try:
     import av
@@ -21,34 +21,34 @@ except ImportError as error:
 _SQUARE = Fraction(1)
 _OPTIONS = {"crf": "20", "preset": "veryfast"}
 _CONTAINER = {"movflags": "hybrid_fragmented+delay_moov", "frag_duration": "1000000"}
-"""Fragments of a second play wherever the process ends; what is finished is an ordinary file, with an index."""
+"""Fragments of one second each, so that an unfinished file can be played; a finished one is an ordinary MP4 file."""
 
 
 def blend(image: Image, labels: Image, palette: NDArray[np.uint8], opacity: float) -> Image:
-    """Colours of the classes over a frame.
+    """Blends a frame with the colours of its classes.
 
     Args:
         image: (H, W, 3) uint8, RGB.
-        labels: (H, W) uint8, class ids.
-        palette: (256, 3) uint8, RGB of each id.
-        opacity: of the colours, 0 to 1.
+        labels: (H, W) uint8 class ids.
+        palette: (256, 3) uint8 RGB of each class id.
+        opacity: The opacity of the colours, in 0..1.
 
     Returns:
-        (H, W, 3) uint8.
+        (H, W, 3) uint8, RGB.
     """
     blended: Image = cv2.addWeighted(palette[labels], opacity, image, 1 - opacity, 0)  # type: ignore[assignment]
     return blended
 
 
 class VideoWriter:
-    """Writes H.264 in MP4 frame by frame; until it is closed, as ``NAME.partial.mp4``, which plays at any time.
+    """Writes H.264 in MP4 frame by frame; until it is closed the file is ``NAME.partial.mp4``, which can be played.
 
     Args:
-        path: of the finished file; nothing is left of one that cannot be written.
-        size: height and width of the frames. Odd ones are kept, without sharing colours among pixels.
-        rate: frames a second.
-        time_base: times are whole multiples of it, in seconds.
-        pixel_aspect: width of a pixel over its height.
+        path: The path of the finished file; nothing is left of a file that cannot be written.
+        size: Height and width of the frames in pixels. Odd sizes are kept, by storing colours for each pixel.
+        rate: Frames per second.
+        time_base: The unit of time in seconds; all times are integer multiples of it.
+        pixel_aspect: The width of a pixel over its height.
     """
 
     def __init__(
@@ -72,16 +72,21 @@ class VideoWriter:
         self._container = av.open(self._file, "w", format="mp4", container_options=_CONTAINER)
         stream = self._container.add_stream("libx264", rate=rate, options=_OPTIONS)
         stream.height, stream.width = size
+        # 4:2:0 has one colour for 2 x 2 pixels, which odd sizes cannot have; but more players know it.
         stream.pix_fmt = "yuv444p" if size[0] % 2 or size[1] % 2 else "yuv420p"
         stream.codec_context.time_base = time_base
         stream.codec_context.sample_aspect_ratio = pixel_aspect
         self._stream = stream
 
     def write(self, image: Image, time: Fraction) -> None:
-        """Adds a frame (H, W, 3) that is shown from ``time`` on, in seconds.
+        """Adds a frame.
+
+        Args:
+            image: (H, W, 3) uint8, RGB.
+            time: The time from which on it is displayed, in seconds.
 
         Raises:
-            RunError: the disk is full.
+            RunError: The disk is full.
         """
         frame = av.VideoFrame.from_ndarray(image, format="rgb24")
         self._empty = False
@@ -89,12 +94,12 @@ class VideoWriter:
         self._mux(frame)
 
     def close(self) -> None:
-        """Writes what is still in the encoder and finishes the file, unless that is done or it could not be written.
+        """Writes what the encoder still holds and finishes the file; without any frame there will be no file.
 
-        Without a frame there is no file.
+        A writer that is closed already, or that has failed, is left as it is.
 
         Raises:
-            RunError: the disk is full.
+            RunError: The disk is full.
         """
         if not self._open:
             return
@@ -124,7 +129,7 @@ class VideoWriter:
 
     def _discard(self) -> None:
         self._open = False
-        self._file.close()  # first: the muxer may crash if it has to end a file that it could not continue
+        self._file.close()  # before the container: the muxer may crash while it finishes a file after a failed write
         with suppress(av.FFmpegError, OSError):
             self._container.close()
         self._partial.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What a source is: files that exist come first, then the number of a camera, then an address."""
+"""The kind of a source: a file if one of that name exists, otherwise the number of a camera, or an address."""
 
 import os
 import re
@@ -10,24 +10,24 @@ _ADDRESS = re.compile(r"(https?|rtsps?)://[^/]", re.IGNORECASE)
 
 
 def is_camera(source: str) -> bool:
-    """Whether it is the number of a camera."""
+    """Returns whether a source is the number of a camera."""
     return source.isdecimal() and not os.path.exists(source)
 
 
 def is_address(source: str) -> bool:
-    """Whether it is to be read over the network: http, https, rtsp or rtsps."""
+    """Returns whether a source is read over the network, by http, https, rtsp or rtsps."""
     return _ADDRESS.match(source) is not None and not os.path.exists(source)
 
 
 def check_video_file(source: str) -> None:
-    """Looks whether a video file is there; a pipe or a device might never end or never begin.
+    """Checks that a source is a regular file; a pipe or a device might never end or never begin.
 
     Raises:
-        DataError: there is none, or it is no regular file.
+        DataError: There is no such file, or it is not a regular one.
     """
     try:
         mode = os.stat(source).st_mode
-    except (OSError, ValueError) as error:  # ValueError: a null character
+    except (OSError, ValueError) as error:  # a null character raises a ValueError
         raise DataError(
             f"source: found no {source}, expected a video, a folder, a pattern, the number of a camera or an address "
             "(http, https, rtsp)"

@@ -1,4 +1,4 @@
-"""Frames of a video file, an address or a camera, decoded by PyAV (FFmpeg's libraries)."""
+"""Frames of a video file, an address or a camera, decoded by PyAV, which uses FFmpeg's libraries."""
 
 import sys
 import time
@@ -9,7 +9,8 @@ from typing import IO
 import cv2
 
 from vseg_nas.errors import DataError, missing_extra
-from vseg_nas.video.frames import Frame, Image
+from vseg_nas.pictures import Image
+from vseg_nas.video.frames import Frame
 from vseg_nas.video.source_kinds import check_video_file, is_address, is_camera
 
 try:
@@ -22,19 +23,20 @@ from vseg_nas.video.frame_times import FrameTimes
 from vseg_nas.video.orientation import Orientation
 
 ANSWER_S = 10.0
-"""Seconds that an address has to answer, at the start and for each packet."""
+"""Time in seconds within which an address has to answer, at the start and for each packet."""
 
 _CAMERAS = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}"), "win32": ("dshow", "video={}")}
 _USUAL_RATE = Fraction(25)
-_MOST_TICKS = 90_000  # a second
-_LONGEST_TICKS = 2**31 - 1  # between two frames, all that MP4 can hold: more than six hours
-_MP4_TICK = Fraction(1, 20_000)  # seconds; MP4 halves a longer one until it is shorter
-_LONGEST_DISCONTINUOUS = Fraction(10)  # in containers whose stamps may jump, such as MPEG-TS; FFmpeg's limit
-_DISCONTINUOUS = 0x200  # AVFMT_TS_DISCONT: the flag of these containers
+_MOST_TICKS = 90_000  # ticks per second
+_LONGEST_TICKS = 2**31 - 1  # the most ticks between two frames that MP4 can store: more than six hours
+_MP4_TICK = Fraction(1, 20_000)  # seconds; MP4 halves the tick until it is at most this long
+_LONGEST_DISCONTINUOUS = Fraction(10)  # seconds; FFmpeg's limit for containers whose stamps may jump, such as MPEG-TS
+_DISCONTINUOUS = 0x200  # AVFMT_TS_DISCONT, the flag of these containers
 
-# A playlist names other files and addresses, and a file may be anybody's: one that is opened reads nothing but itself.
+# A playlist names other files and addresses, and a video may be from an untrusted source: nothing but the file itself
+# is read.
 _NO_OTHER_FILE = {"protocol_whitelist": "none"}
-_TEXT = ("ansi", "bintext", "idf", "xbin")  # names of codecs
+_TEXT = ("ansi", "bintext", "idf", "xbin")  # codecs that draw text files as video
 _CONTAINERS = (
     "mov", "matroska", "mpegts", "mpeg", "avi", "flv", "ogg", "asf", "mxf", "nut", "ivf", "gif", "mjpeg", "mpjpeg",
     "h264", "hevc", "av1", "m4v", "mpegvideo", "yuv4mpegpipe",
@@ -46,19 +48,19 @@ _RTSP = {"protocol_whitelist": "rtp,srtp,udp,tcp,tls", "rtsp_flags": "prefer_tcp
 class VideoStream:
     """A `FrameSource` over the first video stream of a file, an address or a camera.
 
-    Frames are turned and mirrored as the file says. One that cannot be decoded is skipped, and so is one that the
-    decoder had to make up. Frames of another size than the first are resized to it, and so have its pixel aspect.
+    Frames are turned and mirrored as the file says. A frame is skipped if it cannot be decoded, or if the decoder had
+    to make up parts of it. Frames of another size than the first are resized to it, and so get its pixel aspect.
 
     Args:
-        source: a path; the number of a camera; an address (http, https, rtsp). A path that exists is always a path.
+        source: A path, the number of a camera, or an address (http, https, rtsp). A path that exists takes precedence.
 
     Raises:
-        DataError: it cannot be opened, or has no frame that can be decoded.
+        DataError: The source cannot be opened, or has no frame that can be decoded.
     """
 
     def __init__(self, source: str) -> None:
         self.skipped = 0
-        self.complaint = ""
+        self.first_error = ""
         self._source = source
         self._file: IO[bytes] | None = None
         self._container = self._open(source)
@@ -78,13 +80,13 @@ class VideoStream:
         self._first = next(self._decoded, None)
         if self._first is None:
             self.close()
-            raise DataError(f"source: {source}: found no frame that can be decoded ({self.complaint or 'empty'})")
+            raise DataError(f"source: {source}: found no frame that can be decoded ({self.first_error or 'empty'})")
         self._plane = self._first.height, self._first.width
         height, width = self._plane
-        lies = Orientation.of(self._first).lies
-        self.size = (width, height) if lies else (height, width)
+        is_sideways = Orientation.of(self._first).is_sideways
+        self.size = (width, height) if is_sideways else (height, width)
         aspect = self._stream.sample_aspect_ratio or Fraction(1)
-        self.pixel_aspect = 1 / aspect if lies else aspect
+        self.pixel_aspect = 1 / aspect if is_sideways else aspect
 
     def _open(self, source: str) -> av.container.InputContainer:
         if is_camera(source):
@@ -92,19 +94,19 @@ class VideoStream:
         if is_address(source):
             return _open_address(source)
         check_video_file(source)
-        try:  # by Python, since FFmpeg takes "drive 12:30.mp4" for a protocol and "%03d" for a number
-            self._file = open(source, "rb")  # noqa: SIM115  # stays open
+        try:  # opened by Python, since FFmpeg takes "drive 12:30.mp4" for a protocol and "%03d" for a number
+            self._file = open(source, "rb")  # noqa: SIM115  # stays open while frames are read
             return av.open(self._file, "r", container_options=_NO_OTHER_FILE, metadata_errors="replace")
         except (av.FFmpegError, OSError) as error:
             self._close_file()
             raise DataError(f"source: {source}: cannot be read as video ({_reason(error)})") from error
 
     def _kinds(self) -> str:
-        names = {"video": "a cover, text or an unknown codec"}  # no other video is left
+        names = {"video": "a cover, text or an unknown codec"}  # other kinds of video would have been accepted
         return ", ".join(sorted({names.get(s.type, s.type) for s in self._container.streams})) or "nothing"
 
     def _estimate(self) -> int | None:
-        """From the duration, where the file has no count."""
+        """Estimates the number of frames from the duration, for files that do not store it."""
         if self.endless or not self._container.duration:
             return None
         return max(1, round(Fraction(self._container.duration, av.time_base) * self.rate))
@@ -123,7 +125,7 @@ class VideoStream:
                     yield frame
 
     def _packets(self) -> Iterator["av.Packet[av.VideoStream] | None"]:
-        """None at the end of what can be read: the decoder gives the frames that it still holds."""
+        """Yields the packets, and None after the last readable one, by which the decoder returns its last frames."""
         try:
             yield from self._container.demux(self._stream)
         except (av.FFmpegError, OSError) as error:
@@ -132,7 +134,7 @@ class VideoStream:
 
     def _skip(self, why: str) -> None:
         self.skipped += 1
-        self.complaint = self.complaint or f"{self._source}: {why}"
+        self.first_error = self.first_error or f"{self._source}: {why}"
 
     def __iter__(self) -> Iterator[Frame]:
         longest = _LONGEST_TICKS * min(self.time_base, _MP4_TICK)
@@ -146,7 +148,7 @@ class VideoStream:
             frame = next(self._decoded, None)
 
     def _stamp(self, frame: av.VideoFrame) -> Fraction | None:
-        """Seconds; AVI knows when to decode a frame, not when to show it."""
+        """Returns the time stamp of a frame in seconds. AVI stores when to decode a frame, not when to display it."""
         ticks = frame.dts if self._container.format.name == "avi" else frame.pts
         return None if ticks is None or frame.time_base is None else ticks * frame.time_base
 
@@ -154,7 +156,7 @@ class VideoStream:
         height, width = self._plane
         stored: Image = frame.to_ndarray(format="rgb24", width=width, height=height)  # type: ignore[assignment]
         image = Orientation.of(frame).upright(stored)
-        if image.shape[:2] != self.size:  # turned in another way than the first
+        if image.shape[:2] != self.size:  # the orientation differs from that of the first frame
             image = cv2.resize(image, self.size[::-1], interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
         return image
 
@@ -169,7 +171,7 @@ class VideoStream:
 
 
 def _moves(stream: av.VideoStream) -> bool:
-    """Not so the cover of a piece of music, and text, which FFmpeg draws as a terminal would."""
+    """Returns whether a stream is a real video: neither the cover of a music file nor text that FFmpeg draws."""
     cover = stream.disposition & av.stream.Disposition.attached_pic
     return not cover and stream.codec_context is not None and stream.codec_context.name not in _TEXT
 
@@ -189,7 +191,7 @@ def _open_address(source: str) -> av.container.InputContainer:
     try:
         return av.open(address, "r", kind, container_options=options, timeout=limits, metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
-        silent = time.monotonic() - start >= ANSWER_S  # FFmpeg reports some of these as invalid data
+        silent = time.monotonic() - start >= ANSWER_S  # FFmpeg reports some timeouts as invalid data
         reason = _reason(av.error.ExitError(0, "") if silent else error)
         raise DataError(f"source: {source}: cannot be read as video ({reason})") from error
 

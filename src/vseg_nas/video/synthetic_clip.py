@@ -1,4 +1,4 @@
-"""A drive through generated streets as a video file, for trying things out."""
+"""A drive through generated streets as a video file, for trying out `predict`."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -8,10 +8,19 @@ from vseg_nas.video.overlay import VideoWriter
 
 
 def write_clip(path: Path, frames: int = 50, size: tuple[int, int] = (360, 480), seed: int = 0) -> Path:
-    """Writes frames of one drive; returns the path.
+    """Writes a video of one drive.
+
+    Args:
+        path: The file to write.
+        frames: The number of frames.
+        size: Height and width in pixels.
+        seed: The seed of the street and the drive.
+
+    Returns:
+        The path of the file.
 
     Raises:
-        RunError: the file cannot be written.
+        RunError: The file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     clip = SyntheticStreet(1, frames, size, seed, "val", frames)[0]

@@ -1,1 +1,1 @@
-"""Generated streets: what stands in them (things, scene), what a camera sees (view) and records (frame)."""
+"""Generated streets: their objects, the scene they form, the camera's view of it, and the frames that it records."""

@@ -1,32 +1,34 @@
-"""One frame of a drive through a generated street: the painted scene, its exact mask, the camera's faults.
+"""One frame of a drive through a generated street: the painted scene, its exact mask, and the faults of the camera.
 
-Legend: H, W pixels, N polygons. Faults last a single frame, so the frames around it know what it hides.
+A fault lasts for a single frame, so the frames around it show what it hides.
+
+Legend: H, W pixels, N polygons.
 """
 
 import cv2
 import numpy as np
 
-from vseg_nas.data.clip import Image
+from vseg_nas.data.street.objects import Floats, StreetClass
 from vseg_nas.data.street.scene import VIEW, Scene
-from vseg_nas.data.street.things import Floats, StreetClass
 from vseg_nas.data.street.view import Flags, View, background, in_haze
 from vseg_nas.labels import IGNORE
+from vseg_nas.pictures import Image
 
 _NEAR = 1.0
-"""Whatever is nearer is painted at this distance, which is outside the frame for all but the road."""
+"""Corners that are nearer, in metres, are painted at this distance, where all but the road is outside the frame."""
 
 
 def render(scene: Scene, frame: int, size: tuple[int, int], rng: np.random.Generator) -> tuple[Image, Image]:
-    """Draw one frame.
+    """Draws one frame.
 
     Args:
         scene: The street and the drive.
-        frame: Which frame of the drive.
-        size: Height and width.
-        rng: Source of the camera's faults, fresh for each frame.
+        frame: The index of the frame in the drive.
+        size: Height and width in pixels.
+        rng: The random generator of the camera's faults, a new one for each frame.
 
     Returns:
-        Image (H, W, 3) and exact mask (H, W), 255 on the bonnet of the own car.
+        The image (H, W, 3) and its exact mask (H, W), which is 255 on the bonnet of the camera's own car.
     """
     view = View.at(scene, frame, size)
     colours, labels = background(scene, view)
@@ -39,7 +41,7 @@ def render(scene: Scene, frame: int, size: tuple[int, int], rng: np.random.Gener
 
 
 def _shadows(scene: Scene, view: View, frame: int) -> Flags:
-    """Where things shade the ground they stand on, (H, W)."""
+    """Returns where the objects cast shadows on the ground, (H, W)."""
     layer = np.zeros((view.height, view.width), np.uint8)
     drift = scene.shapes.drift[:, None] * frame
     x = scene.shapes.footprints[..., 0] + drift[..., 0]
@@ -52,7 +54,10 @@ def _shadows(scene: Scene, view: View, frame: int) -> Flags:
 
 
 def _paint(canvas: Image, scene: Scene, view: View, frame: int) -> None:
-    """Paint all polygons, farthest thing first, on a canvas (H, W, 4) of RGB and class id."""
+    """Paints all polygons on a canvas (H, W, 4) of RGB and class id.
+
+    The farthest object comes first, so that nearer ones cover it in the image and in the mask alike.
+    """
     shapes = scene.shapes
     foot_z, vx, vz, phase = shapes.foot.T
     foot = foot_z + vz * frame - view.z
@@ -76,7 +81,10 @@ def _bonnet(canvas: Image) -> None:
 
 
 def photograph(image: Image, light: float, rng: np.random.Generator) -> Image:
-    """What a cheap camera makes of a scene (H, W, 3): exposure, tint, blur, smears, glare, noise."""
+    """Returns the picture that a cheap camera takes of a scene (H, W, 3).
+
+    It has random exposure, tint, blur, smears on the lens, glare and noise.
+    """
     height, width = image.shape[:2]
     gain = light * rng.normal(1, 0.08) * (0.5 if rng.random() < 0.12 else 1)
     tint = (gain * rng.normal(1, 0.025, 3)).astype(np.float32)
@@ -93,7 +101,7 @@ def photograph(image: Image, light: float, rng: np.random.Generator) -> Image:
 
 
 def _spot(height: int, width: int, rng: np.random.Generator) -> Floats:
-    """A soft round spot somewhere in the frame, (H, W, 1) of 0 to 1."""
+    """Returns a soft round spot at a random position, (H, W, 1) of values in 0..1."""
     y, x, radius = rng.uniform(0, height), rng.uniform(0, width), rng.uniform(0.1, 0.24) * width
     down = ((np.arange(height, dtype=np.float32) - y) / radius) ** 2
     across = ((np.arange(width, dtype=np.float32) - x) / radius) ** 2

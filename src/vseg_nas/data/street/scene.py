@@ -1,19 +1,19 @@
-"""What stands where in a generated street, and how it moves: metres and frames, as in `things`."""
+"""Where everything stands in a generated street and how it moves, in metres and frames as in `objects`."""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from vseg_nas.data.clip import Colour
-from vseg_nas.data.street.things import Floats, Kind, Shapes, Thing, shapes_of
+from vseg_nas.data.street.objects import Floats, Kind, Shapes, StreetObject, shapes_of
+from vseg_nas.labels import Colour
 
 ROAD = 5.0
-"""Half the width of the road."""
+"""Half the width of the road, in metres."""
 WALL = 9.5
-"""Distance of the house fronts from the middle of the road; the pavement lies between."""
+"""Distance of the house fronts from the middle of the road, in metres; the pavement lies between."""
 VIEW = 90.0
-"""How far there is anything to see."""
+"""Distance up to which objects are drawn, in metres."""
 
 _WALLS = ((172, 110, 88), (196, 178, 148), (150, 146, 140), (208, 200, 186), (140, 96, 78), (122, 128, 136))
 _PAINT = (
@@ -37,13 +37,13 @@ _SKIES = (  # zenith, horizon, light
 
 @dataclass(frozen=True)
 class Houses:
-    """One side of the street, end to end; a house without height is the mouth of a side street.
+    """The n houses on one side of the street. A house of height 0 is the mouth of a side street.
 
     Attributes:
-        edges: (n + 1,) where along z each house begins and the last one ends.
-        heights: (n,) metres.
-        colours: (n, 3) RGB.
-        pitch: (n,) metres from window to window.
+        edges: (n + 1,) positions along z where each house begins, and where the last one ends, in metres.
+        heights: (n,) heights in metres.
+        colours: (n, 3) RGB of the walls.
+        pitch: (n,) distances from window to window, in metres.
     """
 
     edges: Floats
@@ -57,16 +57,16 @@ class Scene:
     """A street, its weather and the drive through it.
 
     Attributes:
-        houses: Those on the left and on the right.
-        shapes: Everything that stands or moves before them.
-        zenith: Colour of the sky above.
-        horizon: Colour of the sky at the horizon, and of the haze.
-        light: Brightness, around 1.
-        shade: Where across the street the shadow of the houses begins.
-        speed: Metres per frame.
-        sway: Phase of the car's slow movements.
+        houses: The houses on the left and those on the right.
+        shapes: The polygons of everything that stands or moves in front of the houses.
+        zenith: RGB of the sky overhead.
+        horizon: RGB of the sky at the horizon, and of the haze.
+        light: The brightness, around 1.
+        shade: The position across the street where the shadow of the houses begins, in metres from the middle.
+        speed: The speed of the camera in metres per frame.
+        sway: The phase of the car's slow movements, in radians.
         noise: (128, 128) standard normal texture.
-        clouds: Coarse map of cloudiness, 0 to 1.
+        clouds: (20, 6) coarse map of cloudiness, in 0..1.
     """
 
     houses: tuple[Houses, Houses]
@@ -82,7 +82,7 @@ class Scene:
 
 
 def build_scene(rng: np.random.Generator, frames: int) -> Scene:
-    """Draw a street that is long enough for a drive of so many frames."""
+    """Draws a random street that is long enough for a drive of so many frames."""
     speed = rng.uniform(0.35, 0.9)
     end = speed * frames + VIEW
     zenith, horizon, light = _SKIES[rng.integers(len(_SKIES))]
@@ -101,7 +101,7 @@ def build_scene(rng: np.random.Generator, frames: int) -> Scene:
 
 
 def _houses(rng: np.random.Generator, end: float) -> Houses:
-    """Houses from behind the camera to beyond the end of the view."""
+    """Returns houses that reach from behind the camera to beyond the end of the view."""
     number = int((end + 60) / 7) + 3
     widths = rng.uniform(7, 18, number)
     heights = rng.uniform(5, 19, number)
@@ -112,26 +112,26 @@ def _houses(rng: np.random.Generator, end: float) -> Houses:
     return Houses(*(array.astype(np.float32) for array in (edges, heights, colours, pitch)))
 
 
-def _furniture(rng: np.random.Generator, end: float) -> list[Thing]:
-    """Trees, lamps and signs along both kerbs."""
-    things = []
+def _furniture(rng: np.random.Generator, end: float) -> list[StreetObject]:
+    """Returns trees, lamps and signs along both kerbs."""
+    objects = []
     for side in (-1, 1):
         z = rng.uniform(2, 9)
         while z < end:
             kind = _FURNITURE[rng.integers(len(_FURNITURE))]
             leaves = (int(rng.integers(48, 96)), int(rng.integers(92, 136)), int(rng.integers(36, 66)))
             x = side * rng.uniform(ROAD + 0.4, ROAD + 1.2)
-            things.append(Thing(kind, x, z, 0, 0, rng.uniform(0.8, 1.25), leaves, rng.uniform(0, 6)))
+            objects.append(StreetObject(kind, x, z, 0, 0, rng.uniform(0.8, 1.25), leaves, rng.uniform(0, 6)))
             z += rng.uniform(3.5, 10)
-    return things
+    return objects
 
 
-def _cars(rng: np.random.Generator, end: float, speed: float, frames: int) -> list[Thing]:
-    """Parked cars at both kerbs, oncoming ones on the left, and some ahead that close in or draw away."""
+def _cars(rng: np.random.Generator, end: float, speed: float, frames: int) -> list[StreetObject]:
+    """Returns parked cars at both kerbs, oncoming cars on the left, and leading cars that come closer or draw away."""
 
-    def car(x: float, z: float, vz: float) -> Thing:
+    def car(x: float, z: float, vz: float) -> StreetObject:
         paint = _PAINT[rng.integers(len(_PAINT))]
-        return Thing("car", x, z, 0, vz, rng.uniform(0.92, 1.12), paint, rng.uniform(0, 6))
+        return StreetObject("car", x, z, 0, vz, rng.uniform(0.92, 1.12), paint, rng.uniform(0, 6))
 
     parked = [
         car(side * 4.0, z + rng.uniform(0, 3), 0)
@@ -147,9 +147,9 @@ def _cars(rng: np.random.Generator, end: float, speed: float, frames: int) -> li
     return parked + oncoming + leading
 
 
-def _people(rng: np.random.Generator, end: float, frames: int) -> list[Thing]:
-    """Pedestrians who walk along the pavements, and some who cross the road."""
-    things = []
+def _people(rng: np.random.Generator, end: float, frames: int) -> list[StreetObject]:
+    """Returns pedestrians who walk along the pavements, and some who cross the road."""
+    objects = []
     for z in np.arange(4, end, 5.0):
         if rng.random() < 0.6:
             clothes = _CLOTHES[rng.integers(len(_CLOTHES))]
@@ -160,5 +160,5 @@ def _people(rng: np.random.Generator, end: float, frames: int) -> list[Thing]:
                 x = side * rng.uniform(0, ROAD) - across * rng.uniform(0, frames)
             place = z + rng.uniform(0, 4)
             size, phase = rng.uniform(0.85, 1.1), rng.uniform(0, 6)
-            things.append(Thing("pedestrian", x, place, across, along, size, clothes, phase))
-    return things
+            objects.append(StreetObject("pedestrian", x, place, across, along, size, clothes, phase))
+    return objects

@@ -1,7 +1,9 @@
-"""The camera of a generated street and what every ray meets in the end: sky, houses, road or pavement.
+"""The camera of a generated street, and the background that its rays reach: sky, houses, road or pavement.
 
-The camera does not roll, so a column of pixels meets one house front at one depth and a row meets the ground
-at one depth: much of the work is on rows and columns. Legend: H, W pixels; P points.
+The camera does not roll. So all pixels of a column meet a house front at one depth, and all pixels of a row meet the
+ground at one depth: most of the work is done for rows and columns instead of pixels.
+
+Legend: H, W pixels; P points.
 """
 
 import math
@@ -12,16 +14,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vseg_nas.data.street.objects import Floats, StreetClass
 from vseg_nas.data.street.scene import ROAD, WALL, Houses, Scene
-from vseg_nas.data.street.things import Floats, StreetClass
 
 Flags = NDArray[np.bool_]
 Indices = NDArray[np.intp]
 
 EYE = 1.5
-"""Height of the camera, metres."""
+"""Height of the camera in metres."""
 HAZE = 90.0
-"""Distance at which 63 % of a colour is lost to the haze, metres."""
+"""Distance in metres at which the haze replaces 63 % (1 - 1/e) of a colour."""
 _FAR = 1e4
 _GLASS = np.array((64, 78, 94), np.float32)
 _LIT = np.array((226, 196, 128), np.float32)
@@ -31,7 +33,17 @@ _SLABS = np.array((1.04, 1.0, 0.94), np.float32)
 
 @dataclass(frozen=True)
 class View:
-    """Where the camera is at one frame; `focal` and `horizon` are in pixels."""
+    """The camera at one frame.
+
+    Attributes:
+        height: The height of the frame in pixels.
+        width: The width of the frame in pixels.
+        x: The position across the street in metres.
+        z: The position along the street in metres.
+        yaw: The tangent of the angle to the direction of the street.
+        focal: The focal length in pixels.
+        horizon: The row of the horizon.
+    """
 
     height: int
     width: int
@@ -43,7 +55,7 @@ class View:
 
     @classmethod
     def at(cls, scene: Scene, frame: int, size: tuple[int, int]) -> "View":
-        """The camera of a drive at a frame; it sways within its lane and pitches with the road."""
+        """Returns the camera at a frame of a drive; it sways within its lane and pitches with the road."""
         height, width = size
         angle = scene.sway + 0.35 * frame
         return cls(
@@ -57,20 +69,26 @@ class View:
         )
 
     def project(self, x: Floats, y: Floats | np.float32, depth: Floats) -> NDArray[np.int32]:
-        """Pixels (..., 2) of points x, y (...) of the world, `depth` metres ahead."""
+        """Returns the pixels (..., 2) of points of the world.
+
+        Args:
+            x: (...) positions across the street in metres.
+            y: (...) heights in metres.
+            depth: (...) distances ahead of the camera in metres.
+        """
         u = self.width / 2 + self.focal * ((x - self.x) / depth + self.yaw)
         v = self.horizon - self.focal * (y - EYE) / depth
         return np.rint(np.stack([u, v], axis=-1)).astype(np.int32)
 
 
 class _Fronts(NamedTuple):
-    """What each of the W columns meets: a house front and, behind it, the end wall of the next house.
+    """The walls that the W columns of pixels meet: a house front and, behind it, the end wall of the next house.
 
     Attributes:
-        depth: (2, W) distances of front and end wall.
-        top: (2, W) their heights; 0 where a side street begins.
-        along: (2, W) where on them the column meets them, metres from the house's corner.
-        pitch: (2, W) metres from window to window.
+        depth: (2, W) distances of the front and of the end wall, in metres.
+        top: (2, W) their heights in metres; 0 where a side street begins.
+        along: (2, W) the points where the columns meet them, in metres from the corner of the house.
+        pitch: (2, W) distances from window to window, in metres.
         colour: (2, W, 3) RGB.
         mouth: (W,) whether the front is the mouth of a side street.
     """
@@ -84,10 +102,10 @@ class _Fronts(NamedTuple):
 
 
 def background(scene: Scene, view: View) -> tuple[Floats, NDArray[np.uint8]]:
-    """Paint everything that stands behind the things.
+    """Paints everything that is behind the objects.
 
     Returns:
-        Colours (H, W, 3), RGB of 0 to 255 as floats, and class ids (H, W).
+        The colours (H, W, 3), RGB in 0..255 as floats, and the class ids (H, W).
     """
     columns = (np.arange(view.width, dtype=np.float32) - view.width / 2) / view.focal - view.yaw
     columns[columns == 0] = 1e-6
@@ -117,7 +135,7 @@ def background(scene: Scene, view: View) -> tuple[Floats, NDArray[np.uint8]]:
 
 
 def _fronts(scene: Scene, view: View, columns: Floats) -> _Fronts:
-    """Find the house that each column meets, and the end wall of the next one."""
+    """Returns the house that each column meets, and the end wall of the next one."""
     left, right = (_side(houses, view, columns) for houses in scene.houses)
     on_right = columns > 0
     chosen = (
@@ -128,7 +146,7 @@ def _fronts(scene: Scene, view: View, columns: Floats) -> _Fronts:
 
 
 def _side(houses: Houses, view: View, columns: Floats) -> _Fronts:
-    """What the columns would meet if all of them looked to this side of the street."""
+    """Returns what the columns would meet if all of them looked to this side of the street."""
     depth = np.minimum((np.where(columns > 0, WALL, -WALL) - view.x) / columns, _FAR)
     index = np.searchsorted(houses.edges, depth + view.z, side="right") - 1
     index = np.clip(index, 0, len(houses.heights) - 2)
@@ -146,7 +164,15 @@ def _side(houses: Houses, view: View, columns: Floats) -> _Fronts:
 
 
 def _house(scene: Scene, fronts: _Fronts, layer: int, column: Indices, height: Floats) -> Floats:
-    """Colours (P, 3) of P points on house fronts (layer 0) or end walls (1), `height` metres up."""
+    """Returns the colours (P, 3) of points on house fronts (layer 0) or end walls (layer 1).
+
+    Args:
+        scene: The street.
+        fronts: The walls that the columns meet.
+        layer: 0 for house fronts, 1 for end walls.
+        column: (P,) columns of the points.
+        height: (P,) heights of the points in metres.
+    """
     depth, along, pitch = (part[layer, column] for part in (fronts.depth, fronts.along, fronts.pitch))
     window, storey = along / pitch, height / 3
     cell, floor = np.floor(window), np.floor(storey)
@@ -162,7 +188,15 @@ def _house(scene: Scene, fronts: _Fronts, layer: int, column: Indices, height: F
 
 
 def _ground(scene: Scene, road: Flags, x: Floats, depth: Floats, z: Floats) -> Floats:
-    """Colours (P, 3) of P points of the ground, at (x, z) in the world and `depth` metres ahead."""
+    """Returns the colours (P, 3) of points of the ground.
+
+    Args:
+        scene: The street.
+        road: (P,) whether the point belongs to the road; the other points belong to the pavement.
+        x: (P,) positions across the street in metres.
+        depth: (P,) distances ahead of the camera in metres.
+        z: (P,) positions along the street in metres.
+    """
     side, near = np.abs(x), np.exp(-depth / 25)
     grain = 7 * near * _texture(scene, 5 * z, 5 * x)
     dashes = (side < 0.09) & (z / 6 - np.floor(z / 6) < 0.5)
@@ -175,7 +209,7 @@ def _ground(scene: Scene, road: Flags, x: Floats, depth: Floats, z: Floats) -> F
 
 
 def _sky(scene: Scene, view: View) -> Floats:
-    """Colours (H, W, 3) of a clouded sky, paler towards the horizon."""
+    """Returns the colours (H, W, 3) of a clouded sky that is paler towards the horizon."""
     fall = np.minimum(np.arange(view.height, dtype=np.float32) / view.horizon, 1)[:, None, None] ** 1.5
     colours = _rgb(scene.zenith) * (1 - fall) + _rgb(scene.horizon) * fall
     clouds = cv2.resize(scene.clouds, (view.width, view.height), interpolation=cv2.INTER_CUBIC)
@@ -186,13 +220,13 @@ def _sky(scene: Scene, view: View) -> Floats:
 
 
 def _texture(scene: Scene, row: Floats, column: Floats) -> Floats:
-    """Standard normal noise that belongs to a place, not to a pixel."""
+    """Returns standard normal noise that is fixed to points of the world, so that it moves with them in the image."""
     noise: Floats = scene.noise[row.astype(np.int32) & 127, column.astype(np.int32) & 127]
     return noise
 
 
 def in_haze(colours: Floats, scene: Scene, depth: Floats) -> Floats:
-    """Colours (P, 3) as seen from `depth` (P,) metres away."""
+    """Returns colours (P, 3) as they appear through the haze from `depth` (P,) metres away."""
     haze = _rgb(scene.horizon)
     seen: Floats = haze + (colours - haze) * np.exp(-depth / HAZE)[:, None]
     return seen

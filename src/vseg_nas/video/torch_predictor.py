@@ -1,24 +1,24 @@
-"""Labels frames by torch, on any device."""
+"""Prediction by torch, on any device."""
 
 import torch
 
 from vseg_nas.models.inference import optimized
 from vseg_nas.models.segmenter_file import SegmenterSpec
 from vseg_nas.models.video import VideoSegmenter
-from vseg_nas.video.frames import Image
-from vseg_nas.video.labeller import Floats, Labeller, Size, after_fork, likeliest
+from vseg_nas.pictures import Image, Size
+from vseg_nas.video.predictor import Floats, Predictor, after_fork, likeliest
 
 after_fork(lambda: torch.set_num_threads(1))
 
 
-class TorchLabeller(Labeller):
-    """A `Labeller` over `VideoSegmenter.advance`.
+class TorchPredictor(Predictor):
+    """A `Predictor` that computes with torch.
 
     Args:
-        segmenter: its fast form is used.
-        spec: of it.
-        device: where to compute.
-        size: h and w; None: those of the source.
+        segmenter: The network; its `optimized` form is used.
+        spec: The classes and the normalisation of the network.
+        device: The device to compute on.
+        size: h and w, to which frames are resized; None keeps the size of the source.
     """
 
     def __init__(self, segmenter: VideoSegmenter, spec: SegmenterSpec, device: torch.device, size: Size | None) -> None:
@@ -26,9 +26,9 @@ class TorchLabeller(Labeller):
         self.segmenter = optimized(segmenter.to(device))
         self.device = device
 
-    def label(self, frame: Floats, key: bool, size: Size) -> Image:
-        """See `Labeller`; the frame goes to the device and the labels come back."""
-        with self.turn:
+    def predict(self, frame: Floats, key: bool, size: Size) -> Image:
+        """Predicts the labels of a prepared frame, see `Predictor`."""
+        with self.exclusive:
             self.check_size(size, key or self.segmenter.next_is_key)
             self.segmenter.advance(torch.from_numpy(frame[0]).to(self.device), key)
             if self.device.type == "cpu":
@@ -37,11 +37,11 @@ class TorchLabeller(Labeller):
             return labels
 
     def confidence(self) -> float:
-        """See `Labeller`."""
-        with self.turn:
+        """Returns the confidence of the last frame, see `Predictor`."""
+        with self.exclusive:
             return float(self.segmenter.logits.softmax(0).amax(0).mean())
 
     def reset(self) -> None:
-        """See `Labeller`."""
-        with self.turn:
+        """Forgets the video, see `Predictor`."""
+        with self.exclusive:
             self.segmenter.reset()

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vseg_nas.video.frames import Image
-from vseg_nas.video.keys import Adaptive, EveryK, KeyPolicy, difference, thumbnail
+from vseg_nas.pictures import Image
+from vseg_nas.video.key_frames import Adaptive, EveryK, KeyPolicy, difference, thumbnail
 
 
 def flat(grey: int) -> Image:
@@ -18,8 +18,8 @@ def keys(policy: KeyPolicy, images: Sequence[Image], sure: Sequence[float] | Non
     """The places of the key frames."""
     found = []
     for index, image in enumerate(images):
-        key = policy.wants_key(image)
-        policy.told(key, sure[index] if sure else 1.0)
+        key = policy.is_key_frame(image)
+        policy.update(key, sure[index] if sure else 1.0)
         if key:
             found.append(index)
     return found

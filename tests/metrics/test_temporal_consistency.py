@@ -8,8 +8,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from vseg_nas.metrics import ConsistencyResult, TemporalConsistency, VideoConsistency, tc_refusal, vc_refusal
-from vseg_nas.metrics.consistency import Form
+from vseg_nas.metrics import ConsistencyResult, TemporalConsistency, VideoConsistency, tc_skip_reason, vc_skip_reason
+from vseg_nas.metrics.temporal_consistency import Form
 
 FORMS: tuple[Form, ...] = ("correct", "reference")
 Ids = NDArray[np.int64]
@@ -21,7 +21,7 @@ Run = list[tuple[Any, Any]]
 def vc(n: int, form: Form, *runs: Run) -> ConsistencyResult:
     metric = VideoConsistency(n, form)
     for run in runs:
-        metric.start_run()
+        metric.start_sequence()
         for prediction, truth in run:
             metric.update(torch.as_tensor(prediction), torch.as_tensor(truth))
     return metric.result()
@@ -130,7 +130,7 @@ def test_a_buffer_used_again_is_no_constant_prediction() -> None:
 def tc(form: Form, *runs: list[tuple[Ids, Flow]], classes: int = 4) -> ConsistencyResult:
     metric = TemporalConsistency(classes, form)
     for run in runs:
-        metric.start_run()
+        metric.start_sequence()
         for index, (prediction, flow) in enumerate(run):
             metric.update(torch.tensor(prediction), torch.tensor(flow) if index else None)
     return metric.result()
@@ -239,7 +239,7 @@ def test_tc_needs_flow_between_frames_only() -> None:
     metric.update(ids, None)
     with pytest.raises(ValueError, match="one for every later frame"):
         metric.update(ids, None)
-    metric.start_run()
+    metric.start_sequence()
     metric.update(ids, None)
     with pytest.raises(ValueError, match="no pixel was compared"):
         metric.result()
@@ -259,7 +259,7 @@ def test_tc_needs_flow_between_frames_only() -> None:
     ],
 )
 def test_vc_refusal(lengths: list[int], labelled: bool, reason: str | None) -> None:
-    line = vc_refusal(8, lengths, labelled, 0.1)
+    line = vc_skip_reason(8, lengths, labelled, 0.1)
     if reason is None:
         assert line is None
     else:
@@ -273,7 +273,7 @@ def test_vc_refusal(lengths: list[int], labelled: bool, reason: str | None) -> N
     [(1 / 15, None), (6 / 30, None), (1.0, "they are 1 s apart"), (7 / 30, "apart"), (None, "is not known")],
 )
 def test_tc_refusal(seconds: float | None, reason: str | None) -> None:
-    line = tc_refusal(seconds)
+    line = tc_skip_reason(seconds)
     assert (line is None) == (reason is None)
     assert line is None or line.endswith(str(reason))
 

@@ -1,4 +1,4 @@
-"""What becomes of labelled frames: a table, an overlay, label maps."""
+"""Writers of predictions: a table of the frames, an overlay video, and label maps."""
 
 import csv
 from collections.abc import Callable, Iterator
@@ -13,10 +13,10 @@ from PIL import Image as PillowImage
 
 from vseg_nas.errors import RunError
 from vseg_nas.files import Unbuffered, naming, printable, write_bytes
-from vseg_nas.video.labeller import Colour
-from vseg_nas.video.labelling import Labelled
+from vseg_nas.labels import Colour
+from vseg_nas.video.prediction import Prediction
 
-Sink = Callable[[Labelled], None]
+Sink = Callable[[Prediction], None]
 FRAMES_FILE = "frames.csv"
 OVERLAY_FILE = "overlay.mp4"
 LABELS_FOLDER = "labels"
@@ -24,7 +24,7 @@ _COLUMNS = ("frame", "name", "time_s", "kind", "ms", "changed")
 
 
 def full_palette(palette: tuple[Colour, ...]) -> NDArray[np.uint8]:
-    """(256, 3): the colours of the classes, black for other ids."""
+    """Returns (256, 3) uint8: the colours of the classes, and black for all other ids."""
     colours = np.zeros((256, 3), np.uint8)
     colours[: len(palette)] = palette
     return colours
@@ -32,10 +32,10 @@ def full_palette(palette: tuple[Colour, ...]) -> NDArray[np.uint8]:
 
 @contextmanager
 def frame_table(path: Path) -> Iterator[Sink]:
-    """A CSV file with one row a frame, each whole and in the file as soon as the frame is labelled.
+    """Writes a CSV file with one row per frame. Each row is complete in the file as soon as the frame is predicted.
 
     Raises:
-        RunError: the disk is full.
+        RunError: The disk is full.
     """
     with naming(path):
         file = Unbuffered(path, "x")
@@ -52,12 +52,12 @@ def frame_table(path: Path) -> Iterator[Sink]:
                 file.truncate(whole)
                 raise
 
-    def sink(labelled: Labelled) -> None:
+    def sink(prediction: Prediction) -> None:
         nonlocal index
-        frame, changed = labelled.frame, labelled.changed
-        kind = "key" if labelled.key else "dynamic"
+        frame, changed = prediction.frame, prediction.changed
+        kind = "key" if prediction.key else "dynamic"
         share = "" if changed is None else f"{changed:.6f}"
-        write(index, frame.name, f"{float(frame.time):.6f}", kind, f"{labelled.ms:.3f}", share)
+        write(index, frame.name, f"{float(frame.time):.6f}", kind, f"{prediction.ms:.3f}", share)
         index += 1
 
     with file:
@@ -77,20 +77,20 @@ def overlay_video(
 ) -> Iterator[Sink]:
     """A video of the frames under the colours of their labels; it gets its name once it is whole.
 
-    What was written before another error, a signal or Ctrl-C is a video that plays.
+    What was written before another error, a signal or Ctrl-C can be played.
 
     Raises:
-        RunError: the disk is full.
+        RunError: The disk is full.
     """
     from vseg_nas.video.overlay import VideoWriter, blend
 
     writer = VideoWriter(path, size, rate, time_base, pixel_aspect)
     try:
-        yield lambda labelled: writer.write(
-            blend(labelled.frame.image, labelled.labels, palette, opacity), labelled.frame.time
+        yield lambda prediction: writer.write(
+            blend(prediction.frame.image, prediction.labels, palette, opacity), prediction.frame.time
         )
     except BaseException:
-        with suppress(RunError):  # of what ended the labelling, the first is told
+        with suppress(RunError):  # the error that ended the prediction is the one to report
             writer.close()
         raise
     writer.close()
@@ -98,19 +98,19 @@ def overlay_video(
 
 @contextmanager
 def label_maps(folder: Path, palette: NDArray[np.uint8]) -> Iterator[Sink]:
-    """PNG files with a palette: their values are class ids, and viewers show the colours.
+    """Writes PNG files with a palette: their values are class ids, and image viewers show the colours.
 
     Raises:
-        RunError: the disk is full.
+        RunError: The disk is full.
     """
     with naming(folder):
         folder.mkdir()
     colours = palette.reshape(-1).tolist()
 
-    def sink(labelled: Labelled) -> None:
-        image, content = PillowImage.fromarray(labelled.labels), BytesIO()
+    def sink(prediction: Prediction) -> None:
+        image, content = PillowImage.fromarray(prediction.labels), BytesIO()
         image.putpalette(colours)
         image.save(content, format="PNG", compress_level=3)
-        write_bytes(folder / f"{labelled.frame.name}.png", content.getvalue(), durable=False)
+        write_bytes(folder / f"{prediction.frame.name}.png", content.getvalue(), durable=False)
 
     yield sink

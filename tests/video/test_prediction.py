@@ -18,14 +18,15 @@ from tests.video.making import Threshold, bright_corner, grey_ramp, write_video
 from vseg_nas.data import RawClip, SyntheticStreet, normalise, resized
 from vseg_nas.models.segmenter_file import load_segmenter
 from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
-from vseg_nas.video.frames import Frame, Image
-from vseg_nas.video.keys import Adaptive, EveryK
-from vseg_nas.video.labeller import Floats, Labeller, Size
-from vseg_nas.video.labelling import WARM_UP, Tally, label_video
+from vseg_nas.pictures import Image, Size
+from vseg_nas.video.frames import Frame
+from vseg_nas.video.key_frames import Adaptive, EveryK
 from vseg_nas.video.overlay import VideoWriter, blend
-from vseg_nas.video.products import frame_table, full_palette, label_maps, overlay_video
+from vseg_nas.video.prediction import WARM_UP, VideoStatistics, predict_video
+from vseg_nas.video.predictor import Floats, Predictor
 from vseg_nas.video.stream import VideoStream
-from vseg_nas.video.torch_labeller import TorchLabeller
+from vseg_nas.video.torch_predictor import TorchPredictor
+from vseg_nas.video.writers import frame_table, full_palette, label_maps, overlay_video
 
 
 class Sequence:
@@ -36,7 +37,7 @@ class Sequence:
     pixel_aspect = Fraction(1)
     endless = False
     skipped = 0
-    complaint = ""
+    first_error = ""
 
     def __init__(self, images: list[Image], total: int | None = None) -> None:
         self.size: tuple[int, int] = (images[0].shape[0], images[0].shape[1])
@@ -53,7 +54,7 @@ class Sequence:
 
 def test_the_loop_tells_keys_and_changes() -> None:
     dark, corner = np.full((48, 64, 3), 20, np.uint8), bright_corner()
-    done = list(label_video(Sequence([dark, corner, corner, dark]), Threshold(), EveryK(3)))
+    done = list(predict_video(Sequence([dark, corner, corner, dark]), Threshold(), EveryK(3)))
     assert [one.key for one in done] == [True, False, False, True]
     assert [one.changed for one in done] == [None, 0.25, 0.0, 0.25]
     assert done[1].labels.tolist() == (corner[..., 0] > 127).astype(int).tolist()
@@ -61,26 +62,26 @@ def test_the_loop_tells_keys_and_changes() -> None:
 
 
 def test_the_loop_reads_confidence_for_the_policy_that_wants_it() -> None:
-    labeller = Threshold(sure=[0.9, 0.5, 0.9, 0.9])
-    done = list(label_video(Sequence([bright_corner()] * 4), labeller, Adaptive(0.2, 0.1, None)))
+    predictor = Threshold(sure=[0.9, 0.5, 0.9, 0.9])
+    done = list(predict_video(Sequence([bright_corner()] * 4), predictor, Adaptive(0.2, 0.1, None)))
     assert [one.key for one in done] == [True, False, True, False]
 
 
 def test_it_stops_after_so_many_frames() -> None:
-    assert len(list(label_video(Sequence([bright_corner()] * 9), Threshold(), EveryK(None), most=4))) == 4
+    assert len(list(predict_video(Sequence([bright_corner()] * 9), Threshold(), EveryK(None), most=4))) == 4
 
 
 def test_times_leave_the_first_of_each_kind_out() -> None:
-    tally = Tally()
-    for one in label_video(Sequence([bright_corner()] * 20), Threshold(), EveryK(2)):
-        tally.add(one)
-    assert (tally.frames, tally.keys) == (20, 10)
-    assert (len(tally.key_ms), len(tally.dynamic_ms)) == (10 - WARM_UP, 10 - WARM_UP)
+    statistics = VideoStatistics()
+    for one in predict_video(Sequence([bright_corner()] * 20), Threshold(), EveryK(2)):
+        statistics.add(one)
+    assert (statistics.frames, statistics.keys) == (20, 10)
+    assert (len(statistics.key_ms), len(statistics.dynamic_ms)) == (10 - WARM_UP, 10 - WARM_UP)
 
 
 class _Prepares(Threshold):
     def __init__(self, size: Size | None) -> None:
-        Labeller.__init__(self, ("a", "b"), ((0, 0, 0),) * 2, IMAGENET_MEAN, IMAGENET_STD, size)
+        Predictor.__init__(self, ("a", "b"), ((0, 0, 0),) * 2, IMAGENET_MEAN, IMAGENET_STD, size)
 
 
 @pytest.mark.parametrize("size", [None, (24, 32), (96, 128), (24, 128), (48, 64)])
@@ -96,11 +97,11 @@ def test_frames_are_prepared_as_evaluation_does_it(size: Size | None) -> None:
 def test_torch_labels_as_the_network_does() -> None:
     """OpenCV resizes logits here, torch in evaluation: the same but for pixels between two equally likely classes."""
     segmenter, spec = load_segmenter(Path(__file__).parents[2] / "weights/camvid_cpu_best_cell.safetensors")
-    labeller = TorchLabeller(segmenter, spec, torch.device("cpu"), (96, 128))
+    predictor = TorchPredictor(segmenter, spec, torch.device("cpu"), (96, 128))
     for image in SyntheticStreet(1, 3, (150, 210))[0].frames:
-        frame = torch.from_numpy(labeller.prepare(image)[0])
+        frame = torch.from_numpy(predictor.prepare(image)[0])
         expected = segmenter.step(frame, size=(150, 210)).numpy()
-        found = labeller.step(image)
+        found = predictor.step(image)
         assert found.shape == expected.shape
         assert found.dtype == np.uint8
         assert (found == expected).mean() > 0.999
@@ -121,7 +122,7 @@ def test_what_is_written(tmp_path: Path) -> None:
         label_maps(tmp_path / "labels", palette) as png,
         overlay_video(path, source.size, source.rate, source.time_base, Fraction(1), palette, 1.0) as video,
     ):
-        for one in label_video(source, Threshold(), EveryK(2)):
+        for one in predict_video(source, Threshold(), EveryK(2)):
             for sink in (row, png, video):
                 sink(one)
     rows = list(csv.DictReader((tmp_path / "f.csv").open()))
@@ -164,7 +165,7 @@ def test_memory_stays_flat_over_20000_frames(tmp_path: Path) -> None:
     """Decoding, the loop and all three products; the network is the one thing left out."""
     process, images = psutil.Process(), grey_ramp(50)
     clip = write_video(tmp_path / "a.mp4", images * 400)
-    palette, tally, used = full_palette(((0, 0, 0), (255, 255, 255))), Tally(), []
+    palette, statistics, used = full_palette(((0, 0, 0), (255, 255, 255))), VideoStatistics(), []
     source = VideoStream(str(clip))
     with (
         frame_table(tmp_path / "f.csv") as row,
@@ -172,11 +173,11 @@ def test_memory_stays_flat_over_20000_frames(tmp_path: Path) -> None:
             tmp_path / "o.mp4", source.size, source.rate, source.time_base, Fraction(1), palette, 0.5
         ) as video,
     ):
-        for one in label_video(source, Threshold(), EveryK(5)):
+        for one in predict_video(source, Threshold(), EveryK(5)):
             row(one)
             video(one)
-            tally.add(one)
-            if tally.frames % 2000 == 0:
+            statistics.add(one)
+            if statistics.frames % 2000 == 0:
                 used.append(process.memory_info().rss / 2**20)
-    assert tally.frames == 20_000
+    assert statistics.frames == 20_000
     assert max(used[2:]) - used[1] < 8, used

@@ -1,6 +1,6 @@
-"""Trees, lamps, signs, cars and pedestrians as flat convex polygons in metres; nothing here knows of pixels.
+"""Trees, lamps, signs, cars and pedestrians as flat convex polygons in metres; `view` projects them to pixels.
 
-World: x to the right, y up, z along the street, which the camera follows towards larger z. Time in frames.
+The world has x to the right, y up and z along the street; the camera moves towards larger z. Times are in frames.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vseg_nas.data.clip import Colour
+from vseg_nas.labels import Colour
 
 Floats = NDArray[np.float32]
 Kind = Literal["tree", "lamp", "sign", "car", "pedestrian"]
@@ -30,7 +30,7 @@ _SIGNS = ((190, 32, 36), (36, 70, 160), (226, 176, 40))
 
 
 class StreetClass(IntEnum):
-    """Ids of the classes of a generated street."""
+    """The class ids of a generated street."""
 
     SKY = 0
     BUILDING = 1
@@ -43,18 +43,18 @@ class StreetClass(IntEnum):
 
 
 @dataclass(frozen=True)
-class Thing:
-    """Something that stands, drives or walks with constant velocity.
+class StreetObject:
+    """An object that stands, or moves with constant velocity.
 
     Attributes:
-        kind: What it is.
-        x: Place across the street at frame 0.
-        z: Place along the street at frame 0; of a car, its nearer end.
-        vx: Metres per frame across.
-        vz: Metres per frame along.
-        size: Scale around 1.
+        kind: The kind of object.
+        x: The position across the street at frame 0, in metres.
+        z: The position along the street at frame 0, in metres; for a car that of its nearer end.
+        vx: The velocity across the street in metres per frame.
+        vz: The velocity along the street in metres per frame.
+        size: A scale factor around 1.
         colour: RGB of paint, clothes or leaves.
-        phase: Radians; makes equal things differ (gait, crown, sign).
+        phase: An angle in radians by which objects of one kind differ (gait, crown, sign).
     """
 
     kind: Kind
@@ -68,13 +68,13 @@ class Thing:
 
 
 class Shape(NamedTuple):
-    """A convex polygon of at most 10 corners around a thing's foot.
+    """A convex polygon of at most 10 corners, a part of an object.
 
     Attributes:
-        corners: Metres from the foot.
+        corners: The (x, y, z) of each corner relative to the foot of the object, in metres.
         colour: RGB.
-        light: Factor of the colour.
-        swing: How far each corner moves sideways in a step; the last value holds for all further corners.
+        light: A factor by which the colour is multiplied.
+        swing: How far each corner moves sideways in a step, in metres; the last value holds for all further corners.
     """
 
     corners: Sequence[Point]
@@ -85,15 +85,15 @@ class Shape(NamedTuple):
 
 @dataclass(frozen=True)
 class Shapes:
-    """All N polygons of a scene, at frame 0, each thing's in the order of painting.
+    """The N polygons of all M objects of a scene at frame 0; those of one object are in the order of painting.
 
     Attributes:
-        corners: (N, 10, 4) x, y, z in the world, and swing; short polygons repeat their last corner.
-        foot: (N, 4) z, vx, vz and phase of the thing it belongs to.
+        corners: (N, 10, 4) x, y, z in the world, and swing; a polygon of fewer corners repeats its last one.
+        foot: (N, 4) z, vx, vz and phase of the object that the polygon belongs to.
         colours: (N, 3) RGB.
         labels: (N,) class ids.
-        footprints: (M, 4, 3) corners of the M things' shadows on the ground.
-        drift: (M, 2) vx, vz of the M things.
+        footprints: (M, 4, 3) corners of the objects' shadows on the ground.
+        drift: (M, 2) vx, vz of the objects.
     """
 
     corners: Floats
@@ -104,32 +104,32 @@ class Shapes:
     drift: Floats
 
 
-def shapes_of(things: Sequence[Thing]) -> Shapes:
-    """Lay out the polygons of all things."""
-    parts = [(thing, shape) for thing in things for shape in _SHAPES[thing.kind](thing)]
+def shapes_of(objects: Sequence[StreetObject]) -> Shapes:
+    """Returns the polygons of all objects."""
+    parts = [(item, shape) for item in objects for shape in _SHAPES[item.kind](item)]
     return Shapes(
-        corners=np.array([_corners(thing, shape) for thing, shape in parts], np.float32),
+        corners=np.array([_corners(item, shape) for item, shape in parts], np.float32),
         foot=np.array([(one.z, one.vx, one.vz, one.phase) for one, _ in parts], np.float32),
         colours=np.array([shape.colour for _, shape in parts], np.float32)
         * np.array([[shape.light] for _, shape in parts], np.float32),
-        labels=np.array([_LABELS[thing.kind] for thing, _ in parts], np.uint8),
-        footprints=np.array([_footprint(thing) for thing in things], np.float32),
-        drift=np.array([(thing.vx, thing.vz) for thing in things], np.float32),
+        labels=np.array([_LABELS[item.kind] for item, _ in parts], np.uint8),
+        footprints=np.array([_footprint(item) for item in objects], np.float32),
+        drift=np.array([(item.vx, item.vz) for item in objects], np.float32),
     )
 
 
-def _corners(thing: Thing, shape: Shape) -> list[tuple[float, float, float, float]]:
+def _corners(item: StreetObject, shape: Shape) -> list[tuple[float, float, float, float]]:
     count, swings = len(shape.corners), len(shape.swing)
     placed = []
     for i in range(_CORNERS):
         x, y, z = shape.corners[min(i, count - 1)]
-        placed.append((thing.x + x, y, thing.z + z, shape.swing[min(i, swings - 1)]))
+        placed.append((item.x + x, y, item.z + z, shape.swing[min(i, swings - 1)]))
     return placed
 
 
-def _footprint(thing: Thing) -> list[Point]:
-    half, near, far = _FOOTPRINTS[thing.kind]
-    return [(thing.x + x, 0, thing.z + z) for x, z in ((-half, near), (half, near), (half, far), (-half, far))]
+def _footprint(item: StreetObject) -> list[Point]:
+    half, near, far = _FOOTPRINTS[item.kind]
+    return [(item.x + x, 0, item.z + z) for x, z in ((-half, near), (half, near), (half, far), (-half, far))]
 
 
 def _box(left: float, bottom: float, right: float, top: float) -> list[Point]:
@@ -140,7 +140,7 @@ def _disc(x: float, y: float, radius: float) -> list[Point]:
     return [(x + radius * across, y + radius * up, 0) for across, up in _CIRCLE]
 
 
-def _tree(tree: Thing) -> Iterable[Shape]:
+def _tree(tree: StreetObject) -> Iterable[Shape]:
     size = tree.size
     yield Shape(_box(-0.13 * size, 0, 0.13 * size, 2.5 * size), _WOOD)
     for i in range(6):
@@ -149,21 +149,21 @@ def _tree(tree: Thing) -> Iterable[Shape]:
         yield Shape(_disc(x, y, (0.85 + 0.15 * math.sin(3 * angle)) * size), tree.colour, 0.8 + 0.1 * (i % 4))
 
 
-def _lamp(lamp: Thing) -> Iterable[Shape]:
+def _lamp(lamp: StreetObject) -> Iterable[Shape]:
     arm = -1.5 if lamp.x > 0 else 1.5
     yield Shape(_box(-0.08, 0, 0.08, 5.6), _STEEL)
     yield Shape(_box(0, 5.5, arm, 5.62), _STEEL)
     yield Shape(_box(arm - 0.3, 5.36, arm + 0.3, 5.52), _STEEL, 2)
 
 
-def _sign(sign: Thing) -> Iterable[Shape]:
+def _sign(sign: StreetObject) -> Iterable[Shape]:
     yield Shape(_box(-0.05, 0, 0.05, 2.4), _STEEL, 1.2)
     yield Shape(_disc(0, 2.5, 0.42), _SIGNS[int(sign.phase) % len(_SIGNS)])
     yield Shape(_disc(0, 2.5, 0.22), _WHITE)
 
 
-def _car(car: Thing) -> Iterable[Shape]:
-    """A body and a cabin: the flank that faces the middle of the street, then the nearer end."""
+def _car(car: StreetObject) -> Iterable[Shape]:
+    """Yields a body and a cabin: the flank that faces the middle of the street, then the nearer end."""
     half, roof, end, paint = 0.88 * car.size, 0.7 * car.size, CAR_LENGTH, car.colour
     flank, rail = (-half, -roof) if car.x > 0 else (half, roof)
     yield Shape([(flank, 0.25, 0), (flank, 0.25, end), (flank, 0.92, end), (flank, 0.92, 0)], paint, 0.82)
@@ -182,8 +182,8 @@ def _car(car: Thing) -> Iterable[Shape]:
     yield Shape(_box(half - 0.4, 0.6, half - 0.06, 0.78), lights)
 
 
-def _pedestrian(person: Thing) -> Iterable[Shape]:
-    """Two legs that swing as frames pass, a torso between two arms, a head."""
+def _pedestrian(person: StreetObject) -> Iterable[Shape]:
+    """Yields two legs that swing from frame to frame, a torso between two arms, and a head."""
     size, clothes = person.size, person.colour
     leg = [(-0.1 * size, 0.9 * size, 0), (0.1 * size, 0.9 * size, 0), (0.1 * size, 0, 0), (-0.1 * size, 0, 0)]
     yield Shape(leg, clothes, 0.5, (0, 0, 0.24, 0.24))
@@ -210,4 +210,4 @@ _FOOTPRINTS = {
     "car": (1.05, -0.3, CAR_LENGTH + 0.3),
     "pedestrian": (0.4, -0.3, 0.3),
 }
-"""Half the width, the nearer and the farther end of the shadow of each kind, metres."""
+"""Half the width of the shadow of each kind, and its nearer and farther end relative to the foot, in metres."""

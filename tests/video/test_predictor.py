@@ -1,4 +1,4 @@
-"""Labellers in the hands of users of the Python API: wrong frames, several threads, forked processes."""
+"""Predictors in the hands of users of the Python API: wrong frames, several threads, forked processes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ import torch
 from tests.video.making import bright_corner
 from vseg_nas.api import load_segmenter, load_static
 from vseg_nas.errors import ConfigError
-from vseg_nas.video.torch_labeller import TorchLabeller
+from vseg_nas.video.torch_predictor import TorchPredictor
 
 IMAGE = bright_corner()
 
 
 @pytest.fixture(scope="module")
-def labeller() -> TorchLabeller:
+def predictor() -> TorchPredictor:
     torch.set_num_threads(1)
     return load_segmenter(size=(64, 64))
 
@@ -50,32 +50,32 @@ def labeller() -> TorchLabeller:
         (np.zeros((64, 48, 3), np.uint8), r"found \(64, 48\) pixels, expected \(48, 64\) as before"),
     ],
 )
-def test_a_wrong_frame_names_what_was_found(labeller: TorchLabeller, image: object, found: str) -> None:
+def test_a_wrong_frame_names_what_was_found(predictor: TorchPredictor, image: object, found: str) -> None:
     """And leaves the video as it was."""
-    labeller.reset()
-    labeller.step(IMAGE)
-    expected = copy.deepcopy(labeller).step(IMAGE)
+    predictor.reset()
+    predictor.step(IMAGE)
+    expected = copy.deepcopy(predictor).step(IMAGE)
     with pytest.raises(ValueError, match=f"^image: {found}") as error:
-        labeller.step(image)  # type: ignore[arg-type]
+        predictor.step(image)  # type: ignore[arg-type]
     assert ", expected " in str(error.value)
-    assert np.array_equal(labeller.step(IMAGE), expected)
+    assert np.array_equal(predictor.step(IMAGE), expected)
 
 
-def test_a_key_frame_or_a_reset_may_change_the_size(labeller: TorchLabeller) -> None:
-    labeller.reset()
-    assert labeller.step(IMAGE).shape == (48, 64)
-    assert labeller.step(IMAGE[:40], key=True).shape == (40, 64)
-    labeller.reset()
-    assert labeller.step(IMAGE[:, :50]).shape == (48, 50)
+def test_a_key_frame_or_a_reset_may_change_the_size(predictor: TorchPredictor) -> None:
+    predictor.reset()
+    assert predictor.step(IMAGE).shape == (48, 64)
+    assert predictor.step(IMAGE[:40], key=True).shape == (40, 64)
+    predictor.reset()
+    assert predictor.step(IMAGE[:, :50]).shape == (48, 50)
     every = load_segmenter(key_every=1, size=(64, 64))
     assert [every.step(IMAGE[:side]).shape[0] for side in (48, 30, 1)] == [48, 30, 1]
 
 
-def test_frames_may_lie_in_memory_as_they_like(labeller: TorchLabeller) -> None:
-    labeller.reset()
+def test_frames_may_lie_in_memory_as_they_like(predictor: TorchPredictor) -> None:
+    predictor.reset()
     for view in (IMAGE[::-1], IMAGE[:, ::-1], IMAGE[..., ::-1], np.asfortranarray(IMAGE)):
-        expected = labeller.step(np.ascontiguousarray(view), key=True)
-        assert np.array_equal(labeller.step(view, key=True), expected)
+        expected = predictor.step(np.ascontiguousarray(view), key=True)
+        assert np.array_equal(predictor.step(view, key=True), expected)
 
 
 @pytest.mark.parametrize("size", [(0, 64), (-1, 64), (64.0, 64), (64,), (64, 64, 3)])
@@ -92,54 +92,54 @@ def test_an_empty_path_is_no_bundled_network(path: str) -> None:
         load_static(path)
 
 
-def test_two_threads_at_once_are_told_so(labeller: TorchLabeller, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_threads_at_once_are_told_so(predictor: TorchPredictor, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one that was first goes on, and its labels are those of a thread alone."""
-    labeller.reset()
-    alone = [labeller.step(IMAGE), labeller.step(IMAGE)]
-    labeller.reset()
-    inside, leave, advance = threading.Event(), threading.Event(), labeller.segmenter.advance
+    predictor.reset()
+    alone = [predictor.step(IMAGE), predictor.step(IMAGE)]
+    predictor.reset()
+    inside, leave, advance = threading.Event(), threading.Event(), predictor.segmenter.advance
 
     def slow(frame: torch.Tensor, key: bool = False) -> None:
         inside.set()
         assert leave.wait(30)
         advance(frame, key)
 
-    monkeypatch.setattr(labeller.segmenter, "advance", slow)
+    monkeypatch.setattr(predictor.segmenter, "advance", slow)
     with ThreadPoolExecutor(1) as other:
-        first = other.submit(labeller.step, IMAGE)
+        first = other.submit(predictor.step, IMAGE)
         assert inside.wait(30)
-        for call in (lambda: labeller.step(IMAGE[::-1]), labeller.reset, labeller.confidence):
+        for call in (lambda: predictor.step(IMAGE[::-1]), predictor.reset, predictor.confidence):
             with pytest.raises(RuntimeError, match="found a call of another thread in it, expected one at a time"):
                 call()
         leave.set()
-        found = [first.result(30), labeller.step(IMAGE)]  # one after the other, threads may change
+        found = [first.result(30), predictor.step(IMAGE)]  # one after the other, threads may change
     assert all(np.array_equal(one, two) for one, two in zip(found, alone, strict=True))
 
 
-def test_copies_and_pickles_are_labellers(labeller: TorchLabeller) -> None:
-    labeller.reset()
-    expected = labeller.step(IMAGE)
-    for other in (copy.deepcopy(labeller), pickle.loads(pickle.dumps(labeller))):
+def test_copies_and_pickles_are_labellers(predictor: TorchPredictor) -> None:
+    predictor.reset()
+    expected = predictor.step(IMAGE)
+    for other in (copy.deepcopy(predictor), pickle.loads(pickle.dumps(predictor))):
         other.reset()
-        with labeller.turn:
+        with predictor.exclusive:
             assert np.array_equal(other.step(IMAGE), expected)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.parametrize("first", ["step", "confidence", "new"])
 def test_a_forked_process_labels(first: str) -> None:
-    """With a labeller from before the fork, or with one of its own; the threads of libraries are in the parent."""
+    """With a predictor from before the fork, or with one of its own; the threads of libraries are in the parent."""
     image = np.random.default_rng(0).integers(0, 255, (600, 800, 3), dtype=np.uint8)  # shared out among threads
     torch.set_num_threads(2)
     try:
-        labeller = load_segmenter(size=(480, 640))
-        labeller.step(image)
+        predictor = load_segmenter(size=(480, 640))
+        predictor.step(image)
         child = os.fork()
         if child == 0:
-            labeller = load_segmenter() if first == "new" else labeller
+            predictor = load_segmenter() if first == "new" else predictor
             if first == "confidence":
-                labeller.confidence()
-            os._exit(0 if labeller.step(image).shape == (600, 800) else 1)
+                predictor.confidence()
+            os._exit(0 if predictor.step(image).shape == (600, 800) else 1)
     finally:
         torch.set_num_threads(1)
     assert _status(child) == 0
@@ -149,22 +149,22 @@ def test_a_forked_process_labels(first: str) -> None:
 @pytest.mark.parametrize("generations", [1, 2])
 @pytest.mark.parametrize("call", ["step", "reset", "confidence"])
 def test_a_process_forked_during_a_call_of_a_thread_labels(
-    labeller: TorchLabeller, monkeypatch: pytest.MonkeyPatch, call: str, generations: int
+    predictor: TorchPredictor, monkeypatch: pytest.MonkeyPatch, call: str, generations: int
 ) -> None:
     """The thread is not in the child, which goes on after the last whole frame; nor in a child of that."""
-    labeller.reset()
-    labeller.step(IMAGE)
-    expected = copy.deepcopy(labeller).step(IMAGE[::-1])
-    inside, leave, advance = threading.Event(), threading.Event(), labeller.segmenter.advance
+    predictor.reset()
+    predictor.step(IMAGE)
+    expected = copy.deepcopy(predictor).step(IMAGE[::-1])
+    inside, leave, advance = threading.Event(), threading.Event(), predictor.segmenter.advance
 
     def slow(frame: torch.Tensor, key: bool = False) -> None:
         inside.set()
         assert leave.wait(60)
         advance(frame, key)
 
-    monkeypatch.setattr(labeller.segmenter, "advance", slow)
+    monkeypatch.setattr(predictor.segmenter, "advance", slow)
     with ThreadPoolExecutor(1) as other:
-        first = other.submit(labeller.step, IMAGE)
+        first = other.submit(predictor.step, IMAGE)
         assert inside.wait(30)
         child = os.fork()
         if child == 0:
@@ -175,15 +175,15 @@ def test_a_process_forked_during_a_call_of_a_thread_labels(
                 else:
                     monkeypatch.undo()
                     if call == "step":
-                        status = 0 if np.array_equal(labeller.step(IMAGE[::-1]), expected) else 3
+                        status = 0 if np.array_equal(predictor.step(IMAGE[::-1]), expected) else 3
                     else:
-                        getattr(labeller, call)()
+                        getattr(predictor, call)()
                         status = 0
             finally:
                 os._exit(status)
         status = _status(child)
         with pytest.raises(RuntimeError, match="found a call of another thread"):
-            labeller.reset()  # here the thread is still in it
+            predictor.reset()  # here the thread is still in it
         leave.set()
         first.result(30)
     assert status == 0

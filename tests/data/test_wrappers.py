@@ -1,7 +1,6 @@
 import numpy as np
 
-from vseg_nas.data import SyntheticStreet
-from vseg_nas.data.still import StillClips
+from vseg_nas.data import StillClips, SyntheticStreet
 
 
 def test_every_later_frame_stands_still_once() -> None:
@@ -15,5 +14,5 @@ def test_every_later_frame_stands_still_once() -> None:
         assert all(np.array_equal(mask, raw.masks[t]) for mask in pair.masks)
         assert pair.names == (raw.names[t],) * 2
         assert still.frame_ids[index] == (source.frame_ids[index // 2][t],) * 2
-        assert still.runs[index] == source.runs[index // 2]
+        assert still.sequences[index] == source.sequences[index // 2]
     assert still.fingerprint() != source.fingerprint()
