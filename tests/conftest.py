@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from tests.fixtures import Figure, InProcess, Tally
     from vseg_nas.data.feature_cache import StaticFeatures
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup would leave it ignored, in every process that tests start, too
 
 MakeFeatures = Callable[..., "StaticFeatures"]
 
