@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from vseg_nas.data.feature_cache import StaticFeatures
 
 pytest_plugins = ["tests.written_runs"]
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup would leave it ignored, in every process that tests start, too
 
 MakeFeatures = Callable[..., "StaticFeatures"]
 
