@@ -116,7 +116,7 @@ def test_two_threads_at_once_are_told_so(predictor: TorchPredictor, monkeypatch:
     assert all(np.array_equal(one, two) for one, two in zip(found, alone, strict=True))
 
 
-def test_copies_and_pickles_are_labellers(predictor: TorchPredictor) -> None:
+def test_copies_and_pickles_are_predictors(predictor: TorchPredictor) -> None:
     predictor.reset()
     expected = predictor.step(IMAGE)
     for other in (copy.deepcopy(predictor), pickle.loads(pickle.dumps(predictor))):

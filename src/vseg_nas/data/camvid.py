@@ -92,6 +92,7 @@ def camvid_layout(root: Path, split: Split, length: int, stride: int) -> Layout:
             )
     if not clips:
         raise DataError(f"{root / split}.txt: found no sequence of {length} frames, expected at least one")
+    # Masks mark ignored pixels by 11, as in the SegNet tutorial, or already by 255.
     ids = {i: i for i in range(len(CLASSES))} | {VOID: IGNORE, IGNORE: IGNORE}
     labels = LabelTable(ids, f"0 to {VOID}, or {IGNORE}")
     return Layout(tuple(clips), CLASSES, PALETTE, labels, _usual_step(sequences))

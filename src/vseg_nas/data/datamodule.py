@@ -117,6 +117,7 @@ class RankBatches(Sampler[list[Draw]]):
         return starts[self._rank :: self._world_size] if self._whole else starts
 
     def _share(self, batch: list[Draw]) -> list[Draw]:
+        # These bounds divide a batch into successive shares whose sizes differ by at most one.
         return batch[self._rank * len(batch) // self._world_size : (self._rank + 1) * len(batch) // self._world_size]
 
 

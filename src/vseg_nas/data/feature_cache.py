@@ -203,6 +203,7 @@ def write_cache(root: Path, key: CacheKey, clips: Iterable[StaticFeatures], coun
         DataError: The clips differ in size.
         RunError: The disk has not enough room.
     """
+    # The name has the process id, since another search may be computing the same cache.
     part = root / f"{key.digest}.part-{os.getpid()}"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -225,7 +226,7 @@ def _write_arrays(folder: Path, clips: Iterable[StaticFeatures], count: int, pre
     arrays: Sequence[np.memmap] = ()
     for index, clip in enumerate(clips):
         values = {name: v if name in _NO_PLANES else _channels_last(v) for name, v in clip.arrays().items()}
-        if not arrays:
+        if not arrays:  # the sizes of planes are known from the first clip on
             with naming(folder.with_suffix("")):
                 arrays = [
                     np.lib.format.open_memmap(
@@ -277,7 +278,7 @@ def _verify(folder: Path, key: CacheKey) -> None:
         stored = CacheKey(**manifest["key"])
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise DataError(f"{path}: not readable as the manifest of a feature cache ({type(error).__name__})") from error
-    if stored != key:
+    if stored != key:  # the folder was renamed, or another key has the same digest
         raise DataError(f"{path}: holds another key than its folder's name says")
     for name in key.fields:
         file = folder / f"{name}.npy"

@@ -48,6 +48,7 @@ class LabelTable:
 
     def __init__(self, mapping: dict[int, int], expected: str) -> None:
         self.expected = expected
+        # A table of all 256 values maps a mask by indexing, and 16 bits leave room for an invalid id.
         self.table: NDArray[np.int16] = np.full(256, _INVALID, np.int16)
         for stored, label in mapping.items():
             self.table[stored] = label

@@ -91,6 +91,7 @@ def _choose_sequences(sizes: Counter[str], target: float, rng: np.random.Generat
         if closer and len(chosen) < len(sizes) - 1:
             chosen.add(sequence)
             total += sizes[sequence]
+    # Every sequence may be longer than twice the target. Then the shortest one is the closest to it.
     return chosen or {min(order, key=lambda sequence: sizes[sequence])}
 
 

@@ -48,6 +48,7 @@ class ClipTransform:
 
     def __call__(self, raw: RawClip) -> Clip:
         """Transforms a clip with the next random parameters."""
+        # One call for the whole clip, because albumentations draws its random parameters once per call.
         arrays = {"images": np.stack(raw.frames), "masks": np.stack(raw.masks)}
         if self._masks:
             arrays = self._compose(**arrays)
@@ -78,7 +79,7 @@ def training(
     if not 0 <= jitter < 1:
         raise ConfigError(f"jitter: found {jitter}, expected 0 <= jitter < 1")
     steps: list[tuple[str, dict[str, Any]]] = []
-    if jitter:
+    if jitter:  # before padding, whose colour has to stay the mean
         factors = (1 - jitter, 1 + jitter)
         colours = {"brightness": factors, "contrast": factors, "saturation": factors, "hue": (0, 0), "p": 1}
         steps.append(("ColorJitter", colours))

@@ -81,6 +81,7 @@ class _LocalFilter(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, kernels: Tensor) -> Tensor:
         """Filters, see `local_filter`."""
+        # Under autocast the map may be in half precision while the softmax has made the kernels float32.
         ctx.dtypes = x.dtype, kernels.dtype
         dtype = torch.promote_types(*ctx.dtypes)
         padded, kernels = F.pad(x, (1, 1, 1, 1)).to(dtype), kernels.to(dtype)
@@ -119,6 +120,7 @@ class AffineBilinear(nn.Module):
 
     def __init__(self, channels: int, hidden: int = 32) -> None:
         super().__init__()
+        # The layer before keeps its random weights: if its output were zero too, this one would get no gradient.
         last = nn.Linear(hidden, 6)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)

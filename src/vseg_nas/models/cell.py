@@ -85,10 +85,12 @@ class DynamicCell(nn.Module):
         pool, strides = list(input_channels), list(INPUT_STRIDES)
         self.adapters = nn.ModuleDict()
         if genotype.width != "native":
+            # Inputs that no layer reads get no adapter, so the number of parameters is that of what is computed.
             for source in sorted(genotype.reads):
                 self.adapters[INPUTS[source]] = conv_bn_relu(pool[source], genotype.width)
                 pool[source] = genotype.width
         self.layers = nn.ModuleList()
+        # A layer may read any earlier layer, so channels and strides of each result join those of the inputs.
         for layer in genotype.layers:
             one, other = layer.input1, layer.input2
             module = CellLayer(layer, (pool[one], pool[other]), (strides[one], strides[other]))

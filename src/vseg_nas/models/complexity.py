@@ -81,6 +81,7 @@ def count_macs(module: nn.Module, *shapes: tuple[int, ...]) -> int:
         *shapes: The shapes of its inputs.
     """
     modes = {part: part.training for part in module.modules()}
+    # Meta tensors stand in for the weights, because operators refuse to mix them with real ones.
     tensors = {
         name: torch.empty_like(value, device="meta")
         for name, value in itertools.chain(module.named_parameters(), module.named_buffers())

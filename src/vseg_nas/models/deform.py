@@ -64,6 +64,7 @@ def _corners(offset: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     y, y_share = _neighbours(dy.contiguous() + rows.to(torch.float32), height)
     x, x_share = _neighbours(dx.contiguous() + columns.to(torch.float32), width)
     first = height * torch.arange(batch, dtype=torch.int32, device=mask.device)
+    # The four pixels are all pairs of the two rows and the two columns; their weights are products.
     pixels = (y + first[:, None, None, None])[:, None] * width + x
     shares = (y_share * mask.permute(0, 2, 3, 1))[:, None] * x_share
     return pixels.view(4, -1).t().contiguous(), shares.view(4, -1).t().contiguous()

@@ -159,6 +159,7 @@ class CellPropagation(nn.Module):
             case "previous":
                 if not self.flow:
                     return state.layer4, state.dec
+                # Flow is computed at full size, where displacements are largest, and shrunk to each plane.
                 flow = dis_flow(frame, state.frame)
                 layer4 = state.layer4
                 if "prev_layer4" in self._read:

@@ -84,6 +84,7 @@ class StaticSegmenter(nn.Module):
 
     def save(self, path: Path) -> None:
         """Writes the weights without auxiliary heads, and the class names, as .safetensors, atomically."""
+        # Only pre-training uses the auxiliary heads; everything that reads the file would have to skip them.
         state = {k: v for k, v in self.state_dict().items() if not k.startswith("decoder.auxiliary.")}
         write_safetensors(state, {"format": _FORMAT, "classes": json.dumps(self.classes)}, path)
 

@@ -100,7 +100,7 @@ class VideoSegmenter(nn.Module):
         state, distance = self._state, self._distance + 1
         if state is None or key or self.next_is_key:
             state, distance = self.key(frame), 0
-        elif state.frame.shape != frame.shape:
+        elif state.frame.shape != frame.shape:  # a key frame may have any size, since it reads no state
             found, expected = (tuple(f.shape[-2:]) for f in (frame, state.frame))
             raise ValueError(f"frame: found {found}, expected {expected} as before; call reset() between videos")
         else:

@@ -107,6 +107,7 @@ class CellModule(pl.LightningModule):
         if self.past == "zero":
             previous_layer4, dec = torch.zeros_like(previous_layer4), torch.zeros_like(dec)
         flows = itertools.repeat(None) if features.flow is None else features.flow.unbind(1)
+        # Not strict, because without flow the last iterator is endless.
         for layer2, layer3, layer4, flow in zip(
             features.layer2.unbind(1), features.layer3.unbind(1), features.layer4.unbind(1), flows, strict=False
         ):
@@ -115,6 +116,7 @@ class CellModule(pl.LightningModule):
                 dec = warp(dec, flow)
             current = self.cell(previous_layer4, dec, layer2, layer3, layer4)
             yield self.classifier(current)
+            # dec is carried with its gradient, so later frames also train what the cell leaves for them.
             if self.past != "zero":
                 previous_layer4, dec = layer4, current
 

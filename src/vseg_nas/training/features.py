@@ -36,6 +36,7 @@ def extract(
         for_training: Whether to shrink the masks to the size of dec, as the loss would; for scoring they keep theirs.
     """
     frames = clip.frames.to(device)
+    # A cell replaces the decoder on later frames, so the decoder runs on the key frame only.
     key = network(frames[:1])
     later = network.encode(frames[1:])
     masks = shrink_masks(clip.masks[1:], DEC_STRIDE) if for_training else clip.masks[1:]

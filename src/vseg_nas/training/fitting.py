@@ -83,7 +83,7 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, checkpoint: Path | None
     newest = None if checkpoint is None else newest_checkpoint(checkpoint)
     try:
         trainer.fit(module, ckpt_path=newest, weights_only=True if newest else None, **loaders)
-    except SystemExit as error:
+    except SystemExit as error:  # Lightning turns Ctrl-C into this, and our commands have their own exit status for it
         if trainer.interrupted:
             raise KeyboardInterrupt from error
         raise

@@ -29,6 +29,7 @@ def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
     # Autocast would interpolate the logits in half precision.
     logits = enlarge(logits.float(), stride_of(logits, size), size)
     total = F.cross_entropy(logits, masks, ignore_index=IGNORE, reduction="sum")
+    # Without labelled pixels the total is 0, so any divisor but 0 gives a loss of 0.
     return total * world_size() / summed((masks != IGNORE).sum()).clamp(min=1)
 
 

@@ -198,6 +198,7 @@ class FrameFolder:
         sizes = Counter(picture.size for picture in self._pictures if picture.size is not None)
         self.size = max(sizes, key=lambda size: sizes[size], default=(0, 0))  # of equally frequent sizes, the first
         self._decoded = self._decode()
+        # The first usable frame is read now, so that a source without any is refused before anything is written.
         self._first = next(self._decoded, None)
         if self._first is None:
             raise DataError(

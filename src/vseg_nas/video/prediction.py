@@ -82,6 +82,7 @@ def predict_video(
         if begins:
             predictor.reset()
             sequence, before = frame.sequence, None
+        # The policy is asked first in any case, because it compares each frame with the previous one.
         key = keys.is_key_frame(frame.image) or begins
         prepared = predictor.prepare(frame.image)
         start = time.perf_counter()

@@ -188,7 +188,7 @@ def likeliest(logits: Floats, frame: Size, size: Size) -> Image:
     ids = np.zeros(size, np.uint8)
     for index, plane in enumerate(logits[1:], 1):
         full = _enlarged(plane, down, across, size)
-        ids[full > best] = index
+        ids[full > best] = index  # strictly larger, so that the lower id wins
         np.maximum(best, full, out=best)
     return ids
 

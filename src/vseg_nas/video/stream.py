@@ -77,6 +77,7 @@ class VideoStream:
         self.time_base = base if base.denominator <= _MOST_TICKS else Fraction(1, _MOST_TICKS)
         self.total = self._stream.frames or self._estimate()
         self._decoded = self._decode()
+        # The first frame is decoded now, because only it tells the size and the orientation reliably.
         self._first = next(self._decoded, None)
         if self._first is None:
             self.close()

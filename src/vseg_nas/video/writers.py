@@ -48,7 +48,7 @@ def frame_table(path: Path) -> Iterator[Sink]:
             whole = file.tell()
             try:
                 file.write(printable(line.getvalue()).encode())
-            except OSError:
+            except OSError:  # the disk is full, and a part of the row may have been written
                 file.truncate(whole)
                 raise
 
