@@ -78,7 +78,7 @@ class DyingTogether(Meeting):
 
 
 class NotingItsFolder(Meeting):
-    """A factory: every candidate notes the folder of its place under its seed, and hangs."""
+    """A factory: every candidate notes the folder of its worker under its seed, and hangs."""
 
     def act(self, candidate: Candidate) -> Evaluation:
         (self.notes / f"{candidate.seed}").write_text(str(candidate.root_dir))

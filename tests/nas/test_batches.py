@@ -1,4 +1,4 @@
-"""A batch has one history, however many of it run side by side and whichever ends first; and no place is left idle."""
+"""A batch has one history, however many of it run side by side and whichever ends first; and no worker is left idle."""
 
 import io
 import random
@@ -37,12 +37,12 @@ def unsafe_store(path: Path) -> TrialStore:
 
 
 class Shuffled(FakeExecutor):
-    """Has up to `places` trials under way and evaluates them in any order; every third process dies."""
+    """Has up to `workers` trials under way and evaluates them in any order; every third process dies."""
 
-    def __init__(self, evaluator: Evaluator, places: int, seed: int, deaths: float = 0.3) -> None:
+    def __init__(self, evaluator: Evaluator, workers: int, seed: int, deaths: float = 0.3) -> None:
         super().__init__()
         self._serial = SerialExecutor(evaluator)
-        self._places = places
+        self._workers = workers
         self._rng = random.Random(seed)
         self._deaths = deaths
         self.busy: list[int] = []
@@ -50,7 +50,7 @@ class Shuffled(FakeExecutor):
         self._died: set[int] = set()
 
     def has_room(self) -> bool:
-        return len(self.running) < self._places
+        return len(self.running) < self._workers
 
     def wait(self) -> list[Outcome]:
         self.busy.append(len(self.running))
@@ -84,13 +84,13 @@ class Interrupting(Recorder):
 
 
 def search(
-    store: TrialStore, places: int | None, seed: int = 0, interrupt: int = -1, **options: Any
+    store: TrialStore, workers: int | None, seed: int = 0, interrupt: int = -1, **options: Any
 ) -> tuple[list[Trial], Any]:
-    """The trials and the state of a search with failures, stops and cells met again; `places` None: serial."""
+    """The trials and the state of a search with failures, stops and cells met again; `workers` None: serial."""
     rule = HalfwayPruner(0, initial_average=0.3, decay=0.9)
     evaluator = RECIPE(rule, Path())
     deaths = 0.3 if interrupt < 0 else 0
-    executor: Executor = SerialExecutor(evaluator) if places is None else Shuffled(evaluator, places, seed, deaths)
+    executor: Executor = SerialExecutor(evaluator) if workers is None else Shuffled(evaluator, workers, seed, deaths)
     options = {"batch": BATCH} | options
     loop = SearchLoop(
         build_strategy("reinforce", ONE_LAYER, 0, learning_rate=0.05),
@@ -124,11 +124,11 @@ def test_the_serial_search_has_something_to_lose(serial: tuple[list[Trial], Any]
     assert [trial.id for trial in ended] == list(range(TRIALS))
 
 
-@pytest.mark.parametrize("places", [1, 2, 5, 9])
-def test_side_by_side_is_one_after_the_other(tmp_path: Path, serial: tuple[list[Trial], Any], places: int) -> None:
+@pytest.mark.parametrize("workers", [1, 2, 5, 9])
+def test_side_by_side_is_one_after_the_other(tmp_path: Path, serial: tuple[list[Trial], Any], workers: int) -> None:
     for seed in range(2):
         with unsafe_store(tmp_path / f"{seed}.sqlite") as store:
-            assert search(store, places, seed) == serial
+            assert search(store, workers, seed) == serial
             assert store.trials() == serial[0]
             assert store.unfinished() == []
 
@@ -198,7 +198,7 @@ def test_the_second_of_two_equal_cells_in_a_batch_waits_and_runs_if_the_first_ha
     assert strategy.told == ended
 
 
-def test_an_asynchronous_search_tells_as_trials_end_and_leaves_no_place_idle(tmp_path: Path) -> None:
+def test_an_asynchronous_search_tells_as_trials_end_and_leaves_no_worker_idle(tmp_path: Path) -> None:
     strategy = Listed(distinct(24))
     executor = Shuffled(FakeEvaluator(TARGET), 4, 0)
     with unsafe_store(tmp_path / "search.sqlite") as store:

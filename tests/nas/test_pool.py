@@ -70,7 +70,7 @@ def test_a_batch_has_one_history_however_many_workers_evaluate_it(tmp_path: Path
     for workers in (1, 2):
         folder = tmp_path / str(workers)
         folder.mkdir()
-        found.append(search(folder, factory, "isolated", 24, batch=4, workers=workers))
+        found.append(search(folder, factory, "isolated", 12, batch=4, workers=workers))
     assert found[0] == found[1]
     assert {str(trial.state) for trial in found[0][0]} == {"complete", "stopped", "failed"}
     assert FailureKind.KILLED in {trial.failure for trial in found[0][0]}

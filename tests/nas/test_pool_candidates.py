@@ -53,7 +53,7 @@ def test_real_candidates_in_children_are_those_in_process(factory: CandidateFact
         assert len(beside) == len(cache)
 
 
-def test_places_that_share_a_device_put_on_it_what_fits_their_share(
+def test_workers_that_share_a_device_put_on_it_what_fits_their_share(
     factory: CandidateFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[int, float]] = []

@@ -197,11 +197,11 @@ sys.stdin.read()
 
 
 @slow
-def test_a_place_that_the_cluster_has_no_room_for_is_said_once(
+def test_a_worker_that_the_cluster_has_no_room_for_is_said_once(
     address: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def trials() -> Iterator[Trial]:
-        yield trial(0)  # drawn again when a place has evaluated it: the other place is not just slow to start
+        yield trial(0)  # drawn again when a worker has evaluated it: the other worker is not just slow to start
         assert caplog.messages == []
         monkeypatch.setattr("vseg_nas.nas.executors.ray._PATIENCE_S", 0.5)
         until = time.monotonic() + 5
@@ -377,12 +377,12 @@ def test_no_process_and_no_file_is_left_after_any_end(tmp_path: Path, number: in
 
 
 @slow
-def test_the_folder_of_a_place_that_was_ended_goes_when_the_next_one_starts(tmp_path: Path, address: str) -> None:
+def test_the_folder_of_a_worker_that_was_ended_goes_when_the_next_one_starts(tmp_path: Path, address: str) -> None:
     found = outcomes(NotingItsFolder(tmp_path), address, 2, workers=1, limit_s=1.0)
     assert [result.kind for result in found.values()] == [FailureKind.TIMEOUT] * 2
     folders = [Path((tmp_path / f"{trial(id_).seed}").read_text()) for id_ in range(2)]
     assert len(set(folders)) == 2
-    assert [folder.exists() for folder in folders] == [False, False]  # a third place has started to see what is next
+    assert [folder.exists() for folder in folders] == [False, False]  # a third worker has started to see what is next
 
 
 @slow

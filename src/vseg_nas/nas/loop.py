@@ -11,6 +11,7 @@ from vseg_nas.nas.search_state import SearchState
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import Strategy
 from vseg_nas.nas.trial import Trial, TrialState, derive_seed
+from vseg_nas.space import Genotype
 
 
 class SearchLoop:
@@ -86,7 +87,8 @@ class SearchLoop:
         return self._ended
 
     def _search(self) -> None:
-        queue, executor, store, state = self._queue, self._executor, self._store, self._state
+        strategy, executor, store = self._strategy, self._executor, self._store
+        queue, state = self._queue, self._state
         while queue or self._may_ask():
             has_room = executor.has_room()
             if has_room and (trial := queue.next()):
@@ -100,14 +102,16 @@ class SearchLoop:
                     queue.start(trial)
                     executor.submit(trial)
             elif has_room and self._may_ask():
-                trials = self._ask()
+                cells = strategy.ask(min(self._batch, self._budget.trials - len(store)))
+                trials = [self._trial(id_, cell) for id_, cell in enumerate(cells, len(store))]
                 store.add(trials, state.to_bytes())
                 queue.add(trials)
             else:
                 for trial, result in executor.wait():
                     queue.end_attempt(trial, result)
             for trial in queue.in_order():
-                state.tell(trial, ends_batch=queue.ends_batch(trial))
+                strategy.tell([trial])
+                state.tell_pruner(trial, ends_batch=queue.ends_batch(trial))
                 store.finish(trial, state.to_bytes(), queue.attempts(trial))
                 queue.remove(trial)
                 self._announce_end(trial)
@@ -117,13 +121,8 @@ class SearchLoop:
         is_in_time = hours is None or self._state.worked_s() < hours * 3600
         return self._queue.wants_more() and len(self._store) < self._budget.trials and is_in_time
 
-    def _ask(self) -> list[Trial]:
-        first = len(self._store)
-        cells = self._strategy.ask(min(self._batch, self._budget.trials - first))
-        return [
-            Trial(id_, cell, derive_seed(self._seed, "trial", id_), TrialState.RUNNING)
-            for id_, cell in enumerate(cells, first)
-        ]
+    def _trial(self, id_: int, cell: Genotype) -> Trial:
+        return Trial(id_, cell, derive_seed(self._seed, "trial", id_), TrialState.RUNNING)
 
     def _announce(self, trial: Trial) -> None:
         for listener in self._listeners:

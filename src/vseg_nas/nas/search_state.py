@@ -13,7 +13,7 @@ from vseg_nas.nas.trial import Trial
 
 
 class SearchState:
-    """The states of strategy and pruner, the scores that the pruner is still to be told, and the hours worked.
+    """The states of strategy and pruner, the scores that the pruner is still to be told, and the seconds worked.
 
     The pruner is told the half-way scores of a batch at its end, in the order in which its trials were told to the
     strategy: so it answers all of a batch as it stood before. In an asynchronous search it is told each score at once.
@@ -46,9 +46,13 @@ class SearchState:
         if is_halfway(epoch, epochs) and score is not None:
             self._halfway_scores[trial.id] = score
 
-    def tell(self, trial: Trial, *, ends_batch: bool) -> None:
-        """Tells the strategy, and the pruner at the end of a batch, what became of a trial."""
-        self._strategy.tell([trial])
+    def tell_pruner(self, trial: Trial, *, ends_batch: bool) -> None:
+        """Tells the pruner the half-way score of a trial, or keeps it until the batch has ended.
+
+        Args:
+            trial: The trial.
+            ends_batch: Whether it is the last of its batch: the scores of all of the batch are told now.
+        """
         if trial.id in self._halfway_scores:
             self._pending_scores.append(self._halfway_scores.pop(trial.id))
         if ends_batch:
