@@ -109,6 +109,13 @@ def test_train_evaluate_report(start: Start, tmp_path: Path) -> None:
     page = (tmp_path / "runs/report/r/report.html").read_text()
     assert "gated_warp, warped by flow" in page
 
+    start(vseg_nas.report.main, "run=[runs/train/synthetic/a,runs/train/synthetic/d]", "name=t")
+    table = (tmp_path / "runs/report/t/trainings.csv").read_text().splitlines()
+    assert [line.partition(",")[0] for line in table] == ["run", "a", "d"]
+    result = json.loads((tmp_path / "runs/train/synthetic/a/train.json").read_text())
+    assert (result["group"], result["seed"]) == ("local_filters", 3)
+    assert table[1].split(",")[6] == f"{100 * result['val']['miou']:.10g}"
+
 
 def test_the_decoder_alone_learns_what_a_cell_sees(start: Start, tmp_path: Path) -> None:
     options = [*TRAIN, "phase.train.video.epochs=0"]

@@ -173,6 +173,41 @@ def benchmark_data() -> Json:
 
 
 @pytest.fixture
+def other_results(evaluation_data: Json) -> dict[str, Json]:
+    """The contents of the files that train, compare, check and predict leave, by their names."""
+    cell = {key: evaluation_data["rows"][2][key] for key in ("genotype", "expression", "past", "flow")}
+    no_cell = {"genotype": None, "expression": "", "past": None, "flow": None}
+    made = {"command": "python -m vseg_nas name=made", "date": "2026-11-28"}
+    rows = [no_cell | {"name": "static network per frame", "seed": None, "parameters": 0, "val": _scores(0.5)}]
+    for name, miou in (("best cell", 0.6), ("random cell", 0.4), ("random cell", 0.5), ("random cell", 0.7)):
+        rows.append(cell | {"name": name, "seed": 1, "parameters": 300_000, "val": _scores(miou)})
+    training = {
+        "format": "vseg_nas.train/1", "dataset": "camvid", "classes": CLASSES, "group": "first:1", "recipe": "r1",
+        "seed": 3, "parameters": 3_147_371, "checkpoint": "video.safetensors", "val": _scores(0.625),
+        "machine": "a machine", "seconds": 75.0,
+    }  # fmt: skip
+    split = {
+        "frames": 3, "masks": 3, "seconds_between_frames": 1.0, "shares": {"road": 0.75, "ignored": 0.125},
+        "runs": [{"first": "a", "last": "c", "frames": 3}], "problems": ["d.png: found a damaged image"],
+    }  # fmt: skip
+    prediction = {
+        "format": "vseg_nas.predict/1", "source": "drive.mp4", "checkpoint": None, "network": "a network",
+        "device": "a machine", "size": [540, 960], "network_size": [180, 240], "rate": 25.0, "frames": 7,
+        "key_frames": 3, "skipped": 1, "first_skipped": "a reason", "seconds": 0.5, "frames_per_second": 14.0,
+        "key_ms": None, "dynamic_ms": {"median": 30.0, "low": 29.0, "high": 32.0},
+    }  # fmt: skip
+    return {
+        "train.json": training | cell | made,
+        "compare.json": made
+        | {"format": "vseg_nas.compare/1", "dataset": "camvid", "search": "runs/search/camvid/first"}
+        | {"rows": [row | {"meta_val": row["val"]} for row in rows]},
+        "check.json": made
+        | {"format": "vseg_nas.check/1", "dataset": "camvid", "root": "data", "splits": {"train": split}},
+        "predict.json": prediction | made,
+    }
+
+
+@pytest.fixture
 def write_run(tmp_path: Path) -> WriteRun:
     """Writes the content of a result file into a new run directory below tmp_path/runs."""
 

@@ -13,7 +13,7 @@ def _preflight(config: ReportConfig) -> None:
     for run in config.run:
         if not Path(run).is_dir():
             meant = folder_of(Path(run)) or several("run", run)
-            raise RunError(f"run: found no directory {run}, expected one of search, evaluate or benchmark{meant}")
+            raise RunError(f"run: found no directory {run}, expected one of a command that leaves results{meant}")
 
 
 @command("report", ReportConfig, _preflight)

@@ -10,13 +10,26 @@ from vseg_nas.nas.history import best_cells, ended
 from vseg_nas.reporting.evaluation_section import check_panels, evaluation_sections
 from vseg_nas.reporting.page import Section, page_html
 from vseg_nas.reporting.report_folder import ReportFolder
+from vseg_nas.reporting.run_sections import (
+    check_sections,
+    comparison_sections,
+    prediction_sections,
+    training_sections,
+)
 from vseg_nas.reporting.runs import Runs, SearchRun, open_runs
 from vseg_nas.reporting.runtime_table import runtime_table
 from vseg_nas.reporting.search_section import reward_section, search_section
 from vseg_nas.reporting.table_formats import Column, Row, Table
+from vseg_nas.results.benchmark import BenchmarkResult
+from vseg_nas.results.comparison import ComparisonResult
+from vseg_nas.results.data_check import CheckResult
+from vseg_nas.results.evaluation import EvaluationResult
 from vseg_nas.results.methods import frame_size, measured_on
-from vseg_nas.results.names import DATASETS
+from vseg_nas.results.names import dataset_label
 from vseg_nas.results.numbers import duration
+from vseg_nas.results.prediction import PredictionResult
+from vseg_nas.results.record import Result
+from vseg_nas.results.training import TrainingResult
 
 PAGE = "report.html"
 INTRODUCTION = (
@@ -29,7 +42,7 @@ def build_report(runs: Sequence[Path], out: Path, track: Track = untracked) -> l
     """Reads runs of all kinds and writes what they allow: figures, tables and the page.
 
     Args:
-        runs: run directories: searches, evaluations, latency measurements, in any mixture.
+        runs: run directories of all commands that leave results, in any mixture.
         out: folder of the report, made if need be; each file is replaced whole.
         track: shows how far reading and drawing have come.
 
@@ -38,7 +51,7 @@ def build_report(runs: Sequence[Path], out: Path, track: Track = untracked) -> l
 
     Raises:
         RunError: a directory holds no run, or a damaged search.
-        DataError: a damaged evaluation or latency measurement.
+        DataError: a file of results is damaged.
     """
     found = open_runs(runs, track)
     check_panels(found.evaluations)
@@ -50,13 +63,13 @@ def build_report(runs: Sequence[Path], out: Path, track: Track = untracked) -> l
         commands = [run.results.command for run in found.benchmarks]
         table = runtime_table(found.benchmarks)
         sections.append(Section("Size and time", (folder.table("table-5-runtime", table, commands),)))
+    sections += comparison_sections(found, folder)
+    sections += training_sections(found, folder)
     for run in track(found.searches, "drawing searches"):
         sections += search_section(run, folder, evaluated)
-    names = dict.fromkeys(
-        [run.name for run in found.searches]
-        + [run.name for run in found.evaluations]
-        + [run.name for run in found.benchmarks]
-    )
+    sections += check_sections(found, folder)
+    sections += prediction_sections(found, folder)
+    names = dict.fromkeys([*(run.name for run in found.searches), *(run.name for run in found.with_results)])
     command = shlex.join(["python", "-m", "vseg_nas.report", f"run=[{','.join(map(_item, runs))}]"])
     page = out / PAGE
     title = f"vseg_nas report: {', '.join(names)}"
@@ -73,21 +86,35 @@ def _item(run: Path) -> str:
 def _overview(found: Runs, folder: ReportFolder) -> Section:
     columns = ("run", "kind", "data", "what it holds", "machine", "date")
     rows: list[Row] = [_search_row(run) for run in found.searches]
-    for run in found.evaluations:
-        results = run.results
-        where = measured_on(results.dataset, results.split, results.size)
-        content = f"{len(results.rows)} rows, {duration(results.seconds)}"
-        rows.append((run.name, "evaluation", where, content, results.machine, results.date))
-    for timed in found.benchmarks:
-        measured = timed.results
-        content = f"{len(measured.rows)} rows, {measured.repeats} repeats"
-        size = frame_size(measured.size)
-        rows.append((timed.name, "latency", size, content, measured.device, measured.date))
+    rows += [(run.name, *_contents(run.results), run.results.date) for run in found.with_results]
     table = Table("Runs of this report", tuple(Column(c, left=True) for c in columns), (tuple(rows),))
     commands = [run.command for run in found.searches]
-    commands += [run.results.command for run in found.evaluations]
-    commands += [run.results.command for run in found.benchmarks]
+    commands += [run.results.command for run in found.with_results]
     return Section("Runs", (folder.table("runs", table, commands),))
+
+
+def _contents(results: Result) -> tuple[str, str | None, str, str | None]:
+    """Kind, data, what it holds and machine of a run."""
+    match results:
+        case EvaluationResult():
+            where = measured_on(results.dataset, results.split, results.size)
+            return "evaluation", where, f"{len(results.rows)} rows, {duration(results.seconds)}", results.machine
+        case BenchmarkResult():
+            content = f"{len(results.rows)} rows, {results.repeats} repeats"
+            return "latency", frame_size(results.size), content, results.device
+        case TrainingResult():
+            where = dataset_label(results.dataset)
+            return "training", where, f"{results.group}, seed {results.seed}", results.machine
+        case ComparisonResult():
+            where = dataset_label(results.dataset)
+            return "comparison", where, f"{len(results.rows)} rows", None
+        case CheckResult():
+            problems = sum(len(split.problems) for split in results.splits.values())
+            where = dataset_label(results.dataset)
+            return "check", where, f"{problems} files that cannot be used", None
+        case PredictionResult():
+            return "labelled video", results.source, f"{results.frames} frames", results.device
+    raise TypeError(f"results: found {type(results).__name__}, expected one of the models of `open_runs`")
 
 
 def _search_row(run: SearchRun) -> Row:
@@ -97,4 +124,4 @@ def _search_row(run: SearchRun) -> Row:
         content += f", best score {best.evaluation.score:.4f}"
     seconds = sum(trial.evaluation.seconds for trial in run.trials if trial.evaluation is not None)
     content += f", {duration(seconds)} of training"
-    return (run.name, "search", DATASETS.get(dataset, dataset), content, None, None)
+    return (run.name, "search", dataset_label(dataset), content, None, None)

@@ -1,9 +1,10 @@
-"""The run directories that a report is made of: searches, evaluations, latency measurements."""
+"""The run directories that a report is made of: searches, and runs of all commands that leave results."""
 
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vseg_nas.console.progress import Track, untracked
 from vseg_nas.errors import RunError
@@ -11,10 +12,24 @@ from vseg_nas.files import check_folder, printable
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.trial import Trial
 from vseg_nas.results.benchmark import BenchmarkResult, BenchmarkRun
+from vseg_nas.results.comparison import ComparisonResult
+from vseg_nas.results.data_check import CheckResult
 from vseg_nas.results.evaluation import EvaluationResult, EvaluationRun
 from vseg_nas.results.names import short_names
-from vseg_nas.results.record import read_result
+from vseg_nas.results.prediction import PredictionResult
+from vseg_nas.results.record import AnyResult, Result, ResultRun, read_result
+from vseg_nas.results.training import TrainingResult
 from vseg_nas.run_record import CONFIG, flat, recorded_config, recorded_overrides
+
+MODELS: tuple[type[Result], ...] = (
+    EvaluationResult,
+    BenchmarkResult,
+    TrainingResult,
+    ComparisonResult,
+    CheckResult,
+    PredictionResult,
+)
+"""What the commands leave beside a store of trials."""
 
 
 @dataclass(frozen=True)
@@ -41,48 +56,64 @@ class Runs:
     """All runs of a report, by kind, in the order given."""
 
     searches: tuple[SearchRun, ...]
+    comparisons: tuple[ResultRun[ComparisonResult], ...]
+    trainings: tuple[ResultRun[TrainingResult], ...]
     evaluations: tuple[EvaluationRun, ...]
     benchmarks: tuple[BenchmarkRun, ...]
+    checks: tuple[ResultRun[CheckResult], ...]
+    predictions: tuple[ResultRun[PredictionResult], ...]
+
+    @property
+    def with_results(self) -> list[ResultRun[Any]]:
+        """All runs but searches."""
+        return [
+            *self.comparisons,
+            *self.trainings,
+            *self.evaluations,
+            *self.benchmarks,
+            *self.checks,
+            *self.predictions,
+        ]
 
 
 def open_runs(paths: Sequence[Path], track: Track = untracked) -> Runs:
     """Reads run directories; one named twice counts once. `track` shows how far it has come.
 
     Raises:
-        RunError: no directories, or one that holds no run or a damaged search.
-        DataError: a damaged evaluation or measurement.
+        RunError: There are no directories, or one holds no run or a damaged search.
+        DataError: A file of results is damaged.
     """
     if not paths:
         raise RunError("run: found none, expected the directory of at least one run")
     folders = list(dict.fromkeys(path.resolve() for path in paths))
     names = dict(zip(folders, short_names(folders), strict=True))
-    kinds = {folder: _kinds(folder) for folder in folders}
+    for folder in folders:
+        _check_kind(folder)
 
-    def holding(file: str) -> list[Path]:
-        return [folder for folder in folders if file in kinds[folder]]
+    def read(model: type[AnyResult]) -> tuple[ResultRun[AnyResult], ...]:
+        files = [folder / model.FILE for folder in folders if (folder / model.FILE).is_file()]
+        return tuple(ResultRun(names[file.parent], file.parent, read_result(file, model)) for file in files)
 
+    searches = [folder for folder in folders if (folder / STORE).is_file()]
     return Runs(
-        tuple(_search(folder, names[folder]) for folder in track(holding(STORE), "reading searches")),
-        tuple(
-            EvaluationRun(names[folder], folder, read_result(folder / EvaluationResult.FILE, EvaluationResult))
-            for folder in holding(EvaluationResult.FILE)
-        ),
-        tuple(
-            BenchmarkRun(names[folder], folder, read_result(folder / BenchmarkResult.FILE, BenchmarkResult))
-            for folder in holding(BenchmarkResult.FILE)
-        ),
+        searches=tuple(_search(folder, names[folder]) for folder in track(searches, "reading searches")),
+        comparisons=read(ComparisonResult),
+        trainings=read(TrainingResult),
+        evaluations=read(EvaluationResult),
+        benchmarks=read(BenchmarkResult),
+        checks=read(CheckResult),
+        predictions=read(PredictionResult),
     )
 
 
-def _kinds(folder: Path) -> list[str]:
-    expected = (STORE, EvaluationResult.FILE, BenchmarkResult.FILE)
+def _check_kind(folder: Path) -> None:
+    """Refuses a directory in which none of the files lies that a report shows."""
     if not folder.is_dir():
         raise RunError(f"{folder}: found no such directory, expected that of a run")
     check_folder(folder)
-    found = [file for file in expected if (folder / file).is_file()]
-    if not found:
+    expected = [STORE, *(model.FILE for model in MODELS)]
+    if not any((folder / file).is_file() for file in expected):
         raise RunError(f"{folder}: found no run, expected one of {', '.join(expected)} in it")
-    return found
 
 
 def _search(folder: Path, name: str) -> SearchRun:

@@ -12,7 +12,7 @@ from vseg_nas.reporting.paper import SCORES
 from vseg_nas.reporting.table_formats import Cell, Column, Row, Table
 from vseg_nas.results.benchmark import BenchmarkResult
 from vseg_nas.results.methods import Method, Setting, frame_size, measured_on, measured_row
-from vseg_nas.results.names import DATASETS, label
+from vseg_nas.results.names import dataset_label, label
 from vseg_nas.results.numbers import Number, percent, percent_of_known
 from vseg_nas.results.scores import Quartiles
 
@@ -43,7 +43,7 @@ def score_table(dataset: str, settings: dict[Setting, list[Method]]) -> Table:
         dataset: name.
         settings: what was measured on it.
     """
-    name = DATASETS.get(dataset, dataset)
+    name = dataset_label(dataset)
     paper = SCORES.get(dataset)
     quoted: list[Row] = []
     if paper is not None:

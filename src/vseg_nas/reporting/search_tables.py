@@ -9,7 +9,7 @@ from vseg_nas.nas.history import best_cells, ended
 from vseg_nas.nas.trial import Trial, TrialState
 from vseg_nas.reporting.table_formats import Column, Row, Table
 from vseg_nas.results.comparison import RANDOM_CELL, ComparisonRow
-from vseg_nas.results.names import DATASETS
+from vseg_nas.results.names import dataset_label
 from vseg_nas.results.numbers import EN_DASH, Number, percent
 from vseg_nas.run_record import EXECUTION_KEYS, is_among
 
@@ -61,7 +61,7 @@ def _matters(key: str) -> bool:
 
 def _family(config: Mapping[str, str]) -> tuple[str, str]:
     dataset = config["dataset.name"]
-    return config["strategy.name"], DATASETS.get(dataset, dataset)
+    return config["strategy.name"], dataset_label(dataset)
 
 
 def _differs(config: Mapping[str, str], family: Sequence[Mapping[str, str]]) -> str:
@@ -131,12 +131,13 @@ def _share(searches: Sequence[Sequence[Trial]], state: TrialState) -> Number:
 COLUMNS = ("meta-val score, %", "meta-val mIoU, %", "val score, %", "val mIoU, %")
 
 
-def comparison_table(rows: Sequence[ComparisonRow], title: str = "") -> Table:
+def comparison_table(rows: Sequence[ComparisonRow], title: str = "", notes: tuple[str, ...] = ()) -> Table:
     """Scores in percent: mean ± sample standard deviation over the trainings of a cell; of the random cells the median.
 
     Args:
         rows: Of one comparison.
-        title: Of the table.
+        title: Title of the table.
+        notes: Sentences below it.
     """
     groups: dict[str, list[ComparisonRow]] = {}
     for row in rows:
@@ -144,7 +145,7 @@ def comparison_table(rows: Sequence[ComparisonRow], title: str = "") -> Table:
     if cells := groups.pop(RANDOM_CELL, None):
         groups[f"median of {len(cells)} random cells"] = [_median(cells)]
     columns = (Column("", left=True), Column("trainings"), *map(Column, COLUMNS), Column("cell parameters"))
-    return Table(title, columns, (tuple(_comparison_row(name, group) for name, group in groups.items()),))
+    return Table(title, columns, (tuple(_comparison_row(name, group) for name, group in groups.items()),), notes)
 
 
 def _comparison_row(name: str, group: Sequence[ComparisonRow]) -> Row:

@@ -1,13 +1,11 @@
 """What `benchmark` leaves: size and time of networks (Table 5). Times are milliseconds a frame."""
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
 from vseg_nas.results.cell import CellRecord
-from vseg_nas.results.record import Amount, Count, Positive, Result, Size, Text, expected
+from vseg_nas.results.record import Amount, Count, Positive, Result, ResultRun, Size, Text, expected
 from vseg_nas.results.scores import Quartiles
 
 LENGTHS = (2, 5, 10)
@@ -71,10 +69,4 @@ class BenchmarkResult(Result):
     rows: tuple[BenchmarkRow, ...]
 
 
-@dataclass(frozen=True)
-class BenchmarkRun:
-    """A latency measurement in a report; the attributes are those of `EvaluationRun`."""
-
-    name: str
-    path: Path
-    results: BenchmarkResult
+BenchmarkRun: TypeAlias = ResultRun[BenchmarkResult]

@@ -1,13 +1,11 @@
 """What `evaluate` leaves: the scores of static networks and cells on one split."""
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
 from vseg_nas.results.cell import CellRecord
-from vseg_nas.results.record import Amount, Count, Record, Result, Seed, Size, Text, expected, refused
+from vseg_nas.results.record import Amount, Count, Record, Result, ResultRun, Seed, Size, Text, expected, refused
 from vseg_nas.results.scores import AnyConsistency, RollingScores, SegmentationScores
 
 KEY_EVERY: tuple[int | None, ...] = (1, 2, 5, None)
@@ -129,16 +127,4 @@ class EvaluationResult(Result):
         return self
 
 
-@dataclass(frozen=True)
-class EvaluationRun:
-    """An evaluation in a report.
-
-    Attributes:
-        name: Short name of the run, different for all runs of a report.
-        path: Directory of the run.
-        results: What it measured.
-    """
-
-    name: str
-    path: Path
-    results: EvaluationResult
+EvaluationRun: TypeAlias = ResultRun[EvaluationResult]

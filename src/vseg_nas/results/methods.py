@@ -9,7 +9,7 @@ from typing import NamedTuple
 from vseg_nas.results.benchmark import BenchmarkResult, BenchmarkRow
 from vseg_nas.results.cell import UsedCell
 from vseg_nas.results.evaluation import STATIC, EvaluationRow, EvaluationRun
-from vseg_nas.results.names import DATASETS, training_names
+from vseg_nas.results.names import dataset_label, training_names
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class _MethodRow(NamedTuple):
 
 def measured_on(dataset: str, split: str, size: tuple[int, int] | None) -> str:
     """`CamVid val, 480x360`: width first, as the paper writes sizes; None for an unknown size."""
-    where = f"{DATASETS.get(dataset, dataset)} {split}"
+    where = f"{dataset_label(dataset)} {split}"
     return f"{where}, {frame_size(size)}" if size else f"{where}, size not stated"
 
 

@@ -6,7 +6,12 @@ from pathlib import Path
 
 from vseg_nas.files import printable
 
-DATASETS = {"camvid": "CamVid", "cityscapes": "CityScapes"}
+_DATASETS = {"camvid": "CamVid", "cityscapes": "CityScapes"}
+
+
+def dataset_label(name: str) -> str:
+    """A data set as its authors write it."""
+    return _DATASETS.get(name, name)
 
 
 def label(name: str) -> str:

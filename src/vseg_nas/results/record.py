@@ -6,9 +6,10 @@ A file may be anybody's: it is bounded, strict JSON, and whatever is wrong with 
 import datetime
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from reprlib import repr as brief  # bounded: what was found may be anything
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler
 from pydantic import WrapValidator as Wrapped
@@ -115,6 +116,22 @@ class Result(Record):
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
+AnyResult = TypeVar("AnyResult", bound=Result)
+
+
+@dataclass(frozen=True)
+class ResultRun(Generic[AnyResult]):
+    """A run in a report.
+
+    Attributes:
+        name: Short name, different for all runs of a report.
+        path: Directory of the run.
+        results: What the run left.
+    """
+
+    name: str
+    path: Path
+    results: AnyResult
 
 
 def read_result(path: Path, model: type[AnyRecord]) -> AnyRecord:
