@@ -1,5 +1,6 @@
 """A found cell as a user trains, scores and reports it, on tiny synthetic clips; and its training interrupted."""
 
+import csv
 import json
 import sys
 from collections.abc import Callable
@@ -110,11 +111,12 @@ def test_train_evaluate_report(start: Start, tmp_path: Path) -> None:
     assert "gated_warp, warped by flow" in page
 
     start(vseg_nas.report.main, "run=[runs/train/synthetic/a,runs/train/synthetic/d]", "name=t")
-    table = (tmp_path / "runs/report/t/trainings.csv").read_text().splitlines()
-    assert [line.partition(",")[0] for line in table] == ["run", "a", "d"]
+    with (tmp_path / "runs/report/t/trainings.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["run"] for row in rows] == ["a", "d"]
     result = json.loads((tmp_path / "runs/train/synthetic/a/train.json").read_text())
     assert (result["group"], result["seed"]) == ("local_filters", 3)
-    assert table[1].split(",")[6] == f"{100 * result['val']['miou']:.10g}"
+    assert rows[0]["mIoU, %"] == f"{100 * result['val']['miou']:.10g}"
 
 
 def test_the_decoder_alone_learns_what_a_cell_sees(start: Start, tmp_path: Path) -> None:
