@@ -123,7 +123,7 @@ def stop_before_computing(patch: pytest.MonkeyPatch) -> None:
         "vseg_nas.training.features.write_cache",
         "vseg_nas.evaluate._measure",
         "vseg_nas.assembly.benchmark.Benchmark.row",
-        "vseg_nas.predict._label",
+        "vseg_nas.predict._predict",
         "vseg_nas.assembly.export.graph_pair",
     ):
         module, _, name = place.rpartition(".")

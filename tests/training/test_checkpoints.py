@@ -5,6 +5,7 @@ import os
 import random
 import resource
 import signal
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -121,17 +122,22 @@ def test_whole_wherever_a_save_is_cut_short(path: Path, stored: int) -> None:
 def test_killed_at_any_moment(path: Path, kills: int, figure: Figure) -> None:
     """Also after a save that was cut short before, and whatever the last one left behind."""
     moments, last = random.Random(0), 0
-    started = time.monotonic()
-    for _ in range(5):
-        save(path, 0)
-    pace = (time.monotonic() - started) / 5  # of a save on a machine as busy as this one
+    save(path, 0)
     for _ in range(kills):
+        reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
+            started = time.monotonic()
             for epoch in range(last + 1, last + 1000):
                 save(path, epoch)
+                if epoch == last + 1:
+                    os.write(writing, struct.pack("d", time.monotonic() - started))
             os._exit(1)
-        time.sleep(moments.uniform(0.2, 10) * pace)
+        first = moments.random() < 0.2  # of a fifth the first save may be cut; the others have ended one
+        pace = struct.unpack("d", os.read(reading, 8))[0] if not first else 0.02
+        time.sleep(moments.uniform(0, 5) * pace)
+        os.close(reading)
+        os.close(writing)
         os.kill(child, signal.SIGKILL)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
         assert epoch_of(path) >= last

@@ -38,7 +38,7 @@ def together(monkeypatch: pytest.MonkeyPatch) -> Together:
         return total
 
     for module in (collectives, losses):
-        monkeypatch.setattr(module, "ranks", lambda: RANKS)
+        monkeypatch.setattr(module, "world_size", lambda: RANKS)
         monkeypatch.setattr(module, "summed", summed)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: here.rank)
 
@@ -97,7 +97,7 @@ def test_batch_norm_in_evaluation_or_alone_is_torchs_own(together: Together) -> 
     assert all(torch.equal(output, expected) for output in together(lambda _: ours.eval()(frames)))
     ours.train()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(collectives, "ranks", lambda: 1)
+        patch.setattr(collectives, "world_size", lambda: 1)
         assert torch.equal(ours(frames), torchs.train()(frames))
     assert all(torch.equal(ours.get_buffer(name), value) for name, value in torchs.named_buffers())
 
