@@ -47,7 +47,7 @@ def test_double_starts(tmp_path: Path, times: int, figure: Figure) -> None:
         line = loser.stderr.read() if loser.stderr else ""
         assert line.startswith("error: ")
         assert f"runs/report/r{attempt}: " in line
-        assert "in use by process" in line or "holds a run already" in line
+        assert "in use by " in line or "holds a run already" in line
         while not (run / "winner").is_file():
             assert winner.poll() is None
             time.sleep(0.01)

@@ -47,8 +47,8 @@ class RunLock:
         if not _HOLDER.fullmatch(os.pread(fd, 512, 0)):
             os.close(fd)
             raise RunError(f"{self._path}: found something else, expected the lock of a run; move that file away")
-        os.ftruncate(fd, 0)
-        os.write(fd, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        text = f"process {os.getpid()} on {socket.gethostname()}\n".encode()
+        os.ftruncate(fd, os.pwrite(fd, text, 0))  # in this order, so that a lock used before is never empty
         self._fd = fd
         return self
 
