@@ -36,6 +36,8 @@ def run(tmp_path: Path) -> Path:
 
 def test_a_run_folder_may_be_reached_by_a_link_and_w_and_b_may_link_its_newest_run(run: Path, tmp_path: Path) -> None:
     (tmp_path / "short").symlink_to(run)
+    service_log = run / "wandb/offline-run-1/logs/debug-core.log"
+    service_log.symlink_to(tmp_path / "cache/core-debug.log")  # of its service, outside of the run
     check_folder(tmp_path / "short", to_write=True)
     check_folder(tmp_path / "none")
 
@@ -56,7 +58,8 @@ ODD: dict[str, Callable[[Path, Path], object]] = {
     "a socket": lambda path, victim: socket.socket(socket.AF_UNIX).bind(os.path.relpath(path)),
 }
 PLACES = ("lock", "log", "search.sqlite", "search.sqlite-journal", "report", "wandb", "report/.trials.partial.csv",
-          "wandb/debug-internal.log", "wandb/run-1/files/config.yaml", "rows/a/b/c.json")  # fmt: skip
+          "wandb/debug-internal.log", "wandb/run-1/files/config.yaml", "wandb/logs/debug-core.log",
+          "wandb/run-1/files/logs/debug-core.log", "report/logs/debug-core.log", "rows/a/b/c.json")  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ODD)

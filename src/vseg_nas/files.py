@@ -21,6 +21,7 @@ from vseg_nas.errors import RunError
 
 _MOST_NESTED = 32  # folders inside each other; W&B needs four
 _WANDB = "wandb"
+_SERVICE_LOG = ("logs", "debug-core.log")  # in the folder of each run of W&B: a link to a log in the user's cache
 _WRITTEN_IN_PLACE = ("lock", "log", "search.sqlite", "search.sqlite-journal")  # all others are replaced
 
 
@@ -185,8 +186,9 @@ def read_regular(path: Path, most: int, follow: bool = False) -> bytes:
 def check_folder(folder: Path, to_write: bool = False) -> None:
     """Refuses a run folder in which more lies than regular files and folders; it may itself be reached by a link.
 
-    W&B links its newest run: links in its folder that stay in it are let be. Its settings there are not: they could
-    name another server, which would then be sent the user's key.
+    W&B links its newest run, and the log of its service, which lies in the user's cache: links in its folder that stay
+    in it are let be, and that one link in the folder of a run of its own, to which nothing is written again. Its
+    settings there are not: they could name another server, which would then be sent the user's key.
 
     Args:
         folder: of a run; nothing is refused where there is none.
@@ -213,7 +215,9 @@ def check_folder(folder: Path, to_write: bool = False) -> None:
             if entry.is_dir(follow_symlinks=False):
                 waiting.append((path, depth + 1))
             elif entry.is_symlink():
-                if not (path.is_relative_to(wandb) and _real(path).is_relative_to(_real(wandb))) or path == wandb:
+                stays = path != wandb and path.is_relative_to(wandb) and _real(path).is_relative_to(_real(wandb))
+                is_service_log = path.parts[-2:] == _SERVICE_LOG and path.parents[2] == wandb
+                if not stays and not is_service_log:
                     raise RunError(f"{path}: found a symbolic link, expected a file or folder of the run itself")
             elif not entry.is_file(follow_symlinks=False):
                 raise RunError(f"{path}: found no regular file, expected files and folders alone")
