@@ -10,7 +10,7 @@ import pytest
 from tests.training.rank_targets import environment
 from vseg_nas.training.ranks import on_ranks
 
-OURS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
+OURS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
 NAMES = (*OURS, "KMP_BLOCKTIME")
 COMMANDS = ("search", "pretrain", "train", "evaluate", "benchmark", "compare", "check", "predict", "export", "report")
 AT_TORCH = """
@@ -61,7 +61,7 @@ def test_openmp_has_read_it() -> None:
     environment = clean(OMP_DISPLAY_ENV="verbose")
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert "OMP_WAIT_POLICY = 'PASSIVE'" in done.stderr
-    assert "GOMP_SPINCOUNT = '1000'" in done.stderr
+    assert "GOMP_SPINCOUNT = '10000'" in done.stderr
 
 
 def test_a_rank_settles_it_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
