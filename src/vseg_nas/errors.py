@@ -70,3 +70,12 @@ def one_line(text: str) -> str:
     """Returns a message as one line of printable characters, whatever file content or names it quotes."""
     words = " ".join(text.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in words)
+
+
+_LONGEST_LINE = 200  # characters of a message that another one quotes
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an error's message, shortened; the name of its class if the message is empty."""
+    line = " ".join(str(error).strip().partition("\n")[0].split())
+    return line[:_LONGEST_LINE] or type(error).__name__

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vseg_nas.config import command
+from vseg_nas.console.lines import print_line
 from vseg_nas.errors import missing_extra
 from vseg_nas.schema import PredictConfig
 
@@ -48,20 +49,20 @@ def main(config: PredictConfig, run_dir: Path) -> None:
         height, width = source.size
         small = network.predictor.size or source.size
         check_frame_memory("source" if network.predictor.size is None else "size", small, cuda=network.cuda)
-        console.print(
+        print_line(
+            console,
             f"{config.source}: {width} x {height}, {float(source.rate):.3g} frames a second; labelled at "
             f"{small[1]} x {small[0]} by {network.name} on {network.device}",
-            soft_wrap=True, markup=False, highlight=False,
-        )  # fmt: skip
+        )
         started = time.perf_counter()
         statistics = _predict(config, run_dir, source, network, console)
         seconds = time.perf_counter() - started
         result = _result(config, source, network, statistics, seconds)
     write_result(run_dir, result)
     for line in _summary(result):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        print_line(console, line)
     written = " ".join(sorted(path.name for path in run_dir.iterdir() if path.name in _PRODUCTS))
-    console.print(f"written: {run_dir}: {written}", soft_wrap=True, markup=False, highlight=False)
+    print_line(console, f"written: {run_dir}: {written}")
 
 
 def _predict(

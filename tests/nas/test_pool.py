@@ -44,7 +44,7 @@ from vseg_nas.nas.queue import MAX_ATTEMPTS
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.trial import Evaluation, FailureKind, Trial
-from vseg_nas.signals import IGNORED_SIGNALS
+from vseg_nas.runs.signals import IGNORED_SIGNALS
 
 
 @pytest.fixture(autouse=True)

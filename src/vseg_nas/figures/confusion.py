@@ -1,4 +1,4 @@
-"""Which classes are taken for which: a confusion matrix as a picture."""
+"""Draws a confusion matrix."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,17 +10,18 @@ from numpy.typing import NDArray
 from vseg_nas.figures.style import plain, save_figure
 from vseg_nas.results.names import label
 
-DARK = 0.55  # a share from which its number is written in white
+DARK = 0.55  # from this share on, the number is written in white
 
 
 def save_confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path, title: str | None = None) -> Path:
     """Draws the share of each true class's pixels that was given to each predicted class, in percent.
 
     Args:
-        counts: (K, K) pixels, rows are truth, columns are predictions; a class without pixels leaves its row empty.
-        classes: K names.
-        path: the picture, replaced whole.
-        title: above it.
+        counts: (K, K) pixels; rows are the ground truth, columns the predictions. A class without pixels has an empty
+            row.
+        classes: The names of the K classes.
+        path: The file to write; it is replaced whole.
+        title: The title of the picture.
 
     Returns:
         `path`.

@@ -1,4 +1,4 @@
-"""Figures 5 and 6: frame, static network, cell and truth side by side, one row a frame."""
+"""Draws Figures 5 and 6: frame, static network, cell and ground truth side by side, one row for each frame."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from vseg_nas.evaluation.panel_row import PanelRow
-from vseg_nas.files import replacing
 from vseg_nas.labels import IGNORE
 from vseg_nas.results.names import label
+from vseg_nas.runs.files import replacing
 
 Colour = tuple[int, int, int]
 VOID: Colour = (0, 0, 0)
 INK: Colour = (20, 20, 20)
-LEAST_WIDTH, MOST_WIDTH = 320, 640  # of one picture, in pixels
+LEAST_WIDTH, MOST_WIDTH = 320, 640  # width of one picture in pixels
 GAP = 8
 LINE = 1.6  # height of a line of text, in font sizes
 
@@ -29,23 +29,23 @@ def save_panel(
     method: str = "ours",
     title: str | None = None,
 ) -> Path:
-    """Draws one row a frame with its name and mIoUs below, and the colours of the classes at the bottom.
+    """Draws a row for each frame with its name and mIoUs below, and the colours of the classes at the bottom.
 
-    Pictures are shrunk or blown up to a common width between 320 and 640 pixels; ids are never blended.
+    Pictures are resized to a common width between 320 and 640 pixels; class ids are never interpolated.
 
     Args:
-        rows: at least one, all of the same size.
-        path: a PNG file, replaced whole.
-        classes: names by id.
-        palette: RGB by id.
-        method: heading of the cell's column.
-        title: a line above the panel.
+        rows: The frames, at least one, all of the same size.
+        path: The PNG file to write; it is replaced whole.
+        classes: The names of the classes, in the order of their ids.
+        palette: The RGB colour of each class.
+        method: The heading of the cell's column.
+        title: The title of the panel.
 
     Returns:
         `path`.
 
     Raises:
-        ValueError: rows of different sizes, or an id without a colour.
+        ValueError: Rows have different sizes, or an id has no colour.
     """
     height, width = rows[0].static.shape
     if any(row.static.shape != (height, width) for row in rows):
@@ -69,7 +69,7 @@ def _colour_table(palette: Sequence[Colour]) -> dict[int, Colour]:
 
 
 def captions(row: PanelRow) -> list[str | None]:
-    """What stands below the pictures of a row: the frame's name and both mIoUs, with what the cell gains."""
+    """Returns the texts below the pictures of a row: the frame's name, and both mIoUs with the gain of the cell."""
     scores = [None if miou is None else f"mIoU {100 * miou:.1f} %" for miou in (row.static_miou, row.ours_miou)]
     if row.static_miou is not None and row.ours_miou is not None:
         scores[1] = f"{scores[1]} ({100 * (row.ours_miou - row.static_miou):+.1f})"
@@ -96,7 +96,7 @@ def _coloured(ids: NDArray[np.uint8], table: dict[int, Colour]) -> Image.Image:
 
 
 def _text_strip(texts: Sequence[str | None], step: int, font: ImageFont.FreeTypeFont) -> Image.Image:
-    """Texts side by side, `step` pixels apart, each cut to that width."""
+    """Draws texts side by side, ``step`` pixels apart, each cut to that width."""
     strip = Image.new("RGB", (step * len(texts), round(LINE * font.size)), "white")
     draw = ImageDraw.Draw(strip)
     for i, text in enumerate(texts):

@@ -1,11 +1,10 @@
-"""A report over any number of runs: every figure and table in files of their own, and one page with them all."""
+"""Builds a report of any number of runs: every figure and table in files of their own, and one page with them all."""
 
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from vseg_nas.console.progress import Track, untracked
-from vseg_nas.files import write_text
 from vseg_nas.nas.history import best_cells, ended
 from vseg_nas.reporting.evaluation_section import check_panels, evaluation_sections
 from vseg_nas.reporting.page import Section, page_html
@@ -30,6 +29,7 @@ from vseg_nas.results.numbers import duration
 from vseg_nas.results.prediction import PredictionResult
 from vseg_nas.results.record import Result
 from vseg_nas.results.training import TrainingResult
+from vseg_nas.runs.files import write_text
 
 PAGE = "report.html"
 INTRODUCTION = (
@@ -39,19 +39,19 @@ INTRODUCTION = (
 
 
 def build_report(runs: Sequence[Path], out: Path, track: Track = untracked) -> list[Path]:
-    """Reads runs of all kinds and writes what they allow: figures, tables and the page.
+    """Reads runs of all kinds and writes the figures and tables that they allow, and the page.
 
     Args:
-        runs: run directories of all commands that leave results, in any mixture.
-        out: folder of the report, made if need be; each file is replaced whole.
-        track: shows how far reading and drawing have come.
+        runs: Run directories of commands that leave results, in any mixture.
+        out: The folder of the report; it is made if it does not exist, and each file is replaced whole.
+        track: Shows the progress of reading and drawing.
 
     Returns:
         The files written, the page first.
 
     Raises:
-        RunError: a directory holds no run, or a damaged search.
-        DataError: a file of results is damaged.
+        RunError: A directory holds no run, or a damaged search.
+        DataError: A file of results is damaged.
     """
     found = open_runs(runs, track)
     check_panels(found.evaluations)
@@ -78,7 +78,7 @@ def build_report(runs: Sequence[Path], out: Path, track: Track = untracked) -> l
 
 
 def _item(run: Path) -> str:
-    """A path as an item of a list on a command line."""
+    """Returns a path as an item of a list on a command line."""
     text = str(run)
     return '"' + text.replace('"', r"\"") + '"' if "," in text or text[0] in "'\"" else text
 
@@ -94,7 +94,7 @@ def _overview(found: Runs, folder: ReportFolder) -> Section:
 
 
 def _contents(results: Result) -> tuple[str, str | None, str, str | None]:
-    """Kind, data, what it holds and machine of a run."""
+    """Returns kind, data, contents and machine of a run, for the overview."""
     match results:
         case EvaluationResult():
             where = measured_on(results.dataset, results.split, results.size)

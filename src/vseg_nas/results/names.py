@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from vseg_nas.files import printable
+from vseg_nas.runs.files import printable
 
 _DATASETS = {"camvid": "CamVid", "cityscapes": "CityScapes"}
 

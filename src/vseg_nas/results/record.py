@@ -16,7 +16,7 @@ from pydantic import WrapValidator as Wrapped
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from vseg_nas.errors import DataError
-from vseg_nas.files import printable, read_regular, write_json
+from vseg_nas.runs.files import printable, read_regular, write_json
 from vseg_nas.space import strict_json
 
 MAX_BYTES = 16 * 2**20

@@ -1,6 +1,5 @@
 """Frames from image files: all files of a folder, or those that match a pattern, in the order of their names."""
 
-import hashlib
 import math
 import os
 import re
@@ -13,8 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vseg_nas.errors import DataError
-from vseg_nas.files import printable
 from vseg_nas.pictures import SUFFIXES, Size, page_sizes, read_pages
+from vseg_nas.runs.digests import digest_of
+from vseg_nas.runs.files import printable
 from vseg_nas.video.frames import Frame
 
 _SAME_RATE = Fraction(1, 10**9)  # relative difference up to which two rates are the same
@@ -161,7 +161,7 @@ def _shortened(name: str) -> str:
     content = os.fsencode(name)
     if len(content) <= _LONGEST_NAME:
         return name
-    return f"{content[:_LONGEST_NAME].decode(errors='ignore')}~{hashlib.sha256(content).hexdigest()[:8]}"
+    return f"{content[:_LONGEST_NAME].decode(errors='ignore')}~{digest_of(content)[:8]}"
 
 
 class FrameFolder:

@@ -22,7 +22,7 @@ from vseg_nas.nas.executors.supervisor import Supervisor, WorkerDied, WorkerHand
 from vseg_nas.nas.executors.worker import EvaluatorFactory, Message, Task, serve
 from vseg_nas.nas.pruners import Pruner
 from vseg_nas.nas.trial import Trial
-from vseg_nas.processes import how_ended, signals_blocked
+from vseg_nas.runs.processes import how_ended, signals_blocked
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _STARTS = 3

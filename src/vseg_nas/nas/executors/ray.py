@@ -19,9 +19,9 @@ from vseg_nas.nas.executors.ray_worker import InMemoryFactory, WorkerActor
 from vseg_nas.nas.executors.supervisor import MAX_BAD_STARTS, Supervisor, WorkerDied, WorkerHandle, useful_workers
 from vseg_nas.nas.executors.worker import CacheMiss, Ended, EvaluatorFactory, Message
 from vseg_nas.nas.pruners import Pruner
-from vseg_nas.nas.scratch import scratch
 from vseg_nas.nas.trial import Trial
-from vseg_nas.signals import deferred
+from vseg_nas.runs.scratch import scratch
+from vseg_nas.runs.signals import deferred
 
 _SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
 _STORE_BYTES = 256 * 2**20  # of a Ray of our own: messages only, since its workers see the files of this process

@@ -27,9 +27,9 @@ from vseg_nas.nas.executors.worker import (
     portable,
 )
 from vseg_nas.nas.pruners import Pruner
-from vseg_nas.nas.scratch import scratch
 from vseg_nas.nas.trial import Evaluator, Trial
-from vseg_nas.processes import clear_slurm_env, ignore_signals
+from vseg_nas.runs.processes import clear_slurm_env, ignore_signals
+from vseg_nas.runs.scratch import scratch
 
 
 @runtime_checkable

@@ -16,7 +16,7 @@ from vseg_nas.nas.executors.base import Died, Failure
 from vseg_nas.nas.executors.serial import SerialExecutor, device_is_lost
 from vseg_nas.nas.pruners import NoPruner, Pruner
 from vseg_nas.nas.trial import Evaluation, Evaluator, Trial
-from vseg_nas.processes import clear_slurm_env, die_with_parent, ignore_signals
+from vseg_nas.runs.processes import clear_slurm_env, die_with_parent, ignore_signals
 
 GIB = 1024**3
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vseg_nas.errors import RunError
-from vseg_nas.run_record import recorded_config, recorded_overrides, write_record
+from vseg_nas.runs.record import recorded_config, recorded_overrides, write_record
 
 CONFIG = "seed: 1\nname: '2026-11-28'\nspace: {width: 64, sizes: [48, 64]}\nrate: 0.5\nnote: null\nflip: true\n"
 

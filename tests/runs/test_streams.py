@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from vseg_nas.signals import PIPE_CLOSED
-from vseg_nas.streams import lost_output
+from vseg_nas.runs.signals import PIPE_CLOSED
+from vseg_nas.runs.streams import lost_output
 
 MISTAKE = "error: bogus: no such key; see --help for the keys\n"
 
@@ -80,7 +80,7 @@ def test_what_rich_makes_of_a_reader_that_has_gone_is_known() -> None:
 
 STREAMS = """
 import os, sys
-from vseg_nas.streams import open_missing_streams
+from vseg_nas.runs.streams import open_missing_streams
 open_missing_streams()
 print("20 × 30 \\udcff")
 print("seen", file=sys.stderr)

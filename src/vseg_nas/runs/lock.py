@@ -1,4 +1,4 @@
-"""One writer per run directory. No torch: a command takes the lock before it pays for importing it."""
+"""One writer per run directory. This module loads no torch: a command takes the lock before it imports torch."""
 
 import fcntl
 import os
@@ -9,28 +9,28 @@ from types import TracebackType
 from typing import Self
 
 from vseg_nas.errors import RunError
-from vseg_nas.files import open_regular
+from vseg_nas.runs.files import open_regular
 
 _HOLDER = re.compile(rb"(process [^\n]{0,300}\n?)?")
-"""All that a lock may hold: a file of that name may be somebody's, and is not to be overwritten."""
+"""The only content that a lock may have. A file ``lock`` with other content is the user's and is not overwritten."""
 
 
 class RunLock:
-    """Context manager that holds `<run>/lock` by flock; the kernel frees it however the process ends.
+    """Context manager that holds ``lock`` in a run directory by `flock`; the kernel frees it however the process ends.
 
-    The file itself stays: removing it would let two processes lock two files of the same name.
+    The file itself stays: if it were removed, two processes could lock two files of the same name.
 
     Args:
-        run: an existing run directory.
+        run: An existing run directory.
 
     Raises:
-        RunError: on entry, if another process (or this one, elsewhere) holds the lock, or if ``lock`` is no lock.
+        RunError: On entry, if another process, or this one elsewhere, holds the lock, or if ``lock`` is another file.
     """
 
     def __init__(self, run: Path) -> None:
         self._path = run / "lock"
         self._fd: int | None = None
-        # A forked data-loading worker shares the lock and, orphaned by a kill -9, would keep it for seconds.
+        # A forked data-loading worker shares the lock; if its parent were killed, it would hold the lock for seconds.
         os.register_at_fork(after_in_child=self._close)
 
     def __enter__(self) -> Self:
@@ -48,7 +48,7 @@ class RunLock:
             os.close(fd)
             raise RunError(f"{self._path}: found something else, expected the lock of a run; move that file away")
         text = f"process {os.getpid()} on {socket.gethostname()}\n".encode()
-        os.ftruncate(fd, os.pwrite(fd, text, 0))  # in this order, so that a lock used before is never empty
+        os.ftruncate(fd, os.pwrite(fd, text, 0))  # write, then cut: a lock that was used before is never empty
         self._fd = fd
         return self
 

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from tests.fixtures import InProcess
 from vseg_nas.config import command
 from vseg_nas.errors import DataError
-from vseg_nas.run_directory import UNFINISHED, begin
+from vseg_nas.runs.resume import UNFINISHED, begin
 from vseg_nas.schema import BenchmarkConfig, CheckConfig, CompareConfig, ExportConfig, PredictConfig, ReportConfig
 
 Run = Callable[[Any, Path], None]
@@ -159,7 +159,7 @@ def test_a_mistake_after_the_first_product_can_be_mended(in_process: InProcess, 
 @pytest.mark.parametrize("verb", ["search", "train", "evaluate", "predict", "export", "report", "benchmark", "check"])
 def test_two_runs_of_one_second_have_names_of_their_own(verb: str) -> None:
     setup_globals()
-    conf = OmegaConf.load(Path(__file__).parents[1] / f"conf/{verb}.yaml")
+    conf = OmegaConf.load(Path(__file__).parents[2] / f"conf/{verb}.yaml")
     assert isinstance(conf, DictConfig)
     pattern = OmegaConf.to_container(conf)["name"]  # type: ignore[index, call-overload]
     first, second = (OmegaConf.create({"name": pattern}).name for _ in range(2))

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from vseg_nas.errors import RunError
-from vseg_nas.nas.lock import RunLock
+from vseg_nas.runs.lock import RunLock
 
 HOLD = """
 import pathlib, sys
-from vseg_nas.nas.lock import RunLock
+from vseg_nas.runs.lock import RunLock
 with RunLock(pathlib.Path(sys.argv[1])):
     assert "torch" not in sys.modules
     print("held", flush=True)

@@ -1,4 +1,4 @@
-"""Ctrl-C, signals of schedulers, a closed terminal: the first ends a command at a safe point, the second at once."""
+"""Ctrl-C, signals of schedulers and a closed terminal: the first stops a command safely, the second at once."""
 
 import os
 import signal
@@ -9,21 +9,21 @@ from types import FrameType
 
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
-"""Exit statuses, as a shell gives them; also of SIGUSR1, by which Slurm warns before it kills."""
+"""Exit status after SIGTERM, and after SIGUSR1, by which Slurm announces that it will kill the job."""
 HUNG_UP = 128 + signal.SIGHUP
-"""Exit status where the terminal was closed."""
+"""Exit status if the terminal was closed."""
 PIPE_CLOSED = 128 + signal.SIGPIPE
-"""Exit status where nobody reads what a command prints any more, as after ``| head``."""
+"""Exit status if nobody reads the output of the command any more, as after ``| head``."""
 
 IGNORED_SIGNALS = (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
-"""Terminals and schedulers send these to the whole job; what to do about them one process decides for its children."""
+"""Signals that terminals and schedulers send to a whole job. The parent acts on them, its child processes do not."""
 _STOPPING = (*IGNORED_SIGNALS, signal.SIGTERM)
 
 
 class Terminated(BaseException):
-    """A scheduler wants the process gone, or its terminal is.
+    """A scheduler wants this process to end, or its terminal was closed.
 
-    Nobody's fault, so no `Exception`: what ran is not done, and runs again.
+    This is nobody's fault, so it is no `Exception`: the work that was interrupted is done again by a resumed run.
     """
 
     def __init__(self, number: int) -> None:
@@ -32,15 +32,16 @@ class Terminated(BaseException):
 
 
 def status_of(number: int) -> int:
-    """The exit status of a command that a signal has stopped."""
+    """Returns the exit status of a command that a signal has stopped."""
     return {signal.SIGINT: INTERRUPTED, signal.SIGHUP: HUNG_UP}.get(signal.Signals(number), TERMINATED)
 
 
 class _Stop:
-    """Raises in the main thread, which leaves all files and transactions whole; a second signal ends the process.
+    """A signal handler that raises in the main thread, so that all files and transactions stay whole.
 
-    A closed terminal is told by the kernel and by the shell: the second SIGHUP means nothing new. A forked process,
-    such as a loader of clips, leaves it to its parent what becomes of the signals of the whole job.
+    A second signal ends the process at once. A second SIGHUP does not: the kernel and the shell both send one when a
+    terminal is closed. A forked process, such as a data-loading worker, does nothing but end at a SIGTERM; its parent
+    acts on the signals of the job.
     """
 
     def __init__(self) -> None:
@@ -62,7 +63,10 @@ class _Stop:
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Within, handlers do not run, but after it: what one raises in Ray's C code comes out as a SystemError."""
+    """Delays signal handlers until the end of the block.
+
+    An exception that a handler raised inside Ray's C code would come out as a SystemError.
+    """
     came: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -83,10 +87,11 @@ def deferred() -> Iterator[None]:
 
 @contextmanager
 def stopping() -> Iterator[None]:
-    """Within, the first SIGINT raises KeyboardInterrupt; the first SIGTERM, SIGUSR1 or SIGHUP raises `Terminated`.
+    """Within the block, the first SIGINT raises KeyboardInterrupt, and another first signal raises `Terminated`.
 
-    SIGHUP stays ignored where it is, as under `nohup`.
-    What leaves after that is one of the two: matplotlib's C++ makes a ValueError of whatever its callbacks raise.
+    A SIGHUP that is ignored already, as under `nohup`, stays ignored.
+    The block raises one of the two even if a library has replaced it: matplotlib's C++ code turns any exception into a
+    ValueError.
     """
     stop = _Stop()
     ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()

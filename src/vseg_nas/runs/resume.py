@@ -1,4 +1,7 @@
-"""How the record of a run is used: to go on, to refuse what changed its meaning, to leave nothing of a false start."""
+"""How the record of a run is used: to resume the run, and to refuse a configuration with another meaning.
+
+A command that cannot resume leaves an unfinished run when it is killed; the same command begins that run again.
+"""
 
 import os
 import re
@@ -9,18 +12,20 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from vseg_nas.checking import CHECKPOINT_NOTE, DATA_NOTE, ENCODER_NOTE, GENOTYPE_NOTE, WEIGHTS_NOTE, C, check
-from vseg_nas.command_line import key_of
 from vseg_nas.errors import ConfigError, RunError
-from vseg_nas.files import check_folder, write_text
-from vseg_nas.nas.lock import RunLock
-from vseg_nas.run_record import (
+from vseg_nas.runs.digests import CHECKPOINT_NOTE, DATA_NOTE, ENCODER_NOTE, WEIGHTS_NOTE
+from vseg_nas.runs.files import write_text
+from vseg_nas.runs.folder import check_folder
+from vseg_nas.runs.lock import RunLock
+from vseg_nas.runs.record import (
     CONFIG,
     DIGESTS,
     EXECUTION_KEYS,
+    GENOTYPE_NOTE,
     OVERRIDES,
     flat,
     is_among,
+    key_of,
     recorded_config,
     recorded_overrides,
 )
@@ -33,70 +38,52 @@ _INPUTS = (
 _HARMLESS_ON_RESUME = (*EXECUTION_KEYS, *_INPUTS)
 _HARMLESS_IN_ANOTHER = ("debug", "runs_dir", "name")
 UNFINISHED = "unfinished"
-"""File of a run directory whose command has not come to its end and cannot resume: the same command begins again."""
+"""File of the run directory of a command that cannot resume, until the command has succeeded."""
 _BOOKKEEPING = {
     *(CONFIG, OVERRIDES, DIGESTS, "lock", "log", UNFINISHED),
     *(CHECKPOINT_NOTE, DATA_NOTE, ENCODER_NOTE, GENOTYPE_NOTE, WEIGHTS_NOTE),
 }
+"""Files of a run directory that a run without any result holds."""
 _STORABLE = re.compile(r"[+~]{0,2}(?!hydra\b)[A-Za-z_][\w./-]*(=(?:(?!\$\{).)*)?", re.DOTALL | re.ASCII)
-"""Overrides that a run directory, which may be anybody's, may bring along: none of Hydra's own, nothing put into
-another package, and no ``${``, which is what OmegaConf takes for a reference wherever it stands."""
+"""Overrides that a run directory, which may come from anybody, may contribute to a command line.
+
+Hydra's own keys are not among them, nor is anything that is put into another package, nor ``${``, which OmegaConf takes
+for a reference wherever it stands.
+"""
 _ADDRESS = "executor.address"
-_SHOWN = 60  # characters of a value
-
-
-def stored_config(run_dir: Path, schema: type[C], verb: str) -> C:
-    """The configuration of a run, with the folder of runs that it lies in now; see `moved_runs_dir`.
-
-    Raises:
-        RunError: the directory holds no run, one of another kind, or more than files and folders.
-    """
-    if not (run_dir / CONFIG).is_file():
-        raise RunError(f"{run_dir}: holds no run, expected {CONFIG} in it{folder_of(run_dir)}")
-    check_folder(run_dir)
-    recorded = OmegaConf.create(recorded_config(run_dir))
-    moved, before = moved_runs_dir(run_dir, verb), f"{OmegaConf.select(recorded, 'runs_dir')}/"
-    weights = str(OmegaConf.select(recorded, "static.weights"))
-    if moved is not None:
-        OmegaConf.update(recorded, "runs_dir", moved)
-        if weights.startswith(before):
-            OmegaConf.update(recorded, "static.weights", f"{moved}/{weights.removeprefix(before)}")
-    try:
-        return check(recorded, schema)
-    except ConfigError as error:
-        raise RunError(f"{run_dir / CONFIG}: {error}") from error
+_SHOWN = 60  # characters of a value in a message
 
 
 def folder_of(path: Path) -> str:
-    """A hint where a file of a run is named instead of the run."""
+    """Returns a hint for an error message where a file of a run was given instead of the run directory."""
     return f"; did you mean {path.parent}?" if path.is_file() else ""
 
 
 def forget_empty(run_dir: Path, above: Sequence[Path] = ()) -> None:
-    """Removes a run that ended before it had anything to keep, so that the mended command can use its name.
+    """Removes a run that ended without a result, so that the corrected command can use its name.
 
     Args:
-        run_dir: of it.
-        above: folders that were made for it, the innermost first; removed, too, where they are empty.
+        run_dir: The run directory.
+        above: The folders that were made for it, the innermost first; empty ones are removed too.
     """
     found = {path.name for path in run_dir.iterdir()}
     if found <= _BOOKKEEPING:
         for name in found:
             (run_dir / name).unlink()
         for folder in (run_dir, *above):
-            with suppress(OSError):  # another run is in there
+            with suppress(OSError):  # the folder holds another run
                 folder.rmdir()
 
 
 def begin(run_dir: Path, products: Sequence[str]) -> None:
-    """Marks a run as unfinished, and removes what a killed one has left.
+    """Marks a run as unfinished and removes what a killed run has left.
 
     Args:
-        run_dir: holds no run, or one of the same command that did not finish.
-        products: names of files and folders that a run makes and does not replace.
+        run_dir: The run directory; it holds no run, or an unfinished one of the same command.
+        products: The names of files and folders that the command makes and does not replace by itself.
 
     Raises:
-        RunError: one of them is there and is no leftover, or the folder cannot be written to.
+        RunError: One of the products exists and belongs to no run, or the folder cannot be written to.
     """
     mark = run_dir / UNFINISHED
     there = [run_dir / name for name in products if os.path.lexists(run_dir / name)]
@@ -112,48 +99,53 @@ def begin(run_dir: Path, products: Sequence[str]) -> None:
 
 
 def check_same_command(run_dir: Path, config: DictConfig) -> None:
-    """Refuses to replace an unfinished run of something else.
+    """Refuses to replace an unfinished run of another command.
 
     Raises:
-        RunError: with the keys that differ.
+        RunError: Keys differ; the message names them.
     """
     if changes := _changes(run_dir, config, _HARMLESS_IN_ANOTHER):
         raise RunError(f"{run_dir}: holds an unfinished run of another command ({changes}); choose another name")
 
 
 def stored_overrides(run_dir: Path, overrides: Sequence[str]) -> list[str]:
-    """The overrides of a run that is resumed, less those that the command line gives anew.
+    """Returns the overrides of a run that is resumed, without those that the command line sets again.
+
+    Args:
+        run_dir: The run directory.
+        overrides: The overrides of the command line.
 
     Raises:
-        RunError: there is no run, another process is in it, or what it stores cannot be used.
+        RunError: There is no run, another process holds it, or what it stores cannot be used.
     """
     path = run_dir / OVERRIDES
     if not path.is_file():
         raise RunError(f"resume: no run in {run_dir}, expected a directory with {OVERRIDES}{folder_of(run_dir)}")
     check_folder(run_dir, to_write=True)
-    with RunLock(run_dir):  # held by another process, it is refused at once
+    with RunLock(run_dir):  # refuses at once a run that another process holds
         pass
     stored = recorded_overrides(run_dir)
     if odd := [o for o in stored if not _STORABLE.fullmatch(o)]:
         raise RunError(f"{path}: found {odd[0][:80]!r}, expected overrides of our own keys, without references")
     given = set(map(key_of, overrides))
     taken = [o for o in stored if key_of(o) not in given]
+    # A Ray cluster makes this process run code, so the cluster is never chosen by a file.
     if any(key_of(o) == _ADDRESS for o in taken) and "executor" not in given:
         raise RunError(f"{path}: found {_ADDRESS}; give it again: what a cluster sends is run, so no file chooses it")
     return [o for o in taken if key_of(o) != _ADDRESS]
 
 
 def moved_runs_dir(run_dir: Path, verb: str) -> str | None:
-    """The ``runs_dir`` that a run lies in now, if it is another one than it was made in.
+    """Returns the ``runs_dir`` that a run lies in now, if the run has been moved.
 
-    Static networks and caches lie there, too, so a run that has moved along with them finds them again.
+    Static networks and caches lie in the same folder, so a run that was moved along with them finds them again.
 
     Args:
-        run_dir: of the run.
-        verb: that made it.
+        run_dir: The run directory.
+        verb: The name of the command that made the run.
 
     Returns:
-        None where the run lies where it did, or in no such folder.
+        The folder; None if the run lies where it was made, or in no folder of that structure.
     """
     recorded = flat(recorded_config(run_dir))
     parts = Path(os.path.abspath(run_dir)).parts
@@ -166,10 +158,11 @@ def moved_runs_dir(run_dir: Path, verb: str) -> str | None:
 
 
 def check_same_meaning(run_dir: Path, config: DictConfig) -> None:
-    """Refuses to continue a run whose stored trials meant something else.
+    """Refuses to resume a run whose stored trials were made with another configuration.
 
     Raises:
-        ConfigError: with the keys that differ.
+        ConfigError: Keys differ that matter; the message names them.
+        RunError: The directory holds no configuration.
     """
     if not (run_dir / CONFIG).is_file():
         raise RunError(f"resume: no {CONFIG} in {run_dir}")
@@ -178,6 +171,7 @@ def check_same_meaning(run_dir: Path, config: DictConfig) -> None:
 
 
 def _changes(run_dir: Path, config: DictConfig, harmless: Sequence[str]) -> str:
+    """Returns the first three keys, other than the harmless ones, whose values differ from those of a stored run."""
     stored = flat(recorded_config(run_dir))
     now = flat(OmegaConf.to_container(config, resolve=True))
     keys = [key for key in sorted(stored.keys() | now.keys()) if stored.get(key) != now.get(key)]

@@ -7,8 +7,8 @@ import errno
 from typing import NoReturn
 
 from vseg_nas.errors import UserError, one_line, shortage
-from vseg_nas.signals import INTERRUPTED, PIPE_CLOSED, Terminated
-from vseg_nas.streams import lost_output, say
+from vseg_nas.runs.signals import INTERRUPTED, PIPE_CLOSED, Terminated
+from vseg_nas.runs.streams import lost_output, say
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _UNUSABLE = (errno.EACCES, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO)

@@ -1,11 +1,10 @@
 """What a run directory holds of its command, read back as data that anybody may have written or a disk has damaged.
 
 ``config.yaml`` is the resolved configuration, ``overrides.json`` the command line that made it, and ``record.sha256``
-their digests in the form of ``sha256sum``: one changed bit of a seed would otherwise be another search. A search from
-Python has ``settings.json`` instead of the two.
+holds the digests of both in the form of ``sha256sum``: one changed bit of a seed would otherwise be another search. A
+search from Python has ``settings.json`` instead of the two.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -16,13 +15,16 @@ from typing import Any
 import yaml
 
 from vseg_nas.errors import RunError
-from vseg_nas.files import read_regular, write_text
+from vseg_nas.runs.digests import digest_lines, digest_of, parse_digest_lines
+from vseg_nas.runs.files import read_regular, write_text
 from vseg_nas.space import strict_json
 
 CONFIG = "config.yaml"
 OVERRIDES = "overrides.json"
 SETTINGS = "settings.json"
 DIGESTS = "record.sha256"
+GENOTYPE_NOTE = "genotype.json"
+"""File of the run directory of a training: the cell that it trains."""
 EXECUTION_KEYS = (
     *("debug", "executor", "gpu.accelerator", "gpu.devices", "gpu.name", "gpu.workers", "logger", "name"),
     *("phase.search.hours", "phase.search.trials", "resume", "runs_dir"),
@@ -48,42 +50,47 @@ _CLOSES = (yaml.BlockEndToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndTok
 
 
 def write_record(run_dir: Path, config: str, overrides: Sequence[str]) -> None:
-    """Stores a configuration, as YAML, and a command line.
+    """Stores the configuration and the command line of a run.
+
+    Args:
+        run_dir: The run directory.
+        config: The resolved configuration as YAML.
+        overrides: The overrides of the command line.
 
     Raises:
-        RunError: the folder cannot be written to.
+        RunError: The folder cannot be written to.
     """
     _write(run_dir, {OVERRIDES: json.dumps(list(overrides)), CONFIG: config})
 
 
 def write_settings(run_dir: Path, settings: Mapping[str, object]) -> None:
-    """Stores what a search from Python depends on.
+    """Stores the settings of a search from Python.
 
     Raises:
-        RunError: the folder cannot be written to.
+        RunError: The folder cannot be written to.
     """
     _write(run_dir, {SETTINGS: json.dumps(dict(settings), indent=1, allow_nan=False)})
 
 
 def _write(run_dir: Path, texts: Mapping[str, str]) -> None:
-    lines = [f"{hashlib.sha256(text.encode()).hexdigest()}  {name}\n" for name, text in texts.items()]
-    write_text(run_dir / DIGESTS, "".join(lines))
+    digests = {name: digest_of(text) for name, text in texts.items()}
+    write_text(run_dir / DIGESTS, digest_lines(digests))
     for name, text in texts.items():
-        write_text(run_dir / name, text)  # the last one marks a run: it comes when all others are there
+        write_text(run_dir / name, text)  # the last file marks a run, so it is written after all others
 
 
 def recorded_config(run_dir: Path) -> dict[str, Any]:
-    """The configuration: a mapping of few plain values, none of which refers to something else.
+    """Returns the configuration of a run: a mapping of a few plain values without references to other values.
 
     Raises:
-        RunError: there is none, or it is not that.
+        RunError: There is no configuration, or it is damaged or something else.
     """
     path = run_dir / CONFIG
     text = _read(path)
     try:
         _check_tokens(path, text)
         data = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: of numbers and dates that are none
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: impossible numbers and dates
         raise RunError(f"{path}: not readable as YAML ({' '.join(str(error).split())[:80]})") from error
     if not isinstance(data, dict):
         raise RunError(f"{path}: found {type(data).__name__}, expected a mapping")
@@ -93,10 +100,10 @@ def recorded_config(run_dir: Path) -> dict[str, Any]:
 
 
 def recorded_settings(run_dir: Path) -> dict[str, object]:
-    """What `write_settings` stored.
+    """Returns the settings that `write_settings` has stored.
 
     Raises:
-        RunError: there is nothing, or it is not that.
+        RunError: There are no settings, or they are damaged or something else.
     """
     settings = _json(run_dir / SETTINGS)
     if not isinstance(settings, dict):
@@ -105,10 +112,10 @@ def recorded_settings(run_dir: Path) -> dict[str, object]:
 
 
 def recorded_overrides(run_dir: Path) -> list[str]:
-    """The command line.
+    """Returns the overrides of the command line of a run.
 
     Raises:
-        RunError: there is none, or it is no list of strings.
+        RunError: There are no overrides, or they are damaged or not a list of strings.
     """
     path = run_dir / OVERRIDES
     overrides = _json(path)
@@ -120,23 +127,30 @@ def recorded_overrides(run_dir: Path) -> list[str]:
 
 
 def flat(node: object, prefix: str = "") -> dict[str, object]:
-    """The leaves of nested mappings by dotted keys."""
+    """Returns the leaves of nested mappings by their dotted keys."""
     if not isinstance(node, dict):
         return {prefix: node}
     leaves = (flat(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in node.items())
     return {key: value for leaf in leaves for key, value in leaf.items()}
 
 
+def key_of(override: str) -> str:
+    """Returns the key that an override of a command line sets, adds or removes."""
+    return override.partition("=")[0].lstrip("+~")
+
+
 def is_among(key: str, keys: Sequence[str]) -> bool:
-    """Whether a dotted key is one of these, or below one of them."""
+    """Returns whether a dotted key is one of some keys, or lies below one of them."""
     return any(key == name or key.startswith(f"{name}.") for name in keys)
 
 
 def _check_tokens(path: Path, text: str) -> None:
-    """Before anything is built: tags make objects, aliases stand for billions, depth and number cost time.
+    """Refuses YAML with tags, aliases, great depth or many values, before anything is built from it.
+
+    Tags make objects, a few aliases can stand for billions of values, and depth and number cost time.
 
     Raises:
-        RunError: with what does not belong.
+        RunError: The text holds something of that.
     """
     depth = values = 0
     for token in yaml.scan(text):
@@ -152,7 +166,7 @@ def _check_tokens(path: Path, text: str) -> None:
 
 
 def _problem(value: object) -> str | None:
-    """What is wrong with a value of a configuration, or with one inside it."""
+    """Returns what is wrong with a value of a configuration, or with a value inside it; None if nothing is."""
     if isinstance(value, list):
         return next(filter(None, map(_problem, value)), None)
     if isinstance(value, dict):
@@ -162,7 +176,7 @@ def _problem(value: object) -> str | None:
     if isinstance(value, str):
         if len(value) > _LONGEST or not strict_json.is_text(value):
             return f"{brief(value)}, expected a text of at most {_LONGEST} characters, without NUL"
-        if "${" in value:  # what OmegaConf takes for a reference, wherever it stands
+        if "${" in value:  # OmegaConf takes this for a reference, wherever it stands
             return f"{brief(value)}, expected a value without references"
         return None
     if isinstance(value, int) and abs(value) > _LARGEST:
@@ -182,8 +196,8 @@ def _json(path: Path) -> object:
 
 def _read(path: Path) -> str:
     content = _bytes(path)
-    expected = [line.split() for line in _bytes(path.with_name(DIGESTS)).decode("ascii", "replace").splitlines()]
-    if [hashlib.sha256(content).hexdigest(), path.name] not in expected:
+    digests = parse_digest_lines(_bytes(path.with_name(DIGESTS)).decode("ascii", "replace"))
+    if digests.get(path.name) != digest_of(content):
         raise RunError(f"{path}: damaged or edited, its SHA-256 is not the one in {DIGESTS}")
     try:
         return content.decode()

@@ -15,13 +15,12 @@ from tests.data.conftest import save_frame, save_mask
 from tests.fixtures import InProcess
 from vseg_nas.assembly.static import keep_data_digests
 from vseg_nas.assembly.static_network import ensure_static
-from vseg_nas.checking import DATA_NOTE, WEIGHTS_NOTE, keep_digests
+from vseg_nas.checking import stored_config
 from vseg_nas.config import command
 from vseg_nas.data import CamVid
 from vseg_nas.data.manifest import KnownDigests
 from vseg_nas.errors import DataError
-from vseg_nas.files import sha256_of
-from vseg_nas.run_directory import stored_config
+from vseg_nas.runs.digests import DATA_NOTE, WEIGHTS_NOTE, keep_digests, sha256_of
 from vseg_nas.schema import SearchConfig
 
 Move = Callable[[Path], Path]

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from vseg_nas.errors import RunError
-from vseg_nas.files import check_folder, partial_of, partials_of, read_regular, replacing, sha256_of, write_text
-from vseg_nas.nas.lock import RunLock
+from vseg_nas.runs.digests import sha256_of
+from vseg_nas.runs.files import partial_of, partials_of, read_regular, replacing, write_text
+from vseg_nas.runs.folder import check_folder
+from vseg_nas.runs.lock import RunLock
 
 VICTIM = "what a user has written"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import connection, parent_process
 
-from vseg_nas.signals import IGNORED_SIGNALS
+from vseg_nas.runs.signals import IGNORED_SIGNALS
 
 
 @contextmanager

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from vseg_nas.nas.scratch import scratch
+from vseg_nas.runs.scratch import scratch
 
 OWNER = """
 import sys
-from vseg_nas.nas.scratch import scratch
+from vseg_nas.runs.scratch import scratch
 with scratch("ours-", sys.argv[1]) as folder:
     (folder / "file").touch()
     print(folder, flush=True)
