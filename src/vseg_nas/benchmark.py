@@ -31,8 +31,8 @@ def main(config: BenchmarkConfig, run_dir: Path) -> None:
     from vseg_nas.console.progress import steps
     from vseg_nas.console.tables import benchmark_table
     from vseg_nas.machine import describe
-    from vseg_nas.results.benchmark import BenchmarkResult
-    from vseg_nas.results.record import command_line, today, write_result
+    from vseg_nas.results.result import command_line, today, write_result
+    from vseg_nas.results.runtime import BenchmarkResult
 
     console, benchmark = Console(), Benchmark(config)
     height, width = config.size

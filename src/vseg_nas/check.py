@@ -33,7 +33,7 @@ def main(config: CheckConfig, run_dir: Path) -> None:
     from vseg_nas.data.inspection import inspect
     from vseg_nas.data.manifest import Manifest
     from vseg_nas.results.data_check import CheckResult
-    from vseg_nas.results.record import command_line, today, write_result
+    from vseg_nas.results.result import command_line, today, write_result
 
     console = Console()
     reports = {split: SplitReport(layout) for split, layout in layouts(config.dataset).items()}

@@ -48,7 +48,7 @@ def main(config: CompareConfig, run_dir: Path) -> None:
     from vseg_nas.reporting.search_tables import comparison_table
     from vseg_nas.reporting.table_formats import markdown
     from vseg_nas.results.comparison import ComparisonResult
-    from vseg_nas.results.record import command_line, today, write_result
+    from vseg_nas.results.result import command_line, today, write_result
 
     def show(clips: Iterable[Clip], total: int) -> Iterable[Clip]:
         return track(clips, "caching features", total, console)

@@ -41,7 +41,7 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
     from vseg_nas.console.progress import steps
     from vseg_nas.machine import describe
     from vseg_nas.results.evaluation import CONSISTENCY_KEY_EVERY, EvaluationResult
-    from vseg_nas.results.record import command_line, today, write_result
+    from vseg_nas.results.result import command_line, today, write_result
 
     console, started = Console(), working_s()
     evaluation = Evaluation(config)
@@ -128,8 +128,8 @@ def _save_pictures(
     """
     import numpy as np
 
-    from vseg_nas.figures.confusion import save_confusion
-    from vseg_nas.figures.frames import save_panel
+    from vseg_nas.figures.confusion_matrix import save_confusion
+    from vseg_nas.figures.frame_panel import save_panel
     from vseg_nas.results.evaluation import STATIC, Panel
 
     trained = [pair for pair in measured if pair[0].spec is not None]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from vseg_nas.assembly.predict import Network
-    from vseg_nas.results.prediction import PredictionResult
+    from vseg_nas.results.predicted_video import PredictionResult
     from vseg_nas.video.frames import FrameSource
     from vseg_nas.video.prediction import VideoStatistics
 
@@ -41,7 +41,7 @@ def main(config: PredictConfig, run_dir: Path) -> None:
 
     from vseg_nas.assembly.frame_memory import check_frame_memory
     from vseg_nas.assembly.predict import build_network, open_source
-    from vseg_nas.results.record import write_result
+    from vseg_nas.results.result import write_result
 
     console = Console()
     with closing(open_source(config)) as source:
@@ -107,8 +107,8 @@ def _predict(
 def _result(
     config: PredictConfig, source: FrameSource, network: Network, statistics: VideoStatistics, seconds: float
 ) -> PredictionResult:
-    from vseg_nas.results.prediction import PredictionResult
-    from vseg_nas.results.record import command_line, today
+    from vseg_nas.results.predicted_video import PredictionResult
+    from vseg_nas.results.result import command_line, today
     from vseg_nas.results.scores import Quartiles
 
     return PredictionResult(

@@ -23,7 +23,7 @@ def main(config: ReportConfig, run_dir: Path) -> None:
     from rich.console import Console
 
     from vseg_nas.console.progress import tracked
-    from vseg_nas.reporting.report import build_report
+    from vseg_nas.reporting.build_report import build_report
 
     console = Console()
     for path in build_report([Path(run) for run in config.run], run_dir, tracked(console)):

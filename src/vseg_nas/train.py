@@ -43,7 +43,7 @@ def main(config: TrainConfig, run_dir: Path) -> None:
     from rich.console import Console
 
     from vseg_nas.assembly.train import SEGMENTER
-    from vseg_nas.results.record import write_result
+    from vseg_nas.results.result import write_result
 
     console = Console()
     started = working_s()
@@ -72,7 +72,7 @@ def _result(config: TrainConfig, network: Path, scores: SegmentationScores, seco
     from vseg_nas.machine import describe
     from vseg_nas.models.complexity import count_parameters
     from vseg_nas.models.segmenter_file import load_segmenter
-    from vseg_nas.results.record import command_line, today
+    from vseg_nas.results.result import command_line, today
     from vseg_nas.results.training import TrainingResult
 
     segmenter, spec = load_segmenter(network)

@@ -39,7 +39,7 @@ from tests.nas.ray_search import (
 )
 from tests.tiny import TINY
 from vseg_nas.errors import ConfigError, DataError, RunError
-from vseg_nas.nas.executors.base import Died
+from vseg_nas.nas.executors.executor import Died
 from vseg_nas.nas.executors.serial import SerialExecutor
 from vseg_nas.nas.executors.worker import EvaluatorFactory
 from vseg_nas.nas.store import STORE, TrialStore

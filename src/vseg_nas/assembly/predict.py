@@ -10,7 +10,7 @@ from vseg_nas.checking import require_checkpoint
 from vseg_nas.errors import DataError
 from vseg_nas.models.bundled import bundled_checkpoint
 from vseg_nas.schema import AdaptiveKeyConfig, KeyConfig, PredictConfig
-from vseg_nas.video.folder import FrameFolder, frame_files, is_image, is_pattern
+from vseg_nas.video.frame_folder import FrameFolder, frame_files, is_image, is_pattern
 from vseg_nas.video.key_frames import Adaptive, EveryK, KeyPolicy
 from vseg_nas.video.source_kinds import check_video_file, is_address, is_camera
 

@@ -9,10 +9,10 @@ from rich.text import Text
 from vseg_nas.nas.history import best_cells
 from vseg_nas.nas.trial import Trial
 from vseg_nas.nas.trial_rows import HEADINGS, best_cell_row
-from vseg_nas.results.benchmark import UNLIMITED, BenchmarkRow
 from vseg_nas.results.data_check import SplitCheck
 from vseg_nas.results.names import label
 from vseg_nas.results.numbers import MISSING, quantity
+from vseg_nas.results.runtime import UNLIMITED, BenchmarkRow
 from vseg_nas.results.scores import Quartiles
 
 

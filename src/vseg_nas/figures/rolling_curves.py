@@ -37,7 +37,7 @@ def rolling_curve(method: Method, every: str) -> list[Point]:
     return [Point(d, fmean(values[d]), min(values[d]), max(values[d])) for d in complete]
 
 
-def difference(curve: Sequence[Point], baseline: Sequence[Point]) -> list[Point]:
+def curve_difference(curve: Sequence[Point], baseline: Sequence[Point]) -> list[Point]:
     """Returns a curve minus the mean of a baseline, at the distances that both have."""
     base = {point.distance: point.mean for point in baseline}
     return [Point(d, mean - base[d], low - base[d], high - base[d]) for d, mean, low, high in curve if d in base]
@@ -68,7 +68,8 @@ def draw_rolling_curves(found: Sequence[Method]) -> Figure:
         column[0].set_title(title)
         if rows > 1:
             curves = {
-                cell.label: difference(rolling_curve(cell, every), rolling_curve(base, every)) for cell, base in pairs
+                cell.label: curve_difference(rolling_curve(cell, every), rolling_curve(base, every))
+                for cell, base in pairs
             }
             _draw(column[1], curves, styles)
             column[1].axhline(0, color="black", linewidth=1.2)

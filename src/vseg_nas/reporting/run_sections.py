@@ -11,8 +11,8 @@ from vseg_nas.results.data_check import CheckResult
 from vseg_nas.results.methods import frame_size
 from vseg_nas.results.names import dataset_label, label
 from vseg_nas.results.numbers import Number, duration
-from vseg_nas.results.prediction import PredictionResult
-from vseg_nas.results.record import ResultRun
+from vseg_nas.results.predicted_video import PredictionResult
+from vseg_nas.results.result import ResultRun
 from vseg_nas.results.scores import Quartiles
 from vseg_nas.results.training import TrainingResult
 

@@ -10,13 +10,13 @@ from vseg_nas.console.progress import Track, untracked
 from vseg_nas.errors import RunError
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.trial import Trial
-from vseg_nas.results.benchmark import BenchmarkResult, BenchmarkRun
 from vseg_nas.results.comparison import ComparisonResult
 from vseg_nas.results.data_check import CheckResult
 from vseg_nas.results.evaluation import EvaluationResult, EvaluationRun
 from vseg_nas.results.names import short_names
-from vseg_nas.results.prediction import PredictionResult
-from vseg_nas.results.record import AnyResult, Result, ResultRun, read_result
+from vseg_nas.results.predicted_video import PredictionResult
+from vseg_nas.results.result import AnyResult, Result, ResultRun, read_result
+from vseg_nas.results.runtime import BenchmarkResult, BenchmarkRun
 from vseg_nas.results.training import TrainingResult
 from vseg_nas.runs.files import printable
 from vseg_nas.runs.folder import check_folder

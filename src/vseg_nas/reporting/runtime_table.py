@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from vseg_nas.reporting.paper import RUNTIMES, PaperRuntime
 from vseg_nas.reporting.table_formats import Cell, Column, Row, Table
-from vseg_nas.results.benchmark import AVERAGE_KEYS, BenchmarkResult, BenchmarkRow, BenchmarkRun
 from vseg_nas.results.methods import frame_size
 from vseg_nas.results.numbers import Number
+from vseg_nas.results.runtime import AVERAGE_KEYS, BenchmarkResult, BenchmarkRow, BenchmarkRun
 from vseg_nas.results.scores import Quartiles
 
 PAPER_NOTE = (

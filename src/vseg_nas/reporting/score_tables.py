@@ -10,10 +10,10 @@ from statistics import fmean, stdev
 
 from vseg_nas.reporting.paper import SCORES
 from vseg_nas.reporting.table_formats import Cell, Column, Row, Table
-from vseg_nas.results.benchmark import BenchmarkResult
 from vseg_nas.results.methods import Method, Setting, frame_size, measured_on, measured_row
 from vseg_nas.results.names import dataset_label, label
 from vseg_nas.results.numbers import Number, percent, percent_of_known
+from vseg_nas.results.runtime import BenchmarkResult
 from vseg_nas.results.scores import Quartiles
 
 PAIR_NOTE = (

@@ -2,9 +2,9 @@
 
 from typing import ClassVar, Literal
 
-from vseg_nas.results.cell import CellRecord
-from vseg_nas.results.record import Count, Result, Seed, Text
+from vseg_nas.results.result import Count, Result, Seed, Text
 from vseg_nas.results.scores import SegmentationScores
+from vseg_nas.results.used_cell import CellRecord
 
 RANDOM_CELL = "random cell"
 """Name of the rows of cells drawn at random, of which tables show the median."""

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from vseg_nas.results.record import Amount, Count, Fraction, Record, Result, Text
+from vseg_nas.results.result import Amount, Count, Fraction, Record, Result, Text
 
 
 class FrameSequence(Record):

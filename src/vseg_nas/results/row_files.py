@@ -5,7 +5,7 @@ from pathlib import Path
 
 from vseg_nas.errors import DataError
 from vseg_nas.results.evaluation import EvaluationRow
-from vseg_nas.results.record import Count, Fraction, Record, read_result
+from vseg_nas.results.result import Count, Fraction, Record, read_result
 from vseg_nas.runs.files import write_json
 
 FOLDER = "rows"

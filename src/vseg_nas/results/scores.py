@@ -6,7 +6,7 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import Discriminator, Tag
 
-from vseg_nas.results.record import Amount, Count, Fraction, Record, ReferenceFraction, Text
+from vseg_nas.results.result import Amount, Count, Fraction, Record, ReferenceFraction, Text
 
 
 class SegmentationScores(Record):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from vseg_nas.errors import NonFiniteError, RunError, UserError
-from vseg_nas.nas.executors.base import Failure, Outcome, Report
+from vseg_nas.nas.executors.executor import Attempt, Failure, Report
 from vseg_nas.nas.trial import Evaluation, Evaluator, FailureKind, Trial
 
 LONGEST_REASON = 400
@@ -50,18 +50,18 @@ class SerialExecutor:
         """See `Executor`."""
         self._trial = trial
 
-    def wait(self) -> list[Outcome]:
+    def wait(self) -> list[Attempt]:
         """See `Executor`."""
         if self._trial is None:
             return []
-        outcome = Outcome(self._trial, self._evaluate(self._trial))
+        attempt = Attempt(self._trial, self._evaluate(self._trial))
         self._trial = None
         _free_memory()
         self._evaluated += 1
         if self._evaluated % FREEZE_EVERY == 0:
             gc.freeze()  # nor are ended trials garbage: a millisecond of every collection for each thousand
         self._device_is_lost = device_is_lost()
-        return [outcome]
+        return [attempt]
 
     def _evaluate(self, trial: Trial) -> Evaluation | Failure:
         progress = _Progress(trial, self._report)

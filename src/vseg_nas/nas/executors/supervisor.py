@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from vseg_nas.clock import working_s
 from vseg_nas.errors import RunError
-from vseg_nas.nas.executors.base import Died, Failure, Outcome, Report
+from vseg_nas.nas.executors.executor import Attempt, Died, Failure, Report
 from vseg_nas.nas.executors.worker import CacheMiss, Ended, Epoch, FatalError, Message, Ready
 from vseg_nas.nas.pruners import Pruner
 from vseg_nas.nas.trial import FailureKind, Trial
@@ -135,18 +135,18 @@ class Supervisor(ABC, Generic[W]):
         worker.deadline = None if self._limit_s is None else working_s() + self._limit_s
         worker.begin(trial, self._pruner)
 
-    def wait(self) -> list[Outcome]:
+    def wait(self) -> list[Attempt]:
         """See `Executor`."""
         if all(worker.is_free for worker in self._workers):
             return []
-        outcomes = [self._check_deadline(worker) for worker in list(self._workers)]
-        if not any(outcomes):
+        attempts = [self._check_deadline(worker) for worker in list(self._workers)]
+        if not any(attempts):
             deadlines = [worker.deadline for worker in self._workers if worker.deadline is not None]
             timeout_s = max(0.0, min(deadlines) - working_s()) if deadlines else None
-            outcomes = [self._react(worker) for worker in self._poll(timeout_s)]
-        return [outcome for outcome in outcomes if outcome is not None]
+            attempts = [self._react(worker) for worker in self._poll(timeout_s)]
+        return [attempt for attempt in attempts if attempt is not None]
 
-    def _check_deadline(self, worker: W) -> Outcome | None:
+    def _check_deadline(self, worker: W) -> Attempt | None:
         """Ends a candidate whose time is up: it is asked to end, and after the grace it is ended."""
         if worker.deadline is None or working_s() < worker.deadline:
             return None
@@ -160,13 +160,13 @@ class Supervisor(ABC, Generic[W]):
                 return None
         return self._time_out(worker)
 
-    def _time_out(self, worker: W) -> Outcome:
+    def _time_out(self, worker: W) -> Attempt:
         assert worker.trial is not None
-        outcome = Outcome(worker.trial, Failure(FailureKind.TIMEOUT, f"took longer than {self._limit_s:g} s"))
+        attempt = Attempt(worker.trial, Failure(FailureKind.TIMEOUT, f"took longer than {self._limit_s:g} s"))
         self._replace(worker)
-        return outcome
+        return attempt
 
-    def _react(self, worker: W) -> Outcome | None:
+    def _react(self, worker: W) -> Attempt | None:
         try:
             message = worker.receive()
         except WorkerDied as death:
@@ -182,18 +182,18 @@ class Supervisor(ABC, Generic[W]):
                 self._report(worker.trial, *message)
             case Ended(result, is_usable):
                 assert worker.trial is not None
-                outcome = Outcome(worker.trial, result)
+                attempt = Attempt(worker.trial, result)
                 worker.trial = worker.deadline = None
                 if not is_usable:
                     self._replace(worker)
-                return outcome
+                return attempt
             case FatalError(error):
                 raise error
             case CacheMiss():
                 self._on_cache_miss(worker, message)
         return None
 
-    def _on_death(self, worker: W, death: WorkerDied) -> Outcome | None:
+    def _on_death(self, worker: W, death: WorkerDied) -> Attempt | None:
         """Replaces a worker; whether its trial is tried again is not decided here.
 
         Raises:
@@ -208,9 +208,9 @@ class Supervisor(ABC, Generic[W]):
             self._bad_starts += 1
             if self._bad_starts == MAX_BAD_STARTS:
                 raise RunError(self._bad_start(death)) from death
-        outcome = None if worker.trial is None else Outcome(worker.trial, Died(f"its process ended {death.how}"))
+        attempt = None if worker.trial is None else Attempt(worker.trial, Died(f"its process ended {death.how}"))
         self._replace(worker)
-        return outcome
+        return attempt
 
     def _replace(self, worker: W) -> None:
         index = self._workers.index(worker)

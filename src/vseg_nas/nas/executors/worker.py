@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from vseg_nas.errors import RunError, UserError
-from vseg_nas.nas.executors.base import Died, Failure
+from vseg_nas.nas.executors.executor import Died, Failure
 from vseg_nas.nas.executors.serial import SerialExecutor, device_is_lost
 from vseg_nas.nas.pruners import NoPruner, Pruner
 from vseg_nas.nas.trial import Evaluation, Evaluator, Trial

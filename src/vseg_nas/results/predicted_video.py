@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from vseg_nas.results.record import Amount, Count, Result, Size, Text
+from vseg_nas.results.result import Amount, Count, Result, Size, Text
 from vseg_nas.results.scores import Quartiles
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import PlainSerializer, PlainValidator, ValidationInfo, field_validator
 
-from vseg_nas.results.record import Flag, Record, Text, refused, unexpected
+from vseg_nas.results.result import Flag, Record, Text, refused, unexpected
 from vseg_nas.space import Genotype
 
 

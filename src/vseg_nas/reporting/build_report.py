@@ -19,15 +19,15 @@ from vseg_nas.reporting.runs import Runs, SearchRun, open_runs
 from vseg_nas.reporting.runtime_table import runtime_table
 from vseg_nas.reporting.search_section import reward_section, search_section
 from vseg_nas.reporting.table_formats import Column, Row, Table
-from vseg_nas.results.benchmark import BenchmarkResult
 from vseg_nas.results.comparison import ComparisonResult
 from vseg_nas.results.data_check import CheckResult
 from vseg_nas.results.evaluation import EvaluationResult
 from vseg_nas.results.methods import frame_size, measured_on
 from vseg_nas.results.names import dataset_label
 from vseg_nas.results.numbers import duration
-from vseg_nas.results.prediction import PredictionResult
-from vseg_nas.results.record import Result
+from vseg_nas.results.predicted_video import PredictionResult
+from vseg_nas.results.result import Result
+from vseg_nas.results.runtime import BenchmarkResult
 from vseg_nas.results.training import TrainingResult
 from vseg_nas.runs.files import write_text
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vseg_nas.evaluation.panel_row import PanelRow
-from vseg_nas.figures.frames import GAP, captions, save_panel
+from vseg_nas.figures.frame_panel import GAP, captions, save_panel
 
 CLASSES = ("sky", "road", "sign_symbol")
 PALETTE = ((10, 200, 30), (200, 10, 30), (30, 10, 200))

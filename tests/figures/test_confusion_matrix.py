@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vseg_nas.figures.confusion import save_confusion
+from vseg_nas.figures.confusion_matrix import save_confusion
 
 
 def test_the_diagonal_of_a_perfect_labelling_is_dark(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from PIL import Image as PillowImage
 from tests.video.making import Threshold, grey_ramp
 from vseg_nas.errors import DataError
 from vseg_nas.pictures import Image
-from vseg_nas.video.folder import FrameFolder, as_fraction, frame_files
+from vseg_nas.video.frame_folder import FrameFolder, as_fraction, frame_files
 from vseg_nas.video.key_frames import EveryK
 from vseg_nas.video.prediction import predict_video
 from vseg_nas.video.writers import frame_table, full_palette, label_maps

@@ -1,4 +1,4 @@
-"""What an executor is, and the border between a candidate's fault and everybody else's.
+"""The interface of executors, and the border between failures of a candidate and all others.
 
 A candidate that raises, diverges or does not fit into memory is a failed trial, and the search goes on. A full disk, a
 lost file or a kill says nothing about the cell: it ends the search, and the trial runs again when the search resumes.
@@ -24,7 +24,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Died:
-    """The process that evaluated the candidate has ended, perhaps by no fault of the candidate: try it again."""
+    """The process that evaluated the candidate has ended, perhaps not because of the candidate. It is tried again."""
 
     reason: str
 
@@ -32,15 +32,15 @@ class Died:
         return self.reason
 
 
-class Outcome(NamedTuple):
-    """A trial, and what came of this attempt at it."""
+class Attempt(NamedTuple):
+    """A trial, and the result of one attempt to evaluate it."""
 
     trial: Trial
     result: Evaluation | Failure | Died
 
 
 class Report(Protocol):
-    """Called after every epoch of a trial; what it raises ends the search."""
+    """Is called after every epoch of a trial; an exception from it ends the search."""
 
     def __call__(self, trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
         """See `Progress`."""
@@ -50,22 +50,22 @@ class Executor(Protocol):
     """Evaluates trials, one or several at a time."""
 
     def session(self, report: Report) -> AbstractContextManager[None]:
-        """Trials can be evaluated within the context; when it ends, however it does, nothing runs any more."""
+        """A context manager within which trials can be evaluated; at its end nothing runs any more."""
         ...
 
     def has_room(self) -> bool:
-        """Whether a trial can be submitted now."""
+        """Returns whether a trial can be submitted now."""
         ...
 
     def submit(self, trial: Trial) -> None:
-        """Takes a trial to evaluate; to be called only while there is room. One that has died may come again."""
+        """Starts a trial; to be called only while there is room. A trial whose process died may be submitted again."""
         ...
 
-    def wait(self) -> list[Outcome]:
-        """Waits for news of what was submitted; returns what has ended, in any order, and perhaps nothing.
+    def wait(self) -> list[Attempt]:
+        """Waits for news of the submitted trials and returns what has ended, in any order, perhaps nothing.
 
         Raises:
-            UserError: Something has gone wrong that is no candidate's fault.
-            OSError: Likewise.
+            UserError: Something has failed that is not the fault of a candidate.
+            OSError: The same.
         """
         ...

@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from vseg_nas.evaluation.panel_row import PanelRow
-from vseg_nas.labels import IGNORE
+from vseg_nas.labels import IGNORE, Colour
 from vseg_nas.results.names import label
 from vseg_nas.runs.files import replacing
 
-Colour = tuple[int, int, int]
 VOID: Colour = (0, 0, 0)
 INK: Colour = (20, 20, 20)
 LEAST_WIDTH, MOST_WIDTH = 320, 640  # width of one picture in pixels
