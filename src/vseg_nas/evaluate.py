@@ -45,7 +45,7 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
 
     console, started = Console(), working_s()
     evaluation = Evaluation(config)
-    _keep_what_it_reads(config, evaluation, run_dir, console)
+    _keep_input_digests(config, evaluation, run_dir, console)
     if evaluation.rolling_refused:
         print_line(console, f"no rolling: {evaluation.rolling_refused}")
     measured = _measure(evaluation, run_dir, console)
@@ -75,8 +75,8 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
     print_line(console, f"next: {report}")
 
 
-def _keep_what_it_reads(config: EvaluateConfig, evaluation: Evaluation, run_dir: Path, console: Console) -> None:
-    """Notes the content of networks and data, or compares it with the note of an earlier start."""
+def _keep_input_digests(config: EvaluateConfig, evaluation: Evaluation, run_dir: Path, console: Console) -> None:
+    """Stores the digests of networks and data, or compares them with those of an earlier start."""
     from vseg_nas.assembly.static import keep_data_digests
     from vseg_nas.console.progress import hashing
 
@@ -88,7 +88,7 @@ def _keep_what_it_reads(config: EvaluateConfig, evaluation: Evaluation, run_dir:
 
 
 def _measure(evaluation: Evaluation, run_dir: Path, console: Console) -> list[tuple[Method, MeasuredRow]]:
-    """All rows; each is kept as soon as it is there."""
+    """Measures all rows; each is stored as soon as it has been measured."""
     from vseg_nas.console.progress import steps
     from vseg_nas.results.row_files import load_row, save_row
 
@@ -122,9 +122,9 @@ def _log(config: EvaluateConfig, run_dir: Path, rows: Sequence[EvaluationRow], p
 def _save_pictures(
     evaluation: Evaluation, measured: list[tuple[Method, MeasuredRow]], run_dir: Path, count: int
 ) -> list[Panel]:
-    """Pictures of the first checkpoint, of one with a cell if there is any.
+    """Writes pictures of the first checkpoint, or of the first one with a cell if there is any.
 
-    Its confusion matrix, the pairs that are hardest for the static network, and the most improved ones.
+    They are its confusion matrix, the pairs that are hardest for the static network, and the most improved pairs.
     """
     import numpy as np
 

@@ -11,18 +11,18 @@ class PredictionResult(Result):
 
     Attributes:
         source: Video, folder, camera or address, as it was named.
-        checkpoint: File or folder of the network; None: the bundled checkpoint.
+        checkpoint: File or folder of the network; None means the bundled checkpoint.
         network: Name of the network.
         device: Device, in words.
         size: Height and width of a frame of the source.
         network_size: Height and width at which the network labels.
-        rate: Frames a second of the source.
+        rate: Frames per second of the source.
         frames: Number of labelled frames.
         key_frames: How many of them were key frames.
         skipped: Number of frames that could not be read.
         first_skipped: Why the first of them could not be read; None if all could.
         seconds: Time for all frames, reading and writing included.
-        frames_per_second: Labelled frames a second of that time.
+        frames_per_second: Labelled frames per second of that time.
         key_ms: Time of a key frame; None without any.
         dynamic_ms: Time of any other frame; None without any.
     """

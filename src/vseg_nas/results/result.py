@@ -1,6 +1,6 @@
-"""The base of all results, the types of their fields, and how a file of results is read and written.
+"""The base classes of all results, the types of their fields, and reading and writing of result files.
 
-A file may be anybody's: it is bounded, strict JSON, and whatever is wrong with it ends in one line with file and key.
+A file may come from anybody. It has to be bounded, strict JSON; an error in it is one line with the file and the key.
 """
 
 import datetime
@@ -20,13 +20,13 @@ from vseg_nas.runs.files import printable, read_regular, write_json
 from vseg_nas.space import strict_json
 
 MAX_BYTES = 16 * 2**20
-"""Size of a file of results that is read."""
+"""The largest size of a result file that is read."""
 
-_LARGEST = 10**15  # of a whole number: a float still holds it exactly
+_LARGEST = 10**15  # a float still holds a whole number of this size exactly
 _MAX_TEXT = 10_000  # characters
-_MAX_COMMAND = 2**21  # bytes of a command line that Linux takes
+_MAX_COMMAND = 2**21  # the longest command line that Linux accepts, in bytes
 _SHOWN_KEY = 40  # characters of a key in an error
-_TAG = "<"  # what a part of an error's place begins with that is no key but says which of two models was tried
+_TAG = "<"  # a part of an error's location that begins with this is no key, but names one of two models
 
 _EXPECTED = {
     "tuple_type": "a list",
@@ -34,21 +34,21 @@ _EXPECTED = {
     "model_type": "an object",
     "union_tag_not_found": "an object",
 }
-"""What pydantic's own errors expect, in the words of our messages."""
+"""The words of our messages for types of pydantic's errors."""
 
 
 def refused(reason: str) -> PydanticCustomError:
-    """An error of a validator whose message says what was found and what was expected."""
+    """Returns an error of a validator whose message already says what was found and what was expected."""
     return PydanticCustomError("refused", "{reason}", {"reason": reason})
 
 
 def unexpected(words: str) -> PydanticCustomError:
-    """An error of a validator: the value, which the message will show, should have been what the words say."""
+    """Returns an error of a validator that expected something else; the message will show the value."""
     return PydanticCustomError("unexpected", "{words}", {"words": words})
 
 
 def expected(words: str) -> Wrapped:
-    """Replaces whatever pydantic says of a value by what it should have been."""
+    """Returns a validator that replaces pydantic's message about a value by what was expected."""
 
     def check(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
         try:
@@ -60,7 +60,7 @@ def expected(words: str) -> Wrapped:
 
 
 def _printable(value: Any) -> Any:
-    """Texts that we write may hold stray bytes of file names; those that are read have none."""
+    """Escapes stray bytes of file names, which texts that we write may hold; texts that are read have none."""
     return printable(value) if isinstance(value, str) else value
 
 
@@ -70,33 +70,33 @@ Text = Annotated[
     BeforeValidator(_printable),
     expected(f"a string of at most {_MAX_TEXT} characters"),
 ]
-"""A name, a path or a sentence; what UTF-8 cannot hold is escaped."""
+"""A name, a path or a sentence, in which what UTF-8 cannot hold is escaped."""
 CommandLine = Annotated[
     str, Field(max_length=_MAX_COMMAND), BeforeValidator(_printable), expected("the command that made the file")
 ]
-"""A command as it was typed."""
+"""A command in the form in which it is typed."""
 Flag = Annotated[bool, expected("true or false")]
 Count = Annotated[int, Field(ge=0, le=_LARGEST), expected("a whole number of at least 0")]
 Seed = Annotated[int, Field(ge=0, lt=2**63), expected("a whole number of at least 0")]
 Positive = Annotated[int, Field(ge=1, le=_LARGEST), expected("a whole number of at least 1")]
 Amount = Annotated[float, Field(ge=0, le=_LARGEST), expected("a number of at least 0")]
-"""Seconds, milliseconds, MiB."""
+"""A number of seconds, milliseconds or MiB."""
 Fraction = Annotated[float, Field(ge=-1e-9, le=1 + 1e-9), expected("a fraction between 0 and 1")]
-"""A score, give or take rounding."""
+"""A score, with a tolerance for rounding."""
 ReferenceFraction = Annotated[float, Field(ge=-1e-9, le=2 + 1e-9), expected("a number between 0 and 2")]
 """A score that exceeds 1 in the reference form, in which an absent class counts 2."""
 Size = Annotated[tuple[Positive, Positive], Field(strict=False), expected("2 whole numbers of at least 1")]
-"""Height and width in pixels; not strict, as a validator in Python is handed the list that stands in the file."""
+"""Height and width in pixels. It is not strict, because a validator in Python gets the list of the JSON file."""
 
 
 class Record(BaseModel):
-    """An object of a file of results: immutable, without conversions of types and without keys that nobody knows."""
+    """An object of a result file: immutable, without conversions of types and without unknown keys."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Result(Record):
-    """A whole file of results. Its field ``format``, which has the only possible value as its default, says which kind.
+    """A whole result file. Its field ``format``, whose only value is its default, says which kind of file it is.
 
     Attributes:
         FILE: Name of the file in the directory of a run.
@@ -111,7 +111,7 @@ class Result(Record):
 
     @classmethod
     def format_name(cls) -> str:
-        """What the key ``format`` of such a file says."""
+        """Returns the value of the key ``format`` in files of this kind."""
         return str(cls.model_fields["format"].default)
 
 
@@ -121,7 +121,7 @@ AnyResult = TypeVar("AnyResult", bound=Result)
 
 @dataclass(frozen=True)
 class ResultRun(Generic[AnyResult]):
-    """A run in a report.
+    """A run with results, for a report.
 
     Attributes:
         name: Short name, different for all runs of a report.
@@ -135,11 +135,11 @@ class ResultRun(Generic[AnyResult]):
 
 
 def read_result(path: Path, model: type[AnyRecord]) -> AnyRecord:
-    """Reads a file of results.
+    """Reads a result file.
 
     Raises:
-        DataError: It is missing, over 16 MiB, not strict JSON, or not what the model describes; in one line with the
-            file and the key, what was found and what was expected.
+        DataError: The file is missing, larger than `MAX_BYTES`, not strict JSON, or not what the model describes. The
+            message names the file and the key, what was found and what was expected.
     """
     try:
         text = read_regular(path, MAX_BYTES).decode()
@@ -159,7 +159,7 @@ def read_result(path: Path, model: type[AnyRecord]) -> AnyRecord:
 
 
 def write_result(run_dir: Path, result: Result) -> Path:
-    """Writes a file of results into the directory of a run, whole or not at all.
+    """Writes a result file into a run directory, whole or not at all.
 
     Returns:
         The file.
@@ -168,20 +168,20 @@ def write_result(run_dir: Path, result: Result) -> Path:
 
 
 def command_line(verb: str) -> str:
-    """The command of this process as one types it."""
+    """Returns the command of this process in the form in which it is typed."""
     return shlex.join(["python", "-m", f"vseg_nas.{verb}", *sys.argv[1:]])
 
 
 def today() -> str:
-    """The day, YYYY-MM-DD in UTC."""
+    """Returns the date, YYYY-MM-DD in UTC."""
     return datetime.datetime.now(datetime.UTC).date().isoformat()
 
 
 def _message(error: ErrorDetails) -> str:
-    """The key of an error, what was found there and what was expected."""
+    """Returns the key of an error, what was found there and what was expected."""
     parts = [part for part in error["loc"] if not str(part).startswith(_TAG)]
     what = ""
-    if parts[-1:] == ["[key]"]:  # it is the key itself that is wrong
+    if parts[-1:] == ["[key]"]:  # the key itself is wrong
         parts, what = parts[:-2], "the key "
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part[:_SHOWN_KEY]}" for part in parts).removeprefix(".")
     match error["type"]:

@@ -1,4 +1,4 @@
-"""What `benchmark` leaves: size and time of networks (Table 5). Times are milliseconds a frame."""
+"""What `benchmark` leaves: size and time of networks (Table 5). Times are milliseconds per frame."""
 
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
@@ -9,7 +9,7 @@ from vseg_nas.results.scores import Quartiles
 from vseg_nas.results.used_cell import CellRecord
 
 LENGTHS = (2, 5, 10)
-"""Frames from one key frame to the next that averages are given for; Table 5 does not say its own."""
+"""Numbers of frames from one key frame to the next for which averages are given; Table 5 does not state its own."""
 UNLIMITED = "unlimited"
 AVERAGE_KEYS = (*map(str, LENGTHS), UNLIMITED)
 """Keys of `BenchmarkRow.average_ms`."""
@@ -25,10 +25,10 @@ class BenchmarkRow(CellRecord):
         name: Name of the network or cell.
         parameters: Number of parameters of the whole network.
         macs_static: Multiply-accumulate operations of a key frame.
-        macs_dynamic: Those of any other frame; None for a network that has key frames alone.
+        macs_dynamic: Multiply-accumulate operations of any other frame; None for a network with key frames only.
         static_ms: Time of a key frame.
         dynamic_ms: Time of any other frame.
-        average_ms: Mean time over clips of so many frames, the first a key frame, by `AVERAGE_KEYS`.
+        average_ms: Mean time per frame of clips whose first frame is a key frame, by their lengths (`AVERAGE_KEYS`).
         peak_mib: Peak memory.
     """
 
@@ -42,7 +42,7 @@ class BenchmarkRow(CellRecord):
     peak_mib: Amount
 
     def average(self, key: str) -> Quartiles | None:
-        """Mean time over clips of so many frames, where it was measured."""
+        """Returns the mean time per frame of clips of a length; None if it was not measured."""
         return None if self.average_ms is None else self.average_ms.get(key)
 
 
@@ -55,7 +55,7 @@ class BenchmarkResult(Result):
         size: Height and width of a frame.
         classes: Number of classes.
         repeats: How often each kind of frame was timed.
-        rows: One a network.
+        rows: A row for each network.
     """
 
     FILE: ClassVar[str] = "benchmark.json"

@@ -1,4 +1,4 @@
-"""Which cell a measured network has, as every row of results says it."""
+"""The cell of a measured network, in the form of all rows of results."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -14,16 +14,16 @@ def _genotype(value: object) -> Genotype:
 
 
 StoredGenotype = Annotated[Genotype, PlainValidator(_genotype), PlainSerializer(Genotype.to_dict)]
-"""A genotype, in a file as `Genotype.to_dict`."""
+"""A genotype; a file holds its `Genotype.to_dict`."""
 
 
 @dataclass(frozen=True)
 class UsedCell:
-    """A cell and what it is given: all that decides how long a network with it takes.
+    """A cell and its inputs, on which the time of a network depends.
 
     Attributes:
         genotype: The cell.
-        past: What stands for the previous frame.
+        past: What the cell reads as the previous frame.
         flow: Whether the previous frame is warped along optical flow.
     """
 
@@ -33,17 +33,17 @@ class UsedCell:
 
     @property
     def key(self) -> tuple[str, str, bool]:
-        """Equal for the same network up to weights, however the genotype is spelled and named."""
+        """A key that is equal for networks that differ only in weights, names and spelling of the genotype."""
         return self.genotype.key, self.past, self.flow
 
 
 class CellRecord(Record):
-    """The keys of a row that say which cell the network has; all empty for a network without a cell.
+    """The fields of a row that describe the cell of the network; all are empty for a network without a cell.
 
     Attributes:
         genotype: The cell.
-        expression: The same in one line, for people.
-        past: What stands for the previous frame.
+        expression: The cell in one line, for people.
+        past: What the cell reads as the previous frame.
         flow: Whether the previous frame is warped along optical flow.
     """
 

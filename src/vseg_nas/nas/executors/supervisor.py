@@ -1,4 +1,4 @@
-"""What the executors with worker processes share: deadlines, deaths, replacement, and signals to the whole job.
+"""The common part of executors with worker processes: deadlines, deaths, replacement, and signals to the whole job.
 
 What candidates do in a worker is a function of the same things as in `SerialExecutor`, so a search has the same
 history with either.
@@ -29,7 +29,7 @@ class WorkerDied(Exception):
 
     Args:
         how: How it ended, such as ``by SIGKILL``.
-        perhaps_whole_job: Whether what ended it may have been sent to the process of the search, too.
+        perhaps_whole_job: Whether the signal that ended it may have been sent to the process of the search as well.
     """
 
     def __init__(self, how: str, *, perhaps_whole_job: bool) -> None:
@@ -39,13 +39,13 @@ class WorkerDied(Exception):
 
 
 class WorkerHandle(ABC):
-    """A worker as the search sees it: it starts, is free or evaluates a trial, and may be ending.
+    """The handle of a worker, which starts, is free, evaluates a trial, or is about to end.
 
     Attributes:
-        trial: The trial under way; None while there is none.
-        deadline: When its time is up, on the clock of `working_s`; None: never.
-        is_ready: Whether its evaluator is built.
-        is_terminating: Whether it has been asked to end, for its trial has taken too long.
+        trial: The trial that the worker evaluates; None if there is none.
+        deadline: When its time is up, on the clock of `working_s`; None means never.
+        is_ready: Whether its evaluator has been built.
+        is_terminating: Whether it has been asked to end, because its trial has taken too long.
     """
 
     def __init__(self) -> None:
@@ -56,46 +56,46 @@ class WorkerHandle(ABC):
 
     @property
     def is_free(self) -> bool:
-        """Whether it can take a trial."""
+        """Whether the worker can take a trial."""
         return self.is_ready and self.trial is None
 
     @abstractmethod
     def begin(self, trial: Trial, pruner: Pruner) -> None:
-        """Has a trial evaluated; messages will come. If its process has ended, the next `receive` says so."""
+        """Sends a trial, about which messages will come. If the process has ended, the next `receive` says so."""
 
     @abstractmethod
     def has_message(self) -> bool:
-        """Whether `receive` would return or raise at once."""
+        """Returns whether `receive` would return or raise at once."""
 
     @abstractmethod
     def receive(self) -> Message:
-        """The next message, which is waited for.
+        """Waits for the next message and returns it.
 
         Raises:
-            WorkerDied: There is none, since the process has ended.
+            WorkerDied: There is no message, because the process has ended.
         """
 
     @abstractmethod
     def is_alive(self) -> bool:
-        """Whether its process runs."""
+        """Returns whether the process runs."""
 
     @abstractmethod
     def terminate(self) -> None:
-        """Asks its process to end."""
+        """Asks the process to end."""
 
     @abstractmethod
     def kill(self) -> None:
-        """Ends its process at once; may be called again."""
+        """Ends the process at once; may be called again."""
 
 
 W = TypeVar("W", bound=WorkerHandle)
 
 
 class Supervisor(ABC, Generic[W]):
-    """An executor with as many candidates at a time as it has workers; a worker that dies or is too slow is replaced.
+    """An executor that gives each worker one candidate at a time, and replaces workers that die or are too slow.
 
     Args:
-        pruner: Pruner of the search; each trial is sent along with a copy of it.
+        pruner: Pruner of the search; a copy of it is sent with each trial.
         limit_s: Seconds that a candidate may take, without those in which the search was suspended; None: any number.
         grace_s: Seconds from asking a candidate that is too slow to end, to ending it; 0: it is ended at once.
     """
@@ -147,7 +147,7 @@ class Supervisor(ABC, Generic[W]):
         return [attempt for attempt in attempts if attempt is not None]
 
     def _check_deadline(self, worker: W) -> Attempt | None:
-        """Ends a candidate whose time is up: it is asked to end, and after the grace it is ended."""
+        """Ends a candidate whose time is up: it is first asked to end, and killed after the grace period."""
         if worker.deadline is None or working_s() < worker.deadline:
             return None
         if not worker.is_terminating:
@@ -194,10 +194,10 @@ class Supervisor(ABC, Generic[W]):
         return None
 
     def _on_death(self, worker: W, death: WorkerDied) -> Attempt | None:
-        """Replaces a worker; whether its trial is tried again is not decided here.
+        """Replaces a worker; the queue decides whether its trial is tried again.
 
         Raises:
-            RunError: It is one of several in a row that ended before they could take a trial.
+            RunError: Several workers in a row have ended before they could take a trial.
         """
         if death.perhaps_whole_job and working_s() - self._paused_at >= OWN_SIGNAL_S:
             # If a signal to the whole job has ended it, ours is to arrive now, and ends the search. One pause is enough
@@ -226,7 +226,7 @@ class Supervisor(ABC, Generic[W]):
 
     @abstractmethod
     def _count(self) -> int:
-        """How many workers to open."""
+        """Returns how many workers to open."""
 
     @abstractmethod
     def _open(self, index: int) -> W:
@@ -234,7 +234,7 @@ class Supervisor(ABC, Generic[W]):
 
     @abstractmethod
     def _poll(self, timeout_s: float | None) -> Sequence[W]:
-        """Workers with a message; none if there is none after some time, at most ``timeout_s`` seconds."""
+        """Returns workers with a message; none if none has come after some time, at most ``timeout_s`` seconds."""
 
     @abstractmethod
     def _close(self, workers: Sequence[W]) -> None:
@@ -242,7 +242,7 @@ class Supervisor(ABC, Generic[W]):
 
     @abstractmethod
     def _bad_start(self, death: WorkerDied) -> str:
-        """The line for the user where no worker gets as far as its first trial."""
+        """Returns the error message for the case that no worker reaches its first trial."""
 
     def _on_cache_miss(self, worker: W, message: CacheMiss) -> None:
         """Ends the search, unless an executor knows how to send the files."""
@@ -250,7 +250,7 @@ class Supervisor(ABC, Generic[W]):
 
 
 def useful_workers(workers: int, at_most: int | None) -> int:
-    """How many of the workers can ever be busy, which a warning says if it is not all of them.
+    """Returns how many of the workers can ever be busy, with a warning if that is not all of them.
 
     Args:
         workers: Number of workers that was asked for.
