@@ -72,10 +72,7 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in words)
 
 
-_LONGEST_LINE = 200  # characters of a message that another one quotes
-
-
-def first_line(error: BaseException) -> str:
-    """Returns the first line of an error's message, shortened; the name of its class if the message is empty."""
+def first_line(error: BaseException, longest: int = 100) -> str:
+    """Returns the first line of an error's message, at most ``longest`` characters; its class if it has no message."""
     line = " ".join(str(error).strip().partition("\n")[0].split())
-    return line[:_LONGEST_LINE] or type(error).__name__
+    return line[:longest] or type(error).__name__

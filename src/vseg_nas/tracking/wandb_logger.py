@@ -70,7 +70,7 @@ class _WandbCopy:
             action()
         except errors() as error:
             self._open = False
-            warn(f"W&B logging ends here, the work goes on: {first_line(error)}")
+            warn(f"W&B logging ends here, the work goes on: {first_line(error, longest=500)}")
 
     def _axis(self, axis: str, metrics: str) -> None:
         self._attempt(lambda: self._run.define_metric(axis))

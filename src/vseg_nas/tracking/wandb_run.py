@@ -59,7 +59,7 @@ def open_wandb(
         try:
             run = _open(attempt, dir, project, name, config, group)
         except wandb_errors() as error:
-            problem = problem or first_line(error)
+            problem = problem or first_line(error, longest=500)
             continue
         if problem:
             warn(f"W&B run is {attempt}, the work goes on: {problem}")
