@@ -1,8 +1,8 @@
 """The feature cache: ``python benchmarks/features.py [--camvid DIR] [--score] [--threads 1]``.
 
 Process CPU time and wall time, on clips of three frames at 180x240 (as once `experiment=camvid_cpu`); rendered
-streets with random weights unless a folder of CamVid is given, which goes with the shipped weights. Prints tables and a
-JSON line:
+streets with random weights, or a folder of CamVid with the weights of the bundled checkpoint. Prints tables and a JSON
+line:
 
 - building and reading the cache in float32 and float16, clips and megabytes a second (masks are bytes at 1/8 in both);
 - one epoch of a candidate on cached features, and the same epoch through frames and the frozen network, interleaved,

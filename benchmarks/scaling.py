@@ -26,7 +26,7 @@ import matplotlib as mpl
 import torch
 
 from vseg_nas.machine import describe
-from vseg_nas.nas.executors.base import Outcome, Report
+from vseg_nas.nas.executors.executor import Attempt, Report
 from vseg_nas.nas.fake import FakeEvaluator
 from vseg_nas.nas.listener import Budget
 from vseg_nas.nas.loop import SearchLoop
@@ -220,13 +220,13 @@ class VirtualDevices:
         self.last_drawn = self._clock.now
         heapq.heappush(self._running, (self._clock.now + self._rng.choice(self._durations), trial.id, trial))
 
-    def wait(self) -> list[Outcome]:
+    def wait(self) -> list[Attempt]:
         """See `Executor`."""
         end, _, trial = heapq.heappop(self._running)
         self._clock.now = max(self._clock.now, end)
         self._clock.spend(MESSAGE_S)
         self.ends.append(self._clock.now)
-        return [Outcome(trial, self._evaluator.evaluate(trial.genotype, trial.seed, lambda *progress: None))]
+        return [Attempt(trial, self._evaluator.evaluate(trial.genotype, trial.seed, lambda *progress: None))]
 
 
 def trials_an_hour(devices: int, mode: str, costs: Costs, durations: Sequence[float]) -> float:

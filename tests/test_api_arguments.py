@@ -20,7 +20,7 @@ from vseg_nas.data import InMemory, RawClip, SyntheticStreet, meta_split, traini
 from vseg_nas.errors import ConfigError, DataError, RunError, UserError
 from vseg_nas.labels import IGNORE
 from vseg_nas.models.static import StaticSegmenter
-from vseg_nas.nas.executors.base import Failure, Outcome
+from vseg_nas.nas.executors.executor import Attempt, Failure
 from vseg_nas.nas.trial import FailureKind
 
 CLIPS = SyntheticStreet(5, 3, (64, 64))
@@ -161,8 +161,8 @@ def test_a_search_without_a_score_says_so(
         def __init__(self, *args: object, **kwargs: object) -> None:
             super().__init__()
 
-        def wait(self) -> list[Outcome]:
-            return [Outcome(self.running.pop(), Failure(FailureKind.ERROR, "ValueError('bad')"))]
+        def wait(self) -> list[Attempt]:
+            return [Attempt(self.running.pop(), Failure(FailureKind.ERROR, "ValueError('bad')"))]
 
     monkeypatch.setattr(vseg_nas.assembly.search, "SerialExecutor", Failing)
     with pytest.raises(RunError, match=r"run: found no cell with a score among 3; the last: .*ValueError\('bad'\)"):

@@ -132,8 +132,8 @@ def test_the_report_can_read_it_and_the_terminal_shows_it(done: Run) -> None:
         assert f"{static['median']:.1f} ({static['low']:.1f}-{static['high']:.1f})" in done.shown
     assert "average of 10, ms" in done.shown
     assert "fp32" in done.shown
-    from vseg_nas.results.benchmark import BenchmarkResult
-    from vseg_nas.results.record import read_result
+    from vseg_nas.results.result import read_result
+    from vseg_nas.results.runtime import BenchmarkResult
 
     path = done.checkpoint.parent / "runs/benchmark/one/benchmark.json"
     read = read_result(path, BenchmarkResult)

@@ -16,8 +16,8 @@ from tests.fixtures import InProcess
 from vseg_nas.command_line import as_written, assignment, shown, text_of
 from vseg_nas.config import command
 from vseg_nas.errors import ConfigError, RunError
-from vseg_nas.run_directory import stored_overrides
-from vseg_nas.run_record import write_record
+from vseg_nas.runs.record import write_record
+from vseg_nas.runs.resume import stored_overrides
 from vseg_nas.schema import CompareConfig, ReportConfig, SearchConfig, TrainConfig, text_keys
 
 NAMES = (

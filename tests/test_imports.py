@@ -1,6 +1,7 @@
-"""The arrows between packages, read from the source text: imports inside functions and for typing count too."""
+"""The layers of the source and the map of its folders, read from the text: imports inside functions count too."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,24 +9,25 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parents[1] / "src"
-RANKS = {
-    **dict.fromkeys(("pretrain", "search", "train", "evaluate", "benchmark", "report", "compare", "check"), 7),
-    **dict.fromkeys(("predict", "export", "api"), 7),
-    **dict.fromkeys(("config", "command_line", "sweep", "run_directory", "checking", "assembly"), 7),
-    **dict.fromkeys(("reporting", "tracking"), 6),
-    **dict.fromkeys(("figures", "console"), 5),
-    **dict.fromkeys(("nas", "video"), 4),
-    **dict.fromkeys(("training", "evaluation", "graphs"), 3),
-    **dict.fromkeys(("models", "data", "metrics", "run_record"), 2),
-    "results": 1,
-    **dict.fromkeys(("space", "flow"), 0),
-}
-FREE = {
-    *("clock", "errors", "exits", "files", "labels", "machine", "normalisation", "pictures", "processes", "shipped"),
-    *("signals", "streams"),
-}
-VERBS = {name for name, rank in RANKS.items() if rank == 7}
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src"
+COMMANDS = ("pretrain", "search", "train", "evaluate", "benchmark", "report", "compare", "check", "predict", "export")
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("clock", "errors", "labels", "normalisation"),
+    ("command_line", "flow", "machine", "pictures", "space"),
+    ("runs",),
+    ("results", "sweep"),
+    ("data", "metrics", "models"),
+    ("evaluation", "graphs", "training"),
+    ("nas", "video"),
+    ("console", "figures", "schema"),
+    ("checking", "reporting", "tracking"),
+    ("config",),
+    ("assembly",),
+    (*COMMANDS, "api"),
+)
+"""Modules and packages, lowest first. Each imports from lower layers alone, so nothing imports a command."""
+RANKS = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -50,44 +52,36 @@ def package(module: str) -> str:
     return [*module.split("."), ""][1]
 
 
-def allowed(importer: str, imported: str) -> bool:
-    if imported in FREE or importer == imported:
-        return True
-    if imported == "schema":
-        return importer in VERBS
-    if importer in FREE or importer == "schema":
-        return False
-    same_layer_of_verbs = RANKS[importer] == RANKS[imported] == 7
-    return same_layer_of_verbs or RANKS[importer] > RANKS[imported]
-
-
-def test_every_module_has_a_place() -> None:
+def test_every_module_has_a_layer() -> None:
     assert len(IMPORTS) > 50
-    assert {package(module) for module in IMPORTS} == {"", "schema", *FREE, *RANKS}
+    assert {package(module) for module in IMPORTS} == {"", *RANKS}
+    assert len(RANKS) == sum(map(len, LAYERS))
 
 
 @pytest.mark.parametrize("module", IMPORTS)
-def test_imports_follow_the_arrows(module: str) -> None:
-    own = [name for name in IMPORTS[module] if name.split(".")[0] == "vseg_nas"]
-    assert [name for name in own if not allowed(package(module), package(name))] == []
+def test_imports_point_to_lower_layers(module: str) -> None:
+    here = package(module)
+    found = {package(name) for name in IMPORTS[module] if name.split(".")[0] == "vseg_nas"}
+    higher = sorted(there for there in found - {here} if here == "" or RANKS[there] >= RANKS[here])
+    assert higher == []
 
 
 @pytest.mark.parametrize(
     ("library", "importers"),
     [
         ("wandb", {"tracking"}),
-        ("hydra", VERBS),
-        ("omegaconf", VERBS),
-        ("yaml", VERBS | {"run_record"}),
+        ("hydra", {"command_line", "config"}),
+        ("omegaconf", {"checking", "config", "runs"}),
+        ("yaml", {"config", "runs"}),
         ("pydantic", {"results"}),
         ("jinja2", {"reporting"}),
         ("matplotlib", {"figures", "reporting"}),
+        ("hashlib", {"runs"}),
     ],
 )
 def test_libraries_stay_where_they_belong(library: str, importers: set[str]) -> None:
     found = {module for module, names in IMPORTS.items() if library in {name.split(".")[0] for name in names}}
-    assert found
-    assert {package(module) for module in found} <= importers
+    assert {package(module) for module in found} == importers
 
 
 def test_what_measures_draws_and_reports_nothing() -> None:
@@ -101,6 +95,27 @@ def test_the_search_space_is_pure_python() -> None:
     for module, names in IMPORTS.items():
         if package(module) == "space":
             assert {name.split(".")[0] for name in names} <= {*sys.stdlib_module_names, "vseg_nas"}, module
+
+
+def test_the_readmes_map_of_folders_is_the_folders() -> None:
+    """Each line begins with the modules and packages that it is about; they stand in the order of the layers."""
+    text = (ROOT / "README.md").read_text()
+    tree = text.split("## The code")[1].split("```")[1].split("src/vseg_nas/")[1].partition("\n")[2].split("tests/")[0]
+    mapped: list[str] = []
+    folder = ""
+    for line in tree.splitlines():
+        indent = len(line) - len(line.lstrip())
+        names = re.findall(r"[\w/]+(?:\.py|/)(?=\s)", re.split(r"\s{2,}", f"{line.strip()} ")[0] + " ")
+        assert names, line
+        if indent == 2:
+            folder = names[-1]
+        mapped += [name if indent == 2 else folder + name for name in names]
+    ranks = [RANKS[name.removesuffix(".py").rstrip("/")] for name in mapped if name.count("/") < 2]
+    assert ranks == sorted(ranks, reverse=True)
+    package = SOURCE / "vseg_nas"
+    found = {path.name for path in package.glob("*.py")} - {"__init__.py"}
+    found |= {f"{path.parent.relative_to(package)}/" for path in package.rglob("*/__init__.py")}
+    assert sorted(mapped) == sorted(found)
 
 
 def reachable(module: str) -> set[str]:
@@ -120,12 +135,12 @@ def reachable(module: str) -> set[str]:
 def test_the_controller_knows_no_network(module: str) -> None:
     found = reachable(f"vseg_nas.nas.strategies.{module}")
     assert f"vseg_nas.nas.strategies.{module}" in found
-    assert {package(name) for name in found} <= {"", "nas", "space", *FREE}
+    assert {package(name) for name in found} <= {"", "nas", "space", "errors", "runs"}
 
 
 def test_commands_start_without_torch() -> None:
-    verbs = ["pretrain", "search", "train", "evaluate", "benchmark", "report", "compare", "check", "predict", "export"]
-    code = f"import sys, {', '.join(f'vseg_nas.{verb}' for verb in verbs)}; print(sorted(sys.modules))"
+    modules = ", ".join(f"vseg_nas.{command}" for command in COMMANDS)
+    code = f"import sys, {modules}; print(sorted(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(ast.literal_eval(run.stdout))
     assert "vseg_nas.search" in loaded

@@ -19,7 +19,7 @@ from PIL import Image, TiffImagePlugin
 
 from vseg_nas.errors import DataError
 from vseg_nas.pictures import load_upright, read_pages
-from vseg_nas.video.folder import FrameFolder
+from vseg_nas.video.frame_folder import FrameFolder
 
 HEIGHT, WIDTH = 6, 8
 GREYS = np.array([[0, 86, 255, 200, 1, 128, 17, 254]] * HEIGHT, np.uint8)
@@ -242,7 +242,7 @@ def test_more_pixels_than_pillow_allows_is_one_line(tmp_path: Path, megapixels: 
     for name in ("0", "2"):
         Image.fromarray(COLOURS).save(tmp_path / f"{name}.png")
     code = f"""if True:
-        from vseg_nas.video.folder import FrameFolder
+        from vseg_nas.video.frame_folder import FrameFolder
         source = FrameFolder({str(tmp_path)!r}, 10)
         print([frame.name for frame in source], source.skipped, source.first_error)"""
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

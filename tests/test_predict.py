@@ -24,7 +24,7 @@ import vseg_nas.predict
 from tests.fixtures import InProcess
 from tests.video.making import grey_ramp, write_video
 from vseg_nas.errors import ExtraError
-from vseg_nas.shipped import shipped_checkpoint
+from vseg_nas.models.bundled import bundled_checkpoint
 from vseg_nas.space.hand_written import HAND_WRITTEN
 
 QUICK = ["gpu=cpu", "gpu.threads=1", "name=one"]
@@ -93,7 +93,7 @@ def test_the_labels_are_those_of_the_network(in_process: InProcess, files: Path)
         assert (written == expected).mean() > 0.999
 
 
-def test_a_folder_with_the_shipped_network(in_process: InProcess, tmp_path: Path) -> None:
+def test_a_folder_with_the_bundled_checkpoint(in_process: InProcess, tmp_path: Path) -> None:
     (tmp_path / "frames").mkdir()
     for index, image in enumerate(grey_ramp(3)):
         PillowImage.fromarray(image).save(tmp_path / f"frames/{index}.png")
@@ -203,8 +203,8 @@ def test_exported_graphs_label_the_clip_alike_and_without_torch(in_process: InPr
         assert (ours == theirs).mean() >= 0.999
 
 
-def test_the_shipped_network_is_there() -> None:
-    assert shipped_checkpoint().is_file()
+def test_the_bundled_checkpoint_is_there() -> None:
+    assert bundled_checkpoint().is_file()
 
 
 def test_each_frame_of_a_folder_has_a_label_map(in_process: InProcess, files: Path) -> None:

@@ -51,8 +51,8 @@ def test_the_console_script_runs_from_another_folder(wheel: Path, tmp_path: Path
     mistake = subprocess.run([script, "phase.search.epochs=0"], cwd=elsewhere, env=environment, capture_output=True)
     assert mistake.returncode == 2
     assert mistake.stderr.startswith(b"error: phase.search.epochs: found 0")
-    shipped = "from vseg_nas.shipped import shipped_checkpoint as s; print(s().is_file(), s())"
-    found = subprocess.run([str(python), "-c", shipped], cwd=elsewhere, env=environment, capture_output=True, text=True)
+    bundled = "from vseg_nas.models.bundled import bundled_checkpoint as b; print(b().is_file(), b())"
+    found = subprocess.run([str(python), "-c", bundled], cwd=elsewhere, env=environment, capture_output=True, text=True)
     assert found.stdout.startswith(f"True {site / 'vseg_nas/weights'}")
     where = [str(python), "-c", "import vseg_nas.config as c; print(c.conf_dir())"]
     tree = subprocess.run(where, cwd=elsewhere, capture_output=True, text=True).stdout

@@ -7,23 +7,23 @@ from reprlib import repr as brief
 
 import torch
 
-from vseg_nas.assembly.inference import load_for_inference
 from vseg_nas.assembly.search import SearchPlan, cached_meta_features
 from vseg_nas.assembly.static import check_batches
 from vseg_nas.checking import check_number, check_text
 from vseg_nas.data import Clip, ClipSource, ClipTransform, MetaSplit, meta_split, resized
 from vseg_nas.data.inspection import require_labels
 from vseg_nas.errors import ConfigError, DataError, RunError
-from vseg_nas.files import check_folder
 from vseg_nas.machine import require_cuda
+from vseg_nas.models.segmenter_file import load_for_inference
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.listener import Budget
-from vseg_nas.nas.lock import RunLock
 from vseg_nas.nas.pruners import build_pruner
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.trial import Trial
-from vseg_nas.run_record import CONFIG, SETTINGS, recorded_settings, write_settings
+from vseg_nas.runs.folder import check_folder
+from vseg_nas.runs.lock import RunLock
+from vseg_nas.runs.record import CONFIG, SETTINGS, recorded_settings, write_settings
 from vseg_nas.schema import SEED, CellStage, GpuConfig, SerialConfig
 from vseg_nas.space import SearchSpace
 from vseg_nas.training.cell_module import CellTraining

@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from vseg_nas.assembly.cells import resolve_cell
+from vseg_nas.checking import require_checkpoint
 from vseg_nas.command_line import several
 from vseg_nas.config import command
-from vseg_nas.errors import ConfigError, DataError
+from vseg_nas.console.lines import print_line
+from vseg_nas.errors import ConfigError
 from vseg_nas.schema import BenchmarkConfig
 
 
 def _preflight(config: BenchmarkConfig) -> None:
     for path in config.checkpoint or ():
-        if not Path(path).is_file():
-            hint = several("checkpoint", path)
-            raise DataError(f"checkpoint: found no file {path}, expected one that `train` wrote{hint}")
+        require_checkpoint(path, several("checkpoint", path))
     if config.cell is not None:
         resolve_cell(config.cell, config.flow)
     elif config.flow:
@@ -31,17 +31,17 @@ def main(config: BenchmarkConfig, run_dir: Path) -> None:
     from vseg_nas.console.progress import steps
     from vseg_nas.console.tables import benchmark_table
     from vseg_nas.machine import describe
-    from vseg_nas.results.benchmark import BenchmarkResult
-    from vseg_nas.results.record import command_line, today, write_result
+    from vseg_nas.results.result import command_line, today, write_result
+    from vseg_nas.results.runtime import BenchmarkResult
 
     console, benchmark = Console(), Benchmark(config)
     height, width = config.size
     device = describe(benchmark.device)
-    console.print(
+    print_line(
+        console,
         f"Frames of {height} x {width}, one at a time, on {device}, {benchmark.precision}, {benchmark.form};",
-        soft_wrap=True,
     )
-    console.print(f"median (quartiles) of {config.repeats} repeats after {config.warmup} of warm-up.", soft_wrap=True)
+    print_line(console, f"median (quartiles) of {config.repeats} repeats after {config.warmup} of warm-up.")
     rows = []
     for network in benchmark.networks:
         with steps(network.name, benchmark.ticks_per_network, console) as tick:
@@ -58,7 +58,7 @@ def main(config: BenchmarkConfig, run_dir: Path) -> None:
     )
     path = write_result(run_dir, result)
     console.print(benchmark_table(result.rows))
-    console.print(f"written: {path}", soft_wrap=True, markup=False)
+    print_line(console, f"written: {path}")
 
 
 if __name__ == "__main__":

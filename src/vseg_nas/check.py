@@ -7,11 +7,13 @@ from pathlib import Path
 
 from vseg_nas.checking import check_root
 from vseg_nas.config import command
+from vseg_nas.console.lines import print_line
 from vseg_nas.errors import DataError
+from vseg_nas.runs.files import write_text
 from vseg_nas.schema import CheckConfig
 
 MOST_SHOWN = 20
-"""Runs of a split that are listed one by one."""
+"""How many sequences of a split are listed one by one."""
 
 
 def _preflight(config: CheckConfig) -> None:
@@ -30,9 +32,8 @@ def main(config: CheckConfig, run_dir: Path) -> None:
     from vseg_nas.console.tables import sequences_table, shares_table
     from vseg_nas.data.inspection import inspect
     from vseg_nas.data.manifest import Manifest
-    from vseg_nas.files import write_text
     from vseg_nas.results.data_check import CheckResult
-    from vseg_nas.results.record import command_line, today, write_result
+    from vseg_nas.results.result import command_line, today, write_result
 
     console = Console()
     reports = {split: SplitReport(layout) for split, layout in layouts(config.dataset).items()}
@@ -52,7 +53,7 @@ def main(config: CheckConfig, run_dir: Path) -> None:
     console.print(sequences_table(result.splits, MOST_SHOWN))
     problems = [problem for report in reports.values() for problem in report.problems]
     for problem in problems:
-        console.print(problem, soft_wrap=True, markup=False, highlight=False)
+        print_line(console, problem)
     if problems:
         files_in_all = sum(len(r.problems) + len(r.digests) for r in reports.values())
         raise DataError(f"{config.dataset.root}: found {len(problems)} of {files_in_all} files that cannot be used")
@@ -65,7 +66,7 @@ def main(config: CheckConfig, run_dir: Path) -> None:
     root = Path(str(config.dataset.root))
     manifest = Manifest.of(root, {path: d for report in reports.values() for path, d in report.digests.items()})
     path = write_text(manifest_path(Path(config.runs_dir), config.dataset.name), manifest.to_json())
-    console.print(f"{len(manifest.records)} files can be used; manifest: {path}", soft_wrap=True, markup=False)
+    print_line(console, f"{len(manifest.records)} files can be used; manifest: {path}")
 
 
 if __name__ == "__main__":

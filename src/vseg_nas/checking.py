@@ -12,9 +12,11 @@ from typing import Any, TypeVar, get_args, get_origin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vseg_nas.errors import ConfigError, DataError
-from vseg_nas.files import read_regular, sha256_of, write_text
+from vseg_nas.errors import ConfigError, DataError, RunError
 from vseg_nas.nas.executors.ray_extra import check_address
+from vseg_nas.runs.folder import check_folder
+from vseg_nas.runs.record import CONFIG, recorded_config
+from vseg_nas.runs.resume import folder_of, moved_runs_dir
 from vseg_nas.schema import (
     OPTIONS,
     CommandConfig,
@@ -31,7 +33,6 @@ from vseg_nas.space.strict_json import is_text
 C = TypeVar("C", bound=CommandConfig)
 
 _LONGEST_PATH, _LONGEST_NAME = 4096, 255  # characters; bytes of a name in a folder
-_MOST_NOTE_BYTES = 1024
 _BY_RESOLVER = "ConfigError raised while resolving interpolation: "  # what OmegaConf says before our reason
 _LONGEST_FOLDER = 128  # bytes; W&B takes no longer name of a run
 
@@ -43,18 +44,6 @@ _IN_WORDS: dict[Any, str] = {
     NoneType: "null",
 }
 """What a value of a type of the schema is."""
-
-GENOTYPE_NOTE = "genotype.json"
-"""File of a run directory: the cell that it trains."""
-WEIGHTS_NOTE = "static.sha256"
-"""File of a run directory: SHA-256 of the static network that its trials were measured with."""
-DATA_NOTE = "data.sha256"
-"""File of a run directory: SHA-256 of every frame and mask of its data."""
-ENCODER_NOTE = "encoder.sha256"
-"""File of the run directory of a pre-training: SHA-256 of the weights that the encoder begins with."""
-CHECKPOINT_NOTE = "checkpoint.sha256"
-"""File of the run directory of an evaluation: SHA-256 of each network that it scores."""
-_MOST_DIGESTS_BYTES = 2**26
 
 
 def check(config: DictConfig, schema: type[C]) -> C:
@@ -285,64 +274,42 @@ def check_root(dataset: DatasetConfig) -> None:
         raise DataError(f"dataset.root: found no folder {dataset.root}, expected one that holds {holds}")
 
 
-def keep_weights_digest(run_dir: Path, weights: Path) -> None:
-    """Notes the SHA-256 of the static network in a run, or checks it against the note of an earlier start.
-
-    Raises:
-        DataError: trials of this run were measured with other weights, or they cannot be read.
-    """
-    if not weights.is_file():
-        raise DataError(f"static.weights: found no {weights}, expected the static network that {run_dir} began with")
-    try:
-        digest = sha256_of(weights)
-    except OSError as error:
-        raise DataError(f"{weights}: not readable ({error.strerror})") from error
-    note = run_dir / WEIGHTS_NOTE
-    noted = _noted(note, _MOST_NOTE_BYTES)
-    if noted is None:
-        write_text(note, digest)
-    elif noted != digest.encode():
-        raise DataError(f"{weights}: changed since {run_dir} began; put the old file back or start a new run")
-
-
-def _noted(path: Path, most: int) -> bytes | None:
-    """Content of a note in a run directory; None where there is none yet."""
-    try:
-        return read_regular(path, most)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}), expected digests of what the run reads") from error
-
-
-def keep_digests(path: Path, digests: Mapping[str, str], key: str) -> None:
-    """Notes what a run reads, in the form of ``sha256sum``, or compares it with the note of an earlier start.
-
-    So a run goes on with the same content wherever that lies now, and with no other.
+def stored_config(run_dir: Path, schema: type[C], verb: str) -> C:
+    """Returns the checked configuration of a run, with the folder of runs that it lies in now; see `moved_runs_dir`.
 
     Args:
-        path: of the note, in the run directory.
-        digests: SHA-256 of everything, by name, in an order that matters.
-        key: of the configuration, that names it.
+        run_dir: The run directory.
+        schema: The configuration class of the command that made the run.
+        verb: The name of that command.
 
     Raises:
-        DataError: something is not what it was, with the names of what differs.
+        RunError: The directory holds no run, a run of another command, or more than files and folders.
     """
-    text = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
-    noted = _noted(path, _MOST_DIGESTS_BYTES)
-    if noted is None:
-        write_text(path, text)
-        return
-    stored = noted.decode(errors="replace")
-    if stored != text:
-        began = {name: digest for digest, _, name in (line.partition("  ") for line in stored.splitlines())}
-        differing = [
-            f"{name} {'changed' if name in digests and name in began else 'is missing' if name in began else 'is new'}"
-            for name in sorted(began.keys() | digests.keys())
-            if began.get(name) != digests.get(name)
-        ] or ["their order"]
-        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-        raise DataError(
-            f"{key}: not what {path.parent} began with: {', '.join(differing[:3])}{more}; "
-            "give what it began with or start a new run"
-        )
+    if not (run_dir / CONFIG).is_file():
+        raise RunError(f"{run_dir}: holds no run, expected {CONFIG} in it{folder_of(run_dir)}")
+    check_folder(run_dir)
+    recorded = OmegaConf.create(recorded_config(run_dir))
+    moved, before = moved_runs_dir(run_dir, verb), f"{OmegaConf.select(recorded, 'runs_dir')}/"
+    weights = str(OmegaConf.select(recorded, "static.weights"))
+    if moved is not None:
+        OmegaConf.update(recorded, "runs_dir", moved)
+        if weights.startswith(before):
+            OmegaConf.update(recorded, "static.weights", f"{moved}/{weights.removeprefix(before)}")
+    try:
+        return check(recorded, schema)
+    except ConfigError as error:
+        raise RunError(f"{run_dir / CONFIG}: {error}") from error
+
+
+def require_checkpoint(path: str | Path, hint: str = "") -> None:
+    """Checks that a checkpoint exists.
+
+    Args:
+        path: The file that ``checkpoint=`` names.
+        hint: What to add to the error message.
+
+    Raises:
+        DataError: There is no such file.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"checkpoint: found no file {path}, expected one that `train` wrote{hint}")

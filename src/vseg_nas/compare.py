@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vseg_nas.checking import keep_weights_digest
+from vseg_nas.checking import stored_config
 from vseg_nas.config import command
+from vseg_nas.console.lines import print_line
 from vseg_nas.errors import RunError
 from vseg_nas.nas.store import STORE, TrialStore
-from vseg_nas.run_directory import stored_config
+from vseg_nas.runs.digests import keep_weights_digest
+from vseg_nas.runs.files import write_text
 from vseg_nas.schema import CompareConfig, SearchConfig
 
 if TYPE_CHECKING:
@@ -43,11 +45,10 @@ def main(config: CompareConfig, run_dir: Path) -> None:
     from vseg_nas.assembly.compare import Comparison
     from vseg_nas.assembly.search import build_meta_data
     from vseg_nas.console.progress import track
-    from vseg_nas.files import write_text
     from vseg_nas.reporting.search_tables import comparison_table
     from vseg_nas.reporting.table_formats import markdown
     from vseg_nas.results.comparison import ComparisonResult
-    from vseg_nas.results.record import command_line, today, write_result
+    from vseg_nas.results.result import command_line, today, write_result
 
     def show(clips: Iterable[Clip], total: int) -> Iterable[Clip]:
         return track(clips, "caching features", total, console)
@@ -65,11 +66,11 @@ def main(config: CompareConfig, run_dir: Path) -> None:
         )
         path = write_result(run_dir, result)
         scores = f"meta-val {row.meta_val.score:.4f}, val {row.val.score:.4f}, val mIoU {row.val.miou:.4f}"
-        console.print(f"{row.name}: {scores}", soft_wrap=True)
+        print_line(console, f"{row.name}: {scores}")
     table = markdown(comparison_table(rows))
     write_text(run_dir / "compare.md", table)
-    console.print(table, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"written: {run_dir / 'compare.md'}, {path}", soft_wrap=True, markup=False)
+    print_line(console, table)
+    print_line(console, f"written: {run_dir / 'compare.md'}, {path}")
 
 
 if __name__ == "__main__":

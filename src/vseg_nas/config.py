@@ -29,12 +29,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vseg_nas.checking import C, check
-from vseg_nas.command_line import as_written, assignment, key_of, quoted, shown, text_of
+from vseg_nas.command_line import as_written, assignment, quoted, shown, text_of
 from vseg_nas.errors import ConfigError, RunError, UserError
-from vseg_nas.exits import OneLineErrors, fault
-from vseg_nas.files import check_folder
-from vseg_nas.nas.lock import RunLock
-from vseg_nas.run_directory import (
+from vseg_nas.runs.exits import OneLineErrors, fault
+from vseg_nas.runs.folder import check_folder
+from vseg_nas.runs.lock import RunLock
+from vseg_nas.runs.record import CONFIG, flat, key_of, write_record
+from vseg_nas.runs.resume import (
     UNFINISHED,
     begin,
     check_same_command,
@@ -43,10 +44,9 @@ from vseg_nas.run_directory import (
     moved_runs_dir,
     stored_overrides,
 )
-from vseg_nas.run_record import CONFIG, flat, write_record
+from vseg_nas.runs.signals import stopping
+from vseg_nas.runs.streams import open_missing_streams
 from vseg_nas.schema import CommandConfig, NetworkConfig, text_keys
-from vseg_nas.signals import stopping
-from vseg_nas.streams import open_missing_streams
 from vseg_nas.sweep import Sweep
 
 _SHARED_KEYS = ("dataset", "experiment", "runs_dir", "static", "gpu", "phase.pretrain", "phase.train")

@@ -70,3 +70,9 @@ def one_line(text: str) -> str:
     """Returns a message as one line of printable characters, whatever file content or names it quotes."""
     words = " ".join(text.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in words)
+
+
+def first_line(error: BaseException, longest: int = 100) -> str:
+    """Returns the first line of an error's message, at most ``longest`` characters; its class if it has no message."""
+    line = " ".join(str(error).strip().partition("\n")[0].split())
+    return line[:longest] or type(error).__name__

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vseg_nas.assembly.static_network import require_static
-from vseg_nas.checking import CHECKPOINT_NOTE, check_root, keep_digests, keep_weights_digest
+from vseg_nas.checking import check_root, require_checkpoint
 from vseg_nas.clock import working_s
 from vseg_nas.command_line import assignment, several
 from vseg_nas.config import command, python_command
-from vseg_nas.errors import DataError
+from vseg_nas.console.lines import print_line
+from vseg_nas.runs.digests import CHECKPOINT_NOTE, keep_digests, keep_weights_digest, sha256_of
 from vseg_nas.schema import EvaluateConfig
 
 if TYPE_CHECKING:
@@ -28,9 +29,7 @@ def _preflight(config: EvaluateConfig) -> None:
         require_static(config)
     check_root(config.dataset)
     for path in config.checkpoint:
-        if not Path(path).is_file():
-            hint = several("checkpoint", path)
-            raise DataError(f"checkpoint: found no file {path}, expected one that `train` wrote{hint}")
+        require_checkpoint(path, several("checkpoint", path))
 
 
 @command("evaluate", EvaluateConfig, _preflight)
@@ -42,13 +41,13 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
     from vseg_nas.console.progress import steps
     from vseg_nas.machine import describe
     from vseg_nas.results.evaluation import CONSISTENCY_KEY_EVERY, EvaluationResult
-    from vseg_nas.results.record import command_line, today, write_result
+    from vseg_nas.results.result import command_line, today, write_result
 
     console, started = Console(), working_s()
     evaluation = Evaluation(config)
-    _keep_what_it_reads(config, evaluation, run_dir, console)
+    _keep_input_digests(config, evaluation, run_dir, console)
     if evaluation.rolling_refused:
-        console.print(f"no rolling: {evaluation.rolling_refused}", soft_wrap=True, markup=False, highlight=False)
+        print_line(console, f"no rolling: {evaluation.rolling_refused}")
     measured = _measure(evaluation, run_dir, console)
     with steps("ground truth", evaluation.truth_ticks, console) as tick:
         truth_consistency = evaluation.truth_consistency(tick)
@@ -71,16 +70,15 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
     path = write_result(run_dir, result)
     if config.logger.name != "none":
         _log(config, run_dir, result.rows, {panel.title: run_dir / panel.file for panel in panels})
-    console.print(f"written: {path}", soft_wrap=True, markup=False)
+    print_line(console, f"written: {path}")
     report = f"{python_command()} -m vseg_nas.report {assignment('run', run_dir)}"
-    console.print(f"next: {report}", soft_wrap=True, markup=False)
+    print_line(console, f"next: {report}")
 
 
-def _keep_what_it_reads(config: EvaluateConfig, evaluation: Evaluation, run_dir: Path, console: Console) -> None:
-    """Notes the content of networks and data, or compares it with the note of an earlier start."""
+def _keep_input_digests(config: EvaluateConfig, evaluation: Evaluation, run_dir: Path, console: Console) -> None:
+    """Stores the digests of networks and data, or compares them with those of an earlier start."""
     from vseg_nas.assembly.static import keep_data_digests
     from vseg_nas.console.progress import hashing
-    from vseg_nas.files import sha256_of
 
     networks = {f"network {index}": sha256_of(Path(path)) for index, path in enumerate(config.checkpoint, 1)}
     keep_digests(run_dir / CHECKPOINT_NOTE, networks, "checkpoint")
@@ -90,7 +88,7 @@ def _keep_what_it_reads(config: EvaluateConfig, evaluation: Evaluation, run_dir:
 
 
 def _measure(evaluation: Evaluation, run_dir: Path, console: Console) -> list[tuple[Method, MeasuredRow]]:
-    """All rows; each is kept as soon as it is there."""
+    """Measures all rows; each is stored as soon as it has been measured."""
     from vseg_nas.console.progress import steps
     from vseg_nas.results.row_files import load_row, save_row
 
@@ -103,7 +101,7 @@ def _measure(evaluation: Evaluation, run_dir: Path, console: Console) -> list[tu
                 found = evaluation.measure(method, tick)
             save_row(run_dir, evaluation.key(method), found)
         measured.append((method, found))
-        console.print(_line(found.row), soft_wrap=True, markup=False, highlight=False)
+        print_line(console, _line(found.row))
     return measured
 
 
@@ -124,14 +122,14 @@ def _log(config: EvaluateConfig, run_dir: Path, rows: Sequence[EvaluationRow], p
 def _save_pictures(
     evaluation: Evaluation, measured: list[tuple[Method, MeasuredRow]], run_dir: Path, count: int
 ) -> list[Panel]:
-    """Pictures of the first checkpoint, of one with a cell if there is any.
+    """Writes pictures of the first checkpoint, or of the first one with a cell if there is any.
 
-    Its confusion matrix, the pairs that are hardest for the static network, and the most improved ones.
+    They are its confusion matrix, the pairs that are hardest for the static network, and the most improved pairs.
     """
     import numpy as np
 
-    from vseg_nas.figures.confusion import save_confusion
-    from vseg_nas.figures.frames import save_panel
+    from vseg_nas.figures.confusion_matrix import save_confusion
+    from vseg_nas.figures.frame_panel import save_panel
     from vseg_nas.results.evaluation import STATIC, Panel
 
     trained = [pair for pair in measured if pair[0].spec is not None]

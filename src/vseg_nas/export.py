@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vseg_nas.checking import require_checkpoint
 from vseg_nas.config import command
-from vseg_nas.errors import DataError
+from vseg_nas.console.lines import print_line
 from vseg_nas.schema import ExportConfig
 
 
 def _preflight(config: ExportConfig) -> None:
-    if config.checkpoint is not None and not Path(config.checkpoint).is_file():
-        raise DataError(f"checkpoint: found no file {config.checkpoint}, expected one that `train` wrote")
+    if config.checkpoint is not None:
+        require_checkpoint(config.checkpoint)
 
 
 @command("export", ExportConfig, _preflight)
@@ -24,13 +25,13 @@ def main(config: ExportConfig, run_dir: Path) -> None:
     console = Console()
     exported = export(config, run_dir)
     for size, largest in exported.checked:
-        console.print(
+        print_line(
+            console,
             f"{exported.name}: as torch up to {largest:.1e} on frames of {size[0]} x {size[1]}",
-            soft_wrap=True, markup=False, highlight=False,
-        )  # fmt: skip
+        )
     for path in exported.files:
         mebibytes = path.stat().st_size / 2**20
-        console.print(f"written: {path} ({mebibytes:.1f} MiB)", soft_wrap=True, markup=False, highlight=False)
+        print_line(console, f"written: {path} ({mebibytes:.1f} MiB)")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vseg_nas.config import command
+from vseg_nas.console.lines import print_line
 from vseg_nas.errors import missing_extra
 from vseg_nas.schema import PredictConfig
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from vseg_nas.assembly.predict import Network
-    from vseg_nas.results.prediction import PredictionResult
+    from vseg_nas.results.predicted_video import PredictionResult
     from vseg_nas.video.frames import FrameSource
     from vseg_nas.video.prediction import VideoStatistics
 
@@ -40,7 +41,7 @@ def main(config: PredictConfig, run_dir: Path) -> None:
 
     from vseg_nas.assembly.frame_memory import check_frame_memory
     from vseg_nas.assembly.predict import build_network, open_source
-    from vseg_nas.results.record import write_result
+    from vseg_nas.results.result import write_result
 
     console = Console()
     with closing(open_source(config)) as source:
@@ -48,20 +49,20 @@ def main(config: PredictConfig, run_dir: Path) -> None:
         height, width = source.size
         small = network.predictor.size or source.size
         check_frame_memory("source" if network.predictor.size is None else "size", small, cuda=network.cuda)
-        console.print(
+        print_line(
+            console,
             f"{config.source}: {width} x {height}, {float(source.rate):.3g} frames a second; labelled at "
             f"{small[1]} x {small[0]} by {network.name} on {network.device}",
-            soft_wrap=True, markup=False, highlight=False,
-        )  # fmt: skip
+        )
         started = time.perf_counter()
         statistics = _predict(config, run_dir, source, network, console)
         seconds = time.perf_counter() - started
         result = _result(config, source, network, statistics, seconds)
     write_result(run_dir, result)
     for line in _summary(result):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        print_line(console, line)
     written = " ".join(sorted(path.name for path in run_dir.iterdir() if path.name in _PRODUCTS))
-    console.print(f"written: {run_dir}: {written}", soft_wrap=True, markup=False, highlight=False)
+    print_line(console, f"written: {run_dir}: {written}")
 
 
 def _predict(
@@ -106,8 +107,8 @@ def _predict(
 def _result(
     config: PredictConfig, source: FrameSource, network: Network, statistics: VideoStatistics, seconds: float
 ) -> PredictionResult:
-    from vseg_nas.results.prediction import PredictionResult
-    from vseg_nas.results.record import command_line, today
+    from vseg_nas.results.predicted_video import PredictionResult
+    from vseg_nas.results.result import command_line, today
     from vseg_nas.results.scores import Quartiles
 
     return PredictionResult(

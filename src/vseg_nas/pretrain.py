@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from vseg_nas.checking import ENCODER_NOTE, check_root, keep_digests
+from vseg_nas.checking import check_root
 from vseg_nas.command_line import assignment
 from vseg_nas.config import command, python_command, shared_overrides
-from vseg_nas.files import sha256_of
+from vseg_nas.console.lines import print_line
+from vseg_nas.runs.digests import ENCODER_NOTE, keep_digests, sha256_of
 from vseg_nas.schema import PretrainConfig
 
 WEIGHTS = "static.safetensors"
@@ -19,10 +20,9 @@ def main(config: PretrainConfig, run_dir: Path) -> None:
     from vseg_nas.console.progress import FitView, hashing
 
     console = Console()
-    console.print(
+    print_line(
+        console,
         f"Pre-training arch2 on {config.dataset.name}; Ctrl-C stops, {assignment('resume', run_dir)} continues.",
-        soft_wrap=True,
-        markup=False,
     )
     from vseg_nas.assembly.static import build_sources, keep_data_digests, run_pretraining
 
@@ -32,8 +32,9 @@ def main(config: PretrainConfig, run_dir: Path) -> None:
     keep_data_digests(run_dir, build_sources(config, length=1), hashing(console))
     with FitView("pre-training", console) as view:
         scores = run_pretraining(config, config.seed, run_dir / WEIGHTS, view.on_epoch)
-    console.print(
-        f"val: mIoU {scores.miou:.4f}  fwIoU {scores.fwiou:.4f}  mAcc {scores.macc:.4f}  score {scores.score:.4f}"
+    print_line(
+        console,
+        f"val: mIoU {scores.miou:.4f}  fwIoU {scores.fwiou:.4f}  mAcc {scores.macc:.4f}  score {scores.score:.4f}",
     )
     from vseg_nas.models.static import StaticSegmenter
 
@@ -42,9 +43,9 @@ def main(config: PretrainConfig, run_dir: Path) -> None:
         f"{name} {'none' if iou is None else f'{iou:.3f}'}"
         for name, iou in zip(classes, scores.iou_per_class, strict=True)
     )
-    console.print(f"IoU: {'  '.join(ious)}", soft_wrap=True, highlight=False)
-    console.print(f"weights: {run_dir / WEIGHTS}", soft_wrap=True, markup=False)
-    console.print(f"next: {python_command()} -m vseg_nas.search {shared_overrides()}", soft_wrap=True, markup=False)
+    print_line(console, f"IoU: {'  '.join(ious)}")
+    print_line(console, f"weights: {run_dir / WEIGHTS}")
+    print_line(console, f"next: {python_command()} -m vseg_nas.search {shared_overrides()}")
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from vseg_nas.command_line import several
 from vseg_nas.config import command
+from vseg_nas.console.lines import print_line
 from vseg_nas.errors import RunError
-from vseg_nas.run_directory import folder_of
+from vseg_nas.runs.resume import folder_of
 from vseg_nas.schema import ReportConfig
 
 
@@ -22,11 +23,11 @@ def main(config: ReportConfig, run_dir: Path) -> None:
     from rich.console import Console
 
     from vseg_nas.console.progress import tracked
-    from vseg_nas.reporting.report import build_report
+    from vseg_nas.reporting.build_report import build_report
 
     console = Console()
     for path in build_report([Path(run) for run in config.run], run_dir, tracked(console)):
-        console.print(str(path), soft_wrap=True, markup=False, highlight=False)
+        print_line(console, str(path))
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vseg_nas.assembly.static_network import ensure_static, require_static
-from vseg_nas.checking import keep_weights_digest
 from vseg_nas.command_line import assignment
 from vseg_nas.config import command, python_command, shared_overrides
+from vseg_nas.console.lines import print_line
 from vseg_nas.nas.executors.ray_extra import require_head, require_ray
+from vseg_nas.runs.digests import keep_weights_digest
 from vseg_nas.schema import RayConfig, SearchConfig
 
 if TYPE_CHECKING:
@@ -46,10 +47,9 @@ def main(config: SearchConfig, run_dir: Path) -> None:
             stored.trials()  # a damaged one, or odd rows, before anything is computed
     ensure_static(config, run_dir, console)
     keep_weights_digest(run_dir, Path(config.static.weights))
-    console.print(
+    print_line(
+        console,
         f"Searching on {config.dataset.name}; Ctrl-C stops, {assignment('resume', run_dir)} continues.",
-        soft_wrap=True,
-        markup=False,
     )
     data = _meta_data(config, run_dir, console)
     with TrialStore(run_dir / STORE) as store:
@@ -74,7 +74,7 @@ def _meta_data(config: SearchConfig, run_dir: Path, console: Console) -> MetaDat
         lambda clips, total: track(clips, "caching features", total, console),
     )
     train, val = data.split.train, data.split.val
-    console.print(f"meta-train {len(train)} clips, meta-val {len(val)}; {data.leaks}", soft_wrap=True)
+    print_line(console, f"meta-train {len(train)} clips, meta-val {len(val)}; {data.leaks}")
     return data
 
 

@@ -1,7 +1,7 @@
-"""Several jobs of one command, one after the other (``--multirun``): all of them run, whatever becomes of some.
+"""Several jobs of one command, one after the other (``--multirun``): all of them run, even if some fail.
 
-A job that fails through the user's fault is told in one line, and the next one begins. What failed otherwise keeps its
-traceback, which Hydra shows after the last job. The same sweep again begins nothing anew that has finished.
+A failure that is the user's fault is reported in one line, and the next job begins. Another failure keeps its
+traceback, which Hydra shows after the last job. If the same sweep is started again, finished jobs do not run again.
 """
 
 import json
@@ -11,21 +11,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from vseg_nas.files import read_regular, write_text
+from vseg_nas.runs.files import read_regular, write_text
+from vseg_nas.runs.streams import say
 from vseg_nas.space import strict_json
-from vseg_nas.streams import say
 
 FINISHED = "finished.json"
-"""File of the folder of a sweep: the overrides of the jobs that have finished, by the folders of their runs."""
+"""File in the folder of a sweep: the overrides of the finished jobs, by the names of their run directories."""
 _MAX_BYTES = 2**24
 
 
 class Sweep:
-    """What became of the jobs.
+    """Runs jobs and remembers their outcomes.
 
     Args:
-        jobs: the overrides of each; those that all jobs share are not shown.
-        explain: the line for an error that is the user's fault; None for any other.
+        jobs: The overrides of each job; those that all jobs share are not shown.
+        explain: Returns the line for an error that is the user's fault, and None for any other error.
     """
 
     def __init__(self, jobs: Sequence[Sequence[str]], explain: Callable[[Exception], str | None]) -> None:
@@ -37,15 +37,15 @@ class Sweep:
 
     @contextmanager
     def job(self, number: int, run_dir: Path, overrides: Sequence[str]) -> Iterator[bool]:
-        """Within, a job runs; its failure ends there if it is the user's fault.
+        """A context manager in which a job runs; it swallows a failure that is the user's fault.
 
         Args:
-            number: of the job, from 0 on.
-            run_dir: of its run.
-            overrides: of its command line.
+            number: The number of the job, from 0.
+            run_dir: The run directory of the job.
+            overrides: The overrides of the job.
 
         Yields:
-            Whether it has finished before, and there is nothing to do.
+            Whether the job has finished before, so that there is nothing to do.
         """
         finished = run_dir.parent / FINISHED
         if _read(finished).get(run_dir.name) == list(overrides) and any(run_dir.iterdir()):
@@ -81,7 +81,7 @@ class Sweep:
 
 
 def _close_log() -> None:
-    """Hydra's own records between two jobs would go to the log of the first, whose folder may be gone."""
+    """Closes the log files; Hydra would write its next records to that of the first job, whose folder may be gone."""
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if isinstance(handler, logging.FileHandler)]:
         root.removeHandler(handler)
@@ -89,7 +89,7 @@ def _close_log() -> None:
 
 
 def _read(path: Path) -> dict[str, list[str]]:
-    """What has finished, nothing where that cannot be told."""
+    """Returns the overrides of the finished jobs; nothing if the file is missing or damaged."""
     if not path.is_file():
         return {}
     try:

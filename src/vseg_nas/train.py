@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 from vseg_nas.assembly.cells import STATIC_CELL, trained_cell
 from vseg_nas.assembly.static_network import ensure_static, require_static
-from vseg_nas.checking import GENOTYPE_NOTE, keep_weights_digest
 from vseg_nas.clock import working_s
 from vseg_nas.command_line import assignment
 from vseg_nas.config import command, python_command, shared_overrides
+from vseg_nas.console.lines import print_line
 from vseg_nas.errors import ConfigError
+from vseg_nas.runs.digests import keep_weights_digest
+from vseg_nas.runs.files import read_regular, write_text
+from vseg_nas.runs.record import GENOTYPE_NOTE
 from vseg_nas.schema import TrainConfig
 
 if TYPE_CHECKING:
@@ -40,29 +43,28 @@ def main(config: TrainConfig, run_dir: Path) -> None:
     from rich.console import Console
 
     from vseg_nas.assembly.train import SEGMENTER
-    from vseg_nas.results.record import write_result
+    from vseg_nas.results.result import write_result
 
     console = Console()
     started = working_s()
     ensure_static(config, run_dir, console)
     keep_weights_digest(run_dir, Path(config.static.weights))
     genotype = _keep_genotype(run_dir, trained_cell(config.cell, config.past, config.flow))
-    console.print(f"Training {_words(genotype)}", soft_wrap=True, markup=False, highlight=False)
-    console.print(
+    print_line(console, f"Training {_words(genotype)}")
+    print_line(
+        console,
         f"on {config.dataset.name}; Ctrl-C stops, {assignment('resume', run_dir)} continues.",
-        soft_wrap=True,
-        markup=False,
     )
     scores = _train(config, genotype, run_dir, console)
     write_result(run_dir, _result(config, run_dir / SEGMENTER, scores, working_s() - started))
-    console.print(
+    print_line(
+        console,
         f"val, frames after the first of pairs: mIoU {scores.miou:.4f}  fwIoU {scores.fwiou:.4f}  "
         f"mAcc {scores.macc:.4f}  score {scores.score:.4f}",
-        soft_wrap=True,
     )
-    console.print(f"network: {run_dir / SEGMENTER}", soft_wrap=True, markup=False)
+    print_line(console, f"network: {run_dir / SEGMENTER}")
     evaluate = f"vseg_nas.evaluate {assignment('checkpoint', run_dir / SEGMENTER)} {shared_overrides()}"
-    console.print(f"next: {python_command()} -m {evaluate}".rstrip(), soft_wrap=True, markup=False)
+    print_line(console, f"next: {python_command()} -m {evaluate}".rstrip())
 
 
 def _result(config: TrainConfig, network: Path, scores: SegmentationScores, seconds: float) -> TrainingResult:
@@ -70,7 +72,7 @@ def _result(config: TrainConfig, network: Path, scores: SegmentationScores, seco
     from vseg_nas.machine import describe
     from vseg_nas.models.complexity import count_parameters
     from vseg_nas.models.segmenter_file import load_segmenter
-    from vseg_nas.results.record import command_line, today
+    from vseg_nas.results.result import command_line, today
     from vseg_nas.results.training import TrainingResult
 
     segmenter, spec = load_segmenter(network)
@@ -144,7 +146,6 @@ def _keep_genotype(run_dir: Path, genotype: Genotype | None) -> Genotype | None:
     Raises:
         ConfigError: the run began with another cell.
     """
-    from vseg_nas.files import read_regular, write_text
     from vseg_nas.space.strict_json import MAX_CHARACTERS
 
     path, note = run_dir / GENOTYPE_NOTE, genotype.to_json() if genotype else "null"

@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from vseg_nas.console.live import NEWEST, LiveView, Standing, Tally
+from vseg_nas.console.live import NEWEST, LiveView, SearchProgress, TrialCounter
 from vseg_nas.console.progress import FitView, track
 from vseg_nas.nas.history import best_cells, outcome_counts, scored
 from vseg_nas.nas.listener import Budget, SearchListener
@@ -61,9 +61,9 @@ def test_off_terminal_one_plain_line_a_trial(make_trials: MakeTrials) -> None:
 def test_counting_one_by_one_is_counting_all(make_trials: MakeTrials, order: list[int]) -> None:
     """Also where a trial ends after younger ones."""
     trials = [make_trials(60)[i] for i in order]
-    tally = Tally(trials[:7], 60)
+    counter = TrialCounter(trials[:7], 60)
     for count in range(8, 61):
-        tally.add(trials[count - 1], trials[:count])
+        counter.add(trials[count - 1], trials[:count])
         so_far = sorted(trials[:count], key=lambda trial: trial.id)
         (best,) = best_cells(so_far, 1)
         recent = [cell.evaluation.score for cell in scored(so_far)][-10:]
@@ -71,8 +71,8 @@ def test_counting_one_by_one_is_counting_all(make_trials: MakeTrials, order: lis
             f"best {best.evaluation.score:.4f} (trial {best.trial.id})",
             f"mean of last {len(recent)}: {sum(recent) / len(recent):.4f}",
         )
-        expected = Standing(60, count, outcome_counts(so_far), tuple(so_far[-NEWEST:]), marks)
-        assert tally.standing() == expected
+        expected = SearchProgress(60, count, outcome_counts(so_far), tuple(so_far[-NEWEST:]), marks)
+        assert counter.progress() == expected
 
 
 def test_a_continued_search_says_so_and_counts_on(make_trials: MakeTrials) -> None:

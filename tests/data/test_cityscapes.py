@@ -11,7 +11,7 @@ from vseg_nas.data import CityScapes, image_files
 from vseg_nas.data.cityscapes import cityscapes_layout
 from vseg_nas.data.inspection import sequence_reports
 from vseg_nas.errors import ConfigError, DataError
-from vseg_nas.evaluation.runs import footage_of
+from vseg_nas.evaluation.sequences import sequences_of
 
 FRAMES = [
     ("frankfurt", "000000", 294),
@@ -188,7 +188,7 @@ def test_frames_far_apart_are_no_run(tmp_path: Path) -> None:
 def test_only_frames_that_are_labelled_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key_every: int | None, read: int
 ) -> None:
-    """With a key frame every K, K runs of 1 to K frames end at each of the four annotated frames."""
+    """With a key frame every K, K sequences of 1 to K frames end at each of the four annotated frames."""
     source = CityScapes(build(tmp_path), "val")
     opened: list[str] = []
     decode = image_files.decode_frame
@@ -198,7 +198,7 @@ def test_only_frames_that_are_labelled_are_read(
         return decode(path, data, size)
 
     monkeypatch.setattr(image_files, "decode_frame", watched)
-    labelled = [raw.names[0] for run in footage_of(source).to_score(key_every) for _, raw in run]
+    labelled = [raw.names[0] for sequence in sequences_of(source).to_score(key_every) for _, raw in sequence]
     assert opened == labelled
     assert len(labelled) == read
     whole = source[1]

@@ -1,4 +1,4 @@
-"""Both protocols against a labeller whose answers are known, on runs made by hand."""
+"""Both protocols against a network whose predictions are known, on sequences made by hand."""
 
 from collections.abc import Sequence
 
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from vseg_nas.data import RawClip, resized
 from vseg_nas.evaluation.consistency import ConsistencyMeter, FlowStore
-from vseg_nas.evaluation.protocols import at_every_distance, roll, rolling_scores, score_pairs
-from vseg_nas.evaluation.runs import Place, footage_of
+from vseg_nas.evaluation.protocols import roll, roll_from_counts, rolling_scores, score_pairs
+from vseg_nas.evaluation.sequences import FrameIndex, sequences_of
 from vseg_nas.labels import Colour
 from vseg_nas.metrics import TemporalConsistency
 from vseg_nas.models.video import VideoSegmenter
@@ -21,8 +21,8 @@ CPU = torch.device("cpu")
 HEIGHT, WIDTH = 16, 20
 
 
-class Runs:
-    """Runs of frames whose truth is random and whose colour is their number in the run."""
+class Sequences:
+    """Sequences whose truth is random and whose frames have the colour of their number."""
 
     classes: tuple[str, ...] = ("zero", "one")
     palette: tuple[Colour, ...] = ((0, 0, 0), (255, 255, 255))
@@ -87,15 +87,15 @@ def nothing() -> None:
     pass
 
 
-def rolled(labeller: Counting, source: Runs, key_every: int | None) -> RollingScores:
-    runs = footage_of(source).to_score(key_every)
-    return rolling_scores(roll(labeller, runs, resized(), key_every, CPU, nothing), key_every)
+def rolled(labeller: Counting, source: Sequences, key_every: int | None) -> RollingScores:
+    sequences = sequences_of(source).to_score(key_every)
+    return rolling_scores(roll(labeller, sequences, resized(), key_every, CPU, nothing), key_every)
 
 
-def consistency(labeller: Counting, source: Runs, key_every: int | None) -> dict[str, AnyConsistency]:
-    footage = footage_of(source)
-    meter = ConsistencyMeter(footage, FlowStore())
-    roll(labeller, footage.runs, resized(), key_every, CPU, nothing, meter)
+def consistency(labeller: Counting, source: Sequences, key_every: int | None) -> dict[str, AnyConsistency]:
+    split = sequences_of(source)
+    meter = ConsistencyMeter(split, FlowStore())
+    roll(labeller, split.sequences, resized(), key_every, CPU, nothing, meter)
     return meter.result()
 
 
@@ -110,14 +110,14 @@ def reason(found: AnyConsistency) -> str:
 
 
 def test_runs_are_put_in_order() -> None:
-    source = Runs((3, 1, 2), 1)
-    runs = footage_of(source).runs
-    assert [[source.frame_ids[place.clip][0] for place in run.places] for run in runs] == [[0, 1, 2], [0], [0, 1]]
-    assert [{source.sequences[place.clip] for place in run.places} for run in runs] == [{"run0"}, {"run1"}, {"run2"}]
+    source = Sequences((3, 1, 2), 1)
+    found = [sequence.frames for sequence in sequences_of(source).sequences]
+    assert [[source.frame_ids[index.clip][0] for index in frames] for frames in found] == [[0, 1, 2], [0], [0, 1]]
+    assert [{source.sequences[index.clip] for index in frames} for frames in found] == [{"run0"}, {"run1"}, {"run2"}]
 
 
 def test_pairs_score_the_frame_after_a_key_frame() -> None:
-    source, labeller = Runs((4, 2), 2), Counting()
+    source, labeller = Sequences((4, 2), 2), Counting()
     ticks: list[int] = []
     found = score_pairs(labeller, source, resized(), CPU, lambda: ticks.append(1))
     assert labeller.asked == [0, 1] * 4
@@ -128,7 +128,7 @@ def test_pairs_score_the_frame_after_a_key_frame() -> None:
 
 
 def test_a_pair_without_truth_has_no_score() -> None:
-    found = score_pairs(Counting(), Runs((3,), 2, unlabelled=[(0, 2)]), resized(), CPU, nothing)
+    found = score_pairs(Counting(), Sequences((3,), 2, unlabelled=[(0, 2)]), resized(), CPU, nothing)
     assert found.miou_per_frame[0] is not None
     assert found.miou_per_frame[1] is None
 
@@ -143,7 +143,7 @@ def test_a_pair_without_truth_has_no_score() -> None:
     ],
 )
 def test_runs_get_a_key_frame_every_so_often(key_every: int | None, asked: list[int]) -> None:
-    source, labeller = Runs((5, 2), 1), Counting()
+    source, labeller = Sequences((5, 2), 1), Counting()
     found = rolled(labeller, source, key_every)
     assert labeller.asked == asked
     places = [(0, t) for t in range(5)] + [(1, 0), (1, 1)]
@@ -166,22 +166,23 @@ def test_runs_get_a_key_frame_every_so_often(key_every: int | None, asked: list[
 def test_a_network_that_labels_each_frame_by_itself_is_rolled_once(length: int) -> None:
     """At any K its frames count as they do alone, at the distance that the protocol sets."""
     unlabelled = [(0, 0), (0, 1), (0, 2)] if length > 1 else []
-    footage = footage_of(Runs((4,), length, unlabelled))
-    alone = roll(Counting(), footage.runs, resized(), 1, CPU, nothing)
+    split = sequences_of(Sequences((4,), length, unlabelled))
+    alone = roll(Counting(), split.sequences, resized(), 1, CPU, nothing)
     for key_every in (1, 2, None):
-        runs = footage.to_score(key_every)
-        by_k = roll(Counting(), runs, resized(), key_every, CPU, nothing)
-        found = at_every_distance(alone, runs)
-        assert [frame[:2] for frame in found] == [frame[:2] for frame in by_k]
-        counts = {frame.place: frame.counts for frame in alone}
-        assert all(torch.equal(frame.counts, counts[frame.place]) for frame in found)
+        sequences = split.to_score(key_every)
+        by_k = roll(Counting(), sequences, resized(), key_every, CPU, nothing)
+        found = roll_from_counts(alone, sequences)
+        assert [entry[:2] for entry in found] == [entry[:2] for entry in by_k]
+        counts = {entry.frame: entry.counts for entry in alone}
+        assert all(torch.equal(entry.counts, counts[entry.frame]) for entry in found)
 
 
 def test_where_the_last_frame_alone_is_labelled_it_is_scored_at_every_distance() -> None:
-    source, labeller = Runs((4,), 4, unlabelled=[(0, 0), (0, 1), (0, 2)]), Counting()
-    footage = footage_of(source)
-    assert footage.last_alone
-    assert [run.places for run in footage.to_score(3)] == [tuple(Place(0, t) for t in range(s, 4)) for s in (3, 2, 1)]
+    source, labeller = Sequences((4,), 4, unlabelled=[(0, 0), (0, 1), (0, 2)]), Counting()
+    split = sequences_of(source)
+    assert split.only_last_labelled
+    expected = [tuple(FrameIndex(0, t) for t in range(start, 4)) for start in (3, 2, 1)]
+    assert [sequence.frames for sequence in split.to_score(3)] == expected
     found = rolled(labeller, source, 3)
     assert labeller.asked == [0, 0, 1, 0, 1, 2]
     assert [(entry.distance, entry.frames) for entry in found.by_distance] == [(0, 1), (1, 1), (2, 1)]
@@ -194,12 +195,12 @@ def test_where_the_last_frame_alone_is_labelled_it_is_scored_at_every_distance()
 
 
 def test_long_distances_are_put_together() -> None:
-    found = rolled(Counting(), Runs((20,), 1), None)
+    found = rolled(Counting(), Sequences((20,), 1), None)
     assert {entry.distance: entry.frames for entry in found.by_distance} == dict.fromkeys(range(9), 1) | {9: 8, 17: 3}
 
 
 def test_frames_without_truth_do_not_count() -> None:
-    found = rolled(Counting(), Runs((12,), 1, unlabelled=[(0, 3)]), 5)
+    found = rolled(Counting(), Sequences((12,), 1, unlabelled=[(0, 3)]), 5)
     assert sum(entry.frames for entry in found.by_distance) == 11
     with pytest.raises(ValueError, match="no frame with a truth"):
         rolling_scores([], 5)
@@ -207,7 +208,7 @@ def test_frames_without_truth_do_not_count() -> None:
 
 def test_consistency_of_constant_labels() -> None:
     """Pixels whose truth is 0 over a window are labelled right all the time, once the key frame is over."""
-    source = Runs((12,), 1)
+    source = Sequences((12,), 1)
     found = consistency(Counting(), source, None)
     truth = np.stack([source.truth(0, t) for t in range(12)])
     shares = []
@@ -234,7 +235,7 @@ def test_the_scripts_tc_is_that_of_the_run_fed_backwards(monkeypatch: pytest.Mon
         return torch.full((1, 2, HEIGHT, WIDTH), 1.5 * step)
 
     monkeypatch.setattr("vseg_nas.evaluation.consistency.dis_flow", flow)
-    meter = ConsistencyMeter(footage_of(Runs((3,), 1)), FlowStore())
+    meter = ConsistencyMeter(sequences_of(Sequences((3,), 1)), FlowStore())
     for t, (frame, ids) in enumerate(zip(frames, labels, strict=True)):
         meter.update(str(t), frame, ids, ids)
     backwards = TemporalConsistency(2, "reference")
@@ -266,23 +267,23 @@ def test_flow_is_computed_once_for_all_methods_while_there_is_room(monkeypatch: 
 
 
 def test_consistency_is_refused_with_a_reason() -> None:
-    found = consistency(Counting(), Runs((12,), 1, unlabelled=[(0, 3)]), 5)
+    found = consistency(Counting(), Sequences((12,), 1, unlabelled=[(0, 3)]), 5)
     assert "only some frames are labelled" in reason(found["vc8"])
     assert isinstance(found["tc"], Consistency)
 
 
 def test_frames_far_apart_have_no_consistency() -> None:
-    source = Runs((12,), 1)
+    source = Sequences((12,), 1)
     source.frame_seconds = 1.0
     found = consistency(Counting(), source, 5)
     assert all("they are 1 s apart" in reason(found[name]) for name in ("vc8", "vc16", "tc"))
 
 
 def test_a_missing_frame_ends_a_run() -> None:
-    source = Runs((4,), 1)
+    source = Sequences((4,), 1)
     source.frame_ids = ((19,), (20,), (294,), (576,))  # as numbered in one long drive of CityScapes
-    footage = footage_of(source)
-    assert [[place.clip for place in run.places] for run in footage.runs] == [[0, 1], [2], [3]]
-    assert footage.refusal is None
+    split = sequences_of(source)
+    assert [[index.clip for index in sequence.frames] for sequence in split.sequences] == [[0, 1], [2], [3]]
+    assert split.skip_reason is None
     source.frame_ids = ((19,), (119,), (294,), (576,))
-    assert footage_of(source).refusal == "no two successive frames are labelled"
+    assert sequences_of(source).skip_reason == "no two successive frames are labelled"

@@ -15,14 +15,20 @@ from vseg_nas.figures.pareto import (
     latency_points,
     parameter_points,
 )
-from vseg_nas.figures.rolling_curves import baseline_of, difference, distance_labels, draw_rolling_curves, rolling_curve
+from vseg_nas.figures.rolling_curves import (
+    baseline_of,
+    curve_difference,
+    distance_labels,
+    draw_rolling_curves,
+    rolling_curve,
+)
 from vseg_nas.figures.search_curves import draw_reward_bands
 from vseg_nas.figures.style import BLUE, LONGEST_NAME, ORANGE, PURPLE, method_styles, plain, save_png_and_svg
 from vseg_nas.nas.trial import Trial
 from vseg_nas.reporting.runs import open_runs
-from vseg_nas.results.benchmark import BenchmarkResult
 from vseg_nas.results.methods import Method, methods
-from vseg_nas.results.record import read_result
+from vseg_nas.results.result import read_result
+from vseg_nas.results.runtime import BenchmarkResult
 from vseg_nas.space import Genotype, Layer
 
 Json = dict[str, Any]
@@ -99,7 +105,7 @@ def test_a_rolling_curve_by_hand(evaluation_data: Json, write_run: WriteRun) -> 
     assert [point.distance for point in curve] == [0, 1, 2, 3, 4]
     assert curve[3] == pytest.approx((3, 49.5, 48.0, 51.0))
     assert rolling_curve(static, "5") == [pytest.approx((0, 50.0, 50.0, 50.0))]
-    assert difference(curve, rolling_curve(static, "5")) == [pytest.approx((0, 2.5, 1.0, 4.0))]
+    assert curve_difference(curve, rolling_curve(static, "5")) == [pytest.approx((0, 2.5, 1.0, 4.0))]
 
 
 def test_a_distance_that_one_training_lacks_is_left_out(evaluation_data: Json, write_run: WriteRun) -> None:

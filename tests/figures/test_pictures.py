@@ -12,9 +12,9 @@ from vseg_nas.figures.cell_layout import cell_layout
 from vseg_nas.figures.search_curves import save_reward_curve, save_token_shares
 from vseg_nas.figures.search_pictures import write_pictures
 from vseg_nas.figures.style import PALE, SERIES, VERMILLION
-from vseg_nas.files import replacing
 from vseg_nas.nas.trial import Trial
 from vseg_nas.results.names import label
+from vseg_nas.runs.files import replacing
 from vseg_nas.space import Genotype, Layer
 
 MakeTrials = Callable[[int], list[Trial]]

@@ -68,7 +68,7 @@ def test_cells_are_the_same(seed: int) -> None:
     assert_alike(build(SearchSpace(5).sample(random.Random(seed))), frames(3, (50, 70)))
 
 
-def test_the_shipped_network_is_the_same() -> None:
+def test_the_bundled_network_is_the_same() -> None:
     segmenter, _ = load_segmenter(SHIPPED)
     assert_alike(segmenter, frames(4, (90, 120)))
 

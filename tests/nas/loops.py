@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from vseg_nas.nas.executors.base import Executor, Outcome, Report
+from vseg_nas.nas.executors.executor import Attempt, Executor, Report
 from vseg_nas.nas.executors.serial import SerialExecutor
 from vseg_nas.nas.fake import FakeEvaluator
 from vseg_nas.nas.listener import Budget
@@ -80,7 +80,7 @@ class FakeExecutor:
     def submit(self, trial: Trial) -> None:
         self.running.append(trial)
 
-    def wait(self) -> list[Outcome]:
+    def wait(self) -> list[Attempt]:
         raise NotImplementedError
 
 
@@ -88,7 +88,7 @@ def ignore(trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
     """Nobody watches."""
 
 
-def run_trials(executor: Executor, trials: Iterable[Trial], report: Report = ignore) -> Iterator[Outcome]:
+def run_trials(executor: Executor, trials: Iterable[Trial], report: Report = ignore) -> Iterator[Attempt]:
     """Attempts every trial once, as a search without a strategy; a trial is drawn when there is room for it."""
     waiting, running, over = iter(trials), 0, False
     with executor.session(report):
@@ -99,9 +99,9 @@ def run_trials(executor: Executor, trials: Iterable[Trial], report: Report = ign
                 if trial is not None:
                     executor.submit(trial)
                     running += 1
-            for outcome in executor.wait():
+            for attempt in executor.wait():
                 running -= 1
-                yield outcome
+                yield attempt
 
 
 class Recorder:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tests.nas.faults import GOOD, SPACE, TARGET, Acting, ActingEvaluator, Candidate, kill
-from vseg_nas.nas.executors.base import Executor
+from vseg_nas.nas.executors.executor import Executor
 from vseg_nas.nas.executors.ray import RayExecutor, Share
 from vseg_nas.nas.executors.worker import EvaluatorFactory
 from vseg_nas.nas.fake import FakeEvaluator

@@ -12,7 +12,7 @@ from tests.nas.loops import run_trials
 from tests.nas.ray_search import Slow, executor, report_and_hang, rule, search_loop
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.trial import Trial
-from vseg_nas.signals import stopping
+from vseg_nas.runs.signals import stopping
 
 
 def note_children(trial: Trial, epoch: int, epochs: int, score: float | None) -> None:

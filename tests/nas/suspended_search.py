@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.nas.faults import GOOD, Acting, Candidate, trial
 from tests.nas.loops import run_trials
 from tests.nas.pool_search import isolated
-from vseg_nas.nas.executors.base import Failure
+from vseg_nas.nas.executors.executor import Failure
 from vseg_nas.nas.trial import Evaluation, Trial
 
 

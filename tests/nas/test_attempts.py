@@ -10,7 +10,7 @@ import torch
 
 from tests.nas.loops import SPACE, Failing, FakeExecutor, Listed, Recorder, cells, make_loop
 from vseg_nas.errors import DataError, RunError
-from vseg_nas.nas.executors.base import Died, Outcome
+from vseg_nas.nas.executors.executor import Attempt, Died
 from vseg_nas.nas.listener import Budget
 from vseg_nas.nas.loop import SearchLoop
 from vseg_nas.nas.pruners import NoPruner
@@ -120,16 +120,16 @@ class SideBySide(FakeExecutor):
         self._died = list(died)
         self._ended = ended
 
-    def wait(self) -> list[Outcome]:
+    def wait(self) -> list[Attempt]:
         running = {trial.id: trial for trial in self.running}
         if self._died:
-            return [Outcome(self._pop(running[self._died.pop()]), Died("killed"))]
+            return [Attempt(self._pop(running[self._died.pop()]), Died("killed"))]
         if ready := running.keys() & self._ended:
-            return [Outcome(self._pop(running[min(ready)]), GOOD)]
+            return [Attempt(self._pop(running[min(ready)]), GOOD)]
         if self._kills(set(running)):
             shutil.copy(self._store, self._killed)
             raise KeyboardInterrupt
-        return [Outcome(self._pop(running[min(running)]), GOOD)]
+        return [Attempt(self._pop(running[min(running)]), GOOD)]
 
     def _pop(self, trial: Trial) -> Trial:
         self.running.remove(trial)

@@ -13,7 +13,7 @@ from tests.nas.faults import IN_PROCESS, TARGET, Faulty
 from tests.nas.loops import SPACE as ONE_LAYER
 from tests.nas.loops import Failing, FakeExecutor, Listed, Recorder, cells, run_trials
 from tests.nas.pool_search import plain
-from vseg_nas.nas.executors.base import Died, Executor, Outcome
+from vseg_nas.nas.executors.executor import Attempt, Died, Executor
 from vseg_nas.nas.executors.serial import SerialExecutor
 from vseg_nas.nas.fake import FakeEvaluator
 from vseg_nas.nas.listener import Budget
@@ -52,12 +52,12 @@ class Shuffled(FakeExecutor):
     def has_room(self) -> bool:
         return len(self.running) < self._workers
 
-    def wait(self) -> list[Outcome]:
+    def wait(self) -> list[Attempt]:
         self.busy.append(len(self.running))
         trial = self.running.pop(self._rng.randrange(len(self.running)))
         if trial.id not in self._died and self._rng.random() < self._deaths:
             self._died.add(trial.id)
-            return [Outcome(trial, Died("killed"))]
+            return [Attempt(trial, Died("killed"))]
         return list(run_trials(self._serial, [trial], self.report))
 
 
@@ -271,8 +271,8 @@ def test_three_deaths_of_its_process_are_a_failure(tmp_path: Path, asynchronous:
         def has_room(self) -> bool:
             return not self.running
 
-        def wait(self) -> list[Outcome]:
-            return [Outcome(self.running.pop(), Died("its process ended"))]
+        def wait(self) -> list[Attempt]:
+            return [Attempt(self.running.pop(), Died("its process ended"))]
 
     with unsafe_store(tmp_path / "search.sqlite") as store:
         ended = listed(store, Listed(cells(4)), Deadly(), 4, batch=2, asynchronous=asynchronous).run()
@@ -288,10 +288,10 @@ class DyingBesideOthers(FakeExecutor):
         self._serial = SerialExecutor(evaluator)
         self._interrupted = interrupted
 
-    def wait(self) -> list[Outcome]:
+    def wait(self) -> list[Attempt]:
         trial = self.running.pop()
         if trial.id == 1:
-            return [Outcome(trial, Died("killed"))]
+            return [Attempt(trial, Died("killed"))]
         if self._interrupted:
             raise KeyboardInterrupt
         return list(run_trials(self._serial, [trial], self.report))

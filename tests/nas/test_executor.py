@@ -11,7 +11,7 @@ import torch
 
 from tests.nas.loops import run_trials
 from vseg_nas.errors import DataError, NonFiniteError, RunError
-from vseg_nas.nas.executors.base import Failure
+from vseg_nas.nas.executors.executor import Failure
 from vseg_nas.nas.executors.serial import FREEZE_EVERY, SerialExecutor
 from vseg_nas.nas.trial import Evaluation, Progress, Trial, TrialState
 from vseg_nas.space import Genotype

@@ -36,7 +36,7 @@ from tests.nas.faults import (
 from tests.nas.loops import run_trials
 from tests.nas.pool_search import check_ends, check_faults, children, isolated, search
 from vseg_nas.errors import DataError, RunError
-from vseg_nas.nas.executors.base import Died, Failure
+from vseg_nas.nas.executors.executor import Died, Failure
 from vseg_nas.nas.listener import Budget
 from vseg_nas.nas.loop import SearchLoop
 from vseg_nas.nas.pruners import NoPruner
@@ -44,7 +44,7 @@ from vseg_nas.nas.queue import MAX_ATTEMPTS
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.trial import Evaluation, FailureKind, Trial
-from vseg_nas.signals import IGNORED_SIGNALS
+from vseg_nas.runs.signals import IGNORED_SIGNALS
 
 
 @pytest.fixture(autouse=True)

@@ -39,12 +39,12 @@ from tests.nas.ray_search import (
 )
 from tests.tiny import TINY
 from vseg_nas.errors import ConfigError, DataError, RunError
-from vseg_nas.nas.executors.base import Died
+from vseg_nas.nas.executors.executor import Died
 from vseg_nas.nas.executors.serial import SerialExecutor
 from vseg_nas.nas.executors.worker import EvaluatorFactory
-from vseg_nas.nas.scratch import scratch
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.trial import Evaluation, FailureKind, Trial
+from vseg_nas.runs.scratch import scratch
 
 pytest.importorskip("ray")
 BATCH = 4

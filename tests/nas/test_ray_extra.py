@@ -16,7 +16,7 @@ from tests.tiny import TINY
 from vseg_nas.errors import ConfigError, RunError
 from vseg_nas.nas.executors import ray_extra
 from vseg_nas.nas.executors.ray_extra import HeadWatch, check_address, require_head
-from vseg_nas.signals import Terminated, stopping
+from vseg_nas.runs.signals import Terminated, stopping
 
 
 @pytest.mark.parametrize("address", [None, "auto", "127.0.0.1:6379", "head-1.cluster:65535", "[::1]:6379"])

@@ -31,7 +31,7 @@ from vseg_nas.nas.pruners import HalfwayPruner
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
-from vseg_nas.run_record import recorded_config, recorded_overrides, write_record
+from vseg_nas.runs.record import recorded_config, recorded_overrides, write_record
 from vseg_nas.space import SearchSpace
 from vseg_nas.space.hand_written import HAND_WRITTEN
 from vseg_nas.training.checkpoints import VerifiedCheckpointIO, newest_checkpoint, read_checkpoint

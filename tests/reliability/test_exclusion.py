@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures import Figure
-from vseg_nas.nas.lock import RunLock
+from vseg_nas.runs.lock import RunLock
 
 # A command of our own kind that only holds its run for a while; nothing of torch.
 SCRIPT = """

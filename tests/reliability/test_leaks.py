@@ -15,7 +15,7 @@ from tests.nas.faults import Faulty
 from tests.nas.loops import run_trials
 from tests.nas.pool_search import isolated
 from vseg_nas.nas.candidate import CandidateEvaluator
-from vseg_nas.nas.executors.base import Died, Failure
+from vseg_nas.nas.executors.executor import Died, Failure
 from vseg_nas.nas.executors.serial import SerialExecutor
 from vseg_nas.nas.pruners import NoPruner
 from vseg_nas.nas.trial import Trial, TrialState

@@ -17,7 +17,7 @@ import vseg_nas.search
 from tests.fixtures import Figure, InProcess
 from tests.tiny import TINY
 from vseg_nas.errors import DataError
-from vseg_nas.signals import Terminated, stopping
+from vseg_nas.runs.signals import Terminated, stopping
 
 
 @stopping()

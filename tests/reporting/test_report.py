@@ -18,8 +18,8 @@ from tests.sealed import seal
 from vseg_nas.console import progress
 from vseg_nas.errors import DataError, RunError, UserError
 from vseg_nas.nas.trial import Trial
+from vseg_nas.reporting.build_report import build_report
 from vseg_nas.reporting.page import Picture, Section, TableBlock, page_html, slug
-from vseg_nas.reporting.report import build_report
 from vseg_nas.reporting.report_folder import ReportFolder
 from vseg_nas.reporting.runs import open_runs
 from vseg_nas.reporting.table_formats import Code, Column, Table
@@ -317,7 +317,7 @@ def test_reading_and_drawing_show_how_far_they_are(
     """Off a terminal, where nothing can be drawn over, in lines."""
     monkeypatch.setattr(progress, "_LINE_S", 0.0)
     for slow in ("reward_section", "search_section"):
-        monkeypatch.setattr(f"vseg_nas.reporting.report.{slow}", lambda *_: [])
+        monkeypatch.setattr(f"vseg_nas.reporting.build_report.{slow}", lambda *_: [])
     written = io.StringIO()
     runs = [write_search(name, make_trials(3)) for name in ("a", "b", "c")]
     build_report(runs, tmp_path / "report", progress.tracked(Console(file=written)))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vseg_nas.errors import DataError
-from vseg_nas.reporting.report import build_report
+from vseg_nas.reporting.build_report import build_report
 from vseg_nas.reporting.run_sections import check_table, prediction_table, training_table
 from vseg_nas.reporting.runs import open_runs
 from vseg_nas.reporting.search_tables import comparison_table

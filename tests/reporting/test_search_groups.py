@@ -7,8 +7,8 @@ from vseg_nas.errors import ConfigError
 from vseg_nas.figures.search_curves import reward_band
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState
 from vseg_nas.reporting.search_tables import group_searches
-from vseg_nas.run_directory import check_same_meaning
-from vseg_nas.run_record import flat, write_record
+from vseg_nas.runs.record import flat, write_record
+from vseg_nas.runs.resume import check_same_meaning
 from vseg_nas.space import Genotype, Layer
 
 CELL = Genotype((Layer(0, 1, 0, 5, 1),))

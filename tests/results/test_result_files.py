@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from vseg_nas.errors import DataError
-from vseg_nas.results import record
-from vseg_nas.results.benchmark import BenchmarkResult
+from vseg_nas.results import result
 from vseg_nas.results.evaluation import EvaluationResult
-from vseg_nas.results.record import read_result
+from vseg_nas.results.result import read_result
+from vseg_nas.results.runtime import BenchmarkResult
 from vseg_nas.results.scores import Consistency, DistanceScore, NotMeasured, Quartiles
 
 Json = dict[str, Any]
@@ -186,7 +186,7 @@ def test_numbers_beyond_floats_are_refused(infinite: str, evaluation_data: Json,
 def test_a_missing_file_and_a_huge_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluation_data: Json) -> None:
     assert "not readable" in one_line(tmp_path / "evaluate.json", read_evaluation)
     path = written(tmp_path / "evaluate.json", evaluation_data)
-    monkeypatch.setattr(record, "MAX_BYTES", path.stat().st_size)
+    monkeypatch.setattr(result, "MAX_BYTES", path.stat().st_size)
     read_evaluation(path)
-    monkeypatch.setattr(record, "MAX_BYTES", path.stat().st_size - 1)
+    monkeypatch.setattr(result, "MAX_BYTES", path.stat().st_size - 1)
     assert "expected at most that" in one_line(path, read_evaluation)

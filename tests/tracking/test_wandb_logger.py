@@ -13,11 +13,11 @@ import pytest
 import wandb
 from PIL import Image
 
-from vseg_nas.files import check_folder
 from vseg_nas.nas.listener import Budget, SearchListener
 from vseg_nas.nas.trial import Trial
 from vseg_nas.results.evaluation import EvaluationRow
 from vseg_nas.results.scores import RollingScores, SegmentationScores
+from vseg_nas.runs.folder import check_folder
 from vseg_nas.space.hand_written import HAND_WRITTEN
 from vseg_nas.tracking import wandb_logger
 from vseg_nas.tracking.wandb_logger import EvaluationLogger, FitLogger, WandbListener

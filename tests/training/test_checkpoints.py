@@ -16,8 +16,8 @@ import torch
 
 from tests.fixtures import Figure
 from vseg_nas.errors import DataError, RunError
-from vseg_nas.files import write_text
-from vseg_nas.models.weights import checksum_path
+from vseg_nas.runs.digests import checksum_path
+from vseg_nas.runs.files import write_text
 from vseg_nas.training.checkpoints import VerifiedCheckpointIO, newest_checkpoint, read_checkpoint
 
 

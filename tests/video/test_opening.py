@@ -20,7 +20,7 @@ from tests.video.making import grey_ramp, write_video
 from vseg_nas.assembly.predict import check_source
 from vseg_nas.errors import DataError
 from vseg_nas.video import stream
-from vseg_nas.video.folder import FrameFolder, frame_files
+from vseg_nas.video.frame_folder import FrameFolder, frame_files
 from vseg_nas.video.stream import VideoStream
 
 ODD_NAMES = [

@@ -12,7 +12,7 @@ from PIL import Image as PillowImage
 
 from tests.video.making import bright_corner, grey_ramp, write_video
 from vseg_nas.errors import DataError
-from vseg_nas.video.folder import FrameFolder
+from vseg_nas.video.frame_folder import FrameFolder
 from vseg_nas.video.stream import VideoStream
 
 

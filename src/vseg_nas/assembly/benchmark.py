@@ -23,7 +23,7 @@ from vseg_nas.models.segmenter_file import SegmenterSpec, load_segmenter
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
-from vseg_nas.results.benchmark import LENGTHS, UNLIMITED, BenchmarkRow
+from vseg_nas.results.runtime import LENGTHS, UNLIMITED, BenchmarkRow
 from vseg_nas.results.scores import Quartiles
 from vseg_nas.schema import BenchmarkConfig, GpuConfig
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from reprlib import repr as brief
 
 from vseg_nas.errors import ConfigError
-from vseg_nas.files import check_folder, read_regular
 from vseg_nas.nas.history import best_cells
 from vseg_nas.nas.store import STORE, TrialStore
+from vseg_nas.runs.files import read_regular
+from vseg_nas.runs.folder import check_folder
 from vseg_nas.space import Genotype, SearchSpace
 from vseg_nas.space.hand_written import HAND_WRITTEN
 from vseg_nas.space.strict_json import MAX_CHARACTERS

@@ -14,9 +14,9 @@ from vseg_nas.data.image_files import FileClips, Layout
 from vseg_nas.data.inspection import FileReport, sequence_reports
 from vseg_nas.data.manifest import MAX_CHARACTERS, Manifest
 from vseg_nas.errors import DataError
-from vseg_nas.files import read_regular
 from vseg_nas.labels import IGNORE
 from vseg_nas.results.data_check import FrameSequence, SplitCheck
+from vseg_nas.runs.files import read_regular
 from vseg_nas.schema import CamVidConfig, CityScapesConfig, DatasetConfig
 
 

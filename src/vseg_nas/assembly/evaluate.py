@@ -1,6 +1,5 @@
 """The rows of an evaluation: trained networks, and what they have to beat, under both protocols."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,14 +18,14 @@ from vseg_nas.evaluation.frame_macs import frame_macs
 from vseg_nas.evaluation.panel_row import PanelRow
 from vseg_nas.evaluation.protocols import (
     Tick,
-    at_every_distance,
-    feed_truth,
     label_pair,
     roll,
+    roll_from_counts,
+    roll_truth,
     rolling_scores,
     score_pairs,
 )
-from vseg_nas.evaluation.runs import Footage, footage_of
+from vseg_nas.evaluation.sequences import SplitSequences, sequences_of
 from vseg_nas.models.complexity import count_parameters
 from vseg_nas.models.propagation import AverageOverTime, CellPropagation, CopyPrevious, EachFrame, WarpPrevious
 from vseg_nas.models.segmenter_file import SegmenterSpec, load_segmenter
@@ -47,6 +46,7 @@ from vseg_nas.results.evaluation import (
 )
 from vseg_nas.results.row_files import MeasuredRow
 from vseg_nas.results.scores import AnyConsistency, RollingScores
+from vseg_nas.runs.digests import digest_of
 from vseg_nas.schema import CityScapesConfig, EvaluateConfig
 
 _PAIR = 2
@@ -99,7 +99,7 @@ class Method:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the weights and the name."""
-        return hashlib.sha256(self.weights.read_bytes() + self.group.encode()).hexdigest()
+        return digest_of(self.weights.read_bytes(), self.group)
 
 
 class Evaluation:
@@ -125,7 +125,7 @@ class Evaluation:
         if self.size is not None:
             check_frame_memory("size", self.size, cuda=self.device.type == "cuda")
         self._transform = resized(self.size)
-        self._footage, self.rolling_refused = self._find_footage()
+        self._split, self.rolling_refused = self._open_split()
         self._flows = FlowStore()
 
     def _checked(self, path: Path) -> SegmenterSpec:
@@ -157,27 +157,27 @@ class Evaluation:
     def _pretrained(self) -> StaticSegmenter:
         return load_static(self._config, self.pairs.classes)
 
-    def _find_footage(self) -> tuple[Footage | None, str | None]:
+    def _open_split(self) -> tuple[SplitSequences | None, str | None]:
         """What is rolled over, or why nothing is."""
         dataset = self._config.dataset
         length = SNIPPET if isinstance(dataset, CityScapesConfig) else 1
         try:
-            footage = footage_of(build_source(self._config, self._config.split, length))
+            split = sequences_of(build_source(self._config, self._config.split, length))
         except DataError as error:
             if length == 1:
                 raise
             return None, f"the {SNIPPET} frames up to each annotated one are needed ({error})"
-        return (None, footage.refusal) if footage.refusal else (footage, None)
+        return (None, split.skip_reason) if split.skip_reason else (split, None)
 
     def key(self, method: Method) -> str:
         """Of a row: rows of equal keys are equal, as weights, frames, masks and what can be rolled are."""
         content = f"{EvaluationResult.format_name()} {method.digest} {self._data_digest}"
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+        return digest_of(content)[:16]
 
     @property
     def sources(self) -> list[ClipSource]:
-        """What is scored: pairs, and runs if any are rolled over."""
-        return [self.pairs, *([self._footage.runs[0].source] if self._footage else [])]
+        """The clips that are scored: pairs, and full sequences if any are rolled over."""
+        return [self.pairs, *([self._split.sequences[0].source] if self._split else [])]
 
     @cached_property
     def _data_digest(self) -> str:
@@ -185,14 +185,14 @@ class Evaluation:
 
     def ticks(self, method: Method) -> int:
         """How often `measure` ticks."""
-        ticks, footage = len(self.pairs), self._footage
-        if footage is None:
+        ticks, split = len(self.pairs), self._split
+        if split is None:
             return ticks
-        whole = sum(map(len, footage.runs))
+        whole = sum(map(len, split.sequences))
         if not method.keyed:
             return ticks + whole
-        rolled = sum(len(run) for key_every in KEY_EVERY for run in footage.to_score(key_every))
-        return ticks + rolled + whole * footage.last_alone
+        rolled = sum(len(sequence) for key_every in KEY_EVERY for sequence in split.to_score(key_every))
+        return ticks + rolled + whole * split.only_last_labelled
 
     def measure(self, method: Method, tick: Tick) -> MeasuredRow:
         """Everything measured of one method."""
@@ -233,45 +233,45 @@ class Evaluation:
         self, segmenter: VideoSegmenter, keyed: bool, tick: Tick
     ) -> tuple[dict[str, RollingScores], dict[str, AnyConsistency]]:
         """Scores of whole sequences by `rolling_key`, and temporal consistency by name."""
-        footage = self._footage
-        if footage is None:
+        split = self._split
+        if split is None:
             return {}, {}
-        meter = ConsistencyMeter(footage, self._flows)
+        meter = ConsistencyMeter(split, self._flows)
         once = CONSISTENCY_KEY_EVERY if keyed else None
         whole = (
-            roll(segmenter, footage.runs, self._transform, once, self.device, tick, meter)
-            if not keyed or footage.last_alone
+            roll(segmenter, split.sequences, self._transform, once, self.device, tick, meter)
+            if not keyed or split.only_last_labelled
             else []
         )
         rolling = {}
         for key_every in KEY_EVERY:
-            runs = footage.to_score(key_every)
+            sequences = split.to_score(key_every)
             if not keyed:
-                found = at_every_distance(whole, runs)
+                found = roll_from_counts(whole, sequences)
             else:
-                steady = meter if key_every == CONSISTENCY_KEY_EVERY and not footage.last_alone else None
-                found = roll(segmenter, runs, self._transform, key_every, self.device, tick, steady)
+                measured = meter if key_every == CONSISTENCY_KEY_EVERY and not split.only_last_labelled else None
+                found = roll(segmenter, sequences, self._transform, key_every, self.device, tick, measured)
             rolling[rolling_key(key_every)] = rolling_scores(found, key_every)
         return rolling, meter.result()
 
     def truth_consistency(self, tick: Tick) -> dict[str, AnyConsistency]:
-        """Temporal consistency of the ground truth itself, in the form of a row's; empty without runs of labels.
+        """Temporal consistency of the ground truth itself, in the form of a row's; empty without labelled sequences.
 
         Args:
             tick: called after each of `truth_ticks` frames.
         """
-        footage = self._footage
-        if footage is None or footage.last_alone:
+        split = self._split
+        if split is None or split.only_last_labelled:
             return {}
-        meter = ConsistencyMeter(footage, self._flows)
-        feed_truth(footage.runs, self._transform, meter, tick)
+        meter = ConsistencyMeter(split, self._flows)
+        roll_truth(split.sequences, self._transform, meter, tick)
         return meter.result()
 
     @property
     def truth_ticks(self) -> int:
         """How often `truth_consistency` ticks."""
-        footage = self._footage
-        return 0 if footage is None or footage.last_alone else sum(map(len, footage.runs))
+        split = self._split
+        return 0 if split is None or split.only_last_labelled else sum(map(len, split.sequences))
 
     def panel_rows(
         self, static: tuple[Method, MeasuredRow], ours: tuple[Method, MeasuredRow], picked: Sequence[int]

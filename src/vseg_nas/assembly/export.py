@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vseg_nas.assembly.frame_memory import check_frame_memory
-from vseg_nas.assembly.inference import load_for_inference
 from vseg_nas.graphs.metadata import GraphMetadata
 from vseg_nas.graphs.pair import Difference, RunGraph, differences, graph_pair
-from vseg_nas.models.segmenter_file import SegmenterSpec
+from vseg_nas.models.segmenter_file import SegmenterSpec, load_for_inference
 from vseg_nas.schema import ExportConfig
 
 DEFAULT_SIZE = (192, 256)

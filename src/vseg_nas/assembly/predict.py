@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from vseg_nas.checking import require_checkpoint
 from vseg_nas.errors import DataError
+from vseg_nas.models.bundled import bundled_checkpoint
 from vseg_nas.schema import AdaptiveKeyConfig, KeyConfig, PredictConfig
-from vseg_nas.shipped import shipped_checkpoint
-from vseg_nas.video.folder import FrameFolder, frame_files, is_image, is_pattern
+from vseg_nas.video.frame_folder import FrameFolder, frame_files, is_image, is_pattern
 from vseg_nas.video.key_frames import Adaptive, EveryK, KeyPolicy
 from vseg_nas.video.source_kinds import check_video_file, is_address, is_camera
 
@@ -77,8 +78,8 @@ def check_checkpoint(config: PredictConfig) -> None:
         if given is None or not Path(given).is_dir():
             found = "none" if given is None else f"no folder {given}"
             raise DataError(f"checkpoint: found {found}, expected the folder that `export format=onnx` wrote")
-    elif not (path := shipped_checkpoint() if given is None else Path(given)).is_file():
-        raise DataError(f"checkpoint: found no file {path}, expected one that `train` wrote")
+    else:
+        require_checkpoint(bundled_checkpoint() if given is None else given)
 
 
 def build_network(config: PredictConfig) -> Network:
@@ -97,9 +98,9 @@ def build_network(config: PredictConfig) -> Network:
         gpu = config.gpu
         graphs = OnnxPredictor(Path(str(config.checkpoint)), size, gpu.accelerator, gpu.threads)
         return Network(graphs, graphs.name, f"{graphs.runtime}; {cpu_name()}", False)
-    from vseg_nas.assembly.inference import load_for_inference
     from vseg_nas.assembly.static import device_of, trainer_options
     from vseg_nas.machine import describe
+    from vseg_nas.models.segmenter_file import load_for_inference
     from vseg_nas.video.torch_predictor import TorchPredictor
 
     trainer_options(config.gpu)

@@ -27,7 +27,7 @@ from vseg_nas.data.inspection import require_labels
 from vseg_nas.models.propagation import Past
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.candidate import CandidateEvaluator
-from vseg_nas.nas.executors.base import Executor
+from vseg_nas.nas.executors.executor import Executor
 from vseg_nas.nas.executors.pool import PoolExecutor
 from vseg_nas.nas.executors.ray import RayExecutor, Share
 from vseg_nas.nas.executors.serial import SerialExecutor

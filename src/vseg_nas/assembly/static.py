@@ -8,7 +8,6 @@ import torch
 
 from vseg_nas.assembly.check import verify_files
 from vseg_nas.assembly.frame_memory import check_frame_memory
-from vseg_nas.checking import DATA_NOTE, keep_digests
 from vseg_nas.data import CamVid, CityScapes, ClipSource, ClipTransform, InMemory, SyntheticStreet, resized, training
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.data.image_files import FileClips
@@ -19,6 +18,7 @@ from vseg_nas.machine import require_cuda
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.mobilenet_v2 import load_encoder
 from vseg_nas.models.static import StaticSegmenter
+from vseg_nas.runs.digests import DATA_NOTE, keep_digests
 from vseg_nas.schema import (
     CamVidConfig,
     CityScapesConfig,

@@ -8,10 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vseg_nas.checking import WEIGHTS_NOTE, check_root
+from vseg_nas.checking import check_root
 from vseg_nas.config import python_command, shared_overrides
+from vseg_nas.console.lines import print_line
 from vseg_nas.errors import ConfigError, DataError
-from vseg_nas.files import read_regular, sha256_of, write_text
+from vseg_nas.runs.digests import WEIGHTS_NOTE, sha256_of
+from vseg_nas.runs.files import read_regular, write_text
 from vseg_nas.schema import NetworkConfig, PretrainConfig, PretrainPhase
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ def ensure_static(config: PretrainConfig, run_dir: Path, console: Console) -> No
         DataError: there is none, and the run began with one.
     """
     from vseg_nas.console.progress import FitView
-    from vseg_nas.nas.lock import RunLock
+    from vseg_nas.runs.lock import RunLock
 
     if config.dataset.name != "synthetic":
         return
@@ -81,12 +83,12 @@ def ensure_static(config: PretrainConfig, run_dir: Path, console: Console) -> No
         if weights.is_file():
             return
         write_text(made_from, recipe)
-        console.print(f"No static network yet: pre-training one into {weights.parent}", soft_wrap=True, markup=False)
+        print_line(console, f"No static network yet: pre-training one into {weights.parent}")
         from vseg_nas.assembly.static import run_pretraining
 
         with FitView("pre-training", console) as view:
             scores = run_pretraining(config, 0, weights, view.on_epoch)
-        console.print(f"static network: val mIoU {scores.miou:.4f}, score {scores.score:.4f}")
+        print_line(console, f"static network: val mIoU {scores.miou:.4f}, score {scores.score:.4f}")
 
 
 def _by_content(phase: PretrainPhase) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The parts of a final training: cached features, frames, the video network, and its two stages."""
 
 import copy
-import hashlib
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -24,7 +23,6 @@ from vseg_nas.data import ClipSource, resized
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.data.inspection import require_labels
 from vseg_nas.data.wrappers import StillClips
-from vseg_nas.files import sha256_of
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.propagation import CellPropagation, EachFrame
@@ -33,6 +31,7 @@ from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.nas.trial import derive_seed
 from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
+from vseg_nas.runs.digests import digest_of, sha256_of
 from vseg_nas.schema import TrainConfig
 from vseg_nas.space import Genotype
 from vseg_nas.training.cell_module import CellModule, CellTraining, DecoderAsCell
@@ -250,4 +249,4 @@ def _recipe(config: TrainConfig) -> str:
     dataset = {key: value for key, value in asdict(config.dataset).items() if key != "root"}
     static = sha256_of(Path(config.static.weights))
     parts = [dataset, asdict(config.phase.train), config.gpu.precision, config.gpu.cache_precision, static]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+    return digest_of(json.dumps(parts, sort_keys=True))[:12]

@@ -1,4 +1,4 @@
-"""The search while it runs: a live view on a terminal, one plain line per finished trial anywhere else."""
+"""Shows a search while it runs: a live view on a terminal, one plain line per finished trial anywhere else."""
 
 import time
 from collections import deque
@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from vseg_nas.console.lines import print_line
 from vseg_nas.nas.history import Outcome, Scored, ended, outcome, window_for
 from vseg_nas.nas.trial import Trial
 from vseg_nas.results.numbers import duration, quantity
@@ -29,7 +30,7 @@ class LiveView:
 
     Args:
         console: Where to show the search; a terminal gets the live view, anything else plain lines.
-        clock: Seconds, monotonic.
+        clock: Returns the time in seconds; it must never go back.
     """
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
@@ -38,8 +39,8 @@ class LiveView:
         self._started = clock()
         self._before = 0  # trials that earlier processes had finished
         self._deadline_s: float | None = None
-        self._tally = Tally((), 0)
-        self._now = self._tally.standing()
+        self._counter = TrialCounter((), 0)
+        self._now = self._counter.progress()
         self._running: dict[int, Running] = {}
         self._live: Live | None = None
 
@@ -55,8 +56,8 @@ class LiveView:
 
     def on_start(self, trials: Sequence[Trial], budget: "Budget") -> None:
         """Begins to show a search, of which `trials` have ended already."""
-        self._tally = Tally(trials, budget.trials)
-        self._now = self._tally.standing()
+        self._counter = TrialCounter(trials, budget.trials)
+        self._now = self._counter.progress()
         self._before, self._started = self._now.done, self._clock()
         self._deadline_s = None if budget.hours is None else budget.hours * 3600
         if self._console.is_interactive:
@@ -65,7 +66,7 @@ class LiveView:
             )
             self._live.start(refresh=True)
         elif self._before:
-            self._line(f"search: {self._before} of {budget.trials} trials had ended before")
+            print_line(self._console, f"search: {self._before} of {budget.trials} trials had ended before")
 
     def on_trial_start(self, trial: Trial) -> None:
         """Shows a trial as running."""
@@ -80,10 +81,10 @@ class LiveView:
     def on_trial_end(self, trial: Trial, trials: Sequence[Trial], diagnostics: dict[str, float]) -> None:
         """Shows how a trial ended."""
         self._running.pop(trial.id, None)
-        self._tally.add(trial, trials)
-        self._now = self._tally.standing()
+        self._counter.add(trial, trials)
+        self._now = self._counter.progress()
         if self._live is None:
-            self._line(sentence(trial, self._now, self.seconds_left()))
+            print_line(self._console, sentence(trial, self._now, self.seconds_left()))
 
     def on_end(self, trials: Sequence[Trial]) -> None:
         """Ends the view."""
@@ -91,10 +92,10 @@ class LiveView:
         self._stop()
 
     def seconds_left(self) -> float | None:
-        """An estimate from the pace of this process, running trials counted by their epochs.
+        """Estimates the time left from the pace of this process; running trials count by their epochs.
 
         Returns:
-            None before there is a pace and once there is nothing left to do.
+            Seconds; None before there is a pace, and when nothing is left to do.
         """
         under_way = sum(r.epoch / r.epochs for r in list(self._running.values()) if r.epochs)
         done = self._now.done - self._before + under_way
@@ -106,7 +107,7 @@ class LiveView:
         return pace if self._deadline_s is None else max(0.0, min(pace, self._deadline_s - elapsed))
 
     def _screen(self) -> RenderableType:
-        """The view as it is now; called from the refreshing thread, so it only reads."""
+        """Returns the view as it is now. The refreshing thread calls this, so it only reads."""
         elapsed = self._clock() - self._started
         return screen(self._now, list(self._running.values()), elapsed, self.seconds_left())
 
@@ -114,9 +115,6 @@ class LiveView:
         if self._live is not None:
             self._live.stop()
             self._live = None
-
-    def _line(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 NEWEST = 5
@@ -132,7 +130,7 @@ COLOURS = {
 
 @dataclass(frozen=True)
 class Running:
-    """A trial under way; `epoch` epochs of `epochs` have ended, both 0 before the first has."""
+    """A trial that runs; `epoch` of `epochs` epochs have ended, both are 0 before the first has."""
 
     trial: Trial
     epoch: int = 0
@@ -141,8 +139,16 @@ class Running:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How a search of `budget` trials stands; `marks` are the best and the recent mean in words."""
+class SearchProgress:
+    """The state of a search.
+
+    Attributes:
+        budget: How many trials there will be.
+        done: How many trials have ended.
+        counts: How many trials have ended in each way.
+        newest: The trials that have ended last.
+        marks: The best score and the recent mean in words.
+    """
 
     budget: int
     done: int
@@ -151,12 +157,12 @@ class Standing:
     marks: tuple[str, ...]
 
 
-class Tally:
-    """Sums up the trials that have ended, one after the other: a trial costs the same however long the search is.
+class TrialCounter:
+    """Counts the trials that have ended; adding one costs the same however long the search is.
 
     Args:
-        trials: that have ended so far.
-        budget: how many there will be.
+        trials: The trials that have ended so far.
+        budget: How many trials there will be.
     """
 
     def __init__(self, trials: Sequence[Trial], budget: int) -> None:
@@ -164,14 +170,14 @@ class Tally:
         self._count(trials)
 
     def add(self, trial: Trial, trials: Sequence[Trial]) -> None:
-        """Adds a trial, the last of all `trials`; one that ended after younger ones has them counted anew."""
+        """Adds a trial, the last one of `trials`; if a younger one has been added already, all are counted again."""
         if trial.id > self._last:
             self._add(trial)
         else:
             self._count(trials)
 
-    def standing(self) -> Standing:
-        """How the search stands."""
+    def progress(self) -> SearchProgress:
+        """Returns the state of the search."""
         marks: tuple[str, ...] = ()
         if self._best is not None:
             marks = (
@@ -179,7 +185,7 @@ class Tally:
                 f"mean of last {len(self._recent)}: {sum(self._recent) / len(self._recent):.4f}",
             )
         done = sum(self._counts.values())
-        return Standing(self._budget, done, dict(self._counts), tuple(self._newest), marks)
+        return SearchProgress(self._budget, done, dict(self._counts), tuple(self._newest), marks)
 
     def _count(self, trials: Sequence[Trial]) -> None:
         self._counts = dict.fromkeys(Outcome, 0)
@@ -200,14 +206,14 @@ class Tally:
                 self._best = Scored(trial, trial.evaluation)
 
 
-def sentence(trial: Trial, now: Standing, left_s: float | None) -> str:
-    """One plain line about a trial that has just ended."""
+def sentence(trial: Trial, now: SearchProgress, left_s: float | None) -> str:
+    """Returns one plain line about a trial that has just ended."""
     head = f"[{now.done}/{now.budget}] trial {trial.id} {outcome(trial)}: {_result(trial)}"
     return "  ".join((head, *now.marks, *_left(left_s)))
 
 
-def screen(now: Standing, running: Sequence[Running], elapsed_s: float, left_s: float | None) -> RenderableType:
-    """The whole live view."""
+def screen(now: SearchProgress, running: Sequence[Running], elapsed_s: float, left_s: float | None) -> RenderableType:
+    """Returns the whole live view."""
     head = Table.grid(padding=(0, 2))
     bar = ProgressBar(total=max(now.budget, 1), completed=now.done, width=BAR_WIDTH)
     times = "  ".join((f"{duration(elapsed_s)} elapsed", *_left(left_s)))
@@ -225,7 +231,7 @@ def _left(left_s: float | None) -> tuple[str, ...]:
 
 
 def _result(trial: Trial) -> str:
-    """What came of an ended trial, in one line."""
+    """Returns the result of an ended trial in one line."""
     e = trial.evaluation
     if e is None:
         return " ".join((trial.reason or "no reason recorded").split())

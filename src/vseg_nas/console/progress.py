@@ -1,6 +1,6 @@
-"""Progress of steps outside the search: epochs of a fit, items of a long loop, frames of a video.
+"""Shows the progress of everything but a search: epochs of a fit, items of a long loop, frames of a video.
 
-Off a terminal there are plain lines, or nothing.
+Without a terminal it prints plain lines, or nothing.
 """
 
 import time
@@ -20,28 +20,29 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from vseg_nas.console.lines import print_line
 from vseg_nas.results.numbers import duration
 
 Item = TypeVar("Item")
 _LINE_S = 10.0
-"""Seconds between lines off a terminal."""
+"""Seconds between two lines without a terminal."""
 
 
 class Track(Protocol):
     """Yields items while it shows how many of them are done."""
 
     def __call__(self, items: Sequence[Item], description: str) -> Iterable[Item]:
-        """The items, unchanged; the description says what is being done, such as `reading searches`."""
+        """Returns the items unchanged; the description says what is being done, such as ``reading searches``."""
         ...
 
 
 def untracked(items: Sequence[Item], description: str) -> Iterable[Item]:
-    """A `Track` that shows nothing."""
+    """Is a `Track` that shows nothing."""
     return items
 
 
 def tracked(console: Console) -> Track:
-    """A `Track` that shows a bar on a terminal and lines elsewhere, as `track`; nothing where there are no items."""
+    """Returns a `Track` that shows the same as `track`, and nothing if there are no items."""
 
     def shown(items: Sequence[Item], description: str) -> Iterable[Item]:
         return track(items, description, len(items), console) if items else items
@@ -50,18 +51,18 @@ def tracked(console: Console) -> Track:
 
 
 def hashing(console: Console) -> Callable[[Sequence[Item]], Iterable[Item]]:
-    """Shows how far reading files for their digests is; nothing where all are known."""
+    """Returns a function that yields files and shows the progress of reading them."""
     return lambda items: tracked(console)(items, "reading files")
 
 
 def track(iterable: Iterable[Item], description: str, total: int, console: Console) -> Iterator[Item]:
-    """Yields the items of `iterable` beside a progress bar; off a terminal, a line is printed every ten seconds.
+    """Yields items beside a progress bar; without a terminal, it prints a line every ten seconds.
 
     Args:
-        iterable: Consumed lazily.
-        description: What is being done, such as `caching features`.
+        iterable: The items; they are consumed lazily.
+        description: What is being done, such as ``caching features``.
         total: How many items there will be.
-        console: Where to show it.
+        console: The console to show it on.
 
     Yields:
         The items, unchanged.
@@ -74,19 +75,19 @@ def track(iterable: Iterable[Item], description: str, total: int, console: Conso
                 yield item
                 progress.advance(task)
         return
-    _line(console, f"{description}: {total} items")
+    print_line(console, f"{description}: {total} items")
     shown = started
     for done, item in enumerate(iterable, 1):
         yield item
         if done < total and time.monotonic() - shown >= _LINE_S:
             shown = time.monotonic()
-            _line(console, f"{description}: {done} of {total}")
-    _line(console, f"{description}: done in {duration(time.monotonic() - started)}")
+            print_line(console, f"{description}: {done} of {total}")
+    print_line(console, f"{description}: done in {duration(time.monotonic() - started)}")
 
 
 @contextmanager
 def steps(description: str, total: int, console: Console) -> Iterator[Callable[[], None]]:
-    """Yields a function to be called after each of `total` steps; a bar on a terminal, silent elsewhere."""
+    """Yields a function to call after each of `total` steps, which advances a bar on a terminal."""
     if not console.is_interactive:
         yield lambda: None
         return
@@ -96,11 +97,11 @@ def steps(description: str, total: int, console: Console) -> Iterator[Callable[[
 
 
 class FitView:
-    """Shows a fit epoch by epoch, a bar on a terminal, lines elsewhere. Use it as a context manager.
+    """A context manager that shows a fit epoch by epoch: a bar on a terminal, lines elsewhere.
 
     Args:
         description: What is being fitted.
-        console: Where to show it.
+        console: The console to show it on.
     """
 
     def __init__(self, description: str, console: Console) -> None:
@@ -126,13 +127,13 @@ class FitView:
         """Shows that `epoch` (1-based) of `epochs` has ended with these metrics."""
         values = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         if self._progress is None or self._task is None:
-            _line(self._console, f"{self._description}: epoch {epoch}/{epochs}  {values}")
+            print_line(self._console, f"{self._description}: epoch {epoch}/{epochs}  {values}")
         else:
             self._progress.update(self._task, completed=epoch, total=epochs, values=values)
 
 
 def bar(console: Console) -> Progress:
-    """A bar with count, times and a text of the task."""
+    """Returns a progress bar with count, times and a text for each task."""
     return Progress(
         TextColumn("[bold]{task.description}", markup=True),
         BarColumn(),
@@ -145,20 +146,16 @@ def bar(console: Console) -> Progress:
     )
 
 
-def _line(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
-
-
-_WINDOW = 50  # frames that the shown rate is averaged over
+_WINDOW = 50  # number of frames that the shown rate is averaged over
 
 
 @contextmanager
 def frames_view(total: int | None, console: Console) -> Iterator[Callable[[], None]]:
-    """Yields a function to be called after each frame.
+    """Yields a function to call after each frame; on a terminal, it shows the frames per second.
 
     Args:
-        total: frames there will be, if that is known.
-        console: where to show it.
+        total: The number of frames; None if it is not known.
+        console: The console to show it on.
     """
     if not console.is_interactive:
         yield lambda: None

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.text import Text
 
+from vseg_nas.console.lines import print_line
 from vseg_nas.console.tables import best_cells_table
 from vseg_nas.nas.history import best_cells, outcome_counts
 from vseg_nas.nas.trial import Trial
@@ -19,7 +19,7 @@ def final_summary(console: Console, trials: Sequence[Trial], run_dir: Path, next
     if best_cells(trials, 1):
         console.print(best_cells_table(trials, SHOWN_CELLS))
     else:
-        console.print("No candidate has a score.")
+        print_line(console, "No candidate has a score.")
     parts = (f"{count} {kind}" for kind, count in counts.items() if count)
     lines = [
         f"{sum(counts.values())} candidates tried: {', '.join(parts) or 'none'}",
@@ -27,11 +27,11 @@ def final_summary(console: Console, trials: Sequence[Trial], run_dir: Path, next
     ]
     lines += [f"  {path.relative_to(run_dir)}" for path in _files(run_dir)]
     lines += ["next:", *(f"  {command}" for command in next_commands)] if next_commands else []
-    for line in lines:  # as they are: a wrapped path or command cannot be copied
-        console.print(Text(line), soft_wrap=True)
+    for line in lines:
+        print_line(console, line)
 
 
 def _files(run_dir: Path) -> list[Path]:
-    """What lies in a run directory, and in its report, for a person to open."""
+    """Returns the visible files of a run directory and of its report."""
     found = [*run_dir.glob("*"), *run_dir.glob("report/*")]
     return sorted(path for path in found if path.is_file() and not path.name.startswith("."))

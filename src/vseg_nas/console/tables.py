@@ -9,15 +9,15 @@ from rich.text import Text
 from vseg_nas.nas.history import best_cells
 from vseg_nas.nas.trial import Trial
 from vseg_nas.nas.trial_rows import HEADINGS, best_cell_row
-from vseg_nas.results.benchmark import UNLIMITED, BenchmarkRow
 from vseg_nas.results.data_check import SplitCheck
 from vseg_nas.results.names import label
 from vseg_nas.results.numbers import MISSING, quantity
+from vseg_nas.results.runtime import UNLIMITED, BenchmarkRow
 from vseg_nas.results.scores import Quartiles
 
 
 def best_cells_table(trials: Iterable[Trial], k: int) -> Table:
-    """The `k` best different cells for the terminal: scores are fractions, MACs those of one frame."""
+    """Returns a table of the ``k`` best different cells; scores are fractions, MACs are those of one frame."""
     cells = best_cells(trials, k)
     table = Table(box=box.SIMPLE_HEAD, title=f"Best {len(cells)} cells", title_justify="left", padding=(0, 1, 0, 0))
     for heading in HEADINGS[:-1]:
@@ -30,7 +30,7 @@ def best_cells_table(trials: Iterable[Trial], k: int) -> Table:
 
 
 def benchmark_table(rows: Sequence[BenchmarkRow]) -> Table:
-    """Table 5 turned on its side; times are milliseconds a frame, as median (quartiles)."""
+    """Returns Table 5 with a column for each network; times are milliseconds per frame, as median (quartiles)."""
     lengths = list(dict.fromkeys(length for row in rows for length in row.average_ms or ()))
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column()
@@ -57,7 +57,7 @@ def _time(timing: Quartiles | None) -> str:
 
 
 def shares_table(splits: Mapping[str, SplitCheck]) -> Table:
-    """Percent of the labelled pixels of each class, by split; ``ignored`` is percent of all pixels."""
+    """Returns the share of each class in percent of the labelled pixels; ``ignored`` is percent of all pixels."""
     table = Table(box=box.SIMPLE_HEAD, title="Pixels of each class, %", title_justify="left")
     table.add_column("class")
     for split in splits:
@@ -69,15 +69,15 @@ def shares_table(splits: Mapping[str, SplitCheck]) -> Table:
 
 
 def sequences_table(splits: Mapping[str, SplitCheck], most: int) -> Table:
-    """Sequences of successive frames; a split with more than ``most`` of them in one line."""
-    table = Table(box=box.SIMPLE_HEAD, title="Runs of successive frames", title_justify="left")
+    """Returns a table of sequences of successive frames; a split with more than ``most`` of them has one line."""
+    table = Table(box=box.SIMPLE_HEAD, title="Sequences of successive frames", title_justify="left")
     for heading in ("split", "first frame", "last frame"):
         table.add_column(heading)
     table.add_column("frames", justify="right")
     for split, found in splits.items():
         if len(found.runs) > most:
             frames = [run.frames for run in found.runs]
-            table.add_row(split, f"{len(found.runs)} runs of {min(frames)} to {max(frames)}", "", str(sum(frames)))
+            table.add_row(split, f"{len(found.runs)} sequences of {min(frames)} to {max(frames)}", "", str(sum(frames)))
             continue
         for run in found.runs:
             table.add_row(split, run.first, run.last, str(run.frames))

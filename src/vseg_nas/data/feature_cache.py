@@ -7,7 +7,6 @@ array is checked when it is opened. Files, memory and batches all are channels-l
 Legend: N clips, T frames, C channels, h, w feature sizes (rounded up), H, W mask sizes.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -24,8 +23,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vseg_nas.errors import DataError, RunError
-from vseg_nas.files import naming, read_regular, sha256_of
 from vseg_nas.machine import bytes_in_words
+from vseg_nas.runs.digests import digest_of, sha256_of
+from vseg_nas.runs.files import as_run_error, read_regular
 
 _MANIFEST = "manifest.json"
 _LAYOUT = "channels last, planes by their strides"  # part of every key, so that caches of an older layout are not found
@@ -123,7 +123,7 @@ class CacheKey(NamedTuple):
     @property
     def digest(self) -> str:
         """The name of the folder of the cache."""
-        return hashlib.sha256(json.dumps([_LAYOUT, *self]).encode()).hexdigest()[:20]
+        return digest_of(json.dumps([_LAYOUT, *self]))[:20]
 
 
 def open_cache(root: Path, key: CacheKey) -> StaticFeatures | None:
@@ -211,7 +211,7 @@ def write_cache(root: Path, key: CacheKey, clips: Iterable[StaticFeatures], coun
         _write_arrays(part, clips, count, np.dtype(np.float16 if key.precision == "fp16" else np.float32))
         digests = {name: sha256_of(part / f"{name}.npy") for name in key.fields}
         manifest = {"key": key._asdict(), "sha256": digests}
-        with naming(root / key.digest):
+        with as_run_error(root / key.digest):
             (part / _MANIFEST).write_text(json.dumps(manifest, indent=1))
             try:
                 part.rename(root / key.digest)
@@ -227,7 +227,7 @@ def _write_arrays(folder: Path, clips: Iterable[StaticFeatures], count: int, pre
     for index, clip in enumerate(clips):
         values = {name: v if name in _NO_PLANES else _channels_last(v) for name, v in clip.arrays().items()}
         if not arrays:  # the sizes of planes are known from the first clip on
-            with naming(folder.with_suffix("")):
+            with as_run_error(folder.with_suffix("")):
                 arrays = [
                     np.lib.format.open_memmap(
                         folder / f"{name}.npy",

@@ -3,7 +3,6 @@
 Sizes are those of upright pictures: frames and masks are first turned as their EXIF orientation says.
 """
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from vseg_nas.data.manifest import KnownDigests, Track
 from vseg_nas.errors import DataError
 from vseg_nas.labels import IGNORE, Colour
 from vseg_nas.pictures import Image, load_upright
+from vseg_nas.runs.digests import digest_of
 
 _INVALID = -1
 
@@ -142,12 +142,11 @@ class FileClips:
 
         The folder of the data set does not enter, so a data set that was moved keeps its fingerprint.
         """
-        digest = hashlib.sha256(repr((type(self).__name__, self.classes, self._labels.table.tolist())).encode())
-        for name, sha256 in self.digests().items():
-            digest.update(f"{name} {sha256}\n".encode())
-        for clip in self._clips:
-            digest.update(f"{clip.sequence} {[path.name for path in clip.frames]}\n".encode())
-        return digest.hexdigest()
+        return digest_of(
+            repr((type(self).__name__, self.classes, self._labels.table.tolist())),
+            *(f"{name} {digest}\n" for name, digest in self.digests().items()),
+            *(f"{clip.sequence} {[path.name for path in clip.frames]}\n" for clip in self._clips),
+        )
 
     def digests(self, track: Track = iter) -> dict[str, str]:
         """Returns the SHA-256 of each file, by the names of its folder and itself.

@@ -1,6 +1,5 @@
 """Inspection of a data set: which files cannot be used and why, which sequences there are, whether it has labels."""
 
-import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from vseg_nas.errors import DataError
 from vseg_nas.labels import IGNORE
 from vseg_nas.pictures import Image
 from vseg_nas.results.data_check import FrameSequence
+from vseg_nas.runs.digests import digest_of
 
 _SAMPLE = 25  # number of frames whose sizes decide which size the others should have
 
@@ -87,7 +87,7 @@ def _report(path: Path, decode: Callable[[bytes], Image], counted: bool) -> File
     except DataError as error:
         return FileReport(path, str(error))
     pixels = np.bincount(image.ravel(), minlength=256) if counted else None
-    return FileReport(path, None, hashlib.sha256(data).hexdigest(), pixels)
+    return FileReport(path, None, digest_of(data), pixels)
 
 
 def _usual_size(frames: Sequence[Path]) -> tuple[int, int] | None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vseg_nas.errors import DataError
-from vseg_nas.files import printable, read_regular, sha256_of, write_text
+from vseg_nas.runs.digests import sha256_of
+from vseg_nas.runs.files import printable, read_regular, write_text
 from vseg_nas.space import strict_json
 
 FORMAT = "vseg_nas.manifest/1"

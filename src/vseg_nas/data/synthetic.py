@@ -1,6 +1,5 @@
 """The synthetic data set: drives through generated streets with exact masks, at any size, without files."""
 
-import hashlib
 from functools import lru_cache
 from typing import Literal
 
@@ -13,6 +12,7 @@ from vseg_nas.data.street.scene import Scene, build_scene
 from vseg_nas.errors import ConfigError
 from vseg_nas.labels import Colour
 from vseg_nas.pictures import Image
+from vseg_nas.runs.digests import digest_of
 
 CLASSES = tuple(member.name.lower() for member in StreetClass)
 PALETTE: tuple[Colour, ...] = (
@@ -81,7 +81,7 @@ class SyntheticStreet:
     def fingerprint(self) -> str:
         """Returns the SHA-256 of all parameters and of the version of the drawing."""
         parameters = (_VERSION, self._stream, self._size, self._frames_per_run, self.length, len(self))
-        return hashlib.sha256(repr(parameters).encode()).hexdigest()
+        return digest_of(repr(parameters))
 
     def _frame(self, drive: int, frame: int) -> tuple[Image, Image]:
         scene = _scene((*self._stream, drive), self._frames_per_run)

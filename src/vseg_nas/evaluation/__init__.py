@@ -1,1 +1,1 @@
-"""How good, how steady and how fast a video network is."""
+"""How accurate, how consistent over time and how fast a video network is: protocols and measurements."""

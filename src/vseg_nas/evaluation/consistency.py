@@ -1,6 +1,6 @@
-"""Temporal consistency of the labels of whole runs, in both forms, or the reason why it means nothing.
+"""Temporal consistency of predictions along full sequences, in both forms, or the reason why it is not measured.
 
-Legend: H, W.
+Legend: H, W pixels.
 """
 
 import itertools
@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from vseg_nas.evaluation.runs import Footage
+from vseg_nas.evaluation.sequences import SplitSequences
 from vseg_nas.flow import dis_flow, resize_flow
 from vseg_nas.labels import IGNORE
 from vseg_nas.metrics import ConsistencyResult, TemporalConsistency, VideoConsistency, tc_skip_reason, vc_skip_reason
@@ -21,17 +21,17 @@ FLOW = "DIS (OpenCV)"
 
 
 class BothFlows(NamedTuple):
-    """Flow (1, 2, H, W) between two successive frames."""
+    """Optical flow (1, 2, H, W) between two successive frames, in both directions."""
 
     to_previous: Tensor
     to_next: Tensor
 
 
 class FlowStore:
-    """DIS flow between successive frames, computed once for all the methods that label them.
+    """Stores DIS flow between successive frames, so that it is computed once for all methods.
 
     Args:
-        most_bytes: kept in memory; what comes on top is computed each time.
+        most_bytes: How much flow is kept in memory; flow beyond that is computed each time.
     """
 
     def __init__(self, most_bytes: int = 2 * 2**30) -> None:
@@ -40,7 +40,7 @@ class FlowStore:
         self._flows: dict[tuple[str, str], BothFlows] = {}
 
     def between(self, names: tuple[str, str], previous: Tensor, current: Tensor) -> BothFlows:
-        """Flow between two frames, (1, 3, H, W) each, known by their names."""
+        """Returns the flow between two frames, (1, 3, H, W) each, which their names identify."""
         if names in self._flows:
             return self._flows[names]
         flows = BothFlows(dis_flow(current, previous), dis_flow(previous, current))
@@ -52,49 +52,49 @@ class FlowStore:
 
 
 class ConsistencyMeter:
-    """VC and TC in both forms.
+    """Measures video consistency (VC) and temporal consistency (TC) in both forms.
 
     Args:
-        footage: whose runs are fed, frame by frame.
-        flows: between its frames.
+        split: The sequences whose frames will be given to `update`.
+        flows: The flow between their frames.
     """
 
-    def __init__(self, footage: Footage, flows: FlowStore) -> None:
-        self._lengths = [len(run) for run in footage.runs]
-        self._frame_seconds = footage.frame_seconds
+    def __init__(self, split: SplitSequences, flows: FlowStore) -> None:
+        self._lengths = [len(sequence) for sequence in split.sequences]
+        self._frame_seconds = split.frame_seconds
         self._flows = flows
         self._vc = {n: {form: VideoConsistency(n, form) for form in FORMS} for n in VC_WINDOWS}
-        self._tc = {form: TemporalConsistency(len(footage.classes), form) for form in FORMS}
-        self._tc_refused = tc_skip_reason(footage.frame_seconds)
+        self._tc = {form: TemporalConsistency(len(split.classes), form) for form in FORMS}
+        self._tc_skip_reason = tc_skip_reason(split.frame_seconds)
         self._previous: tuple[str, Tensor, Tensor] | None = None
         self._all_labelled = True
 
     def start_sequence(self) -> None:
-        """The next frame does not follow the last one."""
+        """Says that the next frame begins another sequence."""
         self._previous = None
         for vc in itertools.chain(*(forms.values() for forms in self._vc.values())):
             vc.start_sequence()
 
     def update(self, name: str, frame: Tensor, labels: Tensor, truth: Tensor) -> None:
-        """Adds the next frame of the run.
+        """Adds the next frame of the sequence.
 
         Args:
-            name: of the frame.
-            frame: (1, 3, H', W'), normalised.
-            labels: (H, W) class ids.
-            truth: (H, W) class ids or 255.
+            name: The name of the frame.
+            frame: (1, 3, H', W') the frame, normalised.
+            labels: (H, W) the predicted class ids.
+            truth: (H, W) the ground truth: class ids, or 255 for ignored pixels.
         """
         self._all_labelled &= bool((truth != IGNORE).any())
         if self._all_labelled:
             for vc in itertools.chain(*(forms.values() for forms in self._vc.values())):
                 vc.update(labels, truth)
-        if self._tc_refused is None:
+        if self._tc_skip_reason is None:
             if self._previous is not None:
                 self._compare(self._previous, (name, frame, labels))
             self._previous = name, frame, labels
 
     def _compare(self, before: tuple[str, Tensor, Tensor], now: tuple[str, Tensor, Tensor]) -> None:
-        """TC of two frames: in the view of the later one, or, as the script does it, of the earlier one."""
+        """Adds two frames to TC: warped to the later one, or, as the published script does, to the earlier one."""
         (old_name, old_frame, old_labels), (name, frame, labels) = before, now
         flows = self._flows.between((old_name, name), old_frame, frame)
         views: dict[Form, tuple[Tensor, Tensor, Tensor]] = {
@@ -108,12 +108,12 @@ class ConsistencyMeter:
             tc.update(second, resize_flow(flow, labels)[0])
 
     def result(self) -> dict[str, AnyConsistency]:
-        """By name: vc8, vc16, tc."""
+        """Returns the metrics by name: vc8, vc16 and tc."""
         found: dict[str, AnyConsistency] = {}
         for n, forms in self._vc.items():
-            refused = vc_skip_reason(n, self._lengths, self._all_labelled, self._frame_seconds)
-            found[f"vc{n}"] = _both(forms["correct"], forms["reference"], None, refused)
-        found["tc"] = _both(self._tc["correct"], self._tc["reference"], FLOW, self._tc_refused)
+            skip_reason = vc_skip_reason(n, self._lengths, self._all_labelled, self._frame_seconds)
+            found[f"vc{n}"] = _both(forms["correct"], forms["reference"], None, skip_reason)
+        found["tc"] = _both(self._tc["correct"], self._tc["reference"], FLOW, self._tc_skip_reason)
         return found
 
 
@@ -121,9 +121,9 @@ class _Metric(Protocol):
     def result(self) -> ConsistencyResult: ...
 
 
-def _both(correct: _Metric, reference: _Metric, flow: str | None, refused: str | None) -> AnyConsistency:
-    if refused:
-        return NotMeasured(refused=refused)
+def _both(correct: _Metric, reference: _Metric, flow: str | None, skip_reason: str | None) -> AnyConsistency:
+    if skip_reason:
+        return NotMeasured(refused=skip_reason)
     try:
         found, by_script = correct.result(), reference.result()
     except ValueError as error:

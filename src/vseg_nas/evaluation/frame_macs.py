@@ -1,4 +1,4 @@
-"""Multiply-accumulate operations of one frame."""
+"""Counts the multiply-accumulate operations (MACs) of one frame."""
 
 from vseg_nas.models.complexity import count_macs
 from vseg_nas.models.propagation import AverageOverTime, CellPropagation, EachFrame
@@ -6,16 +6,16 @@ from vseg_nas.models.video import VideoSegmenter
 
 
 def frame_macs(segmenter: VideoSegmenter, size: tuple[int, int]) -> tuple[int, int | None]:
-    """MACs of a key frame and of a frame after it: encoder, cell and classifier.
+    """Returns the MACs of a key frame and of a frame after it (encoder, cell and classifier).
 
-    Optical flow and warping along it are no networks and do not count. Nothing is computed.
+    Optical flow and warping along it are not networks and do not count. No frame is computed.
 
     Args:
-        segmenter: with a cell, or with what one has to beat.
-        size: height and width of the frames.
+        segmenter: A network with a cell, or a baseline.
+        size: Height and width of the frames in pixels.
 
     Returns:
-        The two; None in place of the second where all frames are key frames.
+        MACs of a key frame, and of a frame after it; the latter is None if all frames are key frames.
     """
     static = count_macs(segmenter.static, (1, 3, *size))
     past = segmenter.propagation

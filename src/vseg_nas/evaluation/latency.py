@@ -1,4 +1,4 @@
-"""How long a key frame takes, and a frame that is labelled from the one before it (Table 5).
+"""Measures the time of a key frame, and of a frame that is labelled from the one before it (Table 5 of the paper).
 
 Legend: N frames from one key frame to the next, H, W pixels. Times are milliseconds.
 """
@@ -17,21 +17,21 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class Latency:
-    """Times of single calls, in milliseconds.
+    """Measured times of single calls, in milliseconds.
 
     Attributes:
-        static: of key frames.
-        dynamic: of the frames after them, pair by pair; None for a network that has key frames alone.
+        static: The times of key frames.
+        dynamic: The times of the frames after them, in the same order; None for a network with key frames only.
     """
 
     static: tuple[float, ...]
     dynamic: tuple[float, ...] | None
 
     def average(self, frames: int) -> tuple[float, ...]:
-        """Mean time a frame where one of ``frames`` = N is a key frame: (static + (N - 1) dynamic) / N of each pair.
+        """Returns the mean time per frame if one of ``frames`` = N is a key frame: (static + (N - 1) dynamic) / N.
 
         Raises:
-            ValueError: there are key frames alone.
+            ValueError: The network has key frames only.
         """
         if self.dynamic is None:
             raise ValueError("average: found key frames alone, expected the times of others too")
@@ -40,7 +40,7 @@ class Latency:
 
 
 def random_frames(size: tuple[int, int], device: torch.device) -> Tensor:
-    """Two normalised frames (2, 3, H, W) of noise, the same each time, whatever the device."""
+    """Returns two normalised frames (2, 3, H, W) of noise, the same at every call and on every device."""
     return torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(_SEED)).to(device)
 
 
@@ -51,18 +51,19 @@ def measure(
     warmup: int,
     tick: Callable[[], None] = lambda: None,
 ) -> Latency:
-    """Times single frames by turns: static, dynamic, static, dynamic and so on.
+    """Times single frames in turn: static, dynamic, static, dynamic and so on.
 
-    What is timed is `VideoSegmenter.step`: from one normalised frame to its class ids at full size, both on the device,
-    that is the network, the upsampling of its logits and the argmax. Reading, normalising and copying frames is not.
-    Both kinds of frame meet the same machine, so their ratio holds even where their times drift.
+    `VideoSegmenter.step` is timed, from one normalised frame to its class ids at full size, both on the device. That is
+    the network, the upsampling of its logits and the argmax, without reading, normalising and copying frames. Both
+    kinds of frame are timed under the same load of the machine, so their ratio holds even if the load changes.
 
     Args:
-        segmenter: in evaluation mode, on the device of ``frames``; one with ``key_every=1`` has key frames alone.
-        frames: (2, 3, H, W), a key frame and the one after it.
-        repeats: timed calls of each kind.
-        warmup: calls of each kind before those, not timed: the first ones choose algorithms and take memory.
-        tick: called after each turn, warm-up included.
+        segmenter: The network, in evaluation mode, on the device of ``frames``; with ``key_every=1`` it has key frames
+            only.
+        frames: (2, 3, H, W) a key frame and the frame after it, normalised.
+        repeats: The number of timed calls of each kind.
+        warmup: The number of untimed calls of each kind before; the first calls choose algorithms and allocate memory.
+        tick: Is called after each turn, warm-up included.
     """
     key_frame, next_frame = frames
     static, dynamic = [], []
@@ -82,7 +83,7 @@ def _milliseconds(segmenter: VideoSegmenter, frame: Tensor, key: bool) -> float:
 
 
 def now(device: torch.device) -> float:
-    """The clock, in seconds, once the device has done all that it was given: CUDA works behind the program's back."""
+    """Returns the time in seconds after the device has finished all its work, since CUDA computes asynchronously."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

@@ -1,7 +1,7 @@
-"""How much memory labelling a video takes at most.
+"""Measures the peak memory of labelling a video, weights included.
 
-CUDA's allocator keeps count. The CPU's does not, and the size of the process shows torch itself and what was freed but
-not given back; there we count tensors. Either way weights are included.
+On CUDA, torch's allocator counts. On the CPU it does not, and the size of the process includes torch itself and memory
+that was freed but not returned, so there the bytes of tensors are counted.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,18 +15,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from vseg_nas.models.video import VideoSegmenter
 
 _MIB = 2**20
-_ROUNDS = 2  # a key frame on top of what the frame before it left
+_ROUNDS = 2  # the second key frame needs memory beside the state that the frame before has left
 
 
 def peak_memory(segmenter: VideoSegmenter, frames: Tensor) -> float:
-    """Peak memory of `VideoSegmenter.step` in MiB, with weights, state and frames.
+    """Returns the peak memory of `VideoSegmenter.step` in MiB, with weights, state and frames.
 
-    On CUDA what torch has allocated, everything else that is on the device included; on the CPU the bytes of all
-    tensors that live at one time. What kernels and OpenCV take for themselves is not seen on the CPU.
+    On CUDA it is what torch has allocated, including everything else on the device. On the CPU it is the greatest
+    number of bytes of tensors that exist at one time; buffers inside kernels and OpenCV do not count.
 
     Args:
-        segmenter: in evaluation mode, on the device of ``frames``.
-        frames: (2, 3, H, W), a key frame and the one after it.
+        segmenter: The network, in evaluation mode, on the device of ``frames``.
+        frames: (2, 3, H, W) a key frame and the frame after it, normalised.
     """
     if frames.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(frames.device)
@@ -46,20 +46,20 @@ def _label(segmenter: VideoSegmenter, frames: Tensor) -> None:
 
 
 class TensorMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __init_subclass__
-    """Within it, notes the peak of the bytes of living tensors; views of one storage count once.
+    """Measures, within its block, the peak of the bytes of all living tensors; views of one storage count once.
 
     Args:
-        tensors: that were there before and count too.
+        tensors: Tensors that existed before and count as well.
 
     Attributes:
-        peak: in bytes.
+        peak: The peak in bytes.
     """
 
     def __init__(self, tensors: Iterable[Tensor] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._living: WeakValueDictionary[int, UntypedStorage] = WeakValueDictionary()
         self.peak = 0
-        self._note(tensors)
+        self._count(tensors)
 
     def __torch_dispatch__(
         self,
@@ -68,14 +68,14 @@ class TensorMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its _
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Runs one operator and notes what it returns."""
+        """Runs one operator and counts the tensors that it returns."""
         out = func(*args, **(kwargs or {}))
-        self._note(out if isinstance(out, tuple | list) else (out,))
+        self._count(out if isinstance(out, tuple | list) else (out,))
         return out
 
-    def _note(self, values: Iterable[object]) -> None:
+    def _count(self, values: Iterable[object]) -> None:
         for value in values:
             if isinstance(value, Tensor):
                 storage = value.untyped_storage()
-                self._living[id(storage)] = storage  # torch keeps this object for as long as the bytes
+                self._living[id(storage)] = storage  # torch keeps this object as long as the memory
         self.peak = max(self.peak, sum(storage.nbytes() for storage in self._living.values()))

@@ -1,6 +1,6 @@
-"""One frame, what two networks made of it and the truth, for pictures; no torch here.
+"""One row of a panel (Figures 5 and 6): a frame, the predictions of two networks and the ground truth; no torch here.
 
-Legend: H, W.
+Legend: H, W pixels.
 """
 
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class PanelRow:
-    """One frame of a panel.
+    """One row of a panel: one frame.
 
     Attributes:
-        name: of the frame.
-        frame: (H, W, 3) uint8, RGB.
-        static: (H, W) uint8, class ids that the static network predicts.
-        ours: (H, W) uint8, those that the cell predicts.
-        truth: (H, W) uint8, ids with 255 for void, which is drawn black.
-        static_miou: of this frame alone, a fraction; None where it has no labels.
-        ours_miou: the same of the cell.
+        name: The name of the frame.
+        frame: (H, W, 3) uint8, the frame in RGB.
+        static: (H, W) uint8, the class ids that the static network predicts.
+        ours: (H, W) uint8, the class ids that the network with the cell predicts.
+        truth: (H, W) uint8, the ground truth: class ids, or 255 for void, which is drawn black.
+        static_miou: The mIoU of `static` on this frame, a fraction; None if the frame has no labels.
+        ours_miou: The mIoU of `ours` on this frame.
 
     Raises:
-        ValueError: on construction, for another shape or type.
+        ValueError: On construction, if an array has another shape or type.
     """
 
     name: str
@@ -35,7 +35,7 @@ class PanelRow:
     ours_miou: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuses arrays that are not of one frame."""
+        """Checks types and shapes."""
         size = self.frame.shape[:2]
         for name, shape in (("frame", (*size, 3)), ("static", size), ("ours", size), ("truth", size)):
             array = getattr(self, name)

@@ -1,6 +1,6 @@
-"""Two ways to score a video network: pairs of frames, as in the paper, and whole runs with a key frame every K.
+"""Two ways to score a video network: pairs of frames, as in the paper, and full sequences with a key frame every K.
 
-Legend: T frames, K frames from one key frame to the next, H, W, C classes.
+Legend: T frames, K frames from one key frame to the next, H, W pixels, C classes.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -12,24 +12,24 @@ from torch import Tensor
 
 from vseg_nas.data import Clip, ClipSource, ClipTransform
 from vseg_nas.evaluation.consistency import ConsistencyMeter
-from vseg_nas.evaluation.runs import Place, Run
+from vseg_nas.evaluation.sequences import FrameIndex, VideoSequence
 from vseg_nas.labels import IGNORE
 from vseg_nas.metrics import ConfusionMatrix, SegmentationScores, scores_from_confusion
 from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.results.scores import DistanceScore, RollingScores
 
 Tick = Callable[[], None]
-"""Called after every clip or frame."""
+"""Is called after every clip or frame, to show the progress."""
 
 
 @dataclass(frozen=True)
 class PairScores:
-    """Of the pair protocol.
+    """The result of the pair protocol.
 
     Attributes:
-        scores: over all second frames together.
-        confusion: (C, C) pixels, rows are truth, columns are labels.
-        miou_per_frame: of each second frame alone, None where it has no labelled pixel.
+        scores: The scores over all second frames together.
+        confusion: (C, C) pixels; rows are the ground truth, columns the predictions.
+        miou_per_frame: The mIoU of each second frame alone; None for a frame without labelled pixels.
     """
 
     scores: SegmentationScores
@@ -41,14 +41,14 @@ class PairScores:
 def score_pairs(
     segmenter: VideoSegmenter, source: ClipSource, transform: ClipTransform, device: torch.device, tick: Tick
 ) -> PairScores:
-    """The pair protocol: frame t-1 is a key frame, frame t is labelled from it and scored.
+    """Runs the pair protocol: frame t-1 is a key frame, and frame t is labelled from it and scored.
 
     Args:
-        segmenter: in evaluation mode, on ``device``.
-        source: clips of T = 2.
-        transform: gives frames at any size and masks at the size that they are scored at.
-        device: where to compute.
-        tick: see `Tick`.
+        segmenter: The network, in evaluation mode, on ``device``.
+        source: Clips of T = 2.
+        transform: Returns frames at any size and masks at the size that they are scored at.
+        device: The device to compute on.
+        tick: Is called after each clip.
     """
     counts, each = torch.zeros(len(source.classes), len(source.classes), dtype=torch.int64), []
     for index in range(len(source)):
@@ -61,7 +61,7 @@ def score_pairs(
 
 
 def label_pair(segmenter: VideoSegmenter, clip: Clip, device: torch.device) -> Tensor:
-    """Labels (H, W) of the second frame of a pair, at the size of its mask."""
+    """Returns the predicted class ids (H, W) of the second frame of a pair, at the size of its mask."""
     segmenter.reset()
     segmenter.advance(clip.frames[0].to(device), key=True)
     segmenter.advance(clip.frames[1].to(device))
@@ -69,15 +69,15 @@ def label_pair(segmenter: VideoSegmenter, clip: Clip, device: torch.device) -> T
 
 
 class FrameCounts(NamedTuple):
-    """What became of a labelled frame.
+    """The confusion matrix of one labelled frame.
 
     Attributes:
-        place: of the frame in its source.
-        position: in the run that was labelled; its first frame was a key frame.
-        counts: (C, C) pixels, rows are truth, columns are labels.
+        frame: The index of the frame in its source.
+        position: The position of the frame in the sequence that was rolled over, whose first frame was a key frame.
+        counts: (C, C) pixels; rows are the ground truth, columns the predictions.
     """
 
-    place: Place
+    frame: FrameIndex
     position: int
     counts: Tensor
 
@@ -85,72 +85,79 @@ class FrameCounts(NamedTuple):
 @torch.inference_mode()
 def roll(
     segmenter: VideoSegmenter,
-    runs: Iterable[Run],
+    sequences: Iterable[VideoSequence],
     transform: ClipTransform,
     key_every: int | None,
     device: torch.device,
     tick: Tick,
-    steadiness: ConsistencyMeter | None = None,
+    consistency: ConsistencyMeter | None = None,
 ) -> list[FrameCounts]:
-    """Labels whole runs: the first frame of each, and every K-th after it, is a key frame.
+    """Runs the rolling protocol: the first frame of each sequence, and every K-th after it, is a key frame.
 
     Args:
-        segmenter: in evaluation mode, on ``device``.
-        runs: to label.
-        transform: as for `score_pairs`.
-        key_every: K; None: the first frame alone.
-        device: where to compute.
-        tick: see `Tick`.
-        steadiness: is fed with every frame.
+        segmenter: The network, in evaluation mode, on ``device``.
+        sequences: The sequences to label.
+        transform: As for `score_pairs`.
+        key_every: K; None means that only the first frame is a key frame.
+        device: The device to compute on.
+        tick: Is called after each frame.
+        consistency: Is updated with every frame.
 
     Returns:
-        The frames that have a truth.
+        The counts of the frames that have a ground truth.
     """
     found = []
-    for run in runs:
+    for sequence in sequences:
         segmenter.reset()
-        if steadiness:
-            steadiness.start_sequence()
-        for position, (place, raw) in enumerate(run):
+        if consistency:
+            consistency.start_sequence()
+        for position, (index, raw) in enumerate(sequence):
             clip = transform(raw)
             truth, frame = clip.masks[0], clip.frames[0].to(device)
             segmenter.advance(frame, key=position == 0 or (key_every is not None and position % key_every == 0))
             labelled = bool((truth != IGNORE).any())
-            if labelled or steadiness:
+            if labelled or consistency:
                 labels = segmenter.labels((truth.shape[-2], truth.shape[-1])).cpu()
                 if labelled:
-                    found.append(FrameCounts(place, position, _counts(labels, truth, segmenter.num_classes)))
-                if steadiness:
-                    steadiness.update(clip.names[0], clip.frames, labels, truth)
+                    found.append(FrameCounts(index, position, _counts(labels, truth, segmenter.num_classes)))
+                if consistency:
+                    consistency.update(clip.names[0], clip.frames, labels, truth)
             tick()
     return found
 
 
-def feed_truth(runs: Iterable[Run], transform: ClipTransform, steadiness: ConsistencyMeter, tick: Tick) -> None:
-    """Feeds the truth of whole runs as if it were what labelled them: what a network without fault would get.
+def roll_truth(
+    sequences: Iterable[VideoSequence], transform: ClipTransform, consistency: ConsistencyMeter, tick: Tick
+) -> None:
+    """Measures the temporal consistency of the ground truth, as if a network without error had predicted it.
 
     Args:
-        runs: to read.
-        transform: of their frames and masks.
-        steadiness: takes the truth.
-        tick: called after each frame.
+        sequences: The sequences to read.
+        transform: The transform of their frames and masks.
+        consistency: Is updated with every frame.
+        tick: Is called after each frame.
     """
-    for run in runs:
-        steadiness.start_sequence()
-        for _, raw in run:
+    for sequence in sequences:
+        consistency.start_sequence()
+        for _, raw in sequence:
             clip = transform(raw)
-            steadiness.update(clip.names[0], clip.frames, clip.masks[0], clip.masks[0])
+            consistency.update(clip.names[0], clip.frames, clip.masks[0], clip.masks[0])
             tick()
 
 
-def at_every_distance(found: Sequence[FrameCounts], runs: Iterable[Run]) -> list[FrameCounts]:
-    """What `roll` would find on ``runs`` for a network that labels each frame by itself, from each frame's counts."""
-    counts = {frame.place: frame.counts for frame in found}
+def roll_from_counts(found: Sequence[FrameCounts], sequences: Iterable[VideoSequence]) -> list[FrameCounts]:
+    """Returns what `roll` would return for a network that labels each frame by itself, without running it again.
+
+    Args:
+        found: The counts of all frames, from one pass over them.
+        sequences: The sequences to label.
+    """
+    counts = {entry.frame: entry.counts for entry in found}
     return [
-        FrameCounts(place, position, counts[place])
-        for run in runs
-        for position, place in enumerate(run.places)
-        if place in counts
+        FrameCounts(index, position, counts[index])
+        for sequence in sequences
+        for position, index in enumerate(sequence.frames)
+        if index in counts
     ]
 
 
@@ -161,14 +168,14 @@ def _counts(labels: Tensor, truth: Tensor, classes: int) -> Tensor:
 
 
 def rolling_scores(found: Sequence[FrameCounts], key_every: int | None) -> RollingScores:
-    """Scores of the frames that `roll` found.
+    """Returns the scores of the frames that `roll` has labelled.
 
     Args:
-        found: The frames.
-        key_every: K, which they were labelled with; None: the first frame of each sequence alone was a key frame.
+        found: The counts of the frames.
+        key_every: K of that pass; None means that only the first frame of each sequence was a key frame.
 
     Raises:
-        ValueError: No frame has a truth.
+        ValueError: No frame has a ground truth.
     """
     frames: dict[int, list[Tensor]] = {}
     for frame in found:
@@ -187,5 +194,5 @@ def rolling_scores(found: Sequence[FrameCounts], key_every: int | None) -> Rolli
 
 
 def _bucket(distance: int) -> int:
-    """0..8 as they are, then 9, 17, 33, ...: the first distance of the power of two."""
+    """Returns the first distance of the bucket of a distance: 0 to 8 each, then 9 to 16, 17 to 32, 33 to 64 ..."""
     return distance if distance <= 8 else (1 << ((distance - 1).bit_length() - 1)) + 1

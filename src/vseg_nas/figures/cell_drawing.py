@@ -18,21 +18,21 @@ MARGIN = 0.18
 TITLE_ROOM = 0.34
 LEGEND_ROOM = 0.36
 DPI = 160
-BEND = 0.55  # how far a wire runs level before it turns, as a share of its length
+BEND = 0.55  # how far a wire is level before it turns, as a share of its length
 STROKE = 1.5
-HALO = 4.5  # a white rim, so that of two crossing wires one is seen to pass over the other
+HALO = 4.5  # width of the white rim, which shows which of two crossing wires passes over the other
 LAYER_INK = "#333333"
 FILLS = {"operation": "#FBD58A", "aggregation": "#93D8C2", "output": "#FFFFFF"}
 EDGES = {"operation": ORANGE, "aggregation": GREEN, "output": LAYER_INK}
 
 
 def save_cell_drawing(genotype: Genotype, path: Path, title: str | None = None) -> Path:
-    """Writes the drawing of a cell; the suffix of `path` (.svg, .pdf, .png) picks the format.
+    """Writes the drawing of a cell; the suffix of ``path`` (.svg, .pdf, .png) selects the format.
 
     Args:
-        genotype: The cell.
-        path: The file to write, replaced whole.
-        title: A line above the drawing.
+        genotype: The cell to draw.
+        path: The file to write; it is replaced whole.
+        title: The title of the drawing.
 
     Returns:
         `path`.
@@ -41,17 +41,17 @@ def save_cell_drawing(genotype: Genotype, path: Path, title: str | None = None) 
 
 
 def draw_genotype(genotype: Genotype, title: str | None = None) -> Figure:
-    """The drawing of a cell as a figure."""
+    """Draws a cell as a figure."""
     return draw_cell(cell_layout(genotype), genotype.reads, title)
 
 
 def draw_cell(layout: CellLayout, reads: Collection[int], title: str | None = None) -> Figure:
-    """A figure at the scale of the layout: one unit is one inch, so font sizes are what they say.
+    """Draws a layout; one unit is one inch, so that font sizes are true to scale.
 
     Args:
-        layout: What to draw.
-        reads: Pool ids of the inputs that the cell reads; the others are greyed.
-        title: A line above the drawing.
+        layout: The layout of the cell.
+        reads: The pool ids of the inputs that the cell reads; the others are drawn in grey.
+        title: The title of the drawing.
     """
     top = MARGIN + (TITLE_ROOM if title else 0.0)
     width, height = layout.width + 2 * MARGIN, layout.height + top + MARGIN + LEGEND_ROOM
@@ -72,7 +72,7 @@ def draw_cell(layout: CellLayout, reads: Collection[int], title: str | None = No
 
 
 def _ink(source: int) -> str:
-    """The colour of what a wire carries: previous frame, current frame, or a layer of this cell."""
+    """Returns the colour of the source of a wire: previous frame, current frame, or a layer of this cell."""
     if not 0 <= source < len(INPUTS):
         return LAYER_INK
     return PURPLE if INPUTS[source].startswith("prev_") else BLUE
@@ -85,7 +85,7 @@ def _outline(wire: Wire) -> Outline:
 
 
 def _draw_wires(axes: Any, wires: list[Wire]) -> None:
-    """All halos of a source before its wires: where they fork, none may cut another."""
+    """Draws all halos of a source before its wires, so that no halo cuts a wire where they fork."""
     style = {"facecolor": "none", "capstyle": "butt"}
     for wire in wires:
         axes.add_patch(PathPatch(_outline(wire), edgecolor="white", linewidth=HALO, **style))

@@ -1,9 +1,9 @@
-"""A cell as a layered graph: which column each layer stands in, and in which order a column is read.
+"""Arranges a cell as a layered graph: the column of each layer, and the order within each column.
 
-Column 0 holds the inputs, a layer stands one column right of the later of its two sources (longest path),
-the output stands last. A wire that has to cross a column gets a *pass* there, a slot of its own, so no wire
-runs behind a box. Wires from one source share their passes. Within a column the order is chosen for few
-crossings, by sweeps that sort each column by where its neighbours lie (Sugiyama's method).
+Column 0 holds the inputs, a layer is one column to the right of the later of its two sources (longest path), and the
+output is last. A wire that crosses a column gets a slot of its own there, a *pass*, so that no wire runs behind a box.
+Wires from one source share their passes. The order within a column is chosen for few crossings, by sweeps that sort
+each column by the positions of its neighbours (Sugiyama's method).
 """
 
 from collections import defaultdict
@@ -19,7 +19,7 @@ SWEEPS = 12
 
 
 class Node(NamedTuple):
-    """One slot of a column; `pool_id` says which input or layer it is or lets pass, -1 for the output."""
+    """One slot of a column; `pool_id` is the input or layer that is in it or passes through, -1 for the output."""
 
     kind: Literal["input", "layer", "pass", "output"]
     pool_id: int
@@ -27,7 +27,7 @@ class Node(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """A wire between neighbouring columns; `side` is 0 (upper) or 1 (lower) where it enters a layer."""
+    """A wire between neighbouring columns; at a layer, it enters the upper (`side` 0) or the lower port (1)."""
 
     tail: Node
     head: Node
@@ -36,14 +36,14 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True)
 class CellGraph:
-    """Columns from left to right, each from top to bottom, and the wires between them."""
+    """The columns from left to right, each from top to bottom, and the wires between them."""
 
     columns: tuple[tuple[Node, ...], ...]
     segments: tuple[Segment, ...]
 
 
 def cell_graph(genotype: Genotype) -> CellGraph:
-    """The layered graph of a cell, ordered for few crossings; a function of the genotype alone."""
+    """Returns the layered graph of a cell, ordered for few crossings; it depends on the genotype alone."""
     nodes = _place(genotype)
     output = Node("output", -1, 1 + max(node.column for node in nodes.values()))
     targets: dict[int, list[tuple[Node, int]]] = defaultdict(list)
@@ -69,7 +69,7 @@ def _place(genotype: Genotype) -> dict[int, Node]:
 
 
 def _route(source: Node, targets: Sequence[tuple[Node, int]]) -> list[Segment]:
-    """Segments from one source to all its targets along one shared chain of passes."""
+    """Returns the segments from one source to all its targets along one shared chain of passes."""
     reach = max(target.column for target, _ in targets)
     chain = [source, *(Node("pass", source.pool_id, c) for c in range(source.column + 1, reach))]
     along = [Segment(tail, head, 0) for tail, head in pairwise(chain)]
@@ -77,7 +77,7 @@ def _route(source: Node, targets: Sequence[tuple[Node, int]]) -> list[Segment]:
 
 
 def _ordered(columns: list[list[Node]], segments: Sequence[Segment]) -> list[list[Node]]:
-    """The best order found; the inputs keep theirs, so that drawings of several cells can be compared."""
+    """Returns the best order found. The inputs keep theirs, so that drawings of several cells can be compared."""
     best, fewest = [list(column) for column in columns], crossings(columns, segments)
     for sweep in range(SWEEPS):
         forward = sweep % 2 == 0
@@ -99,14 +99,14 @@ def _sort_by_barycentre(
     pulls: dict[Node, list[float]] = defaultdict(list)
     for tail, head, side in segments:
         if forward:
-            pulls[head].append(row[tail] - side / 4)  # entering low pulls the box up
+            pulls[head].append(row[tail] - side / 4)  # a wire that enters at the lower port pulls its box up
         else:
             pulls[tail].append(row[head] + side / 4)
     column.sort(key=lambda node: sum(pulls[node]) / len(pulls[node]) if pulls[node] else row[node])
 
 
 def crossings(columns: Sequence[Sequence[Node]], segments: Sequence[Segment]) -> int:
-    """How many pairs of segments cross, for columns in this order."""
+    """Returns how many pairs of segments cross if the columns are in this order."""
     row = _positions(columns)
     gutters: dict[int, list[tuple[int, tuple[int, int]]]] = defaultdict(list)
     for tail, head, side in segments:

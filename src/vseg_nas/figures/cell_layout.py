@@ -1,8 +1,8 @@
-"""Where every box and wire of a cell drawing lies. Pure geometry, in inches, x to the right, y downwards.
+"""Computes the positions of all boxes and wires of a cell drawing, in inches, x to the right, y downwards.
 
-Every node is drawn to the mean height of its neighbours, as far as the order of its column and the room that the nodes
-need allow. One column at a time that is a least-squares problem with an exact answer; sweeping over the columns settles
-the whole.
+Every node is pulled to the mean height of its neighbours, as far as the order of its column and the room that the nodes
+need allow. For one column this is a least-squares problem with an exact solution; sweeps over the columns converge for
+all of them.
 """
 
 import textwrap
@@ -22,7 +22,7 @@ HEIGHTS = {"input": 0.46, "layer": 2 * PORT + 0.42, "pass": 0.06, "output": 0.46
 SPACING = 0.2
 CAPTION = 0.2  # room for a layer's name above its box
 SWEEPS = 150
-LEVEL = 6.0  # how much more a long wire wants to run level than a short one
+LEVEL = 6.0  # weight of a long wire's pull to be level, in relation to a short one's
 INPUT_SIZE = (0.95, HEIGHTS["input"])
 OPERATION_SIZE = (1.04, HEIGHTS["layer"] - 2 * PORT)
 AGGREGATION_SIZE = (0.86, 0.56)
@@ -40,7 +40,7 @@ WIDTHS = {
 
 
 class Box(NamedTuple):
-    """A labelled rectangle; (x, y) is its centre."""
+    """A rectangle with a text; (x, y) is its centre, `pool_id` is set for inputs only."""
 
     kind: Literal["input", "operation", "aggregation", "output"]
     text: str
@@ -52,7 +52,7 @@ class Box(NamedTuple):
 
 
 class Wire(NamedTuple):
-    """An S-curve from (x0, y0) to (x1, y1); `pool_id`: the input or layer it carries, -1 inside a layer."""
+    """An S-curve from (x0, y0) to (x1, y1); `pool_id` is the input or layer it starts from, -1 inside a layer."""
 
     pool_id: int
     x0: float
@@ -72,7 +72,7 @@ class Caption(NamedTuple):
 
 @dataclass(frozen=True)
 class CellLayout:
-    """Everything to draw, inside (0, 0) to (width, height)."""
+    """Everything to draw; all of it lies between (0, 0) and (width, height)."""
 
     boxes: tuple[Box, ...]
     wires: tuple[Wire, ...]
@@ -93,7 +93,7 @@ def cell_layout(genotype: Genotype) -> CellLayout:
         x = lefts[node.column]
         if node.kind == "layer":
             index = node.pool_id - len(INPUTS)
-            name = chr(ord("a") + index)  # as in the genotype's expression
+            name = chr(ord("a") + index)  # the name in the genotype's expression
             captions.append(Caption(name, x, y - HEIGHTS["layer"] / 2 - 0.05))
             boxes += _layer_boxes(genotype.layers[index], x, y)
         elif node.kind == "input":
@@ -130,7 +130,7 @@ def _layer_boxes(layer: Layer, x: float, y: float) -> list[Box]:
 
 
 def _inner_wires(node: Node, x: float, y: float) -> list[Wire]:
-    """The wires within a column: from operations to aggregation, along a pass, from concat to dec."""
+    """Returns the wires within a column: from operations to aggregation, along a pass, from concat to dec."""
     if node.kind == "layer":
         start, end = x + OPERATION_SIZE[0], x + OPERATION_SIZE[0] + INNER_GAP
         return [Wire(-1, start, y + sign * PORT, end, y + sign * ENTRY, arrow=True) for sign in (-1, 1)]
@@ -149,7 +149,7 @@ def _wire(segment: Segment, graph: CellGraph, lefts: Sequence[float], ys: dict[N
 
 
 def _entry(segment: Segment, graph: CellGraph, ys: dict[Node, float]) -> float:
-    """Where the wire enters its head, below the centre; the output takes its wires in the order they come."""
+    """Returns how far below the centre a wire enters its head; wires to the output keep their vertical order."""
     if segment.head.kind == "layer":
         return port(segment.side)
     if segment.head.kind == "pass":
@@ -159,7 +159,7 @@ def _entry(segment: Segment, graph: CellGraph, ys: dict[Node, float]) -> float:
 
 
 def cell_rows(graph: CellGraph) -> dict[Node, float]:
-    """The height of the centre of every node; nothing, captions included, lies above 0."""
+    """Returns the vertical position of the centre of every node; nothing, captions included, lies above 0."""
     pulls: dict[Node, list[tuple[Node, float, float]]] = defaultdict(list)
     for tail, head, side in graph.segments:
         offset = port(side) if head.kind == "layer" else 0.0
@@ -180,7 +180,7 @@ def cell_rows(graph: CellGraph) -> dict[Node, float]:
 
 
 def port(side: int) -> float:
-    """Where a wire enters a layer, below the layer's centre."""
+    """Returns how far below the centre of a layer a wire enters it."""
     return PORT if side else -PORT
 
 
@@ -193,7 +193,7 @@ def _mean(weighted: Sequence[tuple[float, float]]) -> float:
 
 
 def _packed(column: Sequence[Node]) -> list[float]:
-    """Centres of a column packed as tightly as it may be, the first at 0."""
+    """Returns the centres of a column that is packed as tightly as possible, the first at 0."""
     ys = [0.0]
     for upper, lower in pairwise(column):
         ys.append(ys[-1] + (HEIGHTS[upper.kind] + HEIGHTS[lower.kind]) / 2 + SPACING + _caption(lower))
@@ -201,10 +201,10 @@ def _packed(column: Sequence[Node]) -> list[float]:
 
 
 def nearest_stack(wanted: Sequence[float], packed: Sequence[float]) -> list[float]:
-    """The heights nearest to `wanted` (least squares) whose distances are those of `packed` or more.
+    """Returns the positions nearest to `wanted` (least squares) whose distances are at least those of `packed`.
 
-    Less `packed`, the heights may be anything that never decreases: isotonic regression, solved by pooling
-    adjacent violators.
+    After subtracting `packed`, the positions only have to be non-decreasing. That is isotonic regression,
+    solved by pooling adjacent violators.
     """
     pools: list[tuple[float, int]] = []
     for slack in (w - y for w, y in zip(wanted, packed, strict=True)):
@@ -218,5 +218,5 @@ def nearest_stack(wanted: Sequence[float], packed: Sequence[float]) -> list[floa
 
 
 def box_label(name: str, width: int = 13) -> str:
-    """`label`, broken into lines of at most `width` characters."""
+    """Returns `label` of a name, broken into lines of at most `width` characters."""
     return "\n".join(textwrap.wrap(label(name), width))

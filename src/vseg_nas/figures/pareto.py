@@ -1,4 +1,4 @@
-"""Score against cost, with the Pareto front: methods against time and size, candidates of a search against size."""
+"""Draws score against cost with the Pareto front: methods against time and size, candidates against size."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from vseg_nas.figures.search_curves import DOTS
 from vseg_nas.figures.style import GREY, PURPLE, Style, method_styles, plain, style_axes
 from vseg_nas.nas.history import Outcome, Scored, outcome, scored
 from vseg_nas.nas.trial import Trial
-from vseg_nas.results.benchmark import BenchmarkResult
 from vseg_nas.results.evaluation import SHOWN_KEY
 from vseg_nas.results.methods import Method, frame_size, measured_row
 from vseg_nas.results.numbers import Number, percent, quantity
+from vseg_nas.results.runtime import BenchmarkResult
 from vseg_nas.results.scores import Quartiles
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Indices of the points that no other dominates, by ascending cost.
+    """Returns the indices of the points that no other one dominates, by ascending cost.
 
     A point dominates another if it costs no more and scores no less, and is better in one of the two; of equal
     points none dominates the other.
@@ -37,7 +37,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
 
 @dataclass(frozen=True)
 class ParetoPoint:
-    """A method in the plane of cost and score; the spreads are None where there is one measurement."""
+    """A method in the plane of cost and score; spreads are None if there is only one measurement."""
 
     name: str
     cost: float
@@ -46,17 +46,17 @@ class ParetoPoint:
 
 
 def plottable(found: Sequence[Method]) -> list[Method]:
-    """The methods with a time and a size of their own: the static network, also as fine-tuned, and cells."""
+    """Returns the methods with a time and a size of their own: static networks, also fine-tuned ones, and cells."""
     return [method for method in found if method.is_static or method.is_tuned_static or method.cell]
 
 
 def is_rolled(found: Sequence[Method]) -> bool:
-    """Whether all of them were scored by rolling; otherwise pairs are what can be compared."""
+    """Returns whether all plottable methods were scored by rolling; otherwise only their pairs can be compared."""
     return all(SHOWN_KEY in row.rolling for method in plottable(found) for row in method.rows)
 
 
 def latency_points(found: Sequence[Method], benchmark: BenchmarkResult) -> list[ParetoPoint]:
-    """Score against time a frame: of rolling and on average over as many frames, or of the second frame of pairs.
+    """Returns score against time per frame: of rolling, averaged over as many frames, or of second frames of pairs.
 
     Networks are matched with measurements by their cell, however it is named, and what it is given; the static
     network, also as fine-tuned, by having none. Those that were not measured are left out.
@@ -76,7 +76,7 @@ def _time(method: Method, benchmark: BenchmarkResult, rolled: bool) -> Quartiles
 
 
 def parameter_points(found: Sequence[Method]) -> list[ParetoPoint]:
-    """Score, as for `latency_points`, against the parameters of the whole network."""
+    """Returns the score, as in `latency_points`, against the parameters of the whole network."""
     rolled = is_rolled(found)
     return [ParetoPoint(m.label, m.rows[0].parameters, None, _score(m, rolled)) for m in plottable(found)]
 
@@ -86,11 +86,11 @@ def _score(method: Method, rolled: bool) -> Number:
 
 
 def draw_method_trade_off(found: Sequence[Method], benchmarks: Sequence[BenchmarkResult]) -> Figure:
-    """Draws score against time on each device, and against parameters. Filled and joined: beaten by no other.
+    """Draws score against time on each device, and against parameters; the Pareto front is filled and joined.
 
     Args:
-        found: the methods of one setting.
-        benchmarks: latency measurements; those of none of these methods are left out.
+        found: The methods of one setting.
+        benchmarks: Latency measurements; those without any of these methods are left out.
     """
     rolled = is_rolled(found)
     time = f"ms a frame, mean of {SHOWN_KEY}," if rolled else "ms a frame that is no key frame,"
@@ -147,12 +147,12 @@ COSTS = (("parameters", "parameters of the cell"), ("macs", "multiply-accumulate
 def draw_search_trade_off(trials: Sequence[Trial], evaluated: Collection[str] = ()) -> Figure:
     """Draws the score on meta-val against parameters and against MACs of the cell.
 
-    Joined: the complete candidates that no other complete one beats in both. Those stopped half-way have scores
-    from half the training, so they are shown and take no part in the front. Reused scores are shown once.
+    The Pareto front of the complete candidates is joined. Candidates that were stopped half-way have scores
+    from half the training, so they are shown but are not part of the front. Reused scores are shown once.
 
     Args:
-        trials: in any order, at least one of them complete.
-        evaluated: keys of cells to ring.
+        trials: The trials in any order; at least one of them is complete.
+        evaluated: The canonical keys of cells to mark with a ring.
     """
     cells = scored(trials)
     figure = Figure(figsize=(11, 4.8), layout="constrained")

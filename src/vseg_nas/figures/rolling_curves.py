@@ -1,4 +1,4 @@
-"""How a cell fares far from its key frame: mIoU against the distance, and against the static network."""
+"""Draws mIoU against the distance from the key frame, and its difference from the static network."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,11 @@ from vseg_nas.results.methods import Method
 
 PROTOCOLS = ((SHOWN_KEY, f"a key frame every {SHOWN_KEY} frames"), (rolling_key(None), "one key frame at the start"))
 
-SINGLE = 8  # the evaluation puts larger distances together
+SINGLE = 8  # the evaluation groups larger distances
 
 
 class Point(NamedTuple):
-    """mIoU in percent at one distance from the key frame: mean, least and greatest over the trainings."""
+    """mIoU in percent at one distance from the key frame: the mean, lowest and highest of the trainings."""
 
     distance: int
     mean: float
@@ -27,7 +27,7 @@ class Point(NamedTuple):
 
 
 def rolling_curve(method: Method, every: str) -> list[Point]:
-    """A method by distance, ascending; distances at which not every training has frames are left out."""
+    """Returns the curve of a method by ascending distance, without distances at which a training has no frames."""
     values: dict[int, list[float]] = defaultdict(list)
     for row in method.rows:
         for at in row.rolling[every].by_distance if every in row.rolling else ():
@@ -37,14 +37,14 @@ def rolling_curve(method: Method, every: str) -> list[Point]:
     return [Point(d, fmean(values[d]), min(values[d]), max(values[d])) for d in complete]
 
 
-def difference(curve: Sequence[Point], baseline: Sequence[Point]) -> list[Point]:
-    """The curve less the mean of a baseline, at the distances that both have."""
+def curve_difference(curve: Sequence[Point], baseline: Sequence[Point]) -> list[Point]:
+    """Returns a curve minus the mean of a baseline, at the distances that both have."""
     base = {point.distance: point.mean for point in baseline}
     return [Point(d, mean - base[d], low - base[d], high - base[d]) for d, mean, low, high in curve if d in base]
 
 
 def baseline_of(cell: Method, found: Sequence[Method]) -> Method | None:
-    """The static network that a cell has to beat: fine-tuned by the same recipe, failing that as pre-trained."""
+    """Returns the static network that a cell has to beat: fine-tuned by the same recipe, otherwise as pre-trained."""
     tuned = [method for method in found if method.is_tuned_static and method.recipe == cell.recipe]
     return next(iter(tuned + [method for method in found if method.is_static]), None)
 
@@ -52,11 +52,11 @@ def baseline_of(cell: Method, found: Sequence[Method]) -> Method | None:
 def draw_rolling_curves(found: Sequence[Method]) -> Figure:
     """Draws mIoU by distance from the key frame, and below it by how much each cell differs from its baseline.
 
-    The lower row is there if a static network was scored, too. Bands reach from the least to the greatest of the
-    trainings of a method.
+    The lower row is drawn only if a static network was scored as well. Bands reach from the lowest to the highest
+    training of a method.
 
     Args:
-        found: the methods of one setting.
+        found: The methods of one setting.
     """
     pairs = [(cell, base) for cell in found if cell.cell and (base := baseline_of(cell, found))]
     rows = 2 if any(rolling_curve(base, every) for _, base in pairs for every, _ in PROTOCOLS) else 1
@@ -68,7 +68,8 @@ def draw_rolling_curves(found: Sequence[Method]) -> Figure:
         column[0].set_title(title)
         if rows > 1:
             curves = {
-                cell.label: difference(rolling_curve(cell, every), rolling_curve(base, every)) for cell, base in pairs
+                cell.label: curve_difference(rolling_curve(cell, every), rolling_curve(base, every))
+                for cell, base in pairs
             }
             _draw(column[1], curves, styles)
             column[1].axhline(0, color="black", linewidth=1.2)
@@ -82,7 +83,7 @@ def draw_rolling_curves(found: Sequence[Method]) -> Figure:
 
 
 def _draw(axes: Any, curves: Mapping[str, Sequence[Point]], styles: Mapping[str, Style]) -> None:
-    """Curves over the distances that any of them has, one step each, however many frames apart."""
+    """Draws curves over the distances that any of them has, at equal steps."""
     distances = sorted({point.distance for curve in curves.values() for point in curve})
     for name, curve in curves.items():
         colour, dash, marker = styles[name]
@@ -96,6 +97,6 @@ def _draw(axes: Any, curves: Mapping[str, Sequence[Point]], styles: Mapping[str,
 
 
 def distance_labels(distances: Sequence[int]) -> list[str]:
-    """Names of ascending distances: one that stands for all up to the next says so, and so does a far last one."""
+    """Returns labels of ascending distances, such as 8, 9–16 and 33+; the later ones stand for several distances."""
     labels = [str(a) if b == a + 1 else f"{a}\N{EN DASH}{b - 1}" for a, b in pairwise(distances)]
     return [*labels, *(f"{last}+" if last > SINGLE else str(last) for last in distances[-1:])]

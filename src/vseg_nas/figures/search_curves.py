@@ -59,8 +59,8 @@ def draw_reward_curve(trials: Iterable[Trial], title: str | None = None) -> Figu
     """Draws each candidate's score, the running mean and the best so far; failures are ticks at the bottom.
 
     Args:
-        trials: In any order; those that have not ended are left out.
-        title: A line above the picture.
+        trials: The trials in any order; those that have not ended are left out.
+        title: The title of the picture.
     """
     history = ended(trials)
     figure = Figure(figsize=(9, 5), layout="constrained")
@@ -119,10 +119,10 @@ def save_token_shares(trials: Iterable[Trial], path: Path) -> Path:
 def draw_token_shares(trials: Iterable[Trial]) -> Figure:
     """Draws how often the strategy chose each operation, aggregation and input, over a moving window.
 
-    Failed and reused candidates count: they were chosen like any other. Dotted: cells drawn uniformly.
+    Failed and reused candidates count, since they were sampled like any other. Dotted: cells sampled uniformly.
 
     Args:
-        trials: In any order, at least one of them ended; the others are left out.
+        trials: The trials in any order, of which at least one has ended; the others are left out.
     """
     history = ended(trials)
     window = window_for(len(history))
@@ -162,14 +162,14 @@ def _draw_shares(
 
 @dataclass(frozen=True)
 class Band:
-    """The running means of some searches, candidate by candidate.
+    """The running means of some searches by candidate.
 
     Attributes:
-        candidates: 0-based; from the first that every search has a score by to the last that every search has ended.
-        mean: over the searches.
-        low: the least of them.
-        high: the greatest of them.
-        searches: how many.
+        candidates: The numbers of the candidates, from 0, at which every search has a running mean.
+        mean: The mean over the searches.
+        low: The lowest of the searches.
+        high: The highest of the searches.
+        searches: The number of searches.
     """
 
     candidates: tuple[int, ...]
@@ -180,12 +180,12 @@ class Band:
 
 
 def draw_reward_bands(groups: Mapping[str, Sequence[Sequence[Trial]]]) -> Figure:
-    """Draws the mean over the seeds of each group; the band reaches from the least to the greatest of them.
+    """Draws the mean over the seeds of each group, with a band from the lowest to the highest seed.
 
     Each search enters as the running mean of its scores. A group ends where its shortest search ends.
 
     Args:
-        groups: the trials of each search of a group, by the name of the group; some candidate has a score.
+        groups: The trials of each search of a group, by the name of the group; at least one candidate has a score.
     """
     window = window_for(max(len(ended(trials)) for searches in groups.values() for trials in searches))
     bands = {name: reward_band(searches, window) for name, searches in groups.items()}
@@ -206,13 +206,13 @@ def draw_reward_bands(groups: Mapping[str, Sequence[Sequence[Trial]]]) -> Figure
 
 
 def reward_band(searches: Sequence[Sequence[Trial]], window: int) -> Band:
-    """Mean, least and greatest of the running means of the scores of some searches.
+    """Returns the mean, lowest and highest of the running means of the scores of some searches.
 
-    A failed candidate has no score: at its place the running mean stays what it was.
+    A failed candidate has no score, so the running mean stays the same there.
 
     Args:
-        searches: their trials, at least one search.
-        window: of the running mean, in candidates with a score.
+        searches: The trials of each search; at least one search.
+        window: The number of scored candidates that the running mean covers.
     """
     curves = [_curve(trials, window) for trials in searches]
     length = min(map(len, curves))
@@ -228,7 +228,7 @@ def reward_band(searches: Sequence[Sequence[Trial]], window: int) -> Band:
 
 
 def _curve(trials: Sequence[Trial], window: int) -> list[float | None]:
-    """The running mean at every ended candidate; None before the first score."""
+    """Returns the running mean at every ended candidate; None before the first score."""
     history = ended(trials)
     means = iter(running_mean([t.evaluation.score for t in history if t.evaluation is not None], window))
     curve: list[float | None] = []

@@ -1,4 +1,4 @@
-"""The pictures of one search, as files."""
+"""Writes the pictures of one search as files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +11,8 @@ def write_pictures(trials: Sequence[Trial], folder: Path) -> list[Path]:
     """Writes reward.png and shares.png, and best_cell.png and .svg if any trial has a score.
 
     Args:
-        trials: In any order; those that have not ended are left out, and without any nothing is written.
-        folder: Made if need be; each file is replaced whole.
+        trials: The trials in any order; those that have not ended are left out. Nothing is written if none has ended.
+        folder: The folder; it is made if it does not exist, and each file is replaced whole.
 
     Returns:
         The files written.

@@ -1,6 +1,7 @@
-"""What all figures share: colours, dashes, grid, names that come from files, and how a figure reaches the disk.
+"""The style of all figures: colours, dashes, grid and names; and how a figure is written to a file.
 
-Colours are Okabe and Ito's, told apart by colour-blind readers; the purple is Tol's, dark enough for lines.
+The colours are those of Okabe and Ito, which colour-blind readers can tell apart; the purple is Tol's, dark enough for
+lines.
 """
 
 from collections.abc import Sequence
@@ -11,8 +12,8 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vseg_nas.files import replacing
 from vseg_nas.results.methods import Method
+from vseg_nas.runs.files import replacing
 
 ORANGE = "#E69F00"
 SKY = "#56B4E9"
@@ -23,7 +24,7 @@ PURPLE = "#AA3377"
 GREY = "#6B6B6B"
 PALE = "#C4C4C4"
 
-SERIES = (BLUE, ORANGE, GREEN, PURPLE, SKY, "#000000")  # as many as the largest vocabulary has entries
+SERIES = (BLUE, ORANGE, GREEN, PURPLE, SKY, "#000000")  # one for each entry of the largest vocabulary
 DPI = 150
 GRID = "#E4E4E4"
 LONGEST_NAME = 56  # characters of a name in a figure
@@ -31,27 +32,27 @@ DASHES: tuple[Any, ...] = ("-", "--", "-.", (0, (1, 1.2)), (0, (5, 1, 1, 1, 1, 1
 
 
 def style_axes(axes: Any) -> None:
-    """A pale grid behind the data and no frame at the top and on the right."""
+    """Draws a pale grid behind the data, and removes the frame at the top and on the right."""
     axes.grid(True, color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def count_candidates(axes: Any, candidates: int) -> None:
-    """Makes x the 0-based number of a candidate, in whole numbers."""
+    """Makes the x axis the number of a candidate, from 0, with ticks at whole numbers."""
     axes.set_xlim(-0.5, max(candidates, 2) - 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
 
 
 def plain(name: str) -> str:
-    """A name from a file as one short line that Matplotlib takes neither for mathematics nor for hidden."""
+    """Returns a name as one short line that Matplotlib takes neither for mathematics nor for a hidden label."""
     line = " ".join(name.split()).replace("$", r"\$")
     short = line if len(line) <= LONGEST_NAME else f"{line[: LONGEST_NAME - 1].rstrip(chr(92))}…"
     return f" {short}" if short.startswith("_") else short
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = DPI) -> Path:
-    """Writes a figure, the same bytes for the same figure; the suffix of `path` picks the format.
+    """Writes a figure; equal figures give equal bytes, and the suffix of ``path`` selects the format.
 
     Returns:
         `path`, replaced whole.
@@ -63,9 +64,9 @@ def save_figure(figure: Figure, path: Path, dpi: int = DPI) -> Path:
 
 
 def save_png_and_svg(figure: Figure, stem: Path) -> list[Path]:
-    """Writes `stem`.png and `stem`.svg and returns their paths; `stem` may hold dots."""
+    """Writes ``stem.png`` and ``stem.svg`` and returns their paths; ``stem`` may contain dots."""
     png = save_figure(figure, stem.with_name(f"{stem.name}.png"))
-    figure.set_layout_engine("none")  # everything has its place by now
+    figure.set_layout_engine("none")  # the layout is computed by now
     return [png, save_figure(figure, stem.with_name(f"{stem.name}.svg"))]
 
 
@@ -76,7 +77,7 @@ TUNED_DASHES: tuple[Any, ...] = ((0, (6, 1.5)), (0, (2, 1.5)))
 
 
 class Style(NamedTuple):
-    """Colour, dashes and marker."""
+    """Colour, dashes and marker of a method."""
 
     colour: str
     dash: Any
@@ -84,7 +85,7 @@ class Style(NamedTuple):
 
 
 def method_styles(found: Sequence[Method]) -> dict[str, Style]:
-    """By label: the static network is black, and dashed if trained on; cells are coloured, everything else grey."""
+    """Returns the style of each method by label: static networks are black, cells coloured, everything else grey."""
     cells = [method.label for method in found if method.cell]
     styles = {method.label: Style("#000000", "-", "o") for method in found if method.is_static}
     tuned = [method.label for method in found if method.is_tuned_static]

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from vseg_nas.errors import DataError, missing_extra
-from vseg_nas.files import write_bytes
 from vseg_nas.graphs.metadata import KEY, GraphMetadata
 from vseg_nas.graphs.pair import NEXT_FRAME, Graph
 from vseg_nas.graphs.sessions import RUNTIME_ERRORS
+from vseg_nas.runs.files import write_bytes
 
 try:
     import onnx

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from vseg_nas.errors import DataError
-from vseg_nas.files import replacing
 from vseg_nas.graphs.metadata import KEY, GraphMetadata
 from vseg_nas.graphs.pair import Graph
+from vseg_nas.runs.files import replacing
 
 
 def write_pt2(graph: Graph, metadata: GraphMetadata, path: Path) -> None:

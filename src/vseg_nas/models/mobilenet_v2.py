@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 from torchvision.ops import Conv2dNormActivation
 
-from vseg_nas.errors import DataError
-from vseg_nas.models.weights import check_weights, first_line, read_foreign_safetensors, read_pickled
+from vseg_nas.errors import DataError, first_line
+from vseg_nas.models.weights import check_weights, read_foreign_safetensors, read_pickled
 
 TAP_CHANNELS = (24, 32, 96, 320)
 TAP_STRIDES = (4, 8, 16, 32)

@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from vseg_nas.errors import DataError
 from vseg_nas.models.arch2 import DEC_CHANNELS
+from vseg_nas.models.bundled import bundled_checkpoint
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.propagation import PASTS, CellPropagation, EachFrame, Past
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video import VideoSegmenter
-from vseg_nas.models.weights import load_weights, read_pickled, read_safetensors, verify_checksum, write_safetensors
+from vseg_nas.models.weights import load_weights, read_pickled, read_safetensors, write_safetensors
 from vseg_nas.normalisation import check_normalisation
+from vseg_nas.runs.digests import verify_checksum
 from vseg_nas.space import Genotype, strict_json
 
 _FORMAT = "vseg_nas.video/1"
@@ -182,6 +184,18 @@ def load_segmenter(path: Path) -> tuple[VideoSegmenter, SegmenterSpec]:
     segmenter = spec.build()
     load_weights(segmenter, state, path, "the cell and classes it names")
     return segmenter.eval(), spec
+
+
+def load_for_inference(checkpoint: str | None) -> tuple[VideoSegmenter, SegmenterSpec]:
+    """Reads a network to label video with, or to export.
+
+    Args:
+        checkpoint: A file that `train` wrote; None means the bundled checkpoint.
+
+    Raises:
+        DataError: The file cannot be used.
+    """
+    return load_segmenter(bundled_checkpoint() if checkpoint is None else Path(checkpoint))
 
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

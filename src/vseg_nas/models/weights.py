@@ -3,7 +3,6 @@
 Our own files hold a SHA-256 of their content, since most flipped bits of weights can be loaded without an error.
 """
 
-import hashlib
 import json
 import os
 import struct
@@ -16,13 +15,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from vseg_nas.errors import DataError
-from vseg_nas.files import open_regular, read_regular, sha256_of, write_bytes
+from vseg_nas.errors import DataError, first_line
+from vseg_nas.runs.digests import digest_of
+from vseg_nas.runs.files import open_regular, write_bytes
 
 _DIGEST = "sha256"
 _MOST_HEADER_BYTES = 2**20  # headers of our files have 60 kB
 _MOST_TENSORS = 10_000
-_MOST_CHECKSUM_BYTES = 2**16
 _SHORT = (torch.float16, torch.bfloat16)
 """Types as which float32 weights may be stored to save room; all their values are float32 values too."""
 _DTYPES = (
@@ -157,39 +156,9 @@ def check_weights(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: 
             raise DataError(f"{path}: {name}: found a negative variance, expected a network that can be used")
 
 
-def checksum_path(path: Path) -> Path:
-    """Returns the path of the checksum file of a file: ``last.ckpt.sha256`` for ``last.ckpt``.
-
-    Each of its lines begins with a digest, which a name may follow as in the output of `sha256sum`.
-    """
-    return path.with_name(f"{path.name}.{_DIGEST}")
-
-
-def verify_checksum(path: Path) -> None:
-    """Compares a file with the checksum file beside it, as Lightning checkpoints of `train` have one.
-
-    Raises:
-        DataError: There is no checksum file, or the file is damaged.
-    """
-    file = checksum_path(path)
-    try:
-        digest = sha256_of(path)
-        content = read_regular(file, _MOST_CHECKSUM_BYTES, follow=True).decode("ascii")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: cannot be read ({first_line(error)}), expected the SHA-256 of {path.name}") from error
-    if digest not in [line.partition(" ")[0] for line in content.splitlines()]:
-        raise DataError(f"{path}: damaged (its SHA-256 is not in {file.name})")
-
-
 def _digest(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     """Returns the SHA-256 of names, types, shapes, values and metadata, whatever their order in the file."""
-    digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
+    parts: list[str | memoryview] = [json.dumps(dict(metadata), sort_keys=True)]
     for name, value in sorted(state.items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def first_line(error: BaseException) -> str:
-    """Returns the first line of an error's message, shortened."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:100]
+        parts += [f"{name} {value.dtype} {tuple(value.shape)}\n", value.reshape(-1).view(torch.uint8).numpy().data]
+    return digest_of(*parts)

@@ -41,9 +41,9 @@ class TokenShares:
     """How often each vocabulary entry was chosen, as fractions that sum to 1 over each vocabulary.
 
     Attributes:
-        operations: in the order of `OPERATIONS`.
-        aggregations: in the order of `AGGREGATIONS`.
-        inputs: in the order of `INPUTS`, then all earlier layers of the cell together.
+        operations: The shares of operations, in the order of `OPERATIONS`.
+        aggregations: The shares of aggregations, in the order of `AGGREGATIONS`.
+        inputs: The shares of inputs, in the order of `INPUTS`, then of all earlier layers of the cell together.
     """
 
     operations: tuple[float, ...]
@@ -52,37 +52,37 @@ class TokenShares:
 
 
 def window_for(candidates: int) -> int:
-    """How many recent candidates a running mean covers: a twentieth of the search, at least ten."""
+    """Returns how many recent candidates a running mean covers: a twentieth of the search, at least ten."""
     return max(10, candidates // 20)
 
 
 def ended(trials: Iterable[Trial]) -> list[Trial]:
-    """The trials in a final state, by id."""
+    """Returns the trials in a final state, in order of their ids."""
     return sorted((trial for trial in trials if trial.state in OUTCOMES), key=lambda trial: trial.id)
 
 
 def outcome(trial: Trial) -> Outcome:
-    """How an ended trial ended.
+    """Returns how a trial has ended.
 
     Raises:
-        KeyError: the trial is queued or running.
+        KeyError: The trial is queued or running.
     """
     return OUTCOMES[trial.state] if trial.reused_from is None else Outcome.REUSED
 
 
 def outcome_counts(trials: Iterable[Trial]) -> dict[Outcome, int]:
-    """How many ended trials there are of each outcome; they sum to the number of candidates tried."""
+    """Returns the number of ended trials with each outcome; their sum is the number of candidates tried."""
     counts = Counter(map(outcome, ended(trials)))
     return {kind: counts[kind] for kind in Outcome}
 
 
 def scored(trials: Iterable[Trial]) -> list[Scored]:
-    """The trials with an evaluation, by id. Failed ones have none: a failure is not a score of 0."""
+    """Returns the trials with an evaluation, in order of their ids. Failed ones have none, which is no score of 0."""
     return [Scored(trial, trial.evaluation) for trial in ended(trials) if trial.evaluation is not None]
 
 
 def best_cells(trials: Iterable[Trial], k: int) -> list[Scored]:
-    """The `k` best different cells, highest score first, the earlier trial first among equals."""
+    """Returns the ``k`` best different cells, highest score first; of equal scores, the earlier trial is first."""
     ranked = sorted(scored(trials), key=lambda cell: (-cell.evaluation.score, cell.trial.id))
     best: dict[str, Scored] = {}
     for cell in ranked:
@@ -91,7 +91,7 @@ def best_cells(trials: Iterable[Trial], k: int) -> list[Scored]:
 
 
 def running_mean(values: Sequence[float], window: int) -> list[float]:
-    """For each value, the mean of it and the up to `window - 1` values before it."""
+    """Returns for each value the mean of it and of the ``window - 1`` values before it, or fewer at the beginning."""
     recent: deque[float] = deque(maxlen=window)
     means = []
     for value in values:
@@ -101,10 +101,10 @@ def running_mean(values: Sequence[float], window: int) -> list[float]:
 
 
 def token_shares(genotypes: Sequence[Genotype]) -> TokenShares:
-    """Shares of all tokens of some cells (Figure 4).
+    """Returns the shares of all tokens of some cells (Figure 4).
 
     Raises:
-        ZeroDivisionError: there are no cells.
+        ZeroDivisionError: There are no cells.
     """
     layers = [layer for genotype in genotypes for layer in genotype.layers]
 
@@ -123,7 +123,7 @@ def token_shares(genotypes: Sequence[Genotype]) -> TokenShares:
 
 
 def uniform_shares(layers: int) -> TokenShares:
-    """The shares to expect of cells drawn uniformly; an earlier layer can be read by later layers alone."""
+    """Returns the expected shares of cells that are sampled uniformly; only later layers can read an earlier one."""
     pools = [len(INPUTS) + i for i in range(layers)]
     each = sum(1 / pool for pool in pools) / layers
     return TokenShares(

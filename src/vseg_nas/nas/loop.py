@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from vseg_nas.errors import RunError
-from vseg_nas.nas.executors.base import Executor
+from vseg_nas.nas.executors.executor import Executor
 from vseg_nas.nas.listener import Budget, SearchListener
 from vseg_nas.nas.pruners import Pruner
 from vseg_nas.nas.queue import TrialQueue

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from vseg_nas.errors import UserError
-from vseg_nas.nas.executors.base import Died, Failure
+from vseg_nas.nas.executors.executor import Died, Failure
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.trial import Evaluation, FailureKind, Trial
 

@@ -9,7 +9,6 @@ triggers, generated columns and checks would run what its maker wrote. Values ha
 """
 
 import dataclasses
-import hashlib
 import json
 import math
 import os
@@ -23,8 +22,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from vseg_nas.errors import RunError
-from vseg_nas.files import open_regular, replacing
 from vseg_nas.nas.trial import Evaluation, FailureKind, Trial, TrialState
+from vseg_nas.runs.digests import digest_of
+from vseg_nas.runs.files import open_regular, replacing
 from vseg_nas.space import Genotype
 
 STORE = "search.sqlite"
@@ -224,7 +224,7 @@ class TrialStore:
         """Refuses other tables, indices, views and triggers than those that `SCHEMA` makes, before anything uses them.
 
         Raises:
-            RunError: with what was found.
+            RunError: Something else was found; the message says what.
         """
         parts = iter(range(_PARTS))
         self._connection.set_progress_handler(lambda: next(parts, None) is None, _STEPS)
@@ -309,10 +309,10 @@ def _expected_tables() -> set[tuple[Any, ...]]:
 
 
 def _check_files(path: Path) -> None:
-    """Looks at a store, and at what SQLite would read along with it, before SQLite does.
+    """Checks a store, and the journals that SQLite would read with it, before SQLite opens it.
 
     Raises:
-        RunError: one of them is no regular file, has the wrong size or form, or names a file to delete.
+        RunError: A file is not regular, has the wrong size or form, or names another file that SQLite would delete.
     """
     try:
         with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
@@ -350,11 +350,11 @@ def _check_files(path: Path) -> None:
 
 def _row_digest(row: sqlite3.Row) -> str:
     values = {name: row[name] for name in row.keys() if name != "sha256"}  # noqa: SIM118 (a row has no such iterator)
-    return hashlib.sha256(json.dumps(values, default=str).encode()).hexdigest()
+    return digest_of(json.dumps(values, default=str))
 
 
 def _snapshot_digest(state: bytes, trials: int) -> str:
-    return hashlib.sha256(state + str(trials).encode()).hexdigest()
+    return digest_of(state, str(trials))
 
 
 def _row(trial: Trial) -> tuple[Any, ...]:
@@ -368,10 +368,10 @@ def _row(trial: Trial) -> tuple[Any, ...]:
 
 
 def _trial(row: sqlite3.Row) -> Trial:
-    """Inverse of `_row`.
+    """Returns the trial of a row, the inverse of `_row`.
 
     Raises:
-        ValueError: a value is of another type or range than ours are, or they contradict each other.
+        ValueError: A value has a type or range that `_row` never writes, or values contradict each other.
     """
     for name, types in _TYPES.items():
         value = row[name]

@@ -1,12 +1,12 @@
 """A trial: one cell that the strategy has proposed, and what became of it. No torch in this file."""
 
 import dataclasses
-import hashlib
 import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from vseg_nas.runs.digests import digest_of
 from vseg_nas.space.genotype import Genotype
 
 
@@ -144,4 +144,4 @@ class Evaluator(Protocol):
 def derive_seed(seed: int, *path: str | int) -> int:
     """A 31-bit seed for one use (`path`) of a seed: the same in every process, and unlike the seed of any other use."""
     text = ":".join(map(str, (seed, *path)))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+    return int(digest_of(text)[:8], 16) >> 1

@@ -4,10 +4,10 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from vseg_nas.files import replacing
 from vseg_nas.nas.history import Scored
 from vseg_nas.nas.trial import Trial
 from vseg_nas.results.numbers import quantity
+from vseg_nas.runs.files import replacing
 
 REPORTED_CELLS = 10
 HEADINGS = ("rank", "trial", "score", "mIoU", "params", "MACs", "epochs", "cell")

@@ -1,1 +1,1 @@
-"""What a person sees: live views, tables, curves, drawings, dashboards."""
+"""The report: one HTML page, and every table and figure of it as files."""

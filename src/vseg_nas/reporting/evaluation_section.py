@@ -1,4 +1,4 @@
-"""Evaluations in a report: Tables 3 and 4, rolling, score against cost, Figures 5 to 7."""
+"""Sections of a report on evaluations: Tables 3 and 4, rolling, score against cost, Figures 5 to 7."""
 
 import io
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from vseg_nas.figures.cell_drawing import draw_genotype
 from vseg_nas.figures.pareto import draw_method_trade_off, is_rolled, latency_points, plottable
 from vseg_nas.figures.rolling_curves import draw_rolling_curves
 from vseg_nas.figures.style import plain
-from vseg_nas.files import read_regular
 from vseg_nas.reporting.page import Block, Picture, Section
 from vseg_nas.reporting.report_folder import ReportFolder
 from vseg_nas.reporting.score_tables import class_table, detailed_table, score_table, share_table
 from vseg_nas.reporting.sequence_tables import consistency_table, rolling_table
-from vseg_nas.results.benchmark import BenchmarkRun
 from vseg_nas.results.evaluation import SHOWN_KEY, EvaluationRun
 from vseg_nas.results.methods import Method, Setting, methods, setting_of
+from vseg_nas.results.runtime import BenchmarkRun
+from vseg_nas.runs.files import read_regular
 from vseg_nas.space import Genotype
 
 FIGURES = {"camvid": "Figure 5", "cityscapes": "Figure 6"}
@@ -29,10 +29,10 @@ MAX_PANEL_BYTES = 32 * 2**20
 def evaluation_sections(
     evaluations: Sequence[EvaluationRun], benchmarks: Sequence[BenchmarkRun], folder: ReportFolder, track: Track
 ) -> list[Section]:
-    """A section a data set, and one with the evaluated cells; none without evaluations. `track` shows the drawing.
+    """Returns a section for each data set, and one with drawings of the evaluated cells; none without evaluations.
 
     Raises:
-        DataError: a panel that an evaluation names is missing or no PNG file inside its run directory.
+        DataError: A panel that an evaluation names is missing, or is not a PNG file in its run directory.
     """
     settings = methods(evaluations)
     sections = []
@@ -80,11 +80,11 @@ def _setting(
 
 def _rolling(setting: Setting, found: Sequence[Method], commands: Sequence[str], folder: ReportFolder) -> Picture:
     caption = (
-        f"mIoU by the number of frames since the key frame, {setting}. Every run of frames is labelled in order, with "
+        f"mIoU by the number of frames since the key frame, {setting}. Every sequence is labelled in order, with "
         f"a key frame every {SHOWN_KEY} frames or at the start only; all frames of the static network are key frames. "
         "Below, each cell is compared with the static network as fine-tuned by the same recipe where that was scored, "
-        "otherwise as pre-trained. Bands reach from the least to the greatest training. With one key frame a run each "
-        "distance has few frames, so curves go up and down together with how hard these are."
+        "otherwise as pre-trained. Bands reach from the least to the greatest training. With one key frame in "
+        "a sequence each distance has few frames, so curves go up and down together with how hard these are."
     )
     files = folder.figure(f"rolling curves {setting}", draw_rolling_curves(found))
     return Picture(f"Rolling on {setting}", caption, files, tuple(commands))
@@ -128,10 +128,10 @@ def _panels(run: EvaluationRun, folder: ReportFolder) -> list[Picture]:
 
 
 def check_panels(runs: Sequence[EvaluationRun]) -> None:
-    """Looks at all pictures, so that nothing is written of a report that could not hold one.
+    """Checks all panels before anything of a report is written.
 
     Raises:
-        DataError: one cannot be used.
+        DataError: A panel cannot be used.
     """
     for run in runs:
         for panel in run.results.panels:
@@ -139,7 +139,7 @@ def check_panels(runs: Sequence[EvaluationRun]) -> None:
 
 
 def _png(run_dir: Path, file: str) -> bytes:
-    """The content of a picture inside a run directory; no other file of the machine gets into a report."""
+    """Returns the content of a picture in a run directory. No other file of the machine can get into a report."""
     try:
         path = (run_dir / file).resolve()
         if not path.is_relative_to(run_dir.resolve()):
@@ -153,7 +153,7 @@ def _png(run_dir: Path, file: str) -> bytes:
 
 
 def _cells(evaluations: Sequence[EvaluationRun], folder: ReportFolder, track: Track) -> list[Picture]:
-    """Figure 7: every evaluated cell once."""
+    """Returns Figure 7: a drawing of each evaluated cell."""
     pictures: dict[str, Picture] = {}
     for run in track(evaluations, "drawing evaluated cells"):
         for row in run.results.rows:

@@ -1,4 +1,4 @@
-"""One self-contained HTML page: pictures inside it, nothing fetched, no script, and all text from files escaped."""
+"""Writes one self-contained HTML page: pictures are inside it, it has no script, and all text from files is escaped."""
 
 import base64
 import re
@@ -13,9 +13,9 @@ from vseg_nas.reporting.table_formats import Cell, Code, Table
 from vseg_nas.results.numbers import MISSING, Number
 
 SHOWN_COMMANDS = 2
-"""Commands behind a block that are shown; more are folded away."""
+"""How many commands of a block are shown at once; more are folded away."""
 UNBROKEN = 24
-"""Characters of a cell that stay on one line."""
+"""How many characters of a table cell stay on one line."""
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
@@ -23,13 +23,13 @@ _MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of the page.
+    """A figure on the page.
 
     Attributes:
-        title: its first words.
-        caption: what is seen.
-        files: the same picture in one or two formats; an SVG goes into the page, otherwise the PNG.
-        commands: that made what it shows.
+        title: The first words of the caption.
+        caption: What the figure shows.
+        files: The same picture in one or two formats; the page holds the SVG, or the PNG if there is no SVG.
+        commands: The commands whose results it shows.
     """
 
     title: str
@@ -39,7 +39,7 @@ class Picture:
 
     @property
     def data_uri(self) -> str:
-        """The picture itself as the address of an image, which runs no script: a vector graphic where there is one."""
+        """The picture as a data URI for an image element, in which an SVG cannot run a script."""
         path = next((path for path in self.files if path.suffix == ".svg"), self.files[0])
         content = base64.b64encode(path.read_bytes()).decode("ascii")
         return f"data:{_MEDIA_TYPES[path.suffix]};base64,{content}"
@@ -47,7 +47,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class TableBlock:
-    """A table of the page, the files that hold the same, and the commands that made its numbers."""
+    """A table on the page, the files that hold the same table, and the commands whose results it shows."""
 
     table: Table
     files: tuple[Path, ...]
@@ -55,7 +55,7 @@ class TableBlock:
 
     @property
     def title(self) -> str:
-        """That of the table."""
+        """The title of the table."""
         return self.table.title
 
 
@@ -64,14 +64,14 @@ Block: TypeAlias = Picture | TableBlock
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page with a heading; never empty."""
+    """A part of the page with a heading and at least one block."""
 
     title: str
     blocks: tuple[Block, ...]
 
 
 def page_html(title: str, introduction: str, command: str, sections: Sequence[Section]) -> str:
-    """The page. Every argument is plain text.
+    """Returns the page as HTML. Every text is plain and will be escaped.
 
     Args:
         title: Title of the document.
@@ -107,9 +107,9 @@ def _shown(cell: Cell) -> str:
 
 
 def _widest_spreads(table: Table) -> list[str]:
-    """The widest ± of each column; empty where there is none, or where quartiles have a line of their own.
+    """Returns the widest ± of each column; empty if there is none, or if quartiles stand on a line of their own.
 
-    Numbers without a spread leave so much room on their right that all numbers of the column stand below each other.
+    A number without a spread leaves that much room on its right, so that all numbers of the column are aligned.
     """
     columns = [[row[i] for row in table.rows] for i in range(len(table.columns))]
     numbers = [[cell for cell in column if isinstance(cell, Number)] for column in columns]
@@ -118,5 +118,5 @@ def _widest_spreads(table: Table) -> list[str]:
 
 
 def slug(name: str) -> str:
-    """A name as a part of a file name: letters, digits and single hyphens, at most 60."""
+    """Returns a name as a part of a file name: at most 60 letters, digits and single hyphens."""
     return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:60].lower() or "run"

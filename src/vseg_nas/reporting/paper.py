@@ -1,4 +1,4 @@
-"""The paper's own figures, as printed in its Tables 3 to 5, to stand beside ours. Nothing here was measured by us."""
+"""The numbers that the paper prints in its Tables 3 to 5, to stand beside ours. None of them was measured by us."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,12 +6,12 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class PaperScore:
-    """A row of Table 3 or 4.
+    """One row of Table 3 or 4 of the paper.
 
     Attributes:
-        method: as the paper names it; `arch2` is its per-frame baseline.
-        miou: in percent.
-        note: what the paper says about the method.
+        method: The name that the paper gives; `arch2` is its per-frame baseline.
+        miou: The mIoU in percent.
+        note: What the paper says about the method.
     """
 
     method: str
@@ -21,13 +21,13 @@ class PaperScore:
 
 @dataclass(frozen=True)
 class PaperScores:
-    """Table 3 or 4: where it was measured, and its rows.
+    """Table 3 or 4 of the paper.
 
     Attributes:
-        number: of the table.
-        split: that the paper scored.
-        size: of the frames of the paper's own rows, (H, W) in pixels.
-        rows: in the paper's order.
+        number: The number of the table.
+        split: The split that the paper scored.
+        size: The size of the frames of the paper's own rows, (H, W) in pixels.
+        rows: The rows in the paper's order.
     """
 
     number: int
@@ -38,17 +38,17 @@ class PaperScores:
 
 @dataclass(frozen=True)
 class PaperRuntime:
-    """A row of Table 5.
+    """One row of Table 5 of the paper.
 
     Attributes:
-        method: as the paper names it.
-        device: a GPU; empty where the paper gives none.
-        size: of a frame, (H, W) in pixels.
-        parameters: in millions, of the whole network.
-        at_least: `parameters` is a lower bound.
-        milliseconds: a frame; for cells an average over a clip whose length the paper does not state.
-        std: of `milliseconds`, where given.
-        kind: whether `milliseconds` is that of a static frame or an average.
+        method: The name that the paper gives.
+        device: The GPU; empty if the paper gives none.
+        size: The size of a frame, (H, W) in pixels.
+        parameters: The number of parameters of the whole network, in millions.
+        at_least: Whether `parameters` is a lower bound.
+        milliseconds: The time per frame; for cells an average over a clip whose length the paper does not state.
+        std: The standard deviation of `milliseconds`; None if the paper gives none.
+        kind: Whether `milliseconds` is the time of a static frame or an average.
     """
 
     method: str
@@ -91,7 +91,7 @@ SCORES = {
         ),
     ),
 }
-"""Tables 3 and 4 by data set."""
+"""Tables 3 and 4, by the name of the data set."""
 
 FULL = (1024, 2048)
 RUNTIMES = (
@@ -104,4 +104,4 @@ RUNTIMES = (
     PaperRuntime("Li et al.", "", FULL, 40, 171, None, "average", at_least=True),
     PaperRuntime("Gadde et al.", "TitanX", FULL, 60, 3040, None, "average", at_least=True),
 )
-"""Table 5."""
+"""The rows of Table 5."""

@@ -1,4 +1,4 @@
-"""Where the files of a report go."""
+"""Writes the files of a report."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -6,16 +6,16 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from vseg_nas.figures.style import save_png_and_svg
-from vseg_nas.files import replacing
 from vseg_nas.reporting.page import TableBlock, slug
 from vseg_nas.reporting.table_formats import Table, write_table
+from vseg_nas.runs.files import replacing
 
 
 class ReportFolder:
-    """Hands out names, no two of them the same, and remembers what was written.
+    """Writes files under unique names and remembers them.
 
     Args:
-        path: made with the first file.
+        path: The folder; it is made with the first file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -24,7 +24,7 @@ class ReportFolder:
         self._taken: set[str] = set()
 
     def save(self, name: str, write: Callable[[Path], list[Path]]) -> tuple[Path, ...]:
-        """Calls `write` with a path less its suffix.
+        """Calls `write` with a path without a suffix.
 
         Returns:
             The files written.
@@ -48,7 +48,7 @@ class ReportFolder:
         return self.save(name, lambda stem: save_png_and_svg(figure, stem))
 
     def copy(self, name: str, suffix: str, content: bytes) -> tuple[Path, ...]:
-        """Writes a file as it is."""
+        """Writes content unchanged."""
 
         def write(stem: Path) -> list[Path]:
             path = stem.with_name(stem.name + suffix)

@@ -1,4 +1,4 @@
-"""Trainings, comparisons, checked data sets and labelled videos in a report: a table each."""
+"""Sections of a report on trainings, comparisons, checked data sets and labelled videos, with one table each."""
 
 from collections.abc import Sequence
 
@@ -11,8 +11,8 @@ from vseg_nas.results.data_check import CheckResult
 from vseg_nas.results.methods import frame_size
 from vseg_nas.results.names import dataset_label, label
 from vseg_nas.results.numbers import Number, duration
-from vseg_nas.results.prediction import PredictionResult
-from vseg_nas.results.record import ResultRun
+from vseg_nas.results.predicted_video import PredictionResult
+from vseg_nas.results.result import ResultRun
 from vseg_nas.results.scores import Quartiles
 from vseg_nas.results.training import TrainingResult
 
@@ -29,7 +29,7 @@ PREDICTION_NOTE = (
 
 
 def comparison_sections(found: Runs, folder: ReportFolder) -> list[Section]:
-    """The best cells of searches beside simpler things; none without comparisons."""
+    """Returns the section of comparisons, the best cells of searches beside baselines; none without comparisons."""
     blocks = []
     for run in found.comparisons:
         results = run.results
@@ -40,7 +40,7 @@ def comparison_sections(found: Runs, folder: ReportFolder) -> list[Section]:
 
 
 def training_sections(found: Runs, folder: ReportFolder) -> list[Section]:
-    """All final trainings in one table; none without trainings."""
+    """Returns the section of final trainings, all in one table; none without trainings."""
     if not found.trainings:
         return []
     commands = [run.results.command for run in found.trainings]
@@ -49,7 +49,7 @@ def training_sections(found: Runs, folder: ReportFolder) -> list[Section]:
 
 
 def training_table(trainings: Sequence[ResultRun[TrainingResult]]) -> Table:
-    """A row a training; scores in percent."""
+    """Returns a table with one row for each training; scores are percent."""
     columns = (
         *(Column(title, left=True) for title in ("run", "data", "network", "cell")),
         *map(Column, ("seed", "parameters, M", "mIoU, %", "fwIoU, %", "mAcc, %", "score, %", "time")),
@@ -66,7 +66,7 @@ def training_table(trainings: Sequence[ResultRun[TrainingResult]]) -> Table:
 
 
 def check_sections(found: Runs, folder: ReportFolder) -> list[Section]:
-    """A table a checked data set; none without checks."""
+    """Returns the section of checked data sets, one table each; none without checks."""
     blocks = [
         folder.table(f"check {run.name}", check_table(run.results), [run.results.command]) for run in found.checks
     ]
@@ -74,7 +74,7 @@ def check_sections(found: Runs, folder: ReportFolder) -> list[Section]:
 
 
 def check_table(results: CheckResult) -> Table:
-    """What each split holds, and the share of each class in it."""
+    """Returns the table of what each split holds, and of the share of each class in it."""
     splits = results.splits.values()
     counts: list[Row] = [
         ("frames", *(Number(split.frames, 0) for split in splits)),
@@ -93,7 +93,7 @@ def check_table(results: CheckResult) -> Table:
 
 
 def prediction_sections(found: Runs, folder: ReportFolder) -> list[Section]:
-    """All labelled videos in one table; none without predictions."""
+    """Returns the section of labelled videos, all in one table; none without predictions."""
     if not found.predictions:
         return []
     commands = [run.results.command for run in found.predictions]
@@ -102,7 +102,7 @@ def prediction_sections(found: Runs, folder: ReportFolder) -> list[Section]:
 
 
 def prediction_table(predictions: Sequence[ResultRun[PredictionResult]]) -> Table:
-    """A row a video."""
+    """Returns a table with one row for each labelled video."""
     columns = (
         *(Column(title, left=True) for title in ("run", "source", "network", "device", "size", "labelled at")),
         *map(Column, ("frames", "key frames", "skipped", "frames a second", "key frame, ms", "other frame, ms")),

@@ -1,4 +1,4 @@
-"""The run directories that a report is made of: searches, and runs of all commands that leave results."""
+"""Reads the run directories that a report shows: searches, and runs of all commands that leave results."""
 
 import shlex
 from collections.abc import Sequence
@@ -8,18 +8,19 @@ from typing import Any
 
 from vseg_nas.console.progress import Track, untracked
 from vseg_nas.errors import RunError
-from vseg_nas.files import check_folder, printable
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.trial import Trial
-from vseg_nas.results.benchmark import BenchmarkResult, BenchmarkRun
 from vseg_nas.results.comparison import ComparisonResult
 from vseg_nas.results.data_check import CheckResult
 from vseg_nas.results.evaluation import EvaluationResult, EvaluationRun
 from vseg_nas.results.names import short_names
-from vseg_nas.results.prediction import PredictionResult
-from vseg_nas.results.record import AnyResult, Result, ResultRun, read_result
+from vseg_nas.results.predicted_video import PredictionResult
+from vseg_nas.results.result import AnyResult, Result, ResultRun, read_result
+from vseg_nas.results.runtime import BenchmarkResult, BenchmarkRun
 from vseg_nas.results.training import TrainingResult
-from vseg_nas.run_record import CONFIG, flat, recorded_config, recorded_overrides
+from vseg_nas.runs.files import printable
+from vseg_nas.runs.folder import check_folder
+from vseg_nas.runs.record import CONFIG, flat, recorded_config, recorded_overrides
 
 MODELS: tuple[type[Result], ...] = (
     EvaluationResult,
@@ -29,19 +30,19 @@ MODELS: tuple[type[Result], ...] = (
     CheckResult,
     PredictionResult,
 )
-"""What the commands leave beside a store of trials."""
+"""The results that commands leave, other than a store of trials."""
 
 
 @dataclass(frozen=True)
 class SearchRun:
-    """A search.
+    """A search that a report shows.
 
     Attributes:
-        name: short, different for all runs of a report.
-        path: its directory.
-        config: its configuration, by dotted keys.
-        command: that started it.
-        trials: by id, ended or not.
+        name: A short name, unique among the runs of the report.
+        path: The run directory.
+        config: The configuration, by dotted keys.
+        command: The command that started the search.
+        trials: All trials in order of their ids, ended or not.
     """
 
     name: str
@@ -53,7 +54,7 @@ class SearchRun:
 
 @dataclass(frozen=True)
 class Runs:
-    """All runs of a report, by kind, in the order given."""
+    """All runs of a report by kind, each kind in the order given."""
 
     searches: tuple[SearchRun, ...]
     comparisons: tuple[ResultRun[ComparisonResult], ...]
@@ -65,7 +66,7 @@ class Runs:
 
     @property
     def with_results(self) -> list[ResultRun[Any]]:
-        """All runs but searches."""
+        """All runs except searches."""
         return [
             *self.comparisons,
             *self.trainings,
@@ -77,7 +78,7 @@ class Runs:
 
 
 def open_runs(paths: Sequence[Path], track: Track = untracked) -> Runs:
-    """Reads run directories; one named twice counts once. `track` shows how far it has come.
+    """Reads run directories; one that is named twice counts once. `track` shows the progress.
 
     Raises:
         RunError: There are no directories, or one holds no run or a damaged search.
@@ -107,7 +108,7 @@ def open_runs(paths: Sequence[Path], track: Track = untracked) -> Runs:
 
 
 def _check_kind(folder: Path) -> None:
-    """Refuses a directory in which none of the files lies that a report shows."""
+    """Refuses a directory that holds none of the files that a report shows."""
     if not folder.is_dir():
         raise RunError(f"{folder}: found no such directory, expected that of a run")
     check_folder(folder)

@@ -1,12 +1,12 @@
-"""Table 5: parameters and time a frame, the paper's beside ours. Static, dynamic and average are told apart."""
+"""Table 5: parameters and time per frame, the paper's beside ours, for static, dynamic and average frames."""
 
 from collections.abc import Sequence
 
 from vseg_nas.reporting.paper import RUNTIMES, PaperRuntime
 from vseg_nas.reporting.table_formats import Cell, Column, Row, Table
-from vseg_nas.results.benchmark import AVERAGE_KEYS, BenchmarkResult, BenchmarkRow, BenchmarkRun
 from vseg_nas.results.methods import frame_size
 from vseg_nas.results.numbers import Number
+from vseg_nas.results.runtime import AVERAGE_KEYS, BenchmarkResult, BenchmarkRow, BenchmarkRun
 from vseg_nas.results.scores import Quartiles
 
 PAPER_NOTE = (
@@ -21,7 +21,7 @@ OUR_NOTE = (
 
 
 def runtime_table(benchmarks: Sequence[BenchmarkRun]) -> Table:
-    """Table 5; times in milliseconds a frame."""
+    """Returns Table 5; times are milliseconds per frame."""
     columns = (
         *(Column(title, left=True) for title in ("method", "source", "device", "input size")),
         *map(Column, ("parameters, M", "static, ms", "dynamic, ms", "average, N not stated, ms")),

@@ -1,8 +1,8 @@
-"""Tables 3 and 4: scores of the paper beside ours, what we measure beyond it, and what the past is worth to a cell.
+"""Tables 3 and 4: the paper's scores beside ours, scores that it does not report, and the worth of the past to a cell.
 
-What the past is worth is how far a cell gets from the floor, without a past, to the ceiling, a perfect one. The floor
-is the cell trained with zeros for the previous frame, at equal cost. The ceiling is the cell trained with the static
-decoder's output on the current frame, at the cost of the whole static network on top.
+The worth of the past is how far a cell gets from the floor, without a past, to the ceiling, a perfect past. The floor
+is the same cell trained with zeros for the previous frame, at equal cost. The ceiling is the cell trained with the
+static decoder's output on the current frame as its past, at the cost of the whole static network on top.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,10 +10,10 @@ from statistics import fmean, stdev
 
 from vseg_nas.reporting.paper import SCORES
 from vseg_nas.reporting.table_formats import Cell, Column, Row, Table
-from vseg_nas.results.benchmark import BenchmarkResult
 from vseg_nas.results.methods import Method, Setting, frame_size, measured_on, measured_row
 from vseg_nas.results.names import dataset_label, label
 from vseg_nas.results.numbers import Number, percent, percent_of_known
+from vseg_nas.results.runtime import BenchmarkResult
 from vseg_nas.results.scores import Quartiles
 
 PAIR_NOTE = (
@@ -37,11 +37,11 @@ PAPER_NOTE = (
 
 
 def score_table(dataset: str, settings: dict[Setting, list[Method]]) -> Table:
-    """Table 3 (CamVid) or 4 (CityScapes), or a table like them without rows of the paper.
+    """Returns Table 3 (CamVid) or Table 4 (CityScapes); of another data set a table like them without the paper's rows.
 
     Args:
-        dataset: name.
-        settings: what was measured on it.
+        dataset: The name of the data set.
+        settings: The methods that were measured on it, by setting.
     """
     name = dataset_label(dataset)
     paper = SCORES.get(dataset)
@@ -71,13 +71,13 @@ def detailed_table(
     refused: Iterable[str] = (),
     benchmarks: Sequence[BenchmarkResult] = (),
 ) -> Table:
-    """Costs, and all scores of the pair protocol.
+    """Returns the table of costs, and of all scores of the pair protocol.
 
     Args:
-        setting: that all were measured on.
-        found: the methods.
-        refused: why there are no scores of whole runs.
-        benchmarks: latency measurements; those of none of these methods are left out.
+        setting: The setting that all methods were measured in.
+        found: The methods.
+        refused: The reasons why there are no scores of full sequences.
+        benchmarks: Latency measurements; those without any of these methods are left out.
     """
     timed = [benchmark for benchmark in benchmarks if any(_timing(method, benchmark) for method in found)]
     columns = (
@@ -91,14 +91,14 @@ def detailed_table(
         COST_NOTE,
         "score: geometric mean of mIoU, fwIoU (frequency-weighted IoU) and mAcc (mean accuracy over classes).",
         *common_notes(found),
-        *(f"Whole runs are not scored: {reason}." for reason in refused),
+        *(f"Full sequences are not scored: {reason}." for reason in refused),
     )
     title = f"Scores of pairs on {setting}"
     return Table(title, columns, (tuple(_detailed_row(method, timed) for method in found),), notes)
 
 
 def _timing(method: Method, benchmark: BenchmarkResult) -> Quartiles | None:
-    """Of a frame that is no key frame; of a key frame for the static network. None for what was not measured."""
+    """Returns the time of a frame that is not a key frame (static network: a key frame); None if not measured."""
     row = measured_row(method, benchmark)
     if row is None:
         return None
@@ -123,7 +123,7 @@ def _detailed_row(method: Method, timed: Sequence[BenchmarkResult]) -> Row:
 
 
 def class_table(setting: Setting, found: Sequence[Method]) -> Table:
-    """IoU of every class in the pair protocol, averaged over trainings; none for a class with an empty union."""
+    """Returns the table of each class's IoU in the pair protocol; a class with an empty union has none."""
     rows = []
     for index, name in enumerate(setting.classes):
         ious = [[row.pair.iou_per_class[index] for row in method.rows] for method in found]
@@ -133,12 +133,12 @@ def class_table(setting: Setting, found: Sequence[Method]) -> Table:
 
 
 def trainings(method: Method) -> Number | None:
-    """How many trainings a row is the mean of."""
+    """Returns how many trainings a row is the mean of; None for a method that is not trained."""
     return None if method.trainings is None else Number(method.trainings, 0)
 
 
 def common_notes(found: Sequence[Method]) -> list[str]:
-    """What all tables of methods say below."""
+    """Returns the notes that all tables of methods have."""
     trained = any(method.recipe and method.cell is None for method in found)
     return [SPREAD_NOTE, *([TRAINED_STATIC_NOTE] if trained else [])]
 
@@ -154,15 +154,15 @@ SHARE_NOTES = (
 
 
 def share_of_the_way(zero: Sequence[float], previous: Sequence[float], current: Sequence[float]) -> Number | None:
-    """The share in percent, with its spread over seeds.
+    """Returns how far a cell gets from floor to ceiling, in percent, with the spread over seeds.
 
     Args:
-        zero: scores with zeros for the past, one a seed.
-        previous: with the previous frame, of the same seeds in the same order.
-        current: with the current frame.
+        zero: Scores with zeros as the past, one for each seed.
+        previous: Scores with the previous frame as the past, of the same seeds in the same order.
+        current: Scores with the current frame as the past, of the same seeds in the same order.
 
     Returns:
-        None without seeds, or where ceiling and floor differ by no more than the spread of their difference.
+        The share; None without seeds, or if ceiling and floor differ by no more than the spread of their difference.
     """
     if not zero:
         return None
@@ -175,7 +175,7 @@ def share_of_the_way(zero: Sequence[float], previous: Sequence[float], current: 
 
 
 def share_table(setting: Setting, found: Sequence[Method]) -> Table | None:
-    """A row a cell and recipe that was trained with all three pasts; None without any."""
+    """Returns a row for each cell and recipe that was trained with all three pasts; None if there is none."""
     controls = {_trained(method, method.cell.past): method for method in found if method.cell}
     rows = []
     for method in found:
@@ -192,12 +192,12 @@ def share_table(setting: Setting, found: Sequence[Method]) -> Table | None:
 
 
 def _trained(method: Method, past: str) -> tuple[str | None, str | None, str]:
-    """The same cell by the same recipe, with another past."""
+    """Returns what identifies the training of a method's cell by its recipe, with a given past."""
     return method.cell.genotype.key if method.cell else None, method.recipe, past
 
 
 def _share_row(*trained: Method) -> Row:
-    """Of floor, cell and ceiling."""
+    """Returns the row of a cell from three methods: its floor, itself and its ceiling."""
     scores = [{row.seed: row.pair.miou for row in method.rows} for method in trained]
     seeds = sorted(seed for seed in scores[0] if seed is not None and all(seed in by_seed for by_seed in scores))
     share = share_of_the_way(*([by_seed[seed] for seed in seeds] for by_seed in scores))

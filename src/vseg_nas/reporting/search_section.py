@@ -1,4 +1,4 @@
-"""Searches in a report: Figures 3, 4 and 7, best cells, score against size."""
+"""Sections of a report on searches: Figures 3, 4 and 7, best cells, score against size."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -18,7 +18,7 @@ REPORTED_CELLS = 10
 
 
 def reward_section(searches: Sequence[SearchRun], folder: ReportFolder) -> list[Section]:
-    """The table of the groups of searches, and Figure 3; no section before the first candidate has ended."""
+    """Returns the section with the table of groups of searches and Figure 3; none before a candidate has ended."""
     begun = [run for run in searches if ended(run.trials)]
     if not begun:
         return []
@@ -42,12 +42,12 @@ def _rewards(groups: Mapping[str, Sequence[Sequence[Trial]]], commands: Sequence
 
 
 def search_section(run: SearchRun, folder: ReportFolder, evaluated: Collection[str]) -> list[Section]:
-    """One search by itself; no section before its first candidate has ended.
+    """Returns the section of one search; none before its first candidate has ended.
 
     Args:
-        run: the search.
-        folder: for its files.
-        evaluated: keys of cells that an evaluation of this report scored.
+        run: The search.
+        folder: Takes the files of the section.
+        evaluated: The canonical keys of cells that an evaluation of this report has scored.
     """
     if not ended(run.trials):
         return []

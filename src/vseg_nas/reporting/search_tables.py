@@ -1,4 +1,4 @@
-"""Searches as numbers: groups of them that differ in their seed alone, and the best cell beside simpler things."""
+"""Tables of searches: groups that differ only in the seed, and the best cell beside baselines."""
 
 import statistics
 from collections import defaultdict
@@ -11,7 +11,7 @@ from vseg_nas.reporting.table_formats import Column, Row, Table
 from vseg_nas.results.comparison import RANDOM_CELL, ComparisonRow
 from vseg_nas.results.names import dataset_label
 from vseg_nas.results.numbers import EN_DASH, Number, percent
-from vseg_nas.run_record import EXECUTION_KEYS, is_among
+from vseg_nas.runs.record import EXECUTION_KEYS, is_among
 
 MEANINGLESS = (*EXECUTION_KEYS, "dataset.root", "gpu", "phase.pretrain", "phase.train", "seed")
 """Keys, and groups of keys, in which searches of one group may differ."""
@@ -19,13 +19,13 @@ MEANINGLESS = (*EXECUTION_KEYS, "dataset.root", "gpu", "phase.pretrain", "phase.
 
 @dataclass(frozen=True)
 class SearchGroup:
-    """Searches that differ in nothing that matters.
+    """Searches that differ only in their seed and in how they were executed.
 
     Attributes:
-        strategy: name.
-        dataset: name, as people write it.
-        differs: the values in which they differ from other groups with these two in common; empty without such groups.
-        members: their indices.
+        strategy: The name of the strategy.
+        dataset: The name of the data set, as people write it.
+        differs: The values in which the group differs from others with the same strategy and data set; may be empty.
+        members: The indices of the searches.
     """
 
     strategy: str
@@ -35,13 +35,13 @@ class SearchGroup:
 
     @property
     def name(self) -> str:
-        """All three in a line."""
+        """Strategy, data set and differences in one line."""
         family = f"{self.strategy} on {self.dataset}"
         return f"{family}, {self.differs}" if self.differs else family
 
 
 def group_searches(configs: Sequence[Mapping[str, object]]) -> list[SearchGroup]:
-    """Groups of the searches that have these configurations, in order of appearance."""
+    """Groups searches by their configurations (flat, by dotted keys), in order of appearance."""
     groups: dict[tuple[tuple[str, str], ...], list[int]] = defaultdict(list)
     for index, config in enumerate(configs):
         groups[tuple(sorted((key, str(value)) for key, value in config.items() if _matters(key)))].append(index)
@@ -106,12 +106,12 @@ def _group_row(group: SearchGroup, searches: Sequence[Sequence[Trial]]) -> Row:
 
 
 def last_quarter(candidates: int) -> int:
-    """How many candidates the last quarter of a search has: at least one."""
+    """Returns how many candidates the last quarter of a search has, at least one."""
     return -(-candidates // 4)
 
 
 def _means(searches: Sequence[Sequence[Trial]]) -> list[float]:
-    """The mean score of the complete candidates of each search that has any."""
+    """Returns the mean score of the complete candidates of each search that has any."""
     complete = [
         [t.evaluation.score for t in trials if t.evaluation is not None and t.state == TrialState.COMPLETE]
         for trials in searches
@@ -157,6 +157,6 @@ def _comparison_row(name: str, group: Sequence[ComparisonRow]) -> Row:
 
 
 def _median(rows: Sequence[ComparisonRow]) -> ComparisonRow:
-    """The row whose score on meta-val is the (lower) median."""
+    """Returns the row whose score on meta-val is the (lower) median."""
     middle = statistics.median_low(row.meta_val.score for row in rows)
     return next(row for row in rows if row.meta_val.score == middle)

@@ -1,4 +1,4 @@
-"""What the paper does not report: scores of whole runs far from a key frame, and temporal consistency."""
+"""Tables that the paper does not have: scores of full sequences, far from a key frame, and temporal consistency."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,12 +18,12 @@ TRUTH_NOTE = (
 )
 METRICS = {"vc8": "VC8", "vc16": "VC16", "tc": "TC"}
 ROLLING_NOTES = (
-    "Every run of frames is labelled in order, with a key frame every K frames, or with one key frame at its start.",
+    "Every sequence is labelled in order, with a key frame every K frames, or with one key frame at its start.",
     "mIoU: of one confusion matrix over all frames, key frames included. Average and minimum: of the mIoUs at each "
     "distance from the key frame; distances over 8 are put together (9 to 16, 17 to 32, ...).",
     "With K=1 all frames are key frames: of a cell, those are labelled by the static network that was trained with "
     "it. The static network per frame has nothing but key frames whatever K, and is scored on the same frames; so are "
-    "averages of its logits, which run over the whole of each run.",
+    "averages of its logits, which run over the whole of each sequence.",
 )
 CONSISTENCY_NOTES = (
     "VC8, VC16: of the pixels whose true class stays the same over 8 or 16 frames, the share that is predicted as this "
@@ -35,12 +35,12 @@ CONSISTENCY_NOTES = (
 
 
 def rolling_table(setting: Setting, found: Sequence[Method]) -> Table:
-    """Scores over all frames by the distance from key frame to key frame, average and minimum over distances."""
+    """Returns scores of all frames for each number of frames between key frames, and their average and minimum."""
     columns = [Column("method", left=True), Column("trainings")]
     columns += [Column(f"mIoU, {_every(key)}, %") for key in OVERALL]
     columns += [Column(f"{name}, {_every(key)}, %") for key in BY_DISTANCE for name in ("average", "minimum")]
     notes = (*ROLLING_NOTES, *common_notes(found))
-    return Table(f"Rolling over whole runs of {setting}", tuple(columns), (tuple(map(_rolling_row, found)),), notes)
+    return Table(f"Rolling over full sequences of {setting}", tuple(columns), (tuple(map(_rolling_row, found)),), notes)
 
 
 def _every(key: str) -> str:
@@ -63,18 +63,18 @@ def _rolled(method: Method, key: str) -> list[RollingScores]:
 def consistency_table(
     setting: Setting, found: Sequence[Method], truth: Mapping[str, AnyConsistency] | None = None
 ) -> Table:
-    """VC8, VC16 and TC in both forms.
+    """Returns the table of VC8, VC16 and TC in both forms.
 
     Args:
-        setting: that all were measured on.
-        found: the methods.
-        truth: the same of the ground truth itself, if known.
+        setting: The setting that all methods were measured in.
+        found: The methods.
+        truth: The temporal consistency of the ground truth itself; None if it was not measured.
     """
     columns = [Column("method", left=True), Column("trainings")]
     columns += [Column(f"{name} {form}, %") for name in METRICS.values() for form in ("correct", "reference")]
     rows = [row for method in found for row in method.rows]
     key_frames = (
-        f"Of the labels of whole runs with a key frame every {setting.consistency_key_every} frames; the static "
+        f"Of the labels of full sequences with a key frame every {setting.consistency_key_every} frames; the static "
         "network per frame and averages of its logits label every frame anew."
     )
     notes = (key_frames, *CONSISTENCY_NOTES, *_flows(rows), *common_notes(found), *_refusals(rows))

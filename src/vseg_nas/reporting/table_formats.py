@@ -1,6 +1,6 @@
-"""One model of a table and its renderings as Markdown, LaTeX (booktabs) and CSV.
+"""A table, and its rendering as Markdown, LaTeX (booktabs) and CSV.
 
-Every cell that is a `str` is plain text: what looks like markup in it is escaped in each format.
+Every cell that is a `str` is plain text: each format escapes what looks like markup in it.
 """
 
 import csv
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from vseg_nas.files import write_text
 from vseg_nas.results.numbers import EN_DASH, MISSING, Number
+from vseg_nas.runs.files import write_text
 
-WIDE = 7  # columns; a LaTeX table with more is shrunk to the width of the line
+WIDE = 7  # a LaTeX table with more columns is shrunk to the width of the line
 LATEX = {
     "\\": r"\textbackslash{}",
     **{mark: f"\\{mark}" for mark in "{}$&#_%"},
@@ -23,7 +23,7 @@ LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    **{mark: f"{{{mark}}}" for mark in "[*"},  # after the end of a row they would be its options
+    **{mark: f"{{{mark}}}" for mark in "[*"},  # after the end of a row LaTeX would take them for its options
     "±": r"$\pm$",
     "\N{MULTIPLICATION SIGN}": r"$\times$",
     EN_DASH: "--",
@@ -42,13 +42,13 @@ class Code:
 
 
 Cell: TypeAlias = Number | Code | str | None
-"""None stands for no value."""
+"""One cell of a table; None means that there is no value."""
 Row: TypeAlias = tuple[Cell, ...]
 
 
 @dataclass(frozen=True)
 class Column:
-    """A heading and how its column is aligned: numbers to the right, words to the left."""
+    """The heading of a column, and whether the column is aligned left (words) or right (numbers)."""
 
     title: str
     left: bool = False
@@ -59,10 +59,10 @@ class Table:
     """A table of a report.
 
     Attributes:
-        title: may be empty.
-        columns: from left to right.
-        bodies: groups of rows, told apart by a rule where the format has one; every row has a cell a column.
-        notes: sentences below the table.
+        title: The title; may be empty.
+        columns: The columns from left to right.
+        bodies: Groups of rows, separated by a rule if the format has one. Every row has a cell for each column.
+        notes: Sentences below the table.
     """
 
     title: str
@@ -71,7 +71,7 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuses rows of another width."""
+        """Checks that every row has a cell for each column."""
         for row in self.rows:
             if len(row) != len(self.columns):
                 raise ValueError(f"table: found a row of {len(row)} cells, expected {len(self.columns)}")
@@ -83,7 +83,7 @@ class Table:
 
 
 def markdown(table: Table) -> str:
-    """The table with its title above and its notes below, in GitHub's dialect."""
+    """Returns the table as Markdown (GitHub), with its title above and its notes below."""
     lines = [
         [_markdown_text(column.title) for column in table.columns],
         ["---" if column.left else "---:" for column in table.columns],
@@ -106,7 +106,7 @@ def _markdown_text(text: str) -> str:
 
 
 def latex(table: Table) -> str:
-    """A table environment; needs the packages booktabs and, where it is shrunk, graphicx."""
+    """Returns a LaTeX table environment. It needs the package booktabs, and a wide table needs graphicx."""
     bodies = [[f"    {_latex_row(map(_latex_cell, row))}" for row in body] for body in table.bodies if body]
     tabular = [
         rf"  \begin{{tabular}}{{{''.join('l' if column.left else 'r' for column in table.columns)}}}",
@@ -134,12 +134,12 @@ def _latex_cell(cell: Cell) -> str:
 
 
 def latex_text(text: str) -> str:
-    """Plain text for LaTeX: what it would take for commands is escaped."""
+    """Returns plain text for LaTeX, with its special characters escaped."""
     return "".join(LATEX.get(character, character) for character in _one_line(text))
 
 
 def comma_separated(table: Table) -> str:
-    """CSV: numbers unrounded, their spreads in columns of their own, missing cells empty; no title, no notes."""
+    """Returns CSV: unrounded numbers, spreads in columns of their own, empty missing cells; no title and no notes."""
     columns = [_csv_column(column.title, [row[i] for row in table.rows]) for i, column in enumerate(table.columns)]
     file = io.StringIO()
     csv.writer(file, lineterminator="\n").writerows(zip(*(line for column in columns for line in column), strict=True))
@@ -147,7 +147,7 @@ def comma_separated(table: Table) -> str:
 
 
 def _csv_column(title: str, cells: Sequence[Cell]) -> list[list[str]]:
-    """The column, and one for every kind of spread that some cell of it has; each begins with its heading."""
+    """Returns a column, and one for each kind of spread that a cell of it has; each begins with its heading."""
     numbers = [cell if isinstance(cell, Number) else None for cell in cells]
     quartiles = [number.quartiles if number else None for number in numbers]
     spreads = {
@@ -166,7 +166,7 @@ def _csv_cell(cell: Cell) -> str:
     if isinstance(cell, Number):
         return f"{cell.value:.10g}"
     text = "" if cell is None else _one_line(str(cell))
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text  # a spreadsheet would compute it
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text  # a spreadsheet would evaluate it as a formula
 
 
 def _one_line(text: str) -> str:
@@ -174,7 +174,7 @@ def _one_line(text: str) -> str:
 
 
 def write_table(table: Table, stem: Path) -> list[Path]:
-    """Writes `stem`.md, .tex and .csv, each replaced whole.
+    """Writes a table as ``stem.md``, ``stem.tex`` and ``stem.csv``.
 
     Returns:
         The files written.

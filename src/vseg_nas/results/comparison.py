@@ -1,13 +1,13 @@
-"""What `compare` leaves: the best cell of a search beside simpler things."""
+"""What `compare` leaves: the best cell of a search beside baselines."""
 
 from typing import ClassVar, Literal
 
-from vseg_nas.results.cell import CellRecord
-from vseg_nas.results.record import Count, Result, Seed, Text
+from vseg_nas.results.result import Count, Result, Seed, Text
 from vseg_nas.results.scores import SegmentationScores
+from vseg_nas.results.used_cell import CellRecord
 
 RANDOM_CELL = "random cell"
-"""Name of the rows of cells drawn at random, of which tables show the median."""
+"""Name of the rows of random cells; tables show their median."""
 
 
 class ComparisonRow(CellRecord):
@@ -15,7 +15,7 @@ class ComparisonRow(CellRecord):
 
     Attributes:
         name: What was measured.
-        seed: Seed of the training; None where nothing is trained.
+        seed: Seed of the training; None if nothing is trained.
         parameters: Number of parameters of the cell; 0 without one.
         meta_val: Scores on meta-val.
         val: Scores on the validation split, pairs of successive frames.

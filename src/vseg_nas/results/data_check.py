@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from vseg_nas.results.record import Amount, Count, Fraction, Record, Result, Text
+from vseg_nas.results.result import Amount, Count, Fraction, Record, Result, Text
 
 
 class FrameSequence(Record):
@@ -20,12 +20,12 @@ class FrameSequence(Record):
 
 
 class SplitCheck(Record):
-    """What was found in a split.
+    """The result of checking a split.
 
     Attributes:
         frames: Number of frames.
         masks: Number of masks.
-        seconds_between_frames: Time from a frame to the next; None where it is not known.
+        seconds_between_frames: Time from a frame to the next; None if it is not known.
         shares: Share of each class among the labelled pixels, and of ``ignored`` among all; empty without masks.
         runs: Sequences of successive frames.
         problems: One line for each file that cannot be used.
@@ -44,8 +44,8 @@ class CheckResult(Result):
 
     Attributes:
         dataset: Name of the data set.
-        root: Its folder.
-        splits: By name.
+        root: Folder of the data set.
+        splits: Results of the splits by name.
     """
 
     FILE: ClassVar[str] = "check.json"

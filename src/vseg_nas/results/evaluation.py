@@ -4,15 +4,15 @@ from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
-from vseg_nas.results.cell import CellRecord
-from vseg_nas.results.record import Amount, Count, Record, Result, ResultRun, Seed, Size, Text, expected, refused
+from vseg_nas.results.result import Amount, Count, Record, Result, ResultRun, Seed, Size, Text, expected, refused
 from vseg_nas.results.scores import AnyConsistency, RollingScores, SegmentationScores
+from vseg_nas.results.used_cell import CellRecord
 
 KEY_EVERY: tuple[int | None, ...] = (1, 2, 5, None)
-"""Numbers of frames from key frame to key frame that whole sequences are labelled with; None: the first frame alone."""
+"""Numbers of frames from one key frame to the next in full sequences; None means only the first is a key frame."""
 CONSISTENCY_KEY_EVERY = 5
-"""The one whose labels temporal consistency is measured on, and which tables and figures show: key frames now and then,
-as in use."""
+"""The one for which temporal consistency is measured, and which tables and figures show. It is closest to practice, in
+which key frames come now and then."""
 
 STATIC = "static per frame"
 COPIED = "previous labels copied"
@@ -23,31 +23,31 @@ AVERAGED_BY_FLOW = "average of static logits along flow"
 
 
 def rolling_key(key_every: int | None) -> str:
-    """The key of `EvaluationRow.rolling` for a number of frames from key frame to key frame."""
+    """Returns the key of `EvaluationRow.rolling` for a number of frames from one key frame to the next."""
     return "never" if key_every is None else str(key_every)
 
 
 SHOWN_KEY = rolling_key(CONSISTENCY_KEY_EVERY)
 
 RollingKey = Annotated[str, Field(pattern="^([1-9][0-9]{0,8}|never)$"), expected("a number of frames or 'never'")]
-"""What `rolling_key` gives."""
+"""A value of `rolling_key`."""
 
 
 class EvaluationRow(CellRecord):
-    """One method, or one training of it. Its cell labels the frames that are no key frames.
+    """One method, or one training of it. Its cell labels the frames that are not key frames.
 
     Attributes:
         name: What was measured.
         group: Name in tables; rows that differ in their seed alone share it.
-        seed: Seed of the training; None where nothing is random.
+        seed: Seed of the training; None for a method that is not trained.
         recipe: Equal for trainings that differ in the cell, what it is given and the seed alone; None without training.
         trained_with: The cell of the training, what it is given and the recipe; None without training.
         checkpoint: Path of the weights.
         parameters: Number of parameters of the whole network.
         cell_parameters: Number of parameters of the cell; 0 without one.
-        macs: Multiply-accumulate operations of a frame that is no key frame, where it matters which are.
+        macs: Multiply-accumulate operations of a frame that is not a key frame; if all are, of a key frame.
         pair: Scores of the frame after a key frame.
-        rolling: Scores of whole sequences by `rolling_key`; empty without labelled sequences.
+        rolling: Scores of full sequences by `rolling_key`; empty without labelled sequences.
         consistency: By name: vc8, vc16, tc; empty without labelled sequences.
     """
 
@@ -65,7 +65,7 @@ class EvaluationRow(CellRecord):
     consistency: dict[str, AnyConsistency]
 
     def wrong_classes(self, classes: int) -> str | None:
-        """Which scores have another number of IoUs than there are classes, by key; None if none has."""
+        """Returns the error, key first, if scores have another number of classes; None if none have."""
         scores = {"pair": self.pair} | {f"rolling.{every}": rolled for every, rolled in self.rolling.items()}
         for name, found in scores.items():
             if (count := len(found.iou_per_class)) != classes:
@@ -95,13 +95,13 @@ class EvaluationResult(Result):
         split: Name of the split.
         size: Height and width of a frame.
         classes: Names by id.
-        consistency_key_every: Frames from key frame to key frame in the labels that temporal consistency is of.
-        rolling_refused: Why whole sequences were not labelled; None if they were.
+        consistency_key_every: Number of frames from one key frame to the next for temporal consistency.
+        rolling_refused: Why full sequences were not labelled; None if they were.
         machine: Device, in words.
         seconds: How long it took.
-        rows: One a method or training.
-        truth_consistency: Temporal consistency of the truth itself, as that of a row.
-        panels: Pictures.
+        rows: A row for each method or training.
+        truth_consistency: Temporal consistency of the ground truth itself, in the form of a row's.
+        panels: The pictures.
     """
 
     FILE: ClassVar[str] = "evaluate.json"

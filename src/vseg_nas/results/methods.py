@@ -1,4 +1,4 @@
-"""The rows of all evaluations, sorted into methods: trainings of one method that differ in their seed are one line."""
+"""Groups the rows of evaluations into methods: trainings of one method that differ only in the seed are one method."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from vseg_nas.results.benchmark import BenchmarkResult, BenchmarkRow
-from vseg_nas.results.cell import UsedCell
 from vseg_nas.results.evaluation import STATIC, EvaluationRow, EvaluationRun
 from vseg_nas.results.names import dataset_label, training_names
+from vseg_nas.results.runtime import BenchmarkResult, BenchmarkRow
+from vseg_nas.results.used_cell import UsedCell
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What some methods were measured on; only methods of one setting are compared.
+    """The data and frames that methods were measured on; only methods of one setting are compared.
 
     Attributes:
-        dataset: name.
-        split: name.
-        size: of a frame, (H, W) in pixels.
-        classes: by id.
-        consistency_key_every: frames from key frame to key frame in the labels that temporal consistency is of.
+        dataset: The name of the data set.
+        split: The name of the split.
+        size: The size of a frame, (H, W) in pixels.
+        classes: The names of the classes, in the order of their ids.
+        consistency_key_every: The number of frames from one key frame to the next for temporal consistency.
     """
 
     dataset: str
@@ -36,14 +36,14 @@ class Setting:
 
 @dataclass(frozen=True)
 class Method:
-    """Trainings of one method, or one row of something that is not trained; never empty."""
+    """The trainings of one method, or the one row of a method that is not trained."""
 
     label: str
     rows: tuple[EvaluationRow, ...]
 
     @property
     def trainings(self) -> int | None:
-        """How many; None where nothing depends on a seed."""
+        """The number of trainings; None for a method that does not depend on a seed."""
         return None if self.rows[0].seed is None else len(self.rows)
 
     @property
@@ -58,12 +58,12 @@ class Method:
 
     @property
     def cell(self) -> UsedCell | None:
-        """What segments the frames that are no key frames."""
+        """The cell that labels the frames that are not key frames; None for a method without a cell."""
         return self.rows[0].cell
 
     @property
     def recipe(self) -> str | None:
-        """How it was trained."""
+        """The digest of the settings of the training; None without training."""
         return self.rows[0].recipe
 
 
@@ -73,18 +73,18 @@ class _MethodRow(NamedTuple):
 
 
 def measured_on(dataset: str, split: str, size: tuple[int, int] | None) -> str:
-    """`CamVid val, 480x360`: width first, as the paper writes sizes; None for an unknown size."""
+    """Returns a text such as ``CamVid val, 480×360``, width first as in the paper; a size of None is unknown."""
     where = f"{dataset_label(dataset)} {split}"
     return f"{where}, {frame_size(size)}" if size else f"{where}, size not stated"
 
 
 def frame_size(size: tuple[int, int]) -> str:
-    """(H, W) as width x height."""
+    """Returns (H, W) as width × height."""
     return f"{size[1]}\N{MULTIPLICATION SIGN}{size[0]}"
 
 
 def methods(evaluations: Sequence[EvaluationRun]) -> dict[Setting, list[Method]]:
-    """All methods by setting, in order of appearance. A row that several evaluations repeat counts once."""
+    """Returns all methods by setting, in order of appearance. A row that several evaluations repeat counts once."""
     found: dict[Setting, dict[Hashable, dict[Hashable, _MethodRow]]] = defaultdict(dict)
     for run in evaluations:
         for row in run.results.rows:
@@ -94,13 +94,13 @@ def methods(evaluations: Sequence[EvaluationRun]) -> dict[Setting, list[Method]]
 
 
 def setting_of(run: EvaluationRun) -> Setting:
-    """What an evaluation was measured on."""
+    """Returns the setting of an evaluation."""
     results = run.results
     return Setting(results.dataset, results.split, results.size, results.classes, results.consistency_key_every)
 
 
 def _identity(row: EvaluationRow) -> tuple[Hashable, Hashable]:
-    """What makes it the same method, and the same training of it."""
+    """Returns what identifies the method of a row, and its training."""
     method = (row.cell.key if row.cell else row.group, row.recipe, row.trained_with)
     if row.seed is None:
         return (*method, row.pair), None  # two static networks are two methods, not two seeds of one
@@ -108,7 +108,7 @@ def _identity(row: EvaluationRow) -> tuple[Hashable, Hashable]:
 
 
 def _labelled(groups: Sequence[Sequence[_MethodRow]]) -> list[Method]:
-    """Methods named after their first row and, where names collide, after its evaluation or training."""
+    """Names methods after their first row and, if names collide, after its evaluation or training."""
     first = [group[0] for group in groups]
     labels = []
     for row, run in first:
@@ -124,7 +124,7 @@ def _labelled(groups: Sequence[Sequence[_MethodRow]]) -> list[Method]:
 
 
 def measured_row(method: Method, benchmark: BenchmarkResult) -> BenchmarkRow | None:
-    """Of a cell, however it is named, and what it is given, or of the static network, however it was trained."""
+    """Returns the latency of a method's cell and past, whatever its name, or of the static network, however trained."""
     if not (method.cell or method.is_static or method.is_tuned_static):
         return None
     key = method.cell and method.cell.key

@@ -1,4 +1,4 @@
-"""Numbers as a person reads them."""
+"""Numbers in the form in which people read them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ COUNTS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def quantity(number: int) -> str:
-    """Three digits and a decimal prefix: `1_234_567` -> `1.23M`."""
+    """Returns a number with three digits and a decimal prefix, such as ``1.23M`` for 1_234_567."""
     for size, prefix in COUNTS:
         if number >= 0.9995 * size:  # 999,500 would round to 1000k
             value = number / size
@@ -20,7 +20,7 @@ def quantity(number: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`4.2 s`, `12 min 05 s`, `3 h 07 min`."""
+    """Returns a duration such as ``4.2 s``, ``12 min 05 s`` or ``3 h 07 min``."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -33,13 +33,13 @@ def duration(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Number:
-    """A measured value, with the spread of its measurements where there is one: a deviation or quartiles.
+    """A measured value with the spread of its measurements, if there is one: a deviation or quartiles.
 
     Attributes:
-        value: mean or median.
-        digits: shown after the point; CSV has all.
-        std: standard deviation.
-        quartiles: lower and upper.
+        value: The mean or the median.
+        digits: The number of digits that are shown after the point; CSV files have all digits.
+        std: The sample standard deviation.
+        quartiles: The lower and the upper quartile.
     """
 
     value: float
@@ -49,17 +49,17 @@ class Number:
 
     @classmethod
     def over(cls, values: Sequence[float], digits: int) -> Self:
-        """Mean and, of several values, sample standard deviation."""
+        """Returns the mean of some values and, if there are several, their sample standard deviation."""
         return cls(fmean(values), digits, std=stdev(values) if len(values) > 1 else None)
 
     @property
     def rounded(self) -> str:
-        """The value as shown."""
+        """The value as it is shown."""
         return self._text(self.value)
 
     @property
     def spread(self) -> str:
-        """The spread as shown; empty if there is none."""
+        """The spread as it is shown; empty if there is none."""
         if self.std is not None:
             return f"± {self._text(self.std)}"
         return f"({EN_DASH.join(map(self._text, self.quartiles))})" if self.quartiles else ""
@@ -72,11 +72,11 @@ class Number:
 
 
 def percent(values: Sequence[float]) -> Number:
-    """Mean and sample standard deviation of some fractions, in percent."""
+    """Returns mean and sample standard deviation of some fractions, in percent."""
     return Number.over([100 * value for value in values], 1)
 
 
 def percent_of_known(values: Iterable[float | None]) -> Number | None:
-    """The same of those that are there; None without any."""
+    """Returns `percent` of the fractions that are not None; None if there is none."""
     known = [value for value in values if value is not None]
     return percent(known) if known else None

@@ -1,23 +1,23 @@
-"""Rows of an evaluation on disk, one file each, so that an evaluation that was interrupted measures none twice."""
+"""Stores the rows of an evaluation, one file each, so that an interrupted evaluation measures none twice."""
 
 import os
 from pathlib import Path
 
 from vseg_nas.errors import DataError
-from vseg_nas.files import write_json
 from vseg_nas.results.evaluation import EvaluationRow
-from vseg_nas.results.record import Count, Fraction, Record, read_result
+from vseg_nas.results.result import Count, Fraction, Record, read_result
+from vseg_nas.runs.files import write_json
 
 FOLDER = "rows"
 
 
 class MeasuredRow(Record):
-    """A row, and what pictures need besides it.
+    """A row of an evaluation, and what its pictures need in addition.
 
     Attributes:
         row: The row.
-        confusion: (C, C) pixels of pairs, rows are truth, columns are predictions.
-        miou_per_frame: mIoU of each second frame of a pair alone, None where it has no labelled pixel.
+        confusion: (C, C) pixels of pairs; rows are the ground truth, columns the predictions.
+        miou_per_frame: The mIoU of each second frame of a pair alone; None for a frame without labelled pixels.
     """
 
     row: EvaluationRow
@@ -31,7 +31,7 @@ def save_row(run_dir: Path, key: str, measured: MeasuredRow) -> None:
 
 
 def load_row(run_dir: Path, key: str, classes: int, pairs: int) -> MeasuredRow | None:
-    """A row that was measured before; None if there is none of that key.
+    """Returns a row that was measured before; None if there is none of that key.
 
     Args:
         run_dir: Directory of the evaluation.

@@ -1,4 +1,4 @@
-"""Scores and times, as every command measures and writes them. Scores are fractions."""
+"""Scores and times in the form that all commands write. Scores are fractions."""
 
 from collections.abc import Sequence
 from typing import Annotated, Self
@@ -6,7 +6,7 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import Discriminator, Tag
 
-from vseg_nas.results.record import Amount, Count, Fraction, Record, ReferenceFraction, Text
+from vseg_nas.results.result import Amount, Count, Fraction, Record, ReferenceFraction, Text
 
 
 class SegmentationScores(Record):
@@ -28,15 +28,15 @@ class SegmentationScores(Record):
 
 
 class DistanceScore(Record):
-    """mIoU of the frames that are ``distance`` or a little more frames away from where the protocol sets a key frame.
+    """The mIoU of the frames at one distance, or group of distances, from the key frame that the protocol sets.
 
-    Distances over 8 are put together: 9 stands for 9 to 16, 17 for 17 to 32 and so on. The static network labels the
-    same frames, each of them as a key frame of its own.
+    Distances over 8 are grouped: 9 stands for 9 to 16, 17 for 17 to 32 and so on. The static network labels the same
+    frames, each of them as a key frame.
 
     Attributes:
         distance: Frames since the key frame.
         frames: How many frames were scored.
-        miou: mIoU of their confusion matrix; None without any frame.
+        miou: mIoU of their confusion matrix; None without frames.
     """
 
     distance: Count
@@ -49,7 +49,7 @@ class RollingScores(SegmentationScores):
 
     Attributes:
         by_distance: By distance from the key frame that the protocol sets, so that methods compare frame by frame.
-        average: Mean over distances of their mIoU: every distance counts the same. None where nothing was scored.
+        average: Mean of the mIoUs over distances, all with the same weight; None if nothing was scored.
         minimum: mIoU at the worst distance.
     """
 
@@ -75,7 +75,7 @@ class Consistency(Record):
 
 
 class NotMeasured(Record):
-    """Why a metric of temporal consistency would mean nothing here."""
+    """The reason why a metric of temporal consistency was not measured."""
 
     refused: Text
 
@@ -89,7 +89,7 @@ def _tag(value: object) -> str | None:
 AnyConsistency = Annotated[
     Annotated[Consistency, Tag("<measured>")] | Annotated[NotMeasured, Tag("<refused>")], Discriminator(_tag)
 ]
-"""A metric, or why there is none."""
+"""A metric of temporal consistency, or the reason why it was not measured."""
 
 
 class Quartiles(Record):
@@ -101,6 +101,6 @@ class Quartiles(Record):
 
     @classmethod
     def of(cls, samples: Sequence[float]) -> Self:
-        """Interpolates linearly between the samples."""
+        """Returns the quartiles of samples, interpolated linearly between them."""
         low, median, high = np.percentile(samples, (25, 50, 75)).tolist()
         return cls(median=median, low=low, high=high)

@@ -2,9 +2,9 @@
 
 from typing import ClassVar, Literal
 
-from vseg_nas.results.cell import CellRecord
-from vseg_nas.results.record import Amount, Count, Result, Seed, Text
+from vseg_nas.results.result import Amount, Count, Result, Seed, Text
 from vseg_nas.results.scores import SegmentationScores
+from vseg_nas.results.used_cell import CellRecord
 
 
 class TrainingResult(Result, CellRecord):

@@ -52,7 +52,7 @@ def check_size(layers: int, width: object) -> None:
     """Checks the number of layers and the width of a cell.
 
     Raises:
-        ValueError: one of them is outside the allowed range.
+        ValueError: The number or the width is outside the allowed range.
     """
     if type(layers) is not int or not 1 <= layers <= MAX_LAYERS:
         raise ValueError(f"layers: found {brief(layers)}, expected 1..{MAX_LAYERS}")

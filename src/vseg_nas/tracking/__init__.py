@@ -1,1 +1,1 @@
-"""Runs on Weights & Biases; no other package knows wandb."""
+"""Logging to Weights & Biases; no other package imports wandb."""

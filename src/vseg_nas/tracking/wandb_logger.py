@@ -1,7 +1,7 @@
-"""Searches, trainings and evaluations on Weights & Biases; only this file and wandb_run.py know wandb.
+"""Logs searches, trainings and evaluations to Weights & Biases.
 
-A search is one run with one log call per candidate. The run is a copy of what the trial store holds; what goes wrong
-with it costs a warning, never the search.
+A search is one W&B run with one log call per candidate. The run is a copy of what the trial store holds, so an error of
+W&B costs a warning, never the search.
 """
 
 import tempfile
@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from vseg_nas.errors import first_line
 from vseg_nas.figures.search_pictures import write_pictures
 from vseg_nas.nas.history import Outcome, best_cells, ended, outcome, token_shares, window_for
 from vseg_nas.nas.trial import Trial
@@ -19,7 +20,7 @@ from vseg_nas.results.evaluation import SHOWN_KEY, EvaluationRow
 from vseg_nas.results.names import training_names
 from vseg_nas.space import Genotype
 from vseg_nas.space.vocabulary import AGGREGATIONS, INPUTS, OPERATIONS
-from vseg_nas.tracking.wandb_run import first_line, wandb_errors, warn
+from vseg_nas.tracking.wandb_run import wandb_errors, warn
 
 if TYPE_CHECKING:
     from vseg_nas.nas.listener import Budget
@@ -34,8 +35,8 @@ def _disk_errors() -> tuple[type[Exception], ...]:
     return (OSError,)
 
 
-class _Copy:
-    """A W&B run that ends quietly if something goes wrong with it, and a context manager that finishes it."""
+class _WandbCopy:
+    """A context manager that finishes a W&B run; after an error of W&B it logs nothing more, with a warning."""
 
     def __init__(self, run: Any) -> None:
         self._run = run
@@ -57,11 +58,11 @@ class _Copy:
         self._open = False
 
     def _attempt(self, action: Callable[[], object], errors: Errors = wandb_errors) -> None:
-        """Does it while the run is open.
+        """Runs an action if the W&B run is still open.
 
         Args:
-            action: one of W&B, or with ``errors`` one of ours, that makes what is logged.
-            errors: that cost a warning.
+            action: A call of W&B, or, with ``errors``, a step of ours that prepares what is logged.
+            errors: Returns the errors that cost a warning; all others are raised.
         """
         if not self._open:
             return
@@ -69,18 +70,18 @@ class _Copy:
             action()
         except errors() as error:
             self._open = False
-            warn(f"W&B logging ends here, the work goes on: {first_line(error)}")
+            warn(f"W&B logging ends here, the work goes on: {first_line(error, longest=500)}")
 
     def _axis(self, axis: str, metrics: str) -> None:
         self._attempt(lambda: self._run.define_metric(axis))
         self._attempt(lambda: self._run.define_metric(metrics, step_metric=axis))
 
 
-class WandbListener(_Copy):
-    """A search listener that logs to a W&B run, and a context manager: leaving it finishes the run.
+class WandbListener(_WandbCopy):
+    """A search listener that logs to a W&B run; as a context manager, it finishes the run at the end.
 
     Args:
-        run: From `open_wandb`; None logs nothing.
+        run: The run that `open_wandb` has returned; None logs nothing.
     """
 
     def __init__(self, run: Any) -> None:
@@ -89,17 +90,17 @@ class WandbListener(_Copy):
         self._history: list[Trial] = []
 
     def on_start(self, trials: Sequence[Trial], budget: "Budget") -> None:
-        """Names the axis, and logs what ended before: a continued search is one whole curve."""
+        """Defines the axis, and logs the trials that have ended before, so that a resumed search is one curve."""
         self._window = window_for(budget.trials)
         self._axis("candidate", "search/*")
         for trial in ended(trials):
             self._log(trial, {})
 
     def on_trial_start(self, trial: Trial) -> None:
-        """Nothing is known yet."""
+        """Does nothing, since nothing is known yet."""
 
     def on_epoch(self, trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
-        """Candidates are the axis, not their epochs."""
+        """Does nothing, since the axis counts candidates, not epochs."""
 
     def on_trial_end(self, trial: Trial, trials: Sequence[Trial], diagnostics: dict[str, float]) -> None:
         """Logs a candidate, the strategy's diagnostics and the token shares so far."""
@@ -132,11 +133,11 @@ class WandbListener(_Copy):
         self._run.log({"report/best_cells": wandb.Table(columns=list(CELL_FIELDS), data=data), **images})
 
 
-class FitLogger(_Copy):
-    """Logs a final training to a W&B run, epoch by epoch, and a context manager: leaving it finishes the run.
+class FitLogger(_WandbCopy):
+    """Logs a final training to a W&B run, epoch by epoch; as a context manager, it finishes the run at the end.
 
     Args:
-        run: From `open_wandb`; None logs nothing.
+        run: The run that `open_wandb` has returned; None logs nothing.
     """
 
     def __init__(self, run: Any) -> None:
@@ -144,7 +145,7 @@ class FitLogger(_Copy):
         self._stages: set[str] = set()
 
     def on_epoch(self, stage: str, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Logs what an epoch of a stage gave, on an axis of that stage."""
+        """Logs the metrics of an epoch of a stage, on an axis of that stage."""
         axis = f"{stage}/epoch"
         if stage not in self._stages:
             self._stages.add(stage)
@@ -172,19 +173,19 @@ class FitLogger(_Copy):
         self._run.log({"report/cell": wandb.Image(str(path))})
 
 
-class EvaluationLogger(_Copy):
-    """Puts a finished evaluation on a W&B run, and a context manager: leaving it finishes the run.
+class EvaluationLogger(_WandbCopy):
+    """Logs a finished evaluation to a W&B run; as a context manager, it finishes the run at the end.
 
     Args:
-        run: From `open_wandb`; None logs nothing.
+        run: The run that `open_wandb` has returned; None logs nothing.
     """
 
     def log(self, rows: Sequence[EvaluationRow], pictures: Mapping[str, Path]) -> None:
-        """Logs one row a method and the pictures.
+        """Logs a row for each method, and the pictures.
 
         Args:
-            rows: those of evaluate.json.
-            pictures: PNG files by title.
+            rows: The rows of evaluate.json.
+            pictures: PNG files by their titles.
         """
         if not self._open:
             return
@@ -215,14 +216,14 @@ _SCORES = ("miou", "fwiou", "macc", "score")
 
 
 def candidate_metrics(history: Sequence[Trial], window: int) -> dict[str, float]:
-    """What one log call says of the last trial of `history` and of the search up to it.
+    """Returns what one log call says about the last trial of ``history`` and about the search up to it.
 
     Args:
-        history: Ended trials, at least one, in the order they ended.
-        window: How many of the last trials mean and token shares cover.
+        history: Ended trials, at least one, in the order in which they ended.
+        window: The number of trials that mean and token shares cover.
 
     Returns:
-        Numbers by name; a failed trial has none of its own.
+        Numbers by name; a failed trial has no score and no sizes.
     """
     trial = history[-1]
     metrics: dict[str, float] = {}

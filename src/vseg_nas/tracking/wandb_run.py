@@ -1,4 +1,4 @@
-"""Opening a run on Weights & Biases: online where that can be, else offline, and never in the way of the work."""
+"""Opens a run on Weights & Biases: online if possible, otherwise offline. W&B never ends a command."""
 
 import configparser
 import logging
@@ -12,17 +12,18 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from vseg_nas.streams import say
+from vseg_nas.errors import first_line
+from vseg_nas.runs.streams import say
 
 Mode = Literal["auto", "online", "offline"]
 
 RunMode = Literal["online", "offline", "disabled"]
-MODES: tuple[RunMode, ...] = ("online", "offline", "disabled")  # each falls back on the next
+MODES: tuple[RunMode, ...] = ("online", "offline", "disabled")  # if one fails, the next is tried
 DEFAULT_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")  # older and newer releases of wandb
-# Without a finish timeout an offline run comes back from `finish` before its file is written.
+# Without a finish timeout, `finish` of an offline run returns before the file is written.
 SETTINGS: dict[str, Any] = {"silent": True, "console": "off", "finish_timeout": 60.0}
 ONLINE_SETTINGS: dict[str, Any] = {"init_timeout": 20.0, "login_timeout": 20.0}
-_KNOCK_S = 2.0
+_CONNECT_TIMEOUT_S = 2.0
 SECRET = re.compile(r"(key|token|secret|password)s?$", re.IGNORECASE)
 
 log = logging.getLogger(__name__)
@@ -31,26 +32,26 @@ log = logging.getLogger(__name__)
 def open_wandb(
     mode: Mode, dir: Path, project: str, name: str, config: Mapping[str, Any], group: str | None = None
 ) -> Any:
-    """Opens a quiet W&B run: online, failing that offline, failing that one that logs nowhere.
+    """Opens a W&B run that prints nothing: online, otherwise offline, otherwise one that logs nowhere.
 
-    What W&B does not accept, such as a variable of the environment, a settings file, a key or a folder, costs one
-    warning and the connection, never the work.
+    If W&B refuses a variable of the environment, a settings file, a key or a folder, that costs one warning and the
+    connection, but the command goes on.
 
     Args:
-        mode: `auto` is online if an API key is found and offline if not, unless WANDB_MODE says otherwise.
-        dir: W&B makes its folder `wandb` in this one.
-        project: On W&B.
-        name: Of the run.
-        config: Plain data to keep with the run, less the values of keys named like secrets.
-        group: On W&B, such as one sweep.
+        mode: ``auto`` means online if an API key is found and offline if not, unless WANDB_MODE says otherwise.
+        dir: The folder in which W&B makes its folder ``wandb``.
+        project: The name of the project on W&B.
+        name: The name of the run.
+        config: Plain data to store with the run; values of keys that are named like secrets are left out.
+        group: The group of runs on W&B, such as a sweep; None means no group.
 
     Returns:
-        The `wandb.Run`, to be handed to `WandbListener`, which finishes it; None: nothing can be logged.
+        The `wandb.Run`, for one of the loggers, which finishes it; None if nothing can be logged.
     """
     dir.mkdir(parents=True, exist_ok=True)
-    _leave_out_what_is_empty()
+    _remove_empty_variables()
     wanted: RunMode = _mode(os.environ) if mode == "auto" else mode
-    problem = _leave_out_what_is_refused()
+    problem = _remove_refused_variables()
     attempts = MODES[MODES.index(wanted) :]
     if problem and wanted == "online":  # a variable may have named a server of one's own, so no other one is asked
         attempts = MODES[1:]
@@ -58,7 +59,7 @@ def open_wandb(
         try:
             run = _open(attempt, dir, project, name, config, group)
         except wandb_errors() as error:
-            problem = problem or first_line(error)
+            problem = problem or first_line(error, longest=500)
             continue
         if problem:
             warn(f"W&B run is {attempt}, the work goes on: {problem}")
@@ -71,7 +72,7 @@ def _open(mode: RunMode, dir: Path, project: str, name: str, config: Mapping[str
     import wandb
 
     if mode == "online":
-        _knock()
+        _check_server()
     chosen = SETTINGS | (ONLINE_SETTINGS if mode == "online" else {})
     # Settings come and go between releases of wandb; those that this one lacks are not missed.
     settings = wandb.Settings(**{k: v for k, v in chosen.items() if k in wandb.Settings.model_fields})
@@ -88,7 +89,7 @@ def _open(mode: RunMode, dir: Path, project: str, name: str, config: Mapping[str
 
 
 def wandb_errors() -> tuple[type[Exception], ...]:
-    """All that W&B raises where it, its server or its settings fail: the one list of what costs a warning alone."""
+    """Returns the errors of W&B, its server and its settings, which cost only a warning."""
     import wandb
     from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 
@@ -103,23 +104,18 @@ def wandb_errors() -> tuple[type[Exception], ...]:
     )
 
 
-def first_line(error: Exception) -> str:
-    """What went wrong, for a line."""
-    return " ".join(str(error).strip().partition("\n")[0].split()) or type(error).__name__
-
-
-def _leave_out_what_is_empty() -> None:
-    """Takes WANDB_ variables without a value out of the environment: they are as good as none, and W&B refuses some."""
+def _remove_empty_variables() -> None:
+    """Removes WANDB_ variables without a value from the environment: they mean nothing, and W&B refuses some."""
     for name, value in list(os.environ.items()):
         if name.startswith("WANDB_") and not value.strip():
             del os.environ[name]
 
 
-def _leave_out_what_is_refused() -> str:
-    """Takes those WANDB_ variables out of the environment that W&B would raise at, here and in child processes.
+def _remove_refused_variables() -> str:
+    """Removes WANDB_ variables that W&B refuses from the environment of this process and its children.
 
     Returns:
-        What was left out; empty: nothing.
+        What was removed, for a warning; empty if nothing was.
     """
     import wandb
 
@@ -142,11 +138,11 @@ def _mode(env: Mapping[str, str]) -> RunMode:
     return "online" if has_credentials(env) else "offline"
 
 
-def _knock() -> None:
-    """Finds out within seconds that no server answers, which W&B itself would try for twenty.
+def _check_server() -> None:
+    """Finds out within two seconds whether a server answers; W&B itself would try for twenty.
 
     Raises:
-        OSError: none does, and no proxy is there to ask instead.
+        OSError: No server answers, and there is no proxy to ask instead.
     """
     own = urlsplit(os.environ.get("WANDB_BASE_URL", ""))
     hosts = (own.hostname,) if own.hostname else DEFAULT_HOSTS
@@ -154,7 +150,7 @@ def _knock() -> None:
     problem: OSError | None = None
     for host in hosts if not getproxies() else ():
         try:
-            socket.create_connection((host, port), timeout=_KNOCK_S).close()
+            socket.create_connection((host, port), timeout=_CONNECT_TIMEOUT_S).close()
             return
         except OSError as error:
             problem = error
@@ -163,13 +159,13 @@ def _knock() -> None:
 
 
 def warn(message: str) -> None:
-    """For the run's log, and for the terminal: nothing falls back in silence."""
+    """Writes a warning to the log of the run and to standard error, so that no fallback is silent."""
     log.warning(message)
     say(f"warning: {message}")
 
 
 def has_credentials(env: Mapping[str, str]) -> bool:
-    """Whether wandb would find an API key, in the environment or in the netrc file. Asks no network."""
+    """Returns whether wandb would find an API key in the environment or in the netrc file, without any network."""
     if env.get("WANDB_API_KEY") or env.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     own_server = env.get("WANDB_BASE_URL")
@@ -185,7 +181,7 @@ def has_credentials(env: Mapping[str, str]) -> bool:
 
 
 def without_secrets(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy in which values of keys such as `api_key` or `password` are left out, at any depth."""
+    """Returns a copy without the values of keys such as ``api_key`` or ``password``, at any depth."""
 
     def clean(key: str, value: Any) -> Any:
         if SECRET.search(key):

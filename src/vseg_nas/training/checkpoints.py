@@ -6,7 +6,6 @@ rename newest to previous, rename new to newest. After each step, the digest of 
 at least one checkpoint is complete, so a save may be killed at any moment.
 """
 
-import hashlib
 import io
 import os
 import re
@@ -20,9 +19,10 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins import CheckpointIO
 
 from vseg_nas.errors import DataError, RunError
-from vseg_nas.files import flush, partials_of, read_regular, replacing, sha256_of, write_text
-from vseg_nas.models.weights import checksum_path, read_pickled
-from vseg_nas.streams import say
+from vseg_nas.models.weights import read_pickled
+from vseg_nas.runs.digests import checksum_path, digest_of, sha256_of
+from vseg_nas.runs.files import flush, partials_of, read_regular, replacing, write_text
+from vseg_nas.runs.streams import say
 
 _MOST_CHECKSUM_BYTES = 2**16
 _KEPT_CHECKSUMS = 8  # more than the two in use, since a save that was killed leaves a digest without a file
@@ -60,7 +60,7 @@ class VerifiedCheckpointIO(CheckpointIO):
                 partial.write_bytes(content)
                 flush(partial)
                 earlier = _checksums(path) if checksum_path(path).is_file() else []
-                digests = [hashlib.sha256(content).hexdigest(), *earlier][:_KEPT_CHECKSUMS]
+                digests = [digest_of(content), *earlier][:_KEPT_CHECKSUMS]
                 write_text(checksum_path(path), "".join(f"{digest}\n" for digest in digests))
                 if path.is_file():
                     os.replace(path, previous_of(path))

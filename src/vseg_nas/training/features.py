@@ -3,7 +3,6 @@
 Legend: N clips, T frames.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from vseg_nas.data import Clip, ClipSource, ClipTransform
 from vseg_nas.data.feature_cache import CacheKey, StaticFeatures, open_cache, write_cache
 from vseg_nas.flow import dis_flow, shrink_flow
 from vseg_nas.models.static import StaticSegmenter
+from vseg_nas.runs.digests import digest_of
 from vseg_nas.space.vocabulary import DEC_STRIDE
 from vseg_nas.training.losses import shrink_masks
 
@@ -54,11 +54,8 @@ def extract(
 
 def weights_digest(network: StaticSegmenter) -> str:
     """Returns the SHA-256 of names and values of all weights and statistics of a network."""
-    digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    weights = sorted(network.state_dict().items())
+    return digest_of(*(part for name, value in weights for part in (name, value.cpu().contiguous().numpy().tobytes())))
 
 
 def cache_key(
@@ -71,7 +68,7 @@ def cache_key(
     for_training: bool = False,
 ) -> CacheKey:
     """Returns the key of the cache in which `cached_features` keeps the features of some clips."""
-    clips = hashlib.sha256(f"{source.fingerprint()} {indices}".encode()).hexdigest()
+    clips = digest_of(f"{source.fingerprint()} {indices}")
     return CacheKey(weights_digest(network), clips, transform.fingerprint(), precision, flow, for_training)
 
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from vseg_nas.clock import working_s
 from vseg_nas.errors import RunError, UserError
-from vseg_nas.processes import die_with_parent, how_ended, signals_blocked
+from vseg_nas.runs.processes import die_with_parent, how_ended, signals_blocked
 
 if TYPE_CHECKING:
     from vseg_nas.training.fitting import Progress

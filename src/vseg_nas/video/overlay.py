@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vseg_nas.errors import RunError, missing_extra
-from vseg_nas.files import Unbuffered, flush
 from vseg_nas.pictures import Image
+from vseg_nas.runs.files import Unbuffered, flush
 
 try:
     import av

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from vseg_nas.errors import RunError
-from vseg_nas.files import Unbuffered, naming, printable, write_bytes
 from vseg_nas.labels import Colour
+from vseg_nas.runs.files import Unbuffered, as_run_error, printable, write_bytes
 from vseg_nas.video.prediction import Prediction
 
 Sink = Callable[[Prediction], None]
@@ -37,14 +37,14 @@ def frame_table(path: Path) -> Iterator[Sink]:
     Raises:
         RunError: The disk is full.
     """
-    with naming(path):
+    with as_run_error(path):
         file = Unbuffered(path, "x")
     index = 0
 
     def write(*row: object) -> None:
         line = StringIO()
         csv.writer(line, lineterminator="\n").writerow(row)
-        with naming(path):
+        with as_run_error(path):
             whole = file.tell()
             try:
                 file.write(printable(line.getvalue()).encode())
@@ -103,7 +103,7 @@ def label_maps(folder: Path, palette: NDArray[np.uint8]) -> Iterator[Sink]:
     Raises:
         RunError: The disk is full.
     """
-    with naming(folder):
+    with as_run_error(folder):
         folder.mkdir()
     colours = palette.reshape(-1).tolist()
 

@@ -1,4 +1,4 @@
-"""Evaluates candidates in child processes, where they can crash, hang and eat memory without harm to the search.
+"""Evaluates candidates in child processes, where they can crash, hang and exhaust memory without harm to the search.
 
 Children come from multiprocessing's fork server, which has imported torch once: to replace one takes a fraction of a
 second, where `spawn` imports for many; and unlike a fork of the search, it has none of the search's threads, files and
@@ -22,7 +22,7 @@ from vseg_nas.nas.executors.supervisor import Supervisor, WorkerDied, WorkerHand
 from vseg_nas.nas.executors.worker import EvaluatorFactory, Message, Task, serve
 from vseg_nas.nas.pruners import Pruner
 from vseg_nas.nas.trial import Trial
-from vseg_nas.processes import how_ended, signals_blocked
+from vseg_nas.runs.processes import how_ended, signals_blocked
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _STARTS = 3
@@ -30,7 +30,7 @@ _RESTART_S = 0.5
 
 
 class PoolWorker(WorkerHandle):
-    """A child process as its parent sees it.
+    """The parent's handle of a child process.
 
     Args:
         arguments: The arguments of `serve` after the pipe.
@@ -80,7 +80,7 @@ class PoolWorker(WorkerHandle):
 
 
 class PoolExecutor(Supervisor[PoolWorker]):
-    """As many candidates at a time as there are child processes, each of which is replaced when it has to be.
+    """Evaluates one candidate in each of some child processes, which are replaced when they die or take too long.
 
     Args:
         factory: Builds the evaluator in each child.
@@ -156,7 +156,7 @@ def _start(*arguments: Any) -> ForkServerProcess:
     """A process that runs `serve`.
 
     Raises:
-        RunError: The fork server, which is replaced when it has ended, ends each time before it has made one.
+        RunError: The fork server, which is replaced when it ends, ends every time before it has started the process.
     """
     for _ in range(_STARTS):
         process = _CONTEXT.Process(target=serve, args=arguments, daemon=True)

@@ -19,9 +19,9 @@ from vseg_nas.nas.executors.ray_worker import InMemoryFactory, WorkerActor
 from vseg_nas.nas.executors.supervisor import MAX_BAD_STARTS, Supervisor, WorkerDied, WorkerHandle, useful_workers
 from vseg_nas.nas.executors.worker import CacheMiss, Ended, EvaluatorFactory, Message
 from vseg_nas.nas.pruners import Pruner
-from vseg_nas.nas.scratch import scratch
 from vseg_nas.nas.trial import Trial
-from vseg_nas.signals import deferred
+from vseg_nas.runs.scratch import scratch
+from vseg_nas.runs.signals import deferred
 
 _SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
 _STORE_BYTES = 256 * 2**20  # of a Ray of our own: messages only, since its workers see the files of this process
@@ -37,13 +37,13 @@ logger = logging.getLogger(__name__)
 
 
 class Share(NamedTuple):
-    """What one candidate takes of a machine: CUDA devices and CPU cores, as Ray counts them."""
+    """The share of a machine that one candidate uses: CUDA devices and CPU cores, as Ray counts them."""
 
     gpus: float
     cpus: float
 
     def fits(self, resources: dict[str, float]) -> int:
-        """How many times it fits one machine; a share of a CUDA device is never taken from two."""
+        """Returns how many shares fit on one machine; a share of a CUDA device never spans two devices."""
         cores = int(resources.get("CPU", 0) / self.cpus + _ROUNDING)
         if not self.gpus:
             return cores
@@ -51,7 +51,7 @@ class Share(NamedTuple):
 
 
 class RayWorker(WorkerHandle):
-    """An actor as the search sees it.
+    """The handle by which the search uses an actor.
 
     Args:
         ray: The module.
@@ -71,7 +71,7 @@ class RayWorker(WorkerHandle):
         self._deaths = (*of_process, e.NodeDiedError)
 
     def start(self, factory: bytes, *arrays: Any) -> None:
-        """Has the evaluator built; a message will say whether it is."""
+        """Starts to build the evaluator; a message will say whether that succeeded."""
         self.pending = self.actor.start.remote(factory, *arrays)
 
     def begin(self, trial: Trial, pruner: Pruner) -> None:
@@ -83,7 +83,7 @@ class RayWorker(WorkerHandle):
         return self.is_there(self.pending)
 
     def is_there(self, answer: Any, timeout_s: float = 0.0) -> bool:
-        """Whether an answer of the actor has come, or comes in time."""
+        """Returns whether an answer of the actor has come, or comes within the time."""
         with deferred():
             ready, _ = self._ray.wait([answer], timeout=timeout_s, fetch_local=False)
         return bool(ready)
@@ -111,7 +111,7 @@ class RayWorker(WorkerHandle):
         return True
 
     def terminate(self) -> None:
-        """See `WorkerHandle`: Ray only knows how to end an actor at once."""
+        """See `WorkerHandle`; Ray can only end an actor at once."""
         self.kill()
 
     def kill(self) -> None:
@@ -120,13 +120,13 @@ class RayWorker(WorkerHandle):
 
 
 class RayExecutor(Supervisor[RayWorker]):
-    """As many candidates at a time as there are workers.
+    """Evaluates one candidate in each worker on the machines of Ray.
 
     Args:
         factory: Builds the evaluator in each worker. Where a machine does not see its files, an `InMemoryFactory` is
             called with their arrays: Ray keeps one copy of them on each machine, which its workers share.
         pruner: See `Supervisor`.
-        share: What a candidate takes of a machine.
+        share: The share of a machine that a candidate uses.
         workers: Number of workers; None: as many as there are shares.
         at_most: Number of candidates that there can be at a time, whatever `workers` says; None: any number.
         address: Host and port of a running cluster; None: a Ray on this machine that lives as long as the search.
@@ -164,7 +164,7 @@ class RayExecutor(Supervisor[RayWorker]):
         return [worker for worker in self._workers if ready and worker.pending is ready[0]]
 
     def _warn_of_late_starts(self) -> None:
-        """Warns, once, where workers have not started for long: most likely, Ray has no room for them."""
+        """Warns once if workers have not started for a long time, most likely because Ray has no room for them."""
         if self._has_warned:
             return
         long_ago = working_s() - _PATIENCE_S
@@ -192,7 +192,7 @@ class RayExecutor(Supervisor[RayWorker]):
         return f"executor=ray: {MAX_BAD_STARTS} processes ended before their first trial: {reason}"
 
     def _asking_the_head(self, call: Callable[[], T]) -> T:
-        """Waits for a call in a thread, so that signals are heard: Ray waits in C++ for a head that has gone.
+        """Runs a call in a thread, so that this one receives signals: Ray's C++ code would wait for a lost head.
 
         Raises:
             RunError: The head has gone.
@@ -229,7 +229,7 @@ class RayExecutor(Supervisor[RayWorker]):
         self._asking_the_head(worker.kill)
 
     def _close(self, workers: Sequence[RayWorker]) -> None:
-        """Lets free workers tidy up, and ends all of them; without a head, which Ray would wait for, it leaves that."""
+        """Lets free workers remove their files, then ends all workers; does nothing if the head has gone."""
 
         def end() -> None:
             tidying = [worker.actor.close.remote() for worker in workers if worker.is_free]
@@ -257,7 +257,7 @@ class RayExecutor(Supervisor[RayWorker]):
 
     @contextmanager
     def _environment(self) -> Iterator[None]:
-        """Within, there is a Ray; afterwards one of our own is gone, with every process and file of it.
+        """A context manager with a running Ray; one that it has started ends with it, with its processes and files.
 
         Raises:
             ConfigError: Ray is not installed, cannot be reached, or has fewer devices than asked for.

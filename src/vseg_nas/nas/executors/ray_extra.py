@@ -1,4 +1,4 @@
-"""Whether Ray is installed and a cluster answers. Standard library alone: commands ask before they load torch."""
+"""Checks that Ray is installed and that a cluster answers. Nothing here loads torch: commands ask before they do."""
 
 import socket
 import threading
@@ -10,7 +10,7 @@ from vseg_nas.errors import ConfigError, RunError
 
 _ANSWER_S = 3.0
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
-"""What a client of gRPC, as the head of a cluster speaks it, says first; last, its settings: none."""
+"""The first bytes of a gRPC client, which the head of a cluster answers; the last of them are its empty settings."""
 _SETTINGS_FRAME = 4
 _LOOK_EVERY_S = 1.0
 _REFUSED_S = 3.0
@@ -34,7 +34,7 @@ def check_address(address: str | None) -> None:
         address: Host and port of the head of a cluster; ``auto``, for Ray to find it; or None.
 
     Raises:
-        ConfigError: It is none of these.
+        ConfigError: The address has another form.
     """
     if address is None or address == "auto":
         return
@@ -47,10 +47,10 @@ def check_address(address: str | None) -> None:
 
 
 def require_head(address: str | None) -> None:
-    """Checks that the head of a cluster answers; Ray itself would wait for minutes, and ignore signals meanwhile.
+    """Checks that the head of a cluster answers; Ray itself would wait for minutes and ignore signals meanwhile.
 
     Args:
-        address: An address as `check_address` takes it; where it is no host and port, nobody is asked.
+        address: An address that `check_address` accepts; without host and port, nothing is checked.
 
     Raises:
         ConfigError: No head answers in time.
@@ -88,7 +88,7 @@ class HeadWatch:
 
     Args:
         address: Host and port of the head.
-        connect: Connects to an address or raises OSError; what it returns is closed.
+        connect: Connects to an address or raises an OSError; the connection is closed at once.
     """
 
     def __init__(self, address: str, connect: Callable[[str], socket.socket] = _connection) -> None:

@@ -1,4 +1,4 @@
-"""A worker of `RayExecutor`: a long-living process on the machine of a device. No Ray in this file.
+"""A worker of `RayExecutor`: a process on the machine of a device that lives as long as the search. No Ray here.
 
 The evaluator lives in a thread, so that its messages can go out while it computes: see `worker.py`.
 """
@@ -27,17 +27,17 @@ from vseg_nas.nas.executors.worker import (
     portable,
 )
 from vseg_nas.nas.pruners import Pruner
-from vseg_nas.nas.scratch import scratch
 from vseg_nas.nas.trial import Evaluator, Trial
-from vseg_nas.processes import clear_slurm_env, ignore_signals
+from vseg_nas.runs.processes import clear_slurm_env, ignore_signals
+from vseg_nas.runs.scratch import scratch
 
 
 @runtime_checkable
 class InMemoryFactory(Protocol):
-    """A factory that can do without its files: where it has raised FileNotFoundError, it is called with arrays."""
+    """A factory that can do without its files: if it raises FileNotFoundError, it is called again with arrays."""
 
     def arrays(self) -> Any:
-        """What is in the files: NumPy arrays in plain containers, read-only where they arrive."""
+        """Returns the content of the files: NumPy arrays in plain containers, which are read-only in the worker."""
         ...
 
     def __call__(self, pruner: Pruner, root_dir: Path, arrays: Any = None) -> Evaluator:
@@ -49,7 +49,7 @@ class WorkerActor:
     """The actor: evaluates one candidate at a time.
 
     Args:
-        folder: Folder in which it may make one of its own; None: the machine's folder for temporary files.
+        folder: Folder in which the actor makes its own one; None means the machine's folder for temporary files.
     """
 
     def __init__(self, folder: str | None = None) -> None:
@@ -63,7 +63,7 @@ class WorkerActor:
 
         Args:
             factory: A pickled `EvaluatorFactory`.
-            *arrays: Arrays of the factory, where the answer without them was `CacheMiss`.
+            *arrays: Arrays of the factory, if the answer without them was `CacheMiss`.
         """
         self._pipe, theirs = Pipe()
         threading.Thread(target=self._serve, args=(theirs, factory, arrays), daemon=True).start()
@@ -71,11 +71,11 @@ class WorkerActor:
         return answer
 
     def evaluate(self, trial: Trial, pruner: Pruner) -> Iterator[Message]:
-        """Every `Epoch` of the candidate as it ends, then how it `Ended` or a `FatalError`.
+        """Yields each `Epoch` of the candidate as it ends, then `Ended` with the result, or a `FatalError`.
 
         Args:
             trial: Trial to evaluate.
-            pruner: Pruner as it stands for this trial.
+            pruner: Pruner in its state for this trial.
         """
         self._pipe.send(Task(trial, pruner))
         while True:
@@ -85,7 +85,7 @@ class WorkerActor:
                 return
 
     def close(self) -> None:
-        """Removes what it has on disk."""
+        """Removes the files of the worker."""
         self._files.close()
 
     def _serve(self, pipe: Connection, factory: bytes, arrays: tuple[Any, ...]) -> None:

@@ -8,17 +8,17 @@ from contextlib import contextmanager
 import torch
 
 from vseg_nas.errors import NonFiniteError, RunError, UserError
-from vseg_nas.nas.executors.base import Failure, Outcome, Report
+from vseg_nas.nas.executors.executor import Attempt, Failure, Report
 from vseg_nas.nas.trial import Evaluation, Evaluator, FailureKind, Trial
 
 LONGEST_REASON = 400
-"""Characters of an exception that are kept."""
+"""How many characters of an exception's message are stored."""
 FREEZE_EVERY = 100
-"""Trials from one call of `gc.freeze` to the next."""
+"""Number of trials from one call of `gc.freeze` to the next."""
 
 
 class SerialExecutor:
-    """One candidate after the other, in this process; `wait` is what evaluates it."""
+    """Evaluates one candidate after the other in this process, within `wait`."""
 
     def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
@@ -40,7 +40,7 @@ class SerialExecutor:
         """See `Executor`.
 
         Raises:
-            RunError: The last candidate has made the use of the GPU by this process impossible.
+            RunError: After the last candidate, this process cannot use the GPU any more.
         """
         if self._device_is_lost:
             raise RunError("CUDA error: this process can no longer use the GPU; continue with resume=")
@@ -50,18 +50,18 @@ class SerialExecutor:
         """See `Executor`."""
         self._trial = trial
 
-    def wait(self) -> list[Outcome]:
+    def wait(self) -> list[Attempt]:
         """See `Executor`."""
         if self._trial is None:
             return []
-        outcome = Outcome(self._trial, self._evaluate(self._trial))
+        attempt = Attempt(self._trial, self._evaluate(self._trial))
         self._trial = None
         _free_memory()
         self._evaluated += 1
         if self._evaluated % FREEZE_EVERY == 0:
             gc.freeze()  # nor are ended trials garbage: a millisecond of every collection for each thousand
         self._device_is_lost = device_is_lost()
-        return [outcome]
+        return [attempt]
 
     def _evaluate(self, trial: Trial) -> Evaluation | Failure:
         progress = _Progress(trial, self._report)
@@ -79,7 +79,7 @@ class SerialExecutor:
 
 
 class _Progress:
-    """Passes progress on, and remembers whether it was the listener that raised, and not the candidate."""
+    """Passes progress on, and remembers whether an exception came from the listener and not from the candidate."""
 
     def __init__(self, trial: Trial, report: Report) -> None:
         self._trial = trial
@@ -111,14 +111,14 @@ def _kind(error: Exception) -> FailureKind:
 
 
 def _free_memory() -> None:
-    """Collects modules, which are cyclic garbage and would pile up over hundreds of candidates."""
+    """Collects modules, which are cyclic garbage and would accumulate over hundreds of candidates."""
     gc.collect()
     if torch.cuda.is_initialized() and not device_is_lost():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
 
 
 def device_is_lost() -> bool:
-    """Whether an error on the GPU, such as a failed assertion there, made its use by this process impossible."""
+    """Returns whether an error on the GPU, such as a failed assertion, has ended its use by this process."""
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return False
     try:

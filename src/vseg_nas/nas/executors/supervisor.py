@@ -1,4 +1,4 @@
-"""What the executors with worker processes share: deadlines, deaths, replacement, and signals to the whole job.
+"""The common part of executors with worker processes: deadlines, deaths, replacement, and signals to the whole job.
 
 What candidates do in a worker is a function of the same things as in `SerialExecutor`, so a search has the same
 history with either.
@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from vseg_nas.clock import working_s
 from vseg_nas.errors import RunError
-from vseg_nas.nas.executors.base import Died, Failure, Outcome, Report
+from vseg_nas.nas.executors.executor import Attempt, Died, Failure, Report
 from vseg_nas.nas.executors.worker import CacheMiss, Ended, Epoch, FatalError, Message, Ready
 from vseg_nas.nas.pruners import Pruner
 from vseg_nas.nas.trial import FailureKind, Trial
@@ -29,7 +29,7 @@ class WorkerDied(Exception):
 
     Args:
         how: How it ended, such as ``by SIGKILL``.
-        perhaps_whole_job: Whether what ended it may have been sent to the process of the search, too.
+        perhaps_whole_job: Whether the signal that ended it may have been sent to the process of the search as well.
     """
 
     def __init__(self, how: str, *, perhaps_whole_job: bool) -> None:
@@ -39,13 +39,13 @@ class WorkerDied(Exception):
 
 
 class WorkerHandle(ABC):
-    """A worker as the search sees it: it starts, is free or evaluates a trial, and may be ending.
+    """The handle of a worker, which starts, is free, evaluates a trial, or is about to end.
 
     Attributes:
-        trial: The trial under way; None while there is none.
-        deadline: When its time is up, on the clock of `working_s`; None: never.
-        is_ready: Whether its evaluator is built.
-        is_terminating: Whether it has been asked to end, for its trial has taken too long.
+        trial: The trial that the worker evaluates; None if there is none.
+        deadline: When its time is up, on the clock of `working_s`; None means never.
+        is_ready: Whether its evaluator has been built.
+        is_terminating: Whether it has been asked to end, because its trial has taken too long.
     """
 
     def __init__(self) -> None:
@@ -56,46 +56,46 @@ class WorkerHandle(ABC):
 
     @property
     def is_free(self) -> bool:
-        """Whether it can take a trial."""
+        """Whether the worker can take a trial."""
         return self.is_ready and self.trial is None
 
     @abstractmethod
     def begin(self, trial: Trial, pruner: Pruner) -> None:
-        """Has a trial evaluated; messages will come. If its process has ended, the next `receive` says so."""
+        """Sends a trial, about which messages will come. If the process has ended, the next `receive` says so."""
 
     @abstractmethod
     def has_message(self) -> bool:
-        """Whether `receive` would return or raise at once."""
+        """Returns whether `receive` would return or raise at once."""
 
     @abstractmethod
     def receive(self) -> Message:
-        """The next message, which is waited for.
+        """Waits for the next message and returns it.
 
         Raises:
-            WorkerDied: There is none, since the process has ended.
+            WorkerDied: There is no message, because the process has ended.
         """
 
     @abstractmethod
     def is_alive(self) -> bool:
-        """Whether its process runs."""
+        """Returns whether the process runs."""
 
     @abstractmethod
     def terminate(self) -> None:
-        """Asks its process to end."""
+        """Asks the process to end."""
 
     @abstractmethod
     def kill(self) -> None:
-        """Ends its process at once; may be called again."""
+        """Ends the process at once; may be called again."""
 
 
 W = TypeVar("W", bound=WorkerHandle)
 
 
 class Supervisor(ABC, Generic[W]):
-    """An executor with as many candidates at a time as it has workers; a worker that dies or is too slow is replaced.
+    """An executor that gives each worker one candidate at a time, and replaces workers that die or are too slow.
 
     Args:
-        pruner: Pruner of the search; each trial is sent along with a copy of it.
+        pruner: Pruner of the search; a copy of it is sent with each trial.
         limit_s: Seconds that a candidate may take, without those in which the search was suspended; None: any number.
         grace_s: Seconds from asking a candidate that is too slow to end, to ending it; 0: it is ended at once.
     """
@@ -135,19 +135,19 @@ class Supervisor(ABC, Generic[W]):
         worker.deadline = None if self._limit_s is None else working_s() + self._limit_s
         worker.begin(trial, self._pruner)
 
-    def wait(self) -> list[Outcome]:
+    def wait(self) -> list[Attempt]:
         """See `Executor`."""
         if all(worker.is_free for worker in self._workers):
             return []
-        outcomes = [self._check_deadline(worker) for worker in list(self._workers)]
-        if not any(outcomes):
+        attempts = [self._check_deadline(worker) for worker in list(self._workers)]
+        if not any(attempts):
             deadlines = [worker.deadline for worker in self._workers if worker.deadline is not None]
             timeout_s = max(0.0, min(deadlines) - working_s()) if deadlines else None
-            outcomes = [self._react(worker) for worker in self._poll(timeout_s)]
-        return [outcome for outcome in outcomes if outcome is not None]
+            attempts = [self._react(worker) for worker in self._poll(timeout_s)]
+        return [attempt for attempt in attempts if attempt is not None]
 
-    def _check_deadline(self, worker: W) -> Outcome | None:
-        """Ends a candidate whose time is up: it is asked to end, and after the grace it is ended."""
+    def _check_deadline(self, worker: W) -> Attempt | None:
+        """Ends a candidate whose time is up: it is first asked to end, and killed after the grace period."""
         if worker.deadline is None or working_s() < worker.deadline:
             return None
         if not worker.is_terminating:
@@ -160,13 +160,13 @@ class Supervisor(ABC, Generic[W]):
                 return None
         return self._time_out(worker)
 
-    def _time_out(self, worker: W) -> Outcome:
+    def _time_out(self, worker: W) -> Attempt:
         assert worker.trial is not None
-        outcome = Outcome(worker.trial, Failure(FailureKind.TIMEOUT, f"took longer than {self._limit_s:g} s"))
+        attempt = Attempt(worker.trial, Failure(FailureKind.TIMEOUT, f"took longer than {self._limit_s:g} s"))
         self._replace(worker)
-        return outcome
+        return attempt
 
-    def _react(self, worker: W) -> Outcome | None:
+    def _react(self, worker: W) -> Attempt | None:
         try:
             message = worker.receive()
         except WorkerDied as death:
@@ -182,22 +182,22 @@ class Supervisor(ABC, Generic[W]):
                 self._report(worker.trial, *message)
             case Ended(result, is_usable):
                 assert worker.trial is not None
-                outcome = Outcome(worker.trial, result)
+                attempt = Attempt(worker.trial, result)
                 worker.trial = worker.deadline = None
                 if not is_usable:
                     self._replace(worker)
-                return outcome
+                return attempt
             case FatalError(error):
                 raise error
             case CacheMiss():
                 self._on_cache_miss(worker, message)
         return None
 
-    def _on_death(self, worker: W, death: WorkerDied) -> Outcome | None:
-        """Replaces a worker; whether its trial is tried again is not decided here.
+    def _on_death(self, worker: W, death: WorkerDied) -> Attempt | None:
+        """Replaces a worker; the queue decides whether its trial is tried again.
 
         Raises:
-            RunError: It is one of several in a row that ended before they could take a trial.
+            RunError: Several workers in a row have ended before they could take a trial.
         """
         if death.perhaps_whole_job and working_s() - self._paused_at >= OWN_SIGNAL_S:
             # If a signal to the whole job has ended it, ours is to arrive now, and ends the search. One pause is enough
@@ -208,9 +208,9 @@ class Supervisor(ABC, Generic[W]):
             self._bad_starts += 1
             if self._bad_starts == MAX_BAD_STARTS:
                 raise RunError(self._bad_start(death)) from death
-        outcome = None if worker.trial is None else Outcome(worker.trial, Died(f"its process ended {death.how}"))
+        attempt = None if worker.trial is None else Attempt(worker.trial, Died(f"its process ended {death.how}"))
         self._replace(worker)
-        return outcome
+        return attempt
 
     def _replace(self, worker: W) -> None:
         index = self._workers.index(worker)
@@ -226,7 +226,7 @@ class Supervisor(ABC, Generic[W]):
 
     @abstractmethod
     def _count(self) -> int:
-        """How many workers to open."""
+        """Returns how many workers to open."""
 
     @abstractmethod
     def _open(self, index: int) -> W:
@@ -234,7 +234,7 @@ class Supervisor(ABC, Generic[W]):
 
     @abstractmethod
     def _poll(self, timeout_s: float | None) -> Sequence[W]:
-        """Workers with a message; none if there is none after some time, at most ``timeout_s`` seconds."""
+        """Returns workers with a message; none if none has come after some time, at most ``timeout_s`` seconds."""
 
     @abstractmethod
     def _close(self, workers: Sequence[W]) -> None:
@@ -242,7 +242,7 @@ class Supervisor(ABC, Generic[W]):
 
     @abstractmethod
     def _bad_start(self, death: WorkerDied) -> str:
-        """The line for the user where no worker gets as far as its first trial."""
+        """Returns the error message for the case that no worker reaches its first trial."""
 
     def _on_cache_miss(self, worker: W, message: CacheMiss) -> None:
         """Ends the search, unless an executor knows how to send the files."""
@@ -250,7 +250,7 @@ class Supervisor(ABC, Generic[W]):
 
 
 def useful_workers(workers: int, at_most: int | None) -> int:
-    """How many of the workers can ever be busy, which a warning says if it is not all of them.
+    """Returns how many of the workers can ever be busy, with a warning if that is not all of them.
 
     Args:
         workers: Number of workers that was asked for.

@@ -1,4 +1,4 @@
-"""The worker's side of `Supervisor`: a process that evaluates one candidate after the other, and the messages it sends.
+"""The worker's side of `Supervisor`: a process that evaluates one candidate after the other, and its messages.
 
 Down the pipe come tasks, up go the messages below.
 """
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from vseg_nas.errors import RunError, UserError
-from vseg_nas.nas.executors.base import Died, Failure
+from vseg_nas.nas.executors.executor import Died, Failure
 from vseg_nas.nas.executors.serial import SerialExecutor, device_is_lost
 from vseg_nas.nas.pruners import NoPruner, Pruner
 from vseg_nas.nas.trial import Evaluation, Evaluator, Trial
-from vseg_nas.processes import clear_slurm_env, die_with_parent, ignore_signals
+from vseg_nas.runs.processes import clear_slurm_env, die_with_parent, ignore_signals
 
 GIB = 1024**3
 
@@ -25,24 +25,24 @@ class EvaluatorFactory(Protocol):
     """Builds the evaluator in a worker; picklable."""
 
     def __call__(self, pruner: Pruner, root_dir: Path) -> Evaluator:
-        """Builds it.
+        """Builds the evaluator.
 
         Args:
-            pruner: Pruner for the evaluator to ask.
+            pruner: Pruner that the evaluator asks.
             root_dir: Empty folder that is the worker's own.
         """
         ...
 
 
 class Task(NamedTuple):
-    """A trial to evaluate, and the pruner as it stands when the trial starts."""
+    """A trial to evaluate, and the pruner in its state at the start of the trial."""
 
     trial: Trial
     pruner: Pruner
 
 
 class Ready(NamedTuple):
-    """The evaluator is built."""
+    """The evaluator has been built."""
 
 
 class Epoch(NamedTuple):
@@ -54,14 +54,14 @@ class Epoch(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """What came of the trial, and whether another one can follow in this process."""
+    """The result of the trial, and whether this process can take another one."""
 
     result: Evaluation | Failure | Died
     is_usable: bool
 
 
 class FatalError(NamedTuple):
-    """What ends the search."""
+    """An error that ends the search."""
 
     error: UserError | OSError
 
@@ -76,7 +76,7 @@ Message = Ready | Epoch | Ended | FatalError | CacheMiss
 
 
 class RemotePruner(NoPruner):
-    """Stands in the worker for the pruner of the search, of which every task brings a copy."""
+    """Forwards to the pruner of the current task, which is a copy of the search's pruner."""
 
     pruner: Pruner
 
@@ -86,13 +86,13 @@ class RemotePruner(NoPruner):
 
 
 def serve(pipe: Connection, factory: bytes, folder: Path, log: Path, memory_gib: float | None) -> None:
-    """The life of a worker of `PoolExecutor`: evaluates what comes down the pipe until the parent closes it.
+    """The main function of a worker of `PoolExecutor`: evaluates the tasks from the pipe until the parent closes it.
 
     Args:
         pipe: Connection to the parent.
         factory: A pickled `EvaluatorFactory`.
         folder: Folder for the evaluator.
-        log: File to which everything is added that the process would write on the terminal.
+        log: File to which all output of the process is appended.
         memory_gib: Limit of the process's data in GiB; None: no limit.
     """
     ignore_signals()
@@ -114,10 +114,10 @@ def serve(pipe: Connection, factory: bytes, folder: Path, log: Path, memory_gib:
 
 
 def build(factory: bytes, pruner: Pruner, folder: Path, *arrays: Any) -> Evaluator:
-    """The evaluator of a pickled `EvaluatorFactory`.
+    """Builds the evaluator of a pickled `EvaluatorFactory`.
 
     Raises:
-        RunError: The factory has raised what is neither `UserError` nor `OSError`.
+        RunError: The factory has raised an error other than `UserError` and `OSError`.
     """
     try:
         return pickle.loads(factory)(pruner, folder, *arrays)  # type: ignore[no-any-return]
@@ -140,7 +140,7 @@ def _limit_memory(gib: float | None) -> None:
 
 
 def _data_bytes() -> int:
-    """Private writable memory of this process in bytes, which is what RLIMIT_DATA limits."""
+    """Returns the private writable memory of this process in bytes, which RLIMIT_DATA limits."""
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("VmData:"):
             return int(line.split()[1]) * 1024
@@ -148,7 +148,7 @@ def _data_bytes() -> int:
 
 
 def evaluate(pipe: Connection, evaluator: Evaluator, pruner: RemotePruner) -> None:
-    """Evaluates the tasks that come down the pipe, until it is closed or the device is lost."""
+    """Evaluates the tasks from the pipe until it is closed or the device is lost."""
 
     def report(trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
         pipe.send(Epoch(epoch, epochs, score))
@@ -166,7 +166,7 @@ def evaluate(pipe: Connection, evaluator: Evaluator, pruner: RemotePruner) -> No
 
 
 def portable(error: UserError | OSError) -> UserError | OSError:
-    """The error without causes and attributes that might not be picklable."""
+    """Returns an error without causes and attributes that might not be picklable."""
     if isinstance(error, UserError):
         return type(error)(str(error))
     return OSError(str(error)) if error.errno is None else OSError(error.errno, error.strerror, error.filename)
