@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from vseg_nas.errors import DataError
 from vseg_nas.models.arch2 import DEC_CHANNELS
 from vseg_nas.models.cell import DynamicCell
-from vseg_nas.models.propagation import PASTS, CellPropagation, EachFrame, Past
+from vseg_nas.models.propagation import PASTS, CellPropagation, EachFrame
+from vseg_nas.models.settings import Past
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.models.weights import load_weights, read_pickled, read_safetensors, verify_checksum, write_safetensors

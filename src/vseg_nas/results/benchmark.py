@@ -5,8 +5,9 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 from pydantic import Field
 
 from vseg_nas.results.cell import CellRecord
-from vseg_nas.results.record import Amount, Count, Positive, Result, ResultRun, Size, Text, expected
+from vseg_nas.results.record import Amount, Count, Positive, Result, ResultRun, Size, Text
 from vseg_nas.results.scores import Quartiles
+from vseg_nas.validation import expected
 
 LENGTHS = (2, 5, 10)
 """Frames from one key frame to the next that averages are given for; Table 5 does not say its own."""

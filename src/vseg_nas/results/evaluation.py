@@ -5,8 +5,9 @@ from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 from pydantic import Field, model_validator
 
 from vseg_nas.results.cell import CellRecord
-from vseg_nas.results.record import Amount, Count, Record, Result, ResultRun, Seed, Size, Text, expected, refused
+from vseg_nas.results.record import Amount, Count, Record, Result, ResultRun, Seed, Size, Text
 from vseg_nas.results.scores import AnyConsistency, RollingScores, SegmentationScores
+from vseg_nas.validation import expected, refused
 
 KEY_EVERY: tuple[int | None, ...] = (1, 2, 5, None)
 """Numbers of frames from key frame to key frame that whole sequences are labelled with; None: the first frame alone."""

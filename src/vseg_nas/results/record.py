@@ -11,13 +11,13 @@ from pathlib import Path
 from reprlib import repr as brief  # bounded: what was found may be anything
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler
-from pydantic import WrapValidator as Wrapped
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from vseg_nas.errors import DataError
 from vseg_nas.files import printable, read_regular, write_json
 from vseg_nas.space import strict_json
+from vseg_nas.validation import expected
 
 MAX_BYTES = 16 * 2**20
 """Size of a file of results that is read."""
@@ -35,28 +35,6 @@ _EXPECTED = {
     "union_tag_not_found": "an object",
 }
 """What pydantic's own errors expect, in the words of our messages."""
-
-
-def refused(reason: str) -> PydanticCustomError:
-    """An error of a validator whose message says what was found and what was expected."""
-    return PydanticCustomError("refused", "{reason}", {"reason": reason})
-
-
-def unexpected(words: str) -> PydanticCustomError:
-    """An error of a validator: the value, which the message will show, should have been what the words say."""
-    return PydanticCustomError("unexpected", "{words}", {"words": words})
-
-
-def expected(words: str) -> Wrapped:
-    """Replaces whatever pydantic says of a value by what it should have been."""
-
-    def check(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-        try:
-            return validate(value)
-        except ValidationError as error:
-            raise unexpected(words) from error
-
-    return Wrapped(check)
 
 
 def _printable(value: Any) -> Any:
