@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vseg_nas.nas.strategies.ppo import PPO
+from vseg_nas.nas.strategies.settings import PPOSettings
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState
 from vseg_nas.space import SearchSpace
 
@@ -82,10 +83,10 @@ class OurUpdate:
     """What `PPO.tell` does for one more reward when the buffer is full; asking for the cell comes on top."""
 
     def __init__(self, minibatch_size: int) -> None:
-        filling = PPO(SPACE, 0, buffer_size=STRINGS, minibatch_size=STRINGS)
+        filling = PPO(SPACE, 0, PPOSettings(buffer_size=STRINGS, minibatch_size=STRINGS))
         for row, genotype in enumerate(filling.ask(STRINGS)):
             filling.tell([_trial(row, genotype.tokens)])
-        self.strategy = PPO(SPACE, 0, buffer_size=STRINGS, minibatch_size=minibatch_size)
+        self.strategy = PPO(SPACE, 0, PPOSettings(buffer_size=STRINGS, minibatch_size=minibatch_size))
         self.strategy.load_state_dict(filling.state_dict())
 
     def __call__(self) -> None:

@@ -18,6 +18,7 @@ import time
 import torch
 
 from vseg_nas.nas.strategies.ppo import PPO
+from vseg_nas.nas.strategies.settings import PPOSettings
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState
 from vseg_nas.space import SearchSpace
 from vseg_nas.space.vocabulary import AGGREGATIONS, OPERATIONS, TOKENS_PER_LAYER
@@ -36,7 +37,7 @@ def learn(space: SearchSpace, seed: int, strings: list[int], reference: bool) ->
     """Mean reward of fresh strings, after each of the numbers of strings."""
     rng = random.Random(seed)
     good = rng.randrange(len(OPERATIONS)), rng.randrange(len(AGGREGATIONS))
-    strategy, found = PPO(space, seed, reference=reference), []
+    strategy, found = PPO(space, seed, PPOSettings(reference=reference)), []
     for index in range(max(strings)):
         (genotype,) = strategy.ask(1)
         reward = share_of_good(torch.tensor([genotype.tokens]), *good)

@@ -29,8 +29,9 @@ from vseg_nas.nas.candidate import CandidateEvaluator
 from vseg_nas.nas.pruners import NoPruner
 from vseg_nas.nas.strategies.random import RandomSearch
 from vseg_nas.space import SearchSpace
-from vseg_nas.training.cell_module import CellModule, CellTraining
+from vseg_nas.training.cell_module import CellModule
 from vseg_nas.training.features import FeatureBatches, cache_key, cached_features, extract
+from vseg_nas.training.settings import CellTraining
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "camvid_cpu_static.safetensors"
 SIZE = (180, 240)

@@ -17,21 +17,20 @@ import random
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 
-from vseg_nas.assembly.search import build_evaluator, build_meta_data, build_space, cell_training
-from vseg_nas.assembly.static import trainer_options
+from vseg_nas.assembly.search import build_evaluator, build_meta_data, build_space
 from vseg_nas.checking import check
 from vseg_nas.config import conf_dir
 from vseg_nas.nas.pruners import NoPruner
 from vseg_nas.nas.trial import derive_seed
 from vseg_nas.schema import SearchConfig
 from vseg_nas.space import Genotype, SearchSpace
-from vseg_nas.training.schedules import Schedule
+from vseg_nas.training.device import Device, open_device
+from vseg_nas.training.settings import CellTraining, Schedule
 
 SCHEDULES: tuple[Schedule, ...] = ("constant", "poly")
 Scores = dict[tuple[int, int], float]
@@ -108,21 +107,24 @@ def kept(path: Path, setup: str) -> dict[tuple[Schedule, str, int], float]:
 
 
 def trained(
-    config: SearchConfig, cells: Sequence[Genotype], seeds: int, out: Path
+    config: SearchConfig, device: Device, cells: Sequence[Genotype], seeds: int, out: Path
 ) -> Iterator[tuple[Schedule, Scores]]:
     """Scores with each schedule; those that the file lacks are measured and appended."""
-    root = Path(config.runs_dir) / "cache"
-    data = build_meta_data(config, root, lambda clips, total: clips)
+    root, training = Path(config.runs_dir) / "cache", config.phase.search
+    data = build_meta_data(config, device, lambda clips, total: clips)
     caches = [cache.name for cache in data.features.caches]
-    parts = [asdict(replace(cell_training(config), schedule="constant")), caches]
+    fit = training.model_dump(include=set(CellTraining.model_fields))
+    parts = [fit | {"schedule": "constant", "reference_scores": config.reward.reference}, caches]
     setup = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
-    evaluator = build_evaluator(data.features, cell_training(config), config.gpu, NoPruner(), root)
+    evaluator = build_evaluator(
+        data.features, training, device, NoPruner(), root, reference_scores=config.reward.reference
+    )
     known = kept(out, setup)
     whole = not out.exists() or out.read_bytes()[-1:] in (b"", b"\n")
     with out.open("a") as file:
         file.write("" if whole else "\n")
         for schedule in SCHEDULES:
-            evaluator.training = replace(cell_training(config), schedule=schedule)
+            evaluator.training = training.model_copy(update={"schedule": schedule})
             scores: Scores = {}
             for (index, cell), seed in itertools.product(enumerate(cells), range(seeds)):
                 score = known.get((schedule, cell.key, seed))
@@ -150,9 +152,9 @@ def main() -> None:
         parser.error("--cells, --seeds: expected at least 2")
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = check(compose("search", overrides=options.overrides), SearchConfig)
-    trainer_options(config.gpu)
+    device = open_device(config.gpu)
     cells = different_cells(build_space(config), options.cells)
-    found = dict(trained(config, cells, options.seeds, options.out))
+    found = dict(trained(config, device, cells, options.seeds, options.out))
     result: dict[str, Any] = {name: summary(scores, options.cells, options.seeds) for name, scores in found.items()}
     print(f"\n{options.cells} cells, {options.seeds} seeds; score on meta-val, deviations in points")
     print(f"{'':>9} {'over seeds':>11} {'over cells':>11} {'Spearman':>9} {'Kendall':>8}")

@@ -24,9 +24,9 @@ from vseg_nas.machine import describe
 from vseg_nas.nas.executors.ray import RayExecutor, Share
 from vseg_nas.nas.pruners import NoPruner
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState
-from vseg_nas.schema import GpuConfig
 from vseg_nas.space import SearchSpace
-from vseg_nas.training.cell_module import CellTraining
+from vseg_nas.training.device import Device
+from vseg_nas.training.settings import CellTraining
 
 CLASSES, HEIGHT, WIDTH, FRAMES = 11, 180, 240, 3
 TRIALS_A_WORKER = 8
@@ -60,9 +60,9 @@ def build_factory(root: Path) -> CandidateFactory:
         key = CacheKey(name, name, name, "fp32")
         write_cache(root, key, draw_features(clips, 0), clips)
         folders.append(root / key.digest)
-    gpu = GpuConfig("cpu", "cpu", "32-true", 0, 1, "fp32")
+    device = Device(threads=1)
     classifier = nn.Conv2d(64, CLASSES, 3, padding=1)
-    return CandidateFactory(gpu, (folders[0], folders[1]), classifier, CellTraining(epochs=2, batch_size=8))
+    return CandidateFactory(device, (folders[0], folders[1]), classifier, CellTraining(epochs=2, batch_size=8))
 
 
 class Trials:

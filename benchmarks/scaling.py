@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import torch
@@ -34,15 +33,16 @@ from vseg_nas.nas.pruners import NoPruner
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.strategies.random import RandomSearch
+from vseg_nas.nas.strategies.settings import PPOSettings, ReinforceSettings, StrategySettings
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState
 from vseg_nas.space import Genotype, SearchSpace
 
 SPACE = SearchSpace(5)
 DEVICES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
-CONTROLLERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "ppo": ("ppo", {}),
-    "ppo, minibatches of 25": ("ppo", {"minibatch_size": 25}),
-    "reinforce": ("reinforce", {}),
+CONTROLLERS: dict[str, StrategySettings] = {
+    "ppo": PPOSettings(),
+    "ppo, minibatches of 25": PPOSettings(minibatch_size=25),
+    "reinforce": ReinforceSettings(),
 }
 MODES = {"async": 1, "batch": 1, "batch x4": 4}
 """Cells asked for at once, for each device."""
@@ -92,11 +92,11 @@ def median_of(clock: Callable[[], float], act: Callable[[], object]) -> float:
     return statistics.median(times[1:])
 
 
-def measure(name: str, options: dict[str, Any]) -> Costs:
+def measure(settings: StrategySettings) -> Costs:
     """Costs with a controller that has been told `TOLD` trials: CPU time, and wall time of a commit."""
-    strategy, asking = build_strategy(name, SPACE, 0, **options), build_strategy(name, SPACE, 1, **options)
+    strategy, asking = build_strategy(settings, SPACE, 0), build_strategy(settings, SPACE, 1)
     rng = random.Random(0)
-    if name == "ppo":  # as if told
+    if settings.name == "ppo":  # as if told
         rows = [((SPACE.sample(rng).tokens, -45.0), rng.random()) for _ in range(TOLD)]
         strategy.load_state_dict(strategy.state_dict() | {"buffer": rows})
     waiting = strategy.ask(1 + REPEATS)
@@ -334,7 +334,7 @@ def main() -> None:
     spread = statistics.stdev(durations) / statistics.mean(durations)
     print(f"{describe(torch.device('cpu'))}; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     print(f"candidates: {MEAN_S:.1f} s on average, standard deviation {100 * spread:.0f} %, {len(durations)} durations")
-    costs = {label: measure(name, options) for label, (name, options) in CONTROLLERS.items()}
+    costs = {label: measure(settings) for label, settings in CONTROLLERS.items()}
     print(f"\n{'ms':>24} {'ask':>6} {'+1':>6} {'learn':>7} {'state':>6} {'commit':>6} {'trial':>7} {'trials/h <=':>11}")
     for label, c in costs.items():
         parts = "".join(

@@ -43,12 +43,15 @@ from vseg_nas.nas.fake import FakeEvaluator
 from vseg_nas.nas.listener import Budget, SearchListener
 from vseg_nas.nas.loop import SearchLoop
 from vseg_nas.nas.pruners import NoPruner, Pruner, build_pruner
+from vseg_nas.nas.settings import MedianSettings
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
+from vseg_nas.nas.strategies.settings import PPOSettings, RandomSettings, StrategySettings
 from vseg_nas.nas.trial import Evaluator, Trial
 from vseg_nas.space import Genotype, SearchSpace
-from vseg_nas.training.cell_module import CellModule, CellTraining
+from vseg_nas.training.cell_module import CellModule
 from vseg_nas.training.features import cached_features
+from vseg_nas.training.settings import CellTraining
 
 SPACE = SearchSpace(5)
 WEIGHTS = Path(__file__).parents[1] / "weights" / "camvid_cpu_static.safetensors"
@@ -92,13 +95,13 @@ class Trace:
         return {"wall_ms": 1e3 * wall, "cpu_ms": 1e3 * cpu, "rss_mib": last[2]}
 
 
-def search(evaluator: Evaluator, trials: int, strategy: str, pruner: Pruner | None = None, **options: Any) -> Trace:
+def search(evaluator: Evaluator, trials: int, strategy: StrategySettings, pruner: Pruner | None = None) -> Trace:
     """A whole search with a store on disk and the plain lines of the live view."""
     trace = Trace()
     with tempfile.TemporaryDirectory() as folder, TrialStore(Path(folder) / "search.sqlite") as store:
         listeners: list[SearchListener] = [LiveView(Console(file=io.StringIO())), trace]
         SearchLoop(
-            build_strategy(strategy, SPACE, 0, **options),
+            build_strategy(strategy, SPACE, 0),
             SerialExecutor(evaluator),
             pruner or NoPruner(),
             store,
@@ -113,14 +116,14 @@ def growing_searches(sizes: Iterable[int]) -> dict[str, Any]:
     """Does a trial cost as much at the end of a long search as at the beginning?"""
     print(f"\nfake evaluator, ms a trial\n{'':>24} {'first tenth':>18} {'last tenth':>18} {'MiB, each tenth':>20}")
     result = {}
-    strategies: dict[str, dict[str, Any]] = {"random": {}, "ppo": {"minibatch_size": 100}}
+    strategies: list[StrategySettings] = [RandomSettings(), PPOSettings(minibatch_size=100)]
     for size in sizes:
-        for strategy, options in strategies.items():
+        for strategy in strategies:
             evaluator = FakeEvaluator(SPACE.genotype([0, 1, 0, 0, 0] * SPACE.layers))
-            trace = search(evaluator, size, strategy, **options)
+            trace = search(evaluator, size, strategy)
             parts = [trace.tenth(index) for index in range(10)]
             cells = [f"{p['cpu_ms']:.1f} CPU {p['wall_ms']:.1f} wall" for p in (parts[0], parts[-1])]
-            name = f"{size} trials, {strategy}"
+            name = f"{size} trials, {strategy.name}"
             memory = " ".join(f"{p['rss_mib']:.0f}" for p in parts)
             print(f"{name:>24} {cells[0]:>18} {cells[1]:>18}   {memory}")
             result[name] = parts
@@ -228,7 +231,7 @@ def fixed_costs(name: str, timed: TimedEvaluator, trials: int) -> dict[str, Any]
     """Prints the fixed cost of real trials; the first one, which imports and warms up, is left out."""
     reading = Reading()
     with reading.watched():
-        trace = search(timed, trials, "random")
+        trace = search(timed, trials, RandomSettings())
     read = 1e3 * reading.seconds / trials
     rows = []
     for (wall0, cpu0, _), (wall, cpu, _), spent in zip(trace.marks[1:], trace.marks[2:], timed.spent[1:], strict=False):
@@ -257,7 +260,7 @@ def camvid(root: Path, trials: int) -> dict[str, Any]:
     source = CamVid(root, "train", 3, 3)
     network = StaticSegmenter.load(WEIGHTS).freeze()
     split = meta_split(source, 0.1, "random", 0)
-    pruner = build_pruner("median", 0)
+    pruner = build_pruner(MedianSettings(), 0)
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         parts = (
@@ -273,7 +276,7 @@ def camvid(root: Path, trials: int) -> dict[str, Any]:
         real = CandidateEvaluator(
             train, val, network.decoder.classifier, CAMVID_CPU, pruner, Path(folder), accelerator="cpu", devices=1
         )
-        trace = search(real, trials, "ppo", pruner)
+        trace = search(real, trials, PPOSettings(), pruner)
     wall = trace.marks[-1][0] - trace.marks[0][0]
     pace = 3600 * trials / wall
     print(f"\nCamVid: features {features_s:.1f} s; {trials} trials {wall:.1f} s wall: {pace:.0f} an hour")

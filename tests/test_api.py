@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +79,8 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "layers": ({"layers": 3}, "layers was 2, is 3"),
     "width": ({"width": "native"}, "width was 64, is native"),
     "seed": ({"seed": 7}, "seed was 0, is 7"),
-    "training": ({"training": replace(TRAINING, epochs=3)}, "training.epochs was 2, is 3"),
-    "learning rate": ({"training": replace(TRAINING, lr=1e-3)}, "training.lr was 0.008, is 0.001"),
+    "training": ({"training": TRAINING.model_copy(update={"epochs": 3})}, "training.epochs was 2, is 3"),
+    "learning rate": ({"training": TRAINING.model_copy(update={"lr": 1e-3})}, "training.lr was 0.008, is 0.001"),
     "strategy": ({"strategy": "random"}, "strategy was ppo, is random"),
     "stopping": ({"stopping": "none"}, "stopping was halfway, is none"),
     "val_fraction": ({"val_fraction": 0.3}, "val_fraction was 0.2, is 0.3"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,7 @@ def arguments() -> dict[str, Any]:
 
 
 def changed(field: str, value: Any) -> CellTraining:
-    return replace(TRAINING, **{field: value})
+    return TRAINING.model_copy(update={field: value})
 
 
 WRONG: dict[str, tuple[dict[str, Any], type[UserError], str]] = {
@@ -77,8 +76,8 @@ WRONG: dict[str, tuple[dict[str, Any], type[UserError], str]] = {
     "layers 0": ({"layers": 0}, ConfigError, "layers: found 0, expected 1..10"),
     "layers 2.0": ({"layers": 2.0}, ConfigError, "layers: found 2.0, expected 1..10"),
     "width all": ({"width": "all"}, ConfigError, "width: found 'all', expected 1..1024"),
-    "strategy": ({"strategy": "best"}, ConfigError, "strategy: found 'best', expected one of"),
-    "stopping": ({"stopping": None}, ConfigError, "stopping: found None, expected one of"),
+    "strategy": ({"strategy": "best"}, ConfigError, "strategy: found 'best', expected one of ppo, reinforce, random"),
+    "stopping": ({"stopping": None}, ConfigError, "stopping: found None, expected one of halfway, median, none"),
     "training": ({"training": None}, ConfigError, "training: found None, expected a CellTraining"),
     **{
         f"training.{field} {value!r}": (
@@ -91,15 +90,15 @@ WRONG: dict[str, tuple[dict[str, Any], type[UserError], str]] = {
             *(("weight_decay", -1), ("gradient_clip", 0.0), ("gradient_clip", None)),
         )
     },
-    "batches of one": ({"clips": TINY, "training": replace(TRAINING, batch_size=1)}, ConfigError, "a clip of 32x32 is"),
+    "batches of one": ({"clips": TINY, "training": changed("batch_size", 1)}, ConfigError, "a clip of 32x32 is"),
     "a last batch of one": (
-        {"clips": TINY, "training": replace(TRAINING, batch_size=3)},
+        {"clips": TINY, "training": changed("batch_size", 3)},
         ConfigError,
         "training.batch_size: found 3, by which a clip of 32x32 is alone in its batch (4 clips)",
     ),
     "one clip": ({"clips": SyntheticStreet(2, 3, (32, 32))}, ConfigError, "(1 clip)"),
     "a crop": (
-        {"transform": training((32, 32)), "training": replace(TRAINING, batch_size=1)},
+        {"transform": training((32, 32)), "training": changed("batch_size", 1)},
         ConfigError,
         "a clip of 32x32 is alone",
     ),
@@ -122,6 +121,22 @@ def test_a_wrong_argument_leaves_nothing(
     with pytest.raises(kind, match=re.escape(message)):
         search(run_dir=tmp_path / "new/run", **arguments | change)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epochs": 0}, "epochs: found 0, expected at least 1"),
+        ({"lr": True}, "lr: found True, expected a number"),
+        ({"gradient_clip": None}, "gradient_clip: found None, expected a number"),
+        ({"schedule": "cosine"}, "schedule: found 'cosine', expected one of: constant, poly"),
+        ({"epoch": 3}, "epoch: no such key; did you mean epochs?"),
+    ],
+)
+def test_settings_that_cannot_be_are_one_line(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        CellTraining(**values)
+    assert str(refused.value) == message
 
 
 @pytest.mark.parametrize("name", ["file", "file/run", "file/run/deep", "a\0b", "x" * 256, "circle/run", "circle"])
@@ -148,7 +163,7 @@ def test_a_folder_that_is_not_ones_own_is_named(
 
 def test_batches_that_are_large_enough_are_searched_with(arguments: dict[str, Any], tmp_path: Path) -> None:
     """Two clips, or one clip of two values a channel, are enough for batch norm."""
-    wide = {"clips": SyntheticStreet(5, 3, (32, 64)), "training": replace(TRAINING, batch_size=1)}
+    wide = {"clips": SyntheticStreet(5, 3, (32, 64)), "training": changed("batch_size", 1)}
     changes: list[dict[str, Any]] = [{"clips": TINY}, wide]
     for index, change in enumerate(changes):
         assert len(search(run_dir=tmp_path / str(index), **arguments | change)) == 1

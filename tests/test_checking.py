@@ -99,7 +99,7 @@ MISFITS: list[tuple[str, str, object, str]] = [
     ("search", "dataset.stride", None, "found null, expected a whole number"),
     ("search", "phase.search.transform.crop", [None, 32], "found null, expected a whole number"),
     ("search", "phase.search.transform.crop", 32, "found 32, expected a list of 2 numbers"),
-    ("search", "space.width", None, "found null, expected a whole number or a path or a name"),
+    ("search", "space.width", None, "found null, expected a whole number from 1 to 1024 or 'native'"),
     ("search", "strategy.feedback", None, "found null, expected one of: hidden, token"),
     ("search", "strategy.name", None, "found null, expected one of: ppo, reinforce, random"),
     ("search", "gpu", None, "found null, expected a group of keys"),

@@ -18,7 +18,8 @@ from vseg_nas.config import command
 from vseg_nas.errors import ConfigError, RunError
 from vseg_nas.runs.record import write_record
 from vseg_nas.runs.resume import stored_overrides
-from vseg_nas.schema import CompareConfig, ReportConfig, SearchConfig, TrainConfig, text_keys
+from vseg_nas.schema import CompareConfig, ReportConfig, SearchConfig, TrainConfig
+from vseg_nas.settings import text_keys
 
 NAMES = (
     "été", "München", "日本", "emoji😀", "e\u0301", "a\u00a0b", "drive (1)", "a b", "a  b", " a", "a ", "a\tb", "a=b",

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import psutil
 import pytest
@@ -16,16 +17,17 @@ from torch import Tensor
 
 import vseg_nas.benchmark
 import vseg_nas.evaluate
-from vseg_nas.assembly.static import count_devices
+from tests.trainings import video_training
 from vseg_nas.config import shared_overrides
 from vseg_nas.data import SyntheticStreet, resized
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.errors import ConfigError
 from vseg_nas.models.segmenter_file import load_segmenter
 from vseg_nas.models.static import StaticSegmenter
-from vseg_nas.schema import GpuConfig
+from vseg_nas.training.device import open_device
 from vseg_nas.training.fitting import quiet_trainer
-from vseg_nas.training.video_module import VideoModule, VideoTraining
+from vseg_nas.training.settings import DeviceSettings
+from vseg_nas.training.video_module import VideoModule
 
 SIZE = (48, 64)
 PRETRAIN = [
@@ -75,12 +77,20 @@ def test_commands_to_go_on_with_leave_devices_out(monkeypatch: pytest.MonkeyPatc
     assert shared_overrides() == "gpu=one dataset=camvid gpu.threads=1"
 
 
-def gpu(accelerator: str, devices: int | None) -> GpuConfig:
-    return GpuConfig("test", accelerator, "32-true", 0, None, "fp32", devices)
+def gpu(accelerator: Literal["auto", "cpu", "cuda"], devices: int | None) -> DeviceSettings:
+    return DeviceSettings(
+        name="test",
+        accelerator=accelerator,
+        precision="32-true",
+        workers=0,
+        threads=None,
+        cache_precision="fp32",
+        devices=devices,
+    )
 
 
 @pytest.mark.parametrize(
-    ("config", "there", "expected"),
+    ("settings", "there", "expected"),
     [
         (gpu("cpu", 1), 4, 1),
         (gpu("cpu", 2), 0, 2),
@@ -95,15 +105,15 @@ def gpu(accelerator: str, devices: int | None) -> GpuConfig:
     ],
 )
 def test_devices_are_counted(
-    config: GpuConfig, there: int, expected: int | str, monkeypatch: pytest.MonkeyPatch
+    settings: DeviceSettings, there: int, expected: int | str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
     if isinstance(expected, int):
-        assert count_devices(config, 12, "key") == expected
+        assert open_device(settings).count_ranks(12, "key") == expected
     else:
         with pytest.raises(ConfigError, match=expected):
-            count_devices(config, 12, "key")
+            open_device(settings).count_ranks(12, "key")
 
 
 def command(verb: str, *overrides: str) -> list[str]:
@@ -166,7 +176,7 @@ def test_two_devices_train_what_one_does(tmp_path: Path) -> None:
     segmenter, spec = load_segmenter(run / "video.safetensors")
     train, val = SyntheticStreet(9, 2, SIZE, 7, "train", 11), SyntheticStreet(5, 2, SIZE, 7, "val", 11)
     data = ClipDataModule(train, val, resized(), resized(spec.size), batch_size=4)
-    module = VideoModule(segmenter, VideoTraining(1e-3, 1e-3), "{}")
+    module = VideoModule(segmenter, video_training(), "{}")
     quiet_trainer(tmp_path, 1, [], accelerator="cpu", enable_checkpointing=False).validate(module, data, verbose=False)
     assert module.scores is not None
     assert {name: scores[name] for name in ("miou", "fwiou", "macc", "score")} == {

@@ -26,7 +26,7 @@ from vseg_nas.schema import (
     TrainConfig,
 )
 
-SCHEMAS = {
+SCHEMAS: dict[str, type[CommandConfig]] = {
     "pretrain": PretrainConfig,
     "search": SearchConfig,
     "train": TrainConfig,
@@ -41,7 +41,7 @@ def given(in_process: InProcess, line: str) -> Any:
     """The configuration that a printed command has, run by a shell in this folder."""
     _, _, module, *overrides = shlex.split(line)
     verb = module.removeprefix("vseg_nas.")
-    schema: type[CommandConfig] = SCHEMAS[verb]
+    schema = SCHEMAS[verb]
     seen: list[Any] = []
     main = command(verb, schema)(lambda config, run_dir: seen.append(config))
     assert in_process(main, *overrides) == (0, "", "")
@@ -97,5 +97,5 @@ def test_a_list_of_runs_and_a_checkpoint(in_process: InProcess) -> None:
     assert folder == "[a] b"
     overrides = f"{assignment('checkpoint', ROOT + '/video.safetensors')} {assignment('name', 'null')}"
     config = given(in_process, f"python -m vseg_nas.evaluate {overrides}")
-    assert (config.checkpoint, config.name) == ([f"{ROOT}/video.safetensors"], "null")
+    assert (config.checkpoint, config.name) == ((f"{ROOT}/video.safetensors",), "null")
     assert OmegaConf.load(Path("runs/evaluate/synthetic/null/config.yaml")).name == "null"

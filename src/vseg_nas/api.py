@@ -1,33 +1,34 @@
 """The framework from Python: label video with a trained network, search cells for data of your own. See docs/api.md."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
 from pathlib import Path
 from reprlib import repr as brief
-
-import torch
+from typing import Any
 
 from vseg_nas.assembly.search import SearchPlan, cached_meta_features
 from vseg_nas.assembly.static import check_batches
-from vseg_nas.checking import check_number, check_text
 from vseg_nas.data import Clip, ClipSource, ClipTransform, MetaSplit, meta_split, resized
 from vseg_nas.data.inspection import require_labels
 from vseg_nas.errors import ConfigError, DataError, RunError
 from vseg_nas.machine import require_cuda
 from vseg_nas.models.segmenter_file import load_for_inference
 from vseg_nas.models.static import StaticSegmenter
+from vseg_nas.nas.executors.settings import SerialSettings
 from vseg_nas.nas.listener import Budget
 from vseg_nas.nas.pruners import build_pruner
+from vseg_nas.nas.settings import PrunerSettings
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
+from vseg_nas.nas.strategies.settings import StrategySettings
 from vseg_nas.nas.trial import Trial
 from vseg_nas.runs.folder import check_folder
 from vseg_nas.runs.lock import RunLock
 from vseg_nas.runs.record import CONFIG, SETTINGS, recorded_settings, write_settings
-from vseg_nas.schema import SEED, CellStage, GpuConfig, SerialConfig
+from vseg_nas.settings import Positive, Seed, Text, checked, options, validated
 from vseg_nas.space import SearchSpace
-from vseg_nas.training.cell_module import CellTraining
+from vseg_nas.training.device import Device
 from vseg_nas.training.features import weights_digest
+from vseg_nas.training.settings import CellTraining
 from vseg_nas.video.torch_predictor import TorchPredictor
 
 __all__ = ["CellTraining", "ClipSource", "TorchPredictor", "Trial", "load_segmenter", "load_static", "search"]
@@ -67,7 +68,7 @@ def load_segmenter(
     where = _device(device)
     segmenter, spec = load_for_inference(None if checkpoint is None else str(_path("checkpoint", checkpoint)))
     segmenter.key_every = key_every
-    return TorchPredictor(segmenter, spec, where, size or spec.size)
+    return TorchPredictor(segmenter, spec, where.tensors, size or spec.size)
 
 
 def load_static(weights: str | Path) -> StaticSegmenter:
@@ -123,28 +124,28 @@ def search(
         DataError: the clips cannot be used.
         RunError: the folder cannot be used, or no cell has a score.
     """
-    _check_number("trials", trials, whole=True, low=1)
-    _check_number("seed", seed, whole=True, low=SEED["min"], high=SEED["max"])
-    _check_number("val_fraction", val_fraction)
-    _check_training(training)
+    trials, seed = checked(Positive, trials, "trials"), checked(Seed, seed, "seed")
+    checked(float, val_fraction, "val_fraction")
+    if not isinstance(training, CellTraining):
+        raise ConfigError(f"training: found {brief(training)}, expected a CellTraining")
+    training = validated(type(training), training, "training", null="None")
     where = _device(device)
     if clips.classes != static.classes:
         found, expected = len(clips.classes), len(static.classes)
         raise ConfigError(f"clips: found {found} classes, expected the {expected} of the static network, in its order")
     run_dir = _path("run_dir", run_dir)
-    pruner = build_pruner(stopping, seed)
+    chosen_strategy = _chosen(StrategySettings, strategy, "strategy")
+    chosen_pruner = _chosen(PrunerSettings, stopping, "stopping")
     try:
         space = SearchSpace(layers, width)  # type: ignore[arg-type]  # checked there
     except ValueError as error:
         raise ConfigError(str(error)) from error
     plan = SearchPlan(
-        build_strategy(strategy, space, seed),
-        pruner,
+        build_strategy(chosen_strategy, space, seed),
+        build_pruner(chosen_pruner, seed),
         training,
-        GpuConfig(
-            name=device, accelerator=device, precision="32-true", workers=0, threads=None, cache_precision="fp32"
-        ),
-        SerialConfig("serial"),
+        where,
+        SerialSettings(),
         seed=seed,
         budget=Budget(trials),
     )
@@ -156,7 +157,7 @@ def search(
         "static": weights_digest(static),
         "clips": clips.fingerprint(),
         "transform": transforms[0].fingerprint(),
-        **{f"training.{name}": value for name, value in asdict(training).items()},
+        **{f"training.{name}": value for name, value in training.model_dump().items()},
         "layers": layers,
         "width": width,
         "strategy": strategy,
@@ -172,8 +173,7 @@ def search(
     check_folder(run_dir, to_write=True)
     with RunLock(run_dir):
         _check_settings(run_dir, settings)
-        cache_dir, precision = run_dir / "cache", plan.gpu.cache_precision
-        features = cached_meta_features(cache_dir, static, clips, split, transforms, precision, where, _silent)
+        features = cached_meta_features(run_dir / "cache", static, clips, split, transforms, where, _silent)
         write_settings(run_dir, settings)
         with TrialStore(run_dir / STORE) as store:
             ended = plan.loop(features, store, run_dir).run()
@@ -186,7 +186,7 @@ def search(
 def _path(argument: str, given: str | Path) -> Path:
     if not str(given).strip():
         raise ConfigError(f"{argument}: found an empty path, expected one that is not")
-    check_text(argument, str(given))
+    checked(Text, str(given), argument)
     return Path(given)
 
 
@@ -194,37 +194,20 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _check_number(argument: str, value: object, whole: bool = False, **limits: float | None) -> None:
-    if not (_is_whole(value) or (isinstance(value, float) and not whole)):
-        raise ConfigError(f"{argument}: found {brief(value)}, expected a {'whole ' * whole}number")
-    check_number(argument, value, **limits)
+def _chosen(settings: Any, name: object, argument: str) -> Any:
+    """Returns the settings, with their defaults, of the option that is called so."""
+    by_name = options(settings)
+    if not isinstance(name, str) or name not in by_name:
+        raise ConfigError(f"{argument}: found {brief(name)}, expected one of {', '.join(by_name)}")
+    return by_name[name]()
 
 
-def _check_training(training: CellTraining) -> None:
-    """Whether the values are those that a command may be given."""
-    if not isinstance(training, CellTraining):
-        raise ConfigError(f"training: found {brief(training)}, expected a CellTraining")
-    configurable = {field.name: field for field in fields(CellStage)}
-    for name, value in asdict(training).items():
-        field = configurable.get(name)
-        choices = (False, True) if field is None else field.metadata.get("choices")
-        if choices is not None:
-            if value not in choices or isinstance(value, bool) != isinstance(choices[0], bool):
-                raise ConfigError(
-                    f"training.{name}: found {brief(value)}, expected one of {', '.join(map(str, choices))}"
-                )
-            continue
-        assert field is not None
-        low, high, above = (field.metadata[limit] for limit in ("min", "max", "above"))
-        _check_number(f"training.{name}", value, field.type is int, low=low, high=high, above=above)
-
-
-def _device(device: str) -> torch.device:
+def _device(device: str) -> Device:
     if device not in ("cpu", "cuda"):
         raise ConfigError(f"device: found {brief(device)}, expected cpu or cuda")
     if device == "cuda":
         require_cuda("device", "cpu")
-    return torch.device(device)
+    return Device("cuda" if device == "cuda" else "cpu")
 
 
 def _check_clips(clips: ClipSource, split: MetaSplit, transform: ClipTransform, training: CellTraining) -> None:

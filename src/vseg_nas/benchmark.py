@@ -49,7 +49,7 @@ def main(config: BenchmarkConfig, run_dir: Path) -> None:
     result = BenchmarkResult(
         device=device,
         precision=f"{benchmark.precision}, {benchmark.form}",
-        size=(height, width),
+        size=config.size,
         classes=benchmark.classes,
         repeats=config.repeats,
         command=command_line("benchmark"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from vseg_nas.checking import check_root
 from vseg_nas.config import command
 from vseg_nas.console.lines import print_line
+from vseg_nas.data.settings import SyntheticSettings
 from vseg_nas.errors import DataError
 from vseg_nas.runs.files import write_text
 from vseg_nas.schema import CheckConfig
@@ -17,7 +18,7 @@ MOST_SHOWN = 20
 
 
 def _preflight(config: CheckConfig) -> None:
-    if config.dataset.name == "synthetic":
+    if isinstance(config.dataset, SyntheticSettings):
         raise DataError("dataset: found synthetic, which has no files, expected camvid or cityscapes")
     check_root(config.dataset)
 
@@ -35,15 +36,17 @@ def main(config: CheckConfig, run_dir: Path) -> None:
     from vseg_nas.results.data_check import CheckResult
     from vseg_nas.results.result import command_line, today, write_result
 
+    dataset = config.dataset
+    assert not isinstance(dataset, SyntheticSettings), "refused above"
     console = Console()
-    reports = {split: SplitReport(layout) for split, layout in layouts(config.dataset).items()}
+    reports = {split: SplitReport(layout) for split, layout in layouts(dataset).items()}
     for split, report in reports.items():
         total = len(report.layout.frames) + len(report.layout.masks)
         files = inspect(report.layout, config.threads or os.cpu_count() or 1)
         report.add(track(files, f"reading {split}", total, console))
     result = CheckResult(
-        dataset=config.dataset.name,
-        root=str(config.dataset.root),
+        dataset=dataset.name,
+        root=str(dataset.root),
         splits={split: report.result for split, report in reports.items()},
         command=command_line("check"),
         date=today(),
@@ -56,16 +59,14 @@ def main(config: CheckConfig, run_dir: Path) -> None:
         print_line(console, problem)
     if problems:
         files_in_all = sum(len(r.problems) + len(r.digests) for r in reports.values())
-        raise DataError(f"{config.dataset.root}: found {len(problems)} of {files_in_all} files that cannot be used")
+        raise DataError(f"{dataset.root}: found {len(problems)} of {files_in_all} files that cannot be used")
     for split, report in reports.items():
         if not report.shares and split != "test":  # of which the labels may be withheld
             masks = len(report.layout.masks)
-            raise DataError(
-                f"{config.dataset.root}: found no labelled pixel in the {masks} masks of {split}, expected some"
-            )
-    root = Path(str(config.dataset.root))
+            raise DataError(f"{dataset.root}: found no labelled pixel in the {masks} masks of {split}, expected some")
+    root = Path(str(dataset.root))
     manifest = Manifest.of(root, {path: d for report in reports.values() for path, d in report.digests.items()})
-    path = write_text(manifest_path(Path(config.runs_dir), config.dataset.name), manifest.to_json())
+    path = write_text(manifest_path(Path(config.runs_dir), dataset.name), manifest.to_json())
     print_line(console, f"{len(manifest.records)} files can be used; manifest: {path}")
 
 

@@ -49,13 +49,15 @@ def main(config: CompareConfig, run_dir: Path) -> None:
     from vseg_nas.reporting.table_formats import markdown
     from vseg_nas.results.comparison import ComparisonResult
     from vseg_nas.results.result import command_line, today, write_result
+    from vseg_nas.training.device import open_device
 
     def show(clips: Iterable[Clip], total: int) -> Iterable[Clip]:
         return track(clips, "caching features", total, console)
 
-    data = build_meta_data(search, Path(search.runs_dir) / "cache", show)
+    device = open_device(search.gpu)
+    data = build_meta_data(search, device, show)
     rows: list[ComparisonRow] = []
-    for row in Comparison(search, config, data, search_dir, show).rows(best[0].trial.genotype):
+    for row in Comparison(search, config, device, data, search_dir, show).rows(best[0].trial.genotype):
         rows.append(row)
         result = ComparisonResult(
             dataset=search.dataset.name,

@@ -46,7 +46,8 @@ from vseg_nas.runs.resume import (
 )
 from vseg_nas.runs.signals import stopping
 from vseg_nas.runs.streams import open_missing_streams
-from vseg_nas.schema import CommandConfig, NetworkConfig, text_keys
+from vseg_nas.schema import CommandConfig, NetworkConfig
+from vseg_nas.settings import text_keys
 from vseg_nas.sweep import Sweep
 
 _SHARED_KEYS = ("dataset", "experiment", "runs_dir", "static", "gpu", "phase.pretrain", "phase.train")
@@ -82,12 +83,12 @@ def command(
 
     Args:
         verb: the root file in ``conf/``.
-        schema: the dataclass of the root.
+        schema: The model of the root.
         preflight: raises `UserError` for what a look at the disk shows to be missing; it runs before any directory
             is made, so it should cost nothing.
         products: what a run makes and does not replace by itself: taken away when a killed run begins again.
     """
-    resumable = "resume" in schema.__dataclass_fields__
+    resumable = "resume" in schema.model_fields
 
     def decorate(run: Callable[[C, Path], None]) -> Callable[[], None]:
         def job(config: DictConfig, made: Collection[Path], sweep: Sweep | None) -> None:
@@ -102,7 +103,7 @@ def command(
                 stack.enter_context(RunLock(run_dir))
                 is_new = getattr(typed, "resume", None) is None
                 if is_new and sweep is not None and resumable and _holds_a_run(run_dir):
-                    check_same_meaning(run_dir, config)
+                    check_same_meaning(run_dir, config, schema)
                     is_new = False
                 if is_new:
                     _refuse_a_run(run_dir, schema, config)
@@ -217,7 +218,7 @@ def _check_command_line(
 
     Args:
         verb: the root file in ``conf/``.
-        schema: the dataclass of the root.
+        schema: The model of the root.
         preflight: see `command`; None: each of several jobs looks at the disk when it begins.
         jobs: overrides of each.
 
@@ -247,7 +248,7 @@ def _check_command_line(
                 continue
             resume = getattr(typed, "resume", None)
             if resume is not None:
-                check_same_meaning(Path(resume), config)
+                check_same_meaning(Path(resume), config, schema)
             else:
                 _refuse_a_run(folder, schema, config)
     GlobalHydra.instance().clear()
@@ -316,7 +317,7 @@ def _refuse_a_run(run_dir: Path, schema: type[CommandConfig], config: DictConfig
     check_folder(run_dir, to_write=True)
     if not _holds_a_run(run_dir):
         return
-    resumable = "resume" in schema.__dataclass_fields__
+    resumable = "resume" in schema.model_fields
     if not resumable and (run_dir / UNFINISHED).is_file():
         check_same_command(run_dir, config)
         return

@@ -24,14 +24,24 @@ def main(config: PretrainConfig, run_dir: Path) -> None:
         console,
         f"Pre-training arch2 on {config.dataset.name}; Ctrl-C stops, {assignment('resume', run_dir)} continues.",
     )
-    from vseg_nas.assembly.static import build_sources, keep_data_digests, run_pretraining
+    from vseg_nas.assembly.static import Pretraining, build_sources, keep_data_digests
+    from vseg_nas.training.device import open_device
 
     encoder = str(config.static.encoder_weights)
     digest = sha256_of(Path(encoder)) if Path(encoder).is_file() else encoder
     keep_digests(run_dir / ENCODER_NOTE, {"encoder": digest}, "static.encoder_weights")
-    keep_data_digests(run_dir, build_sources(config, length=1), hashing(console))
+    keep_data_digests(run_dir, build_sources(config.dataset, config.runs_dir, length=1), hashing(console))
+    pretraining = Pretraining(
+        config.dataset,
+        config.runs_dir,
+        config.phase.pretrain,
+        config.static.encoder_weights,
+        open_device(config.gpu),
+        seed=config.seed,
+        weights=run_dir / WEIGHTS,
+    )
     with FitView("pre-training", console) as view:
-        scores = run_pretraining(config, config.seed, run_dir / WEIGHTS, view.on_epoch)
+        scores = pretraining.run(view.on_epoch)
     print_line(
         console,
         f"val: mIoU {scores.miou:.4f}  fwIoU {scores.fwiou:.4f}  mAcc {scores.macc:.4f}  score {scores.score:.4f}",

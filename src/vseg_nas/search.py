@@ -10,14 +10,16 @@ from vseg_nas.command_line import assignment
 from vseg_nas.config import command, python_command, shared_overrides
 from vseg_nas.console.lines import print_line
 from vseg_nas.nas.executors.ray_extra import require_head, require_ray
+from vseg_nas.nas.executors.settings import RaySettings
 from vseg_nas.runs.digests import keep_weights_digest
-from vseg_nas.schema import RayConfig, SearchConfig
+from vseg_nas.schema import SearchConfig
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from vseg_nas.assembly.search import MetaData
     from vseg_nas.nas.store import TrialStore
+    from vseg_nas.training.device import Device
 
 
 def _preflight(config: SearchConfig) -> None:
@@ -27,7 +29,7 @@ def _preflight(config: SearchConfig) -> None:
         from vseg_nas.assembly.search import executor_of  # loads torch, which counts the devices
 
         executor = executor_of(config)
-    if isinstance(executor, RayConfig):
+    if isinstance(executor, RaySettings):
         require_ray()
         require_head(executor.address)
 
@@ -40,21 +42,23 @@ def main(config: SearchConfig, run_dir: Path) -> None:
     from vseg_nas.console.summary import final_summary
     from vseg_nas.nas.store import STORE, TrialStore
     from vseg_nas.reporting.search_files import write_report
+    from vseg_nas.training.device import open_device
 
     console = Console()
     if (run_dir / STORE).is_file():
         with TrialStore.read(run_dir / STORE) as stored:
             stored.trials()  # a damaged one, or odd rows, before anything is computed
-    ensure_static(config, run_dir, console)
+    device = open_device(config.gpu)
+    ensure_static(config, device, run_dir, console)
     keep_weights_digest(run_dir, Path(config.static.weights))
     print_line(
         console,
         f"Searching on {config.dataset.name}; Ctrl-C stops, {assignment('resume', run_dir)} continues.",
     )
-    data = _meta_data(config, run_dir, console)
+    data = _meta_data(config, device, run_dir, console)
     with TrialStore(run_dir / STORE) as store:
         try:
-            _search(config, run_dir, data, store, console)
+            _search(config, device, run_dir, data, store, console)
         finally:
             if trials := store.trials():
                 write_report(run_dir, trials)
@@ -62,15 +66,15 @@ def main(config: SearchConfig, run_dir: Path) -> None:
                 final_summary(console, trials, run_dir, _next_commands(config, run_dir, ended))
 
 
-def _meta_data(config: SearchConfig, run_dir: Path, console: Console) -> MetaData:
+def _meta_data(config: SearchConfig, device: Device, run_dir: Path, console: Console) -> MetaData:
     from vseg_nas.assembly.search import build_meta_data
     from vseg_nas.assembly.static import build_sources, keep_data_digests
     from vseg_nas.console.progress import hashing, track
 
-    keep_data_digests(run_dir, build_sources(config), hashing(console))
+    keep_data_digests(run_dir, build_sources(config.dataset, config.runs_dir), hashing(console))
     data = build_meta_data(
         config,
-        Path(config.runs_dir) / "cache",
+        device,
         lambda clips, total: track(clips, "caching features", total, console),
     )
     train, val = data.split.train, data.split.val
@@ -78,7 +82,9 @@ def _meta_data(config: SearchConfig, run_dir: Path, console: Console) -> MetaDat
     return data
 
 
-def _search(config: SearchConfig, run_dir: Path, data: MetaData, store: TrialStore, console: Console) -> None:
+def _search(
+    config: SearchConfig, device: Device, run_dir: Path, data: MetaData, store: TrialStore, console: Console
+) -> None:
     from contextlib import ExitStack
 
     from vseg_nas.assembly.logging import open_run
@@ -90,7 +96,7 @@ def _search(config: SearchConfig, run_dir: Path, data: MetaData, store: TrialSto
         listeners: list[LiveView | WandbListener] = [stack.enter_context(LiveView(console))]
         if config.logger.name != "none":
             listeners.append(stack.enter_context(WandbListener(open_run(config, run_dir))))
-        plan_search(config).loop(data.features, store, run_dir, listeners).run()
+        plan_search(config, device).loop(data.features, store, run_dir, listeners).run()
 
 
 def _next_commands(config: SearchConfig, run_dir: Path, ended: bool) -> list[str]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vseg_nas.metrics import SegmentationScores
     from vseg_nas.results.training import TrainingResult
     from vseg_nas.space import Genotype
+    from vseg_nas.training.device import Device
     from vseg_nas.training.fitting import Progress
 
 
@@ -44,10 +45,12 @@ def main(config: TrainConfig, run_dir: Path) -> None:
 
     from vseg_nas.assembly.train import SEGMENTER
     from vseg_nas.results.result import write_result
+    from vseg_nas.training.device import open_device
 
     console = Console()
     started = working_s()
-    ensure_static(config, run_dir, console)
+    device = open_device(config.gpu)
+    ensure_static(config, device, run_dir, console)
     keep_weights_digest(run_dir, Path(config.static.weights))
     genotype = _keep_genotype(run_dir, trained_cell(config.cell, config.past, config.flow))
     print_line(console, f"Training {_words(genotype)}")
@@ -55,8 +58,8 @@ def main(config: TrainConfig, run_dir: Path) -> None:
         console,
         f"on {config.dataset.name}; Ctrl-C stops, {assignment('resume', run_dir)} continues.",
     )
-    scores = _train(config, genotype, run_dir, console)
-    write_result(run_dir, _result(config, run_dir / SEGMENTER, scores, working_s() - started))
+    scores = _train(config, genotype, device, run_dir, console)
+    write_result(run_dir, _result(config, device, run_dir / SEGMENTER, scores, working_s() - started))
     print_line(
         console,
         f"val, frames after the first of pairs: mIoU {scores.miou:.4f}  fwIoU {scores.fwiou:.4f}  "
@@ -67,8 +70,9 @@ def main(config: TrainConfig, run_dir: Path) -> None:
     print_line(console, f"next: {python_command()} -m {evaluate}".rstrip())
 
 
-def _result(config: TrainConfig, network: Path, scores: SegmentationScores, seconds: float) -> TrainingResult:
-    from vseg_nas.assembly.static import device_of
+def _result(
+    config: TrainConfig, device: Device, network: Path, scores: SegmentationScores, seconds: float
+) -> TrainingResult:
     from vseg_nas.machine import describe
     from vseg_nas.models.complexity import count_parameters
     from vseg_nas.models.segmenter_file import load_segmenter
@@ -89,7 +93,7 @@ def _result(config: TrainConfig, network: Path, scores: SegmentationScores, seco
         parameters=count_parameters(segmenter),
         checkpoint=network.name,
         val=scores,
-        machine=describe(device_of(config.gpu)),
+        machine=describe(device.tensors),
         seconds=seconds,
         command=command_line("train"),
         date=today(),
@@ -100,14 +104,16 @@ def _words(genotype: Genotype | None) -> str:
     return "the static network alone" if genotype is None else genotype.expression()
 
 
-def _train(config: TrainConfig, genotype: Genotype | None, run_dir: Path, console: Console) -> SegmentationScores:
+def _train(
+    config: TrainConfig, genotype: Genotype | None, device: Device, run_dir: Path, console: Console
+) -> SegmentationScores:
     from vseg_nas.assembly.logging import open_run
     from vseg_nas.assembly.static import build_sources, keep_data_digests
-    from vseg_nas.assembly.train import run_training
+    from vseg_nas.assembly.train import CellAndVideoTraining
     from vseg_nas.console.progress import FitView, hashing, track
     from vseg_nas.tracking.wandb_logger import FitLogger
 
-    keep_data_digests(run_dir, build_sources(config), hashing(console))
+    keep_data_digests(run_dir, build_sources(config.dataset, config.runs_dir), hashing(console))
     with ExitStack() as stack:
         logger: FitLogger | None = None
         if config.logger.name != "none":
@@ -126,13 +132,8 @@ def _train(config: TrainConfig, genotype: Genotype | None, run_dir: Path, consol
 
                 yield report
 
-        scores = run_training(
-            config,
-            genotype,
-            run_dir,
-            lambda clips, total: track(clips, "caching features", total, console),
-            view,
-        )
+        training = CellAndVideoTraining(config, genotype, device, run_dir)
+        scores = training.run(lambda clips, total: track(clips, "caching features", total, console), view)
         if logger is not None:
             logger.on_end(
                 genotype, {f"val/{name}": getattr(scores, name) for name in ("miou", "fwiou", "macc", "score")}

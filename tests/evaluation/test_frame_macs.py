@@ -7,7 +7,8 @@ from torch import nn
 from vseg_nas.evaluation.frame_macs import frame_macs
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.complexity import count_macs
-from vseg_nas.models.propagation import AverageOverTime, CellPropagation, CopyPrevious, EachFrame, Past, WarpPrevious
+from vseg_nas.models.propagation import AverageOverTime, CellPropagation, CopyPrevious, EachFrame, WarpPrevious
+from vseg_nas.models.settings import Past
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.space.hand_written import HAND_WRITTEN

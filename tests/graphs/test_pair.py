@@ -20,8 +20,8 @@ from vseg_nas.graphs.pair import Graph, Output, RunGraph, differences, graph_pai
 from vseg_nas.graphs.pt2_files import Pt2Pair, write_pt2
 from vseg_nas.models.aggregations import build_aggregation
 from vseg_nas.models.operations import build_operation
-from vseg_nas.models.propagation import Past
 from vseg_nas.models.segmenter_file import SegmenterSpec
+from vseg_nas.models.settings import Past
 from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from vseg_nas.space import Genotype, SearchSpace

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from vseg_nas.models.inference import optimized
 from vseg_nas.models.layers import label_map
-from vseg_nas.models.propagation import Past
 from vseg_nas.models.segmenter_file import SegmenterSpec, load_segmenter
+from vseg_nas.models.settings import Past
 from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from vseg_nas.space import Genotype, SearchSpace

@@ -28,6 +28,7 @@ from vseg_nas.nas.pruners import HalfwayPruner
 from vseg_nas.nas.queue import MAX_ATTEMPTS
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
+from vseg_nas.nas.strategies.settings import PPOSettings
 from vseg_nas.nas.trial import Evaluation, Progress, Trial
 from vseg_nas.space import Genotype, SearchSpace
 
@@ -110,7 +111,7 @@ class MortalEvaluator(FakeEvaluator):
 
 def build(folder: Path, setting: Setting, at: At) -> SearchLoop:
     pruner = HalfwayPruner(setting.seed, initial_average=0.5, decay=0.9)
-    strategy = build_strategy("ppo", SPACE, setting.seed, learning_rate=1e-3, minibatch_size=4)
+    strategy = build_strategy(PPOSettings(learning_rate=1e-3, minibatch_size=4), SPACE, setting.seed)
     store = MortalStore(folder / STORE)
     evaluator = MortalEvaluator(TARGET, pruner)
     store.at = evaluator.at = at

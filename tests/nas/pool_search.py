@@ -28,6 +28,7 @@ from vseg_nas.nas.loop import SearchLoop
 from vseg_nas.nas.pruners import HalfwayPruner, NoPruner, Pruner
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
+from vseg_nas.nas.strategies.settings import PPOSettings
 from vseg_nas.nas.trial import Trial, TrialState
 from vseg_nas.space import SearchSpace
 
@@ -59,7 +60,7 @@ def search(
     where = folder / how
     where.mkdir()
     executor = SerialExecutor(factory(rule, where)) if how == "serial" else isolated(factory, where, rule, **options)
-    strategy = build_strategy("ppo", space, 0, learning_rate=1e-3, minibatch_size=8)
+    strategy = build_strategy(PPOSettings(learning_rate=1e-3, minibatch_size=8), space, 0)
     with TrialStore(where / "search.sqlite") as store:
         loop = SearchLoop(
             strategy,

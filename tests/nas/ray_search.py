@@ -21,6 +21,7 @@ from vseg_nas.nas.loop import SearchLoop
 from vseg_nas.nas.pruners import HalfwayPruner, NoPruner, Pruner
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
+from vseg_nas.nas.strategies.settings import ReinforceSettings
 from vseg_nas.nas.trial import Evaluation, Evaluator, Progress
 from vseg_nas.space import Genotype
 
@@ -141,7 +142,7 @@ class SlowEvaluator(FakeEvaluator):
 
 def search_loop(store: TrialStore, how: Executor, rule: Pruner, trials: int, **options: Any) -> SearchLoop:
     """A search; `how` is its executor."""
-    strategy = build_strategy("reinforce", SPACE, 0, learning_rate=0.02)
+    strategy = build_strategy(ReinforceSettings(learning_rate=0.02), SPACE, 0)
     return SearchLoop(
         strategy,
         how,

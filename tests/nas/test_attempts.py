@@ -17,6 +17,7 @@ from vseg_nas.nas.pruners import NoPruner
 from vseg_nas.nas.queue import MAX_ATTEMPTS
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import Strategy, build_strategy
+from vseg_nas.nas.strategies.settings import PPOSettings
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState, derive_seed
 
 
@@ -83,9 +84,9 @@ def test_two_kills_do_not(store: TrialStore) -> None:
 
 
 def test_the_controller_learns_nothing_from_an_abandoned_trial(store: TrialStore) -> None:
-    killed(store, build_strategy("ppo", SPACE, 0), MAX_ATTEMPTS)
+    killed(store, build_strategy(PPOSettings(), SPACE, 0), MAX_ATTEMPTS)
     before = torch.load(io.BytesIO(store.snapshot() or b""), weights_only=True)["strategy"]
-    strategy = build_strategy("ppo", SPACE, 0)
+    strategy = build_strategy(PPOSettings(), SPACE, 0)
     make_loop(store, strategy, Failing({}), 2).run()
     after = strategy.state_dict()
     assert (len(before["pending"]), after["pending"]) == (1, [])

@@ -22,6 +22,7 @@ from vseg_nas.nas.pruners import HalfwayPruner, MedianPruner, NoPruner
 from vseg_nas.nas.queue import MAX_ATTEMPTS
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
+from vseg_nas.nas.strategies.settings import ReinforceSettings
 from vseg_nas.nas.trial import Evaluator, FailureKind, Trial
 from vseg_nas.space import Genotype, SearchSpace
 
@@ -93,7 +94,7 @@ def search(
     executor: Executor = SerialExecutor(evaluator) if workers is None else Shuffled(evaluator, workers, seed, deaths)
     options = {"batch": BATCH} | options
     loop = SearchLoop(
-        build_strategy("reinforce", ONE_LAYER, 0, learning_rate=0.05),
+        build_strategy(ReinforceSettings(learning_rate=0.05), ONE_LAYER, 0),
         executor,
         rule,
         store,

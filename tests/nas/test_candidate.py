@@ -17,10 +17,11 @@ from vseg_nas.nas.loop import SearchLoop
 from vseg_nas.nas.pruners import NoPruner, Pruner
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
+from vseg_nas.nas.strategies.settings import PPOSettings
 from vseg_nas.nas.trial import Evaluation, TrialState
 from vseg_nas.space import SearchSpace
-from vseg_nas.training.cell_module import CellModule, CellTraining
-from vseg_nas.training.schedules import Schedule
+from vseg_nas.training.cell_module import CellModule
+from vseg_nas.training.settings import CellTraining, Schedule
 
 SPACE = SearchSpace(2, 8)
 GENOTYPE = SPACE.genotype([0, 1, 0, 5, 0, 2, 5, 3, 0, 4])
@@ -172,7 +173,7 @@ def test_a_real_search_of_three_cells(evaluator: Any, tmp_path: Path) -> None:
     def search(name: str) -> list[Evaluation]:
         with TrialStore(tmp_path / f"{name}.sqlite") as store:
             loop = SearchLoop(
-                build_strategy("ppo", SPACE, 0),
+                build_strategy(PPOSettings(), SPACE, 0),
                 SerialExecutor(evaluator(rule, epochs=2)),
                 rule,
                 store,

@@ -23,6 +23,7 @@ from vseg_nas.nas.loop import SearchLoop
 from vseg_nas.nas.pruners import HalfwayPruner
 from vseg_nas.nas.store import STORE, TrialStore, _row_digest
 from vseg_nas.nas.strategies.base import build_strategy
+from vseg_nas.nas.strategies.settings import ReinforceSettings
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState
 from vseg_nas.space import SearchSpace
 
@@ -259,7 +260,7 @@ def test_states_of_searches(tmp_path: Path, name: str, monkeypatch: pytest.Monke
 
     def a_search(store: TrialStore) -> SearchLoop:
         evaluator = FakeEvaluator(space.genotype([0, 1, 2, 3, 4, 5, 4, 3, 2, 1]), pruner)
-        strategy = build_strategy("reinforce", space, 1)
+        strategy = build_strategy(ReinforceSettings(), space, 1)
         return SearchLoop(strategy, SerialExecutor(evaluator), pruner, store, seed=1, budget=Budget(2))
 
     with TrialStore(tmp_path / STORE) as store:

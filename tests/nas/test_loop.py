@@ -11,6 +11,7 @@ from vseg_nas.nas.loop import SearchLoop
 from vseg_nas.nas.pruners import MedianPruner, NoPruner
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
+from vseg_nas.nas.strategies.settings import PPOSettings
 from vseg_nas.nas.trial import Evaluation, FailureKind, Progress, Trial, TrialState, derive_seed
 from vseg_nas.space import Genotype, SearchSpace
 
@@ -161,7 +162,7 @@ def test_a_run_of_another_strategy_is_refused(store: TrialStore) -> None:
     make_loop(store, Listed(cells(1)), Failing({}), 1).run()
     with pytest.raises(RunError, match="another strategy or space"):
         SearchLoop(
-            build_strategy("ppo", SPACE, 0),
+            build_strategy(PPOSettings(), SPACE, 0),
             SerialExecutor(Failing({})),
             NoPruner(),
             store,
@@ -173,7 +174,7 @@ def test_a_run_of_another_strategy_is_refused(store: TrialStore) -> None:
 def test_ppo_searches_the_fake_space(store: TrialStore) -> None:
     rule = MedianPruner()
     loop = SearchLoop(
-        build_strategy("ppo", SearchSpace(2), 0),
+        build_strategy(PPOSettings(), SearchSpace(2), 0),
         SerialExecutor(FakeEvaluator(SearchSpace(2).genotype([0, 1, 2, 3, 4] * 2), rule)),
         rule,
         store,

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vseg_nas.nas.strategies.policy import Feedback, Policy
+from vseg_nas.nas.strategies.policy import Policy
+from vseg_nas.nas.strategies.settings import Feedback
 from vseg_nas.space import SearchSpace
 
 FEEDBACKS: tuple[Feedback, ...] = ("hidden", "token")

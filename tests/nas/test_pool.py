@@ -43,6 +43,7 @@ from vseg_nas.nas.pruners import NoPruner
 from vseg_nas.nas.queue import MAX_ATTEMPTS
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
+from vseg_nas.nas.strategies.settings import RandomSettings
 from vseg_nas.nas.trial import Evaluation, FailureKind, Trial
 from vseg_nas.runs.signals import IGNORED_SIGNALS
 
@@ -337,7 +338,9 @@ def test_an_evaluator_that_cannot_be_built_is_no_candidates_fault(tmp_path: Path
 def test_a_search_ended_by_an_error_in_the_child_uses_no_attempt_up(tmp_path: Path) -> None:
     with TrialStore(tmp_path / "search.sqlite") as store:
         executor = isolated(Raising(OSError(errno.ENOSPC, "No space left")), tmp_path)
-        loop = SearchLoop(build_strategy("random", SPACE, 0), executor, NoPruner(), store, seed=1, budget=Budget(2))
+        loop = SearchLoop(
+            build_strategy(RandomSettings(), SPACE, 0), executor, NoPruner(), store, seed=1, budget=Budget(2)
+        )
         for _ in range(MAX_ATTEMPTS + 1):
             with pytest.raises(OSError, match="No space left"):
                 loop.run()

@@ -14,17 +14,21 @@ from torch import nn
 
 import vseg_nas.assembly.search
 from tests.nas.pool_search import search
-from vseg_nas.assembly.search import CandidateFactory, MetaFeatures, _build_ray_executor, build_executor
+from vseg_nas.assembly.search import CandidateFactory, MetaFeatures, SearchPlan, build_ray_executor
 from vseg_nas.checking import check
 from vseg_nas.config import conf_dir
 from vseg_nas.data.feature_cache import CacheKey, StaticFeatures, map_cache, write_cache
 from vseg_nas.nas.executors.pool import PoolExecutor
+from vseg_nas.nas.executors.settings import IsolatedSettings, RaySettings
 from vseg_nas.nas.executors.supervisor import useful_workers
+from vseg_nas.nas.listener import Budget
 from vseg_nas.nas.pruners import NoPruner
+from vseg_nas.nas.strategies.random import RandomSearch
 from vseg_nas.nas.trial import Trial
-from vseg_nas.schema import GpuConfig, IsolatedConfig, SearchConfig
+from vseg_nas.schema import SearchConfig
 from vseg_nas.space import SearchSpace
-from vseg_nas.training.cell_module import CellTraining
+from vseg_nas.training.device import Device, open_device
+from vseg_nas.training.settings import CellTraining
 
 
 @pytest.fixture
@@ -36,9 +40,9 @@ def factory(make_features: Any, tmp_path: Path) -> CandidateFactory:
         features = make_features(clips=clips, seed=seed)
         write_cache(tmp_path, key, (features.take(torch.tensor([i])) for i in range(clips)), clips)
         caches.append(tmp_path / key.digest)
-    gpu = GpuConfig("cpu", "cpu", "32-true", workers=0, threads=torch.get_num_threads(), cache_precision="fp32")
+    device = Device(threads=torch.get_num_threads())
     classifier = nn.Conv2d(64, 4, 3, padding=1)
-    return CandidateFactory(gpu, (caches[0], caches[1]), classifier, CellTraining(epochs=6, batch_size=2))
+    return CandidateFactory(device, (caches[0], caches[1]), classifier, CellTraining(epochs=6, batch_size=2))
 
 
 def test_real_candidates_in_children_are_those_in_process(factory: CandidateFactory, tmp_path: Path) -> None:
@@ -66,8 +70,9 @@ def test_workers_that_share_a_device_put_on_it_what_fits_their_share(
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         overrides = ["gpu=cpu", "executor=ray", "executor.gpus_per_candidate=0.25"]
         config = check(compose("search", overrides), SearchConfig)
-    on_ray = dataclasses.replace(factory, gpu=config.gpu)
-    handed_on = _build_ray_executor(config.executor, on_ray, NoPruner(), batch=1)._factory
+    on_ray = dataclasses.replace(factory, device=open_device(config.gpu))
+    assert isinstance(config.executor, RaySettings)
+    handed_on = build_ray_executor(config.executor, on_ray, NoPruner(), batch=1)._factory
     handed_on(NoPruner(), tmp_path)
     factory(NoPruner(), tmp_path)
     assert asked == [(2, 0.25), (2, 1.0)]
@@ -88,13 +93,21 @@ def test_workers_share_the_cores_and_the_device_unless_threads_are_set(
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     train, val = map(map_cache, factory.caches)
     features = MetaFeatures(train, val, factory.caches, factory.classifier)
-    gpu = dataclasses.replace(factory.gpu, threads=threads)
-    config = IsolatedConfig("isolated", None, None, workers=workers)
-    executor = build_executor(config, features, factory.training, gpu, NoPruner(), batch, tmp_path)
+    plan = SearchPlan(
+        RandomSearch(SearchSpace(2), 0),
+        NoPruner(),
+        factory.training,
+        dataclasses.replace(factory.device, threads=threads),
+        IsolatedSettings(workers=workers),
+        seed=0,
+        budget=Budget(1),
+        batch=batch,
+    )
+    executor = plan.build_executor(features, tmp_path)
     assert isinstance(executor, PoolExecutor)
     sent: CandidateFactory = pickle.loads(executor._factory)
     useful = min(workers, batch)
-    assert (sent.gpu.threads, sent.share, executor._workers_wanted) == (expected, 1 / useful, useful)
+    assert (sent.device.threads, sent.share, executor._workers_wanted) == (expected, 1 / useful, useful)
 
 
 def test_workers_that_a_batch_has_no_use_for_are_said(caplog: pytest.LogCaptureFixture) -> None:

@@ -7,6 +7,7 @@ from torch import nn
 from vseg_nas.nas.strategies.policy_gradient import Rollout, moving_average
 from vseg_nas.nas.strategies.ppo import PPO, ppo_loss
 from vseg_nas.nas.strategies.reinforce import reinforce_loss
+from vseg_nas.nas.strategies.settings import PPOSettings
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState
 from vseg_nas.space import Genotype, SearchSpace
 
@@ -87,7 +88,7 @@ def test_moves_towards_good_strings_and_away_from_bad_ones(sign: int) -> None:
 def test_steps_on_filled_rows_only_and_keeps_the_last(
     minibatch_size: int, steps: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    strategy = PPO(SearchSpace(1), seed=0, buffer_size=4, minibatch_size=minibatch_size)
+    strategy = PPO(SearchSpace(1), 0, PPOSettings(buffer_size=4, minibatch_size=minibatch_size))
     batches: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
     def step(tokens: torch.Tensor, old_log_prob: torch.Tensor, advantage: torch.Tensor) -> tuple[float, ...]:
@@ -117,7 +118,7 @@ def test_steps_on_filled_rows_only_and_keeps_the_last(
 
 
 def test_uses_the_log_probability_of_the_time_of_sampling() -> None:
-    strategy = PPO(SearchSpace(1), seed=0, learning_rate=1e-2)
+    strategy = PPO(SearchSpace(1), 0, PPOSettings(learning_rate=1e-2))
     (late,) = strategy.ask(1)
     at_sampling = strategy.policy(torch.tensor([late.tokens])).log_prob.item()
     for reward in (0.2, 0.8, 0.4):
@@ -131,7 +132,9 @@ def test_uses_the_log_probability_of_the_time_of_sampling() -> None:
 
 def buffered(minibatch_size: int, entropy_coef: float = 0.0) -> PPO:
     """A strategy that has learnt from eight rewards."""
-    strategy = PPO(SearchSpace(2), seed=3, minibatch_size=minibatch_size, entropy_coef=entropy_coef, learning_rate=1e-3)
+    strategy = PPO(
+        SearchSpace(2), 3, PPOSettings(minibatch_size=minibatch_size, entropy_coef=entropy_coef, learning_rate=1e-3)
+    )
     for reward in (0.2, 0.8, 0.4, 0.9, 0.1, 0.6, 0.5, 0.3):
         strategy.tell([scored(strategy.ask(1)[0], reward)])
     return strategy
@@ -189,7 +192,7 @@ def test_one_minibatch_of_the_whole_buffer_is_one_step() -> None:
 
 def test_empty_rows_take_part_as_in_the_authors_code() -> None:
     """Adam by hand over the same order of rows: empty ones have no gradient, but decay the moments."""
-    strategy = PPO(SearchSpace(1), seed=0, buffer_size=7, reference=True)
+    strategy = PPO(SearchSpace(1), 0, PPOSettings(buffer_size=7, reference=True))
     for score in (0.7, 0.9):
         strategy.tell([scored(strategy.ask(1)[0], score)])
     rows = [(rollout.tokens, rollout.log_prob, reward) for rollout, reward in strategy._buffer]
@@ -200,7 +203,7 @@ def test_empty_rows_take_part_as_in_the_authors_code() -> None:
     moments = [(state[i]["exp_avg"].clone(), state[i]["exp_avg_sq"].clone()) for i in range(len(weights))]
     steps = int(state[0]["step"])
     assert steps == 14  # seven rows each time, whatever is in them
-    twin = PPO(SearchSpace(1), seed=0, buffer_size=7, reference=True)
+    twin = PPO(SearchSpace(1), 0, PPOSettings(buffer_size=7, reference=True))
     twin.load_state_dict(strategy.state_dict())
     order = torch.randperm(7, generator=twin._generator)
     strategy.tell([scored(genotype, 0.2)])
@@ -232,7 +235,7 @@ def test_empty_rows_take_part_as_in_the_authors_code() -> None:
 
 def test_the_first_reward_moves_nothing_in_either_form_and_a_full_buffer_is_the_same() -> None:
     for reference in (False, True):
-        strategy = PPO(SearchSpace(1), seed=0, buffer_size=3, reference=reference)
+        strategy = PPO(SearchSpace(1), 0, PPOSettings(buffer_size=3, reference=reference))
         before = [parameter.clone() for parameter in strategy.policy.parameters()]
         strategy.tell([scored(strategy.ask(1)[0], 0.7)])
         assert all(map(torch.equal, before, strategy.policy.parameters()))
@@ -245,7 +248,7 @@ def test_early_steps_are_larger_with_empty_rows() -> None:
     """The second moment is shared with rows that have no gradient."""
     moved = []
     for reference in (False, True):
-        strategy = PPO(SearchSpace(1), seed=0, buffer_size=10, reference=reference)
+        strategy = PPO(SearchSpace(1), 0, PPOSettings(buffer_size=10, reference=reference))
         before = torch.cat([parameter.detach().flatten() for parameter in strategy.policy.parameters()])
         for score in (0.2, 0.9, 0.1, 0.8):
             strategy.tell([scored(strategy.ask(1)[0], score)])

@@ -4,7 +4,9 @@ import pytest
 
 from vseg_nas.errors import ConfigError
 from vseg_nas.nas.pruners import HalfwayPruner, MedianPruner, Pruner, build_pruner
+from vseg_nas.nas.settings import HalfwaySettings, MedianSettings, NoPruningSettings, PrunerSettings
 from vseg_nas.nas.trial import derive_seed
+from vseg_nas.settings import Settings, validated
 
 
 def ask(rule: Pruner, score: float) -> bool:
@@ -74,30 +76,25 @@ def test_median_needs_something_to_compare_with() -> None:
         MedianPruner(warm_up=0)
 
 
-@pytest.mark.parametrize("name", ["halfway", "median", "none"])
-def test_every_rule_continues_from_its_state(name: str) -> None:
+@pytest.mark.parametrize("settings", [HalfwaySettings(), MedianSettings(), NoPruningSettings()])
+def test_every_rule_continues_from_its_state(settings: PrunerSettings) -> None:
     scores = random.Random(7)
 
     def life(rule: Pruner, values: list[float]) -> list[bool]:
         return [ask(rule, value) for value in values]
 
-    rule = build_pruner(name, 3)
+    rule = build_pruner(settings, 3)
     life(rule, [scores.random() for _ in range(150)])
-    resumed = build_pruner(name, 4)
+    resumed = build_pruner(settings, 4)
     resumed.load_state_dict(rule.state_dict())
     future = [scores.random() for _ in range(100)]
     answers = life(rule, future)
     assert life(resumed, future) == answers
-    assert all(answers) == (name == "none")
-
-
-def test_unknown_rule_is_the_users_mistake() -> None:
-    with pytest.raises(ConfigError, match="found 'asha', expected one of halfway, median, none"):
-        build_pruner("asha", 0)
+    assert all(answers) == (settings.name == "none")
 
 
 def deltas(scores: list[float], reference: bool) -> float:
-    rule = build_pruner("halfway", 0, reference=reference)
+    rule = build_pruner(HalfwaySettings(reference=reference), 0)
     for score in scores:
         rule.report(score)
     return float(rule.state_dict()["delta"])
@@ -113,7 +110,7 @@ def test_the_authors_count_takes_a_cell_above_the_average_twice() -> None:
     assert deltas(poor[:401], reference=True) == deltas(poor[:401], reference=False)
 
 
-@pytest.mark.parametrize("name", ["median", "none"])
-def test_other_rules_have_no_other_form(name: str) -> None:
-    with pytest.raises(TypeError, match="argument"):
-        build_pruner(name, 0, reference=True)
+@pytest.mark.parametrize("settings", [MedianSettings, NoPruningSettings])
+def test_other_rules_have_no_other_form(settings: type[Settings]) -> None:
+    with pytest.raises(ConfigError, match=r"^reference: no such key$"):
+        validated(settings, {"reference": True})

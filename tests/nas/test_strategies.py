@@ -5,19 +5,20 @@ from typing import Any
 import pytest
 import torch
 
-from vseg_nas.errors import ConfigError
 from vseg_nas.nas.strategies.base import Strategy, build_strategy
 from vseg_nas.nas.strategies.policy_gradient import PolicyGradient
+from vseg_nas.nas.strategies.settings import PPOSettings, RandomSettings, ReinforceSettings, StrategySettings
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState
 from vseg_nas.space import Genotype, SearchSpace
 
 SPACE = SearchSpace(2, width=32)
-STRATEGIES: list[tuple[str, dict[str, Any]]] = [
-    ("random", {}),
-    ("reinforce", {}),
-    ("ppo", {}),
-    ("ppo", {"feedback": "token", "minibatch_size": 4, "entropy_coef": 0.01, "buffer_size": 3}),
+STRATEGIES: list[StrategySettings] = [
+    RandomSettings(),
+    ReinforceSettings(),
+    PPOSettings(),
+    PPOSettings(feedback="token", minibatch_size=4, entropy_coef=0.01, buffer_size=3),
 ]
+LEARNING: list[StrategySettings] = [PPOSettings(), ReinforceSettings()]
 
 
 def scored(genotype: Genotype, score: float) -> Trial:
@@ -52,44 +53,44 @@ def futures(strategy: Strategy, waiting: Genotype) -> list[Genotype]:
     return cells + strategy.ask(5)
 
 
-@pytest.mark.parametrize(("name", "options"), STRATEGIES)
+@pytest.mark.parametrize("settings", STRATEGIES)
 class TestEveryStrategy:
-    def test_asks_for_cells_of_its_space(self, name: str, options: dict[str, Any]) -> None:
-        cells = build_strategy(name, SPACE, 0, **options).ask(20)
+    def test_asks_for_cells_of_its_space(self, settings: StrategySettings) -> None:
+        cells = build_strategy(settings, SPACE, 0).ask(20)
         assert len({cell.tokens for cell in cells}) > 10
         assert all(len(cell.layers) == 2 and cell.width == 32 for cell in cells)
 
-    def test_is_a_function_of_its_seed(self, name: str, options: dict[str, Any]) -> None:
+    def test_is_a_function_of_its_seed(self, settings: StrategySettings) -> None:
         before = torch.get_rng_state()
-        one, same, other = (build_strategy(name, SPACE, seed, **options).ask(5) for seed in (1, 1, 2))
+        one, same, other = (build_strategy(settings, SPACE, seed).ask(5) for seed in (1, 1, 2))
         assert one == same != other
         assert torch.equal(before, torch.get_rng_state())
 
-    def test_continues_from_its_state_as_if_never_interrupted(self, name: str, options: dict[str, Any]) -> None:
-        strategy = build_strategy(name, SPACE, 0, **options)
+    def test_continues_from_its_state_as_if_never_interrupted(self, settings: StrategySettings) -> None:
+        strategy = build_strategy(settings, SPACE, 0)
         live(strategy)
         (waiting,) = strategy.ask(1)
         state = through_disk(strategy.state_dict())
-        resumed = build_strategy(name, SPACE, 99, **options)
+        resumed = build_strategy(settings, SPACE, 99)
         resumed.load_state_dict(state)
         assert futures(resumed, waiting) == futures(strategy, waiting)
         assert resumed.diagnostics() == strategy.diagnostics()
 
-    def test_failures_teach_nothing_unless_they_have_a_reward(self, name: str, options: dict[str, Any]) -> None:
-        strategy = build_strategy(name, SPACE, 0, **options)
+    def test_failures_teach_nothing_unless_they_have_a_reward(self, settings: StrategySettings) -> None:
+        strategy = build_strategy(settings, SPACE, 0)
         live(strategy)
         before = strategy.diagnostics()
         cells = strategy.ask(2)
         strategy.tell([failed(cells[0])])
         assert strategy.diagnostics() == before
         strategy.tell([dataclasses.replace(failed(cells[1]), failed_reward=0.0)])
-        assert (strategy.diagnostics() == before) == (name == "random")
+        assert (strategy.diagnostics() == before) == (settings.name == "random")
 
 
-@pytest.mark.parametrize("name", ["ppo", "reinforce"])
-def test_an_abandoned_trial_is_forgotten(name: str) -> None:
+@pytest.mark.parametrize("settings", LEARNING)
+def test_an_abandoned_trial_is_forgotten(settings: StrategySettings) -> None:
     """As if it had never been asked for, but for the random numbers its cell was drawn with."""
-    strategy = build_strategy(name, SPACE, 0)
+    strategy = build_strategy(settings, SPACE, 0)
     live(strategy)
     before = strategy.state_dict()
     (cell,) = strategy.ask(1)
@@ -99,9 +100,9 @@ def test_an_abandoned_trial_is_forgotten(name: str) -> None:
     assert repr(after) == repr(before)
 
 
-@pytest.mark.parametrize("name", ["ppo", "reinforce"])
-def test_a_cell_never_asked_for_or_told_twice_is_an_error(name: str) -> None:
-    strategy = build_strategy(name, SPACE, 0)
+@pytest.mark.parametrize("settings", LEARNING)
+def test_a_cell_never_asked_for_or_told_twice_is_an_error(settings: StrategySettings) -> None:
+    strategy = build_strategy(settings, SPACE, 0)
     (cell,) = strategy.ask(1)
     strategy.tell([scored(cell, 0.5)])
     with pytest.raises(ValueError, match="not asked for"):
@@ -109,11 +110,14 @@ def test_a_cell_never_asked_for_or_told_twice_is_an_error(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "options"),
-    [("reinforce", {"baseline_decay": 0.9}), ("ppo", {"buffer_size": 16, "minibatch_size": 16})],
+    "settings",
+    [
+        ReinforceSettings(baseline_decay=0.9, learning_rate=3e-3),
+        PPOSettings(buffer_size=16, minibatch_size=16, learning_rate=3e-3),
+    ],
 )
-def test_a_policy_learns_the_best_of_a_few_strings(name: str, options: dict[str, Any]) -> None:
-    strategy = build_strategy(name, SearchSpace(1), 0, learning_rate=3e-3, **options)
+def test_a_policy_learns_the_best_of_a_few_strings(settings: StrategySettings) -> None:
+    strategy = build_strategy(settings, SearchSpace(1), 0)
     rewards = (0.1, 0.3, 0.9, 0.4, 0.2, 0.3)  # of each aggregation; the other tokens do not matter
     for _ in range(120):
         (cell,) = strategy.ask(1)
@@ -121,8 +125,3 @@ def test_a_policy_learns_the_best_of_a_few_strings(name: str, options: dict[str,
     assert isinstance(strategy, PolicyGradient)
     drawn = [cell.layers[0].aggregation for cell in strategy.ask(200)]
     assert drawn.count(2) > 180
-
-
-def test_unknown_name_is_the_users_mistake() -> None:
-    with pytest.raises(ConfigError, match="found 'evolution', expected one of ppo, reinforce, random"):
-        build_strategy("evolution", SPACE, 0)

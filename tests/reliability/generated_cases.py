@@ -10,14 +10,15 @@ import random
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
 
 from tests.sealed import seal
 from vseg_nas.schema import (
-    OPTIONS,
     BenchmarkConfig,
     CheckConfig,
     CommandConfig,
@@ -30,6 +31,7 @@ from vseg_nas.schema import (
     SearchConfig,
     TrainConfig,
 )
+from vseg_nas.settings import Settings, kinds, options
 
 SEED = 0
 SYNTHETIC = ("dataset.size=[64,64]", "dataset.clips=8", "dataset.val_clips=2", "dataset.frames_per_run=4")
@@ -101,43 +103,49 @@ def with_base(verb: str, *overrides: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Leaf:
-    """A key of a configuration, the type of its value, and the rule of the schema."""
+    """A key of a configuration, and its field in the schema."""
 
     key: str
-    hint: Any
-    rule: dict[str, Any]
+    field: FieldInfo
 
     @property
     def optional(self) -> bool:
-        return NoneType in get_args(self.hint)
+        return NoneType in kinds(self.field.annotation)
 
     @property
     def kind(self) -> str:
         """What stands in `WRONG` for it."""
-        plain = [hint for hint in get_args(self.hint) or (self.hint,) if hint is not NoneType]
-        if self.rule.get("strings"):
-            return "paths"
-        if "choices" in self.rule:
-            return "choice"
-        if self.hint == list[int] or plain[0] == list[int]:
-            return "integers"
-        if self.hint == list[float]:
-            return "numbers"
-        return "or".join(hint.__name__ for hint in plain)
+        plain = [kind for kind in kinds(self.field.annotation) if kind is not NoneType]
+        if get_origin(plain[0]) is tuple:
+            (element,) = kinds(get_args(plain[0])[0])
+            return {str: "paths", int: "integers", float: "numbers"}[element]
+        if len(plain) > 1:
+            return "intorstr"
+        return "choice" if get_origin(plain[0]) is Literal else str(plain[0].__name__)
+
+    def bound(self, name: str) -> float | None:
+        """A limit of the numbers that it takes: ``ge``, ``le`` or ``gt``."""
+        rules = [*self.field.metadata, *(rule for part in get_args(self.field.annotation) for rule in _rules(part))]
+        found = [getattr(rule, name) for rule in rules if hasattr(rule, name)]
+        return found[0] if found else None
 
 
-def leaves(schema: type, prefix: str = "", verb: str = "") -> Iterator[Leaf]:
+def _rules(annotation: Any) -> tuple[Any, ...]:
+    """What annotates the numbers of ``X | None``."""
+    return tuple(rule for part in getattr(annotation, "__metadata__", ()) for rule in getattr(part, "metadata", [part]))
+
+
+def leaves(schema: type[Settings], prefix: str = "", verb: str = "") -> Iterator[Leaf]:
     """All keys of a configuration, by the defaults of its groups."""
-    hints = get_type_hints(schema)
-    for f in fields(schema):
-        hint = hints[f.name]
-        if f.name in OPTIONS and hint is Any:
-            option = "camvid" if (verb, f.name) == ("check", "dataset") else DEFAULTS[f.name]
-            hint = OPTIONS[f.name][option]
-        if is_dataclass(hint):
-            yield from leaves(hint, f"{prefix}{f.name}.", verb)  # type: ignore[arg-type]
+    for name, field_ in schema.model_fields.items():
+        groups = options(field_.annotation)
+        if len(groups) > 1:
+            option = "camvid" if (verb, name) == ("check", "dataset") else DEFAULTS[name]
+            yield from leaves(groups[option], f"{prefix}{name}.", verb)
+        elif groups:
+            yield from leaves(groups[""], f"{prefix}{name}.", verb)
         else:
-            yield Leaf(prefix + f.name, hint, dict(f.metadata))
+            yield Leaf(prefix + name, field_)
 
 
 TREES = {"list": "[a]", "mapping": "{a:1}"}
@@ -199,7 +207,7 @@ def values(verb: str, leaf: Leaf) -> Iterator[tuple[str, str, bool | None]]:
     for label, text in EITHER[leaf.kind].items():
         yield label, text, None
     yield "null", "null", None if leaf.optional or leaf.kind == "paths" else True
-    low, high, above = (leaf.rule.get(name) for name in ("min", "max", "above"))
+    low, high, above = (leaf.bound(name) for name in ("ge", "le", "gt"))
     if leaf.kind in ("int", "float"):
         for label, number in (("below", low), ("not above", above), ("beyond", high)):
             if number is not None:

@@ -30,6 +30,7 @@ from vseg_nas.nas.loop import SearchLoop
 from vseg_nas.nas.pruners import HalfwayPruner
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
+from vseg_nas.nas.strategies.settings import RandomSettings
 from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from vseg_nas.runs.record import recorded_config, recorded_overrides, write_record
 from vseg_nas.space import SearchSpace
@@ -107,7 +108,7 @@ def kept(tmp_path: Path, make_features: Any) -> dict[str, Kept]:
     pruner = HalfwayPruner(1, initial_average=0.5, decay=0.9)
     with TrialStore(folder / STORE) as trials:
         evaluator = FakeEvaluator(SPACE.genotype([0, 1, 2, 3, 4, 5, 4, 3, 2, 1]), pruner)
-        strategy = build_strategy("random", SPACE, 1)
+        strategy = build_strategy(RandomSettings(), SPACE, 1)
         SearchLoop(strategy, SerialExecutor(evaluator), pruner, trials, seed=1, budget=Budget(12)).run()
     features = make_features(clips=2)
     write_cache(folder, KEY, (features.take(torch.tensor([i])) for i in range(2)), 2)

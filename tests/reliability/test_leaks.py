@@ -20,7 +20,7 @@ from vseg_nas.nas.executors.serial import SerialExecutor
 from vseg_nas.nas.pruners import NoPruner
 from vseg_nas.nas.trial import Trial, TrialState
 from vseg_nas.space import SearchSpace
-from vseg_nas.training.cell_module import CellTraining
+from vseg_nas.training.settings import CellTraining
 
 MIB = 2**20
 SMALL = SearchSpace(1, 8)

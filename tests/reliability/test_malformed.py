@@ -76,7 +76,7 @@ CONFIG = {  # command line of `search`: what the line has to name
     "strategy=random strategy.clip=0.2": "strategy.clip",
     "strategy.buffer_size=0": "strategy.buffer_size",
     "strategy.learning_rate=0": "strategy.learning_rate",
-    "space.width=wide": "space: width",
+    "space.width=wide": "space.width: found",
     "space.layers=11": "space.layers",
     "stopping=never": "stopping=never",
     "gpu=ten": "gpu=ten",

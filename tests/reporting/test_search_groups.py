@@ -1,14 +1,17 @@
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from vseg_nas.config import conf_dir
 from vseg_nas.errors import ConfigError
-from vseg_nas.figures.search_curves import reward_band
+from vseg_nas.figures.search_curves import draw_reward_bands, reward_band
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState
 from vseg_nas.reporting.search_tables import group_searches
 from vseg_nas.runs.record import flat, write_record
 from vseg_nas.runs.resume import check_same_meaning
+from vseg_nas.schema import SearchConfig
 from vseg_nas.space import Genotype, Layer
 
 CELL = Genotype((Layer(0, 1, 0, 5, 1),))
@@ -71,16 +74,35 @@ def test_what_may_change_on_a_resume_may_differ_within_a_group(tmp_path: Path, c
     assert len(group_searches(configs)) == (1 if same else 2)
     assert isinstance(other, DictConfig)
     if same:
-        check_same_meaning(tmp_path, other)
+        check_same_meaning(tmp_path, other, SearchConfig)
     else:
         with pytest.raises(ConfigError, match="resume: the configuration changed its meaning"):
-            check_same_meaning(tmp_path, other)
+            check_same_meaning(tmp_path, other, SearchConfig)
 
 
 def test_seeds_run_by_different_executors_are_one_group() -> None:
     configs = [PPO | {"seed": seed, "executor.name": name} for seed, name in enumerate(("serial", "ray", "isolated"))]
     (group,) = group_searches(configs)
     assert group.members == (0, 1, 2)
+
+
+def test_seeds_of_one_search_run_in_different_ways_are_one_curve_of_figure_3() -> None:
+    """Whole configurations, with all keys that an executor, a device and a folder bring along."""
+    ways = (
+        ["executor=serial", "gpu=cpu"],
+        ["executor=isolated", "executor.workers=2", "gpu=auto", "gpu.threads=1", "debug=true"],
+        ["executor=ray", "executor.mode=async", "gpu=one", "dataset.root=/data", "logger=none"],
+    )
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        composed = [
+            compose("search", ["dataset=camvid", f"seed={seed}", f"name=run{seed}", *way])
+            for seed, way in enumerate(ways)
+        ]
+    configs = [flat(OmegaConf.to_container(config, resolve=True)) for config in composed]
+    (group,) = group_searches(configs)
+    assert group.members == (0, 1, 2)
+    figure = draw_reward_bands({group.name: [search(0.2, 0.4), search(0.3, 0.5), search(0.1)]})
+    assert [line.get_label() for line in figure.axes[0].lines] == ["ppo on CamVid (3 seeds)"]
 
 
 def test_groups_of_one_strategy_are_named_by_what_differs() -> None:

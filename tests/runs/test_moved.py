@@ -19,9 +19,11 @@ from vseg_nas.checking import stored_config
 from vseg_nas.config import command
 from vseg_nas.data import CamVid
 from vseg_nas.data.manifest import KnownDigests
+from vseg_nas.data.settings import CamVidSettings
 from vseg_nas.errors import DataError
 from vseg_nas.runs.digests import DATA_NOTE, WEIGHTS_NOTE, keep_digests, sha256_of
 from vseg_nas.schema import SearchConfig
+from vseg_nas.training.device import Device
 
 Move = Callable[[Path], Path]
 FRAMES = ("0001TP_000030", "0001TP_000060", "0001TP_000090")
@@ -166,6 +168,7 @@ def test_a_search_goes_on_with_its_data_and_weights_under_other_names(started: S
     status, err, config = started(f"resume={run}/", *moved)
     assert (status, err) == (0, "")
     assert config is not None
+    assert isinstance(config.dataset, CamVidSettings)
     assert (config.dataset.root, config.static.weights) == (f"{tmp_path}/data/", "./w")
     status, err, _ = started(f"resume={run}", "dataset.length=2")
     assert (status, "dataset.length was 3, is 2" in err) == (2, True)
@@ -202,5 +205,5 @@ def test_a_run_that_began_with_a_network_does_not_train_another(started: Started
     with pytest.raises(
         DataError, match=r"^static.weights: found no runs/pretrain.*static.weights=FILE, or runs_dir=DIR"
     ):
-        ensure_static(config, tmp_path, Console())
+        ensure_static(config, Device(), tmp_path, Console())
     assert sorted(tmp_path.rglob("*")) == there

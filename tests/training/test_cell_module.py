@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from vseg_nas.data.feature_cache import StaticFeatures
 from vseg_nas.errors import NonFiniteError
 from vseg_nas.models.cell import DynamicCell
-from vseg_nas.models.propagation import Past
+from vseg_nas.models.settings import Past
 from vseg_nas.nas.strategies.random import RandomSearch
 from vseg_nas.space import SearchSpace
-from vseg_nas.training.cell_module import CellModule, CellTraining
+from vseg_nas.training.cell_module import CellModule
 from vseg_nas.training.features import FeatureBatches
 from vseg_nas.training.fitting import fit, quiet_trainer
+from vseg_nas.training.settings import CellTraining
 
 GENOTYPE = SearchSpace(2, 8).genotype([0, 1, 0, 5, 0, 2, 5, 3, 0, 4])  # reads both inputs of the previous frame
 

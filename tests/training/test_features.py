@@ -21,8 +21,9 @@ from vseg_nas.models.propagation import CellPropagation
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.space import SearchSpace
-from vseg_nas.training.cell_module import CellModule, CellTraining, DecoderAsCell
+from vseg_nas.training.cell_module import CellModule, DecoderAsCell
 from vseg_nas.training.features import FeatureBatches, cache_key, cached_features, placed
+from vseg_nas.training.settings import CellTraining
 
 CPU = torch.device("cpu")
 INDICES = (3, 0, 2)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
+from tests.trainings import static_training
 from vseg_nas.data import ClipBatch, SyntheticStreet, resized, training
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.errors import ConfigError, NonFiniteError
@@ -22,9 +23,9 @@ from vseg_nas.training.fitting import fit, quiet_trainer
 from vseg_nas.training.losses import segmentation_loss, shrink_masks
 from vseg_nas.training.pretraining import pretrain
 from vseg_nas.training.schedules import poly
-from vseg_nas.training.static_module import StaticModule, StaticTraining, static_loss
+from vseg_nas.training.static_module import StaticModule, static_loss
 
-RECIPE = StaticTraining(encoder_lr=0.02, decoder_lr=0.05)
+RECIPE = static_training()
 SIZE = (64, 64)
 
 
@@ -117,7 +118,9 @@ def run(weights: Path, workers: int = 0, decay: float | None = None, stop_in: in
         if epoch == stop_in:
             raise KeyboardInterrupt
 
-    return pretrain(network(), street(workers), RECIPE, 2, 1, 1.0, decay, weights, report, accelerator="cpu")
+    return pretrain(
+        network(), street(workers), static_training(epochs=2, average_decay=decay), weights, report, accelerator="cpu"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -177,11 +180,11 @@ def test_divergence_stops_the_training(tmp_path: Path) -> None:
     with pytest.raises(NonFiniteError, match="loss nan in epoch 1, batch 5"):
         module.training_step(ClipBatch(frames, masks, [("a",)]), 4)
     weights = tmp_path / "static.safetensors"
-    hot = StaticTraining(encoder_lr=1e36, decoder_lr=1e36)
+    hot = static_training(encoder_lr=1e36, decoder_lr=1e36)
     with pytest.raises(ConfigError, match=r"phase\.pretrain: loss .* in epoch 1, batch 2"):
-        pretrain(network(), street(), hot, 1, 1, 1.0, None, weights, lambda *_: None, accelerator="cpu")
+        pretrain(network(), street(), hot, weights, lambda *_: None, accelerator="cpu")
     assert list(tmp_path.iterdir()) == []
     few = ClipDataModule(SyntheticStreet(2, 1, SIZE), SyntheticStreet(1, 1, SIZE), resized(), resized(), batch_size=2)
     with pytest.raises(ConfigError, match=r"phase\.pretrain: NaN or infinite .*, expected finite; lower encoder_lr"):
-        pretrain(network(), few, hot, 1, 1, 1.0, None, weights, lambda *_: None, accelerator="cpu")
+        pretrain(network(), few, hot, weights, lambda *_: None, accelerator="cpu")
     assert not weights.exists()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.fixtures import Figure
+from tests.trainings import static_training, video_training
 from vseg_nas.data import ClipBatch, SyntheticStreet, resized, training
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.errors import ConfigError, RunError
@@ -21,12 +22,12 @@ from vseg_nas.models.segmenter_file import SegmenterSpec, load_segmenter
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.space.hand_written import HAND_WRITTEN
-from vseg_nas.training.cell_module import CellModule, CellTraining
+from vseg_nas.training.cell_module import CellModule
 from vseg_nas.training.fitting import Progress, quiet_trainer
 from vseg_nas.training.optimizers import JointOptimizer
-from vseg_nas.training.schedules import Schedule
-from vseg_nas.training.static_module import StaticModule, StaticTraining
-from vseg_nas.training.video_module import VideoModule, VideoTraining
+from vseg_nas.training.settings import CellTraining, Schedule
+from vseg_nas.training.static_module import StaticModule
+from vseg_nas.training.video_module import VideoModule
 from vseg_nas.training.video_training import restore_trained_cell, train_cell_alone, train_end_to_end
 
 SIZE = (32, 48)
@@ -44,8 +45,8 @@ def segmenter(seed: int = 0) -> VideoSegmenter:
     return VideoSegmenter(static, cell)
 
 
-def video_module(**options: float) -> VideoModule:
-    return VideoModule(segmenter(), VideoTraining(4e-3, 5e-4, **options), "{}")
+def video_module(**changes: Any) -> VideoModule:
+    return VideoModule(segmenter(), video_training(**changes), "{}")
 
 
 def data(workers: int = 0) -> ClipDataModule:
@@ -81,7 +82,7 @@ def test_loss_is_the_sum_over_later_frames_and_the_static_networks_own() -> None
 def test_everything_trains_except_statistics_of_the_static_network(tmp_path: Path) -> None:
     module = video_module()
     before = {name: value.clone() for name, value in module.segmenter.state_dict().items()}
-    train_end_to_end(module, data(), 1, 1, 3.0, tmp_path / "last.ckpt", lambda *_: None, **OPTIONS)
+    train_end_to_end(module, data(), tmp_path / "last.ckpt", lambda *_: None, **OPTIONS)
     after = module.segmenter.state_dict()
     changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
     statistics = ("running_mean", "running_var", "num_batches_tracked")
@@ -95,9 +96,9 @@ def test_everything_trains_except_statistics_of_the_static_network(tmp_path: Pat
 
 def test_without_a_cell_the_decoder_trains_as_one(tmp_path: Path) -> None:
     static = segmenter().static
-    module = VideoModule(VideoSegmenter(static, EachFrame(), key_every=1), VideoTraining(4e-3, 5e-4), "{}")
+    module = VideoModule(VideoSegmenter(static, EachFrame(), key_every=1), video_training(), "{}")
     before = {name: value.clone() for name, value in static.state_dict().items()}
-    train_end_to_end(module, data(), 1, 1, 3.0, tmp_path / "last.ckpt", lambda *_: None, **OPTIONS)
+    train_end_to_end(module, data(), tmp_path / "last.ckpt", lambda *_: None, **OPTIONS)
     changed = {name for name, value in static.state_dict().items() if not torch.equal(value, before[name])}
     unread = "decoder.adapters.0."
     assert {n for n in before if n.startswith("decoder.") and not n.startswith(unread)} <= changed  # statistics, too
@@ -112,8 +113,8 @@ def test_without_a_cell_the_decoder_trains_as_one(tmp_path: Path) -> None:
 
 def fit_video(folder: Path, epochs: int, report: Progress = lambda *_: None, workers: int = 0) -> dict[str, Tensor]:
     """Weights after so many epochs of a fit that goes on from what the folder holds."""
-    module = video_module(power=0.0)
-    train_end_to_end(module, data(workers), epochs, 5, 3.0, folder / "last.ckpt", report, **OPTIONS)
+    module = video_module(power=0.0, epochs=epochs, val_every=5)
+    train_end_to_end(module, data(workers), folder / "last.ckpt", report, **OPTIONS)
     return module.segmenter.state_dict()
 
 
@@ -174,12 +175,12 @@ def test_a_full_disk_stops_a_fit_in_one_line_and_it_goes_on(
 def course(folder: Path, **options: Any) -> tuple[list[float], SegmentationScores, VideoModule]:
     """Losses of epochs, the scores after them, and the module."""
     losses: list[float] = []
-    module = video_module()
+    module = video_module(epochs=3, val_every=3)
 
     def report(_: int, __: int, metrics: dict[str, float]) -> None:
         losses.append(metrics["train/loss"])
 
-    scores = train_end_to_end(module, data(), 3, 3, 3.0, folder / "last.ckpt", report, **options)
+    scores = train_end_to_end(module, data(), folder / "last.ckpt", report, **options)
     return losses, scores, module
 
 
@@ -218,17 +219,19 @@ def test_a_resumed_cell_stage_is_the_uninterrupted_one(tmp_path: Path, make_feat
         for epochs in stages:
             torch.manual_seed(1)
             cell = DynamicCell(HAND_WRITTEN["local_filters"])
-            module = CellModule(cell, nn.Conv2d(64, 4, 3, padding=1), CellTraining(epochs, 2))
+            module = CellModule(cell, nn.Conv2d(64, 4, 3, padding=1), CellTraining(epochs=epochs, batch_size=2))
             train_cell_alone(module, features, 9, folder / "cell.ckpt", lambda *_: None, **OPTIONS)
         return cell.state_dict()
 
     whole, resumed = run(tmp_path / "whole", 4), run(tmp_path / "resumed", 2, 4)
     assert equal(whole, resumed)
 
-    module = CellModule(DynamicCell(HAND_WRITTEN["local_filters"]), nn.Conv2d(64, 4, 3, padding=1), CellTraining(5, 2))
+    module = CellModule(
+        DynamicCell(HAND_WRITTEN["local_filters"]), nn.Conv2d(64, 4, 3, padding=1), CellTraining(epochs=5, batch_size=2)
+    )
     assert not restore_trained_cell(module, tmp_path / "none" / "cell.ckpt")
     assert not restore_trained_cell(module, tmp_path / "whole" / "cell.ckpt")  # of 4 epochs, 5 are wanted
-    module.options = CellTraining(4, 2)
+    module.options = CellTraining(epochs=4, batch_size=2)
     assert restore_trained_cell(module, tmp_path / "whole" / "cell.ckpt")
     assert equal(module.cell.state_dict(), whole)
 
@@ -238,7 +241,7 @@ def test_the_cell_stage_ends_at_the_rate_of_its_schedule(
     tmp_path: Path, make_features: Any, schedule: Schedule, power: float
 ) -> None:
     cell = DynamicCell(HAND_WRITTEN["local_filters"])
-    module = CellModule(cell, nn.Conv2d(64, 4, 3, padding=1), CellTraining(3, 2, schedule=schedule))
+    module = CellModule(cell, nn.Conv2d(64, 4, 3, padding=1), CellTraining(epochs=3, batch_size=2, schedule=schedule))
     rates = list[float]()
     features = make_features(clips=5, size=SIZE)
     report: Progress = lambda *_: rates.append(module.trainer.optimizers[0].param_groups[0]["lr"])  # noqa: E731
@@ -260,8 +263,8 @@ def test_a_checkpoint_of_the_fit_loads_as_a_network(tmp_path: Path) -> None:
         (0.5,) * 3,
         (0.2,) * 3,
     )
-    module = VideoModule(segmenter(), VideoTraining(4e-3, 5e-4), json.dumps(spec.to_dict()))
-    train_end_to_end(module, data(), 1, 1, 3.0, tmp_path / "last.ckpt", lambda *_: None, **OPTIONS)
+    module = VideoModule(segmenter(), video_training(), json.dumps(spec.to_dict()))
+    train_end_to_end(module, data(), tmp_path / "last.ckpt", lambda *_: None, **OPTIONS)
     loaded, found = load_segmenter(tmp_path / "last.ckpt")
     assert found == spec
     state = module.segmenter.state_dict()
@@ -284,18 +287,20 @@ def test_weights_that_are_not_finite_are_no_result(
     tmp_path: Path, static_lr: float, ruined: str | None, message: str
 ) -> None:
     """Those of the last step, those that nothing reads, those that training does not read."""
-    module = VideoModule(segmenter(), VideoTraining(4e-3, static_lr), "{}")
+    module = video_module(static_lr=static_lr)
     clips = ClipDataModule(source(2), source(1), resized(), resized(), batch_size=2)
     if ruined is not None:
         module.segmenter.state_dict()[ruined].fill_(torch.nan)
     with pytest.raises(ConfigError, match=rf"^phase\.train\.video: {message}.*, expected finite; lower cell_lr or"):
-        train_end_to_end(module, clips, 1, 1, 3.0, tmp_path / "last.ckpt", lambda *_: None, **OPTIONS)
+        train_end_to_end(module, clips, tmp_path / "last.ckpt", lambda *_: None, **OPTIONS)
 
 
 def test_divergence_is_one_line(tmp_path: Path, make_features: Any) -> None:
     features = make_features(clips=2, size=SIZE)
     features.layer2[0, 0, 0, 0, 0] = float("nan")
-    module = CellModule(DynamicCell(HAND_WRITTEN["local_filters"]), nn.Conv2d(64, 4, 3, padding=1), CellTraining(1, 2))
+    module = CellModule(
+        DynamicCell(HAND_WRITTEN["local_filters"]), nn.Conv2d(64, 4, 3, padding=1), CellTraining(epochs=1, batch_size=2)
+    )
     with pytest.raises(ConfigError, match=r"phase.train.cell: loss nan in epoch 1, batch 1, expected finite; lower lr"):
         train_cell_alone(module, features, 0, tmp_path / "cell.ckpt", lambda *_: None, **OPTIONS)
 
@@ -339,7 +344,7 @@ def test_joint_optimizer_steps_and_restores_both() -> None:
 def test_gradients_of_the_parts_are_clipped_apart() -> None:
     """As in the authors' code: a large gradient of one part does not shrink that of another."""
     video = video_module()
-    static = StaticModule(segmenter().static, StaticTraining(1e-2, 1e-2))
+    static = StaticModule(segmenter().static, static_training())
     parts = {
         video: (video.segmenter.static.encoder, video.segmenter.static.decoder, video.segmenter.propagation),
         static: (static.network.encoder, static.network.decoder),

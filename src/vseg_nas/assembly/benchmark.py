@@ -9,7 +9,6 @@ import torch
 
 from vseg_nas.assembly.cells import cell_name, resolve_cell
 from vseg_nas.assembly.frame_memory import check_frame_memory
-from vseg_nas.assembly.static import device_of, trainer_options
 from vseg_nas.data.cityscapes import CLASSES
 from vseg_nas.errors import DataError
 from vseg_nas.evaluation.frame_macs import frame_macs
@@ -25,7 +24,8 @@ from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from vseg_nas.results.runtime import LENGTHS, UNLIMITED, BenchmarkRow
 from vseg_nas.results.scores import Quartiles
-from vseg_nas.schema import BenchmarkConfig, GpuConfig
+from vseg_nas.schema import BenchmarkConfig
+from vseg_nas.training.device import Device, open_device
 
 STATIC = "arch2"
 _SEED = 0  # of random weights, which take no less time than trained ones
@@ -59,11 +59,11 @@ class Benchmark:
     """
 
     def __init__(self, config: BenchmarkConfig) -> None:
-        trainer_options(config.gpu)
         self._config = config
-        self.device = device_of(config.gpu)
-        check_frame_memory("size", (config.size[0], config.size[1]), cuda=self.device.type == "cuda")
-        self.precision, self._autocast = _precision(config.gpu, self.device)
+        device = open_device(config.gpu)
+        self.device = device.tensors
+        check_frame_memory("size", config.size, cuda=device.is_cuda)
+        self.precision, self._autocast = _precision(device)
         self.form = "batch norms folded, channels-last" if config.optimize else "as trained"
         found = [(path, *load_segmenter(Path(path))) for path in config.checkpoint or ()]
         self.classes = config.classes or (len(found[0][2].classes) if found else len(CLASSES))
@@ -85,8 +85,7 @@ class Benchmark:
 
     def row(self, network: Network, tick: Tick) -> BenchmarkRow:
         """Everything measured of one network; only that network is on the device meanwhile."""
-        height, width = self._config.size
-        plain, size = network.segmenter.to(self.device), (height, width)
+        plain, size = network.segmenter.to(self.device), self._config.size
         segmenter = optimized(plain) if self._config.optimize else plain
         frames = random_frames(size, self.device)
         with self._autocast:  # one for all frames, so that weights are converted once
@@ -139,13 +138,13 @@ def _with_cell(cell: str, classes: int, flow: bool) -> Network:
         return Network(spec.group, spec.build().eval(), spec)
 
 
-def _precision(config: GpuConfig, device: torch.device) -> tuple[str, AbstractContextManager[Any]]:
-    """In words and as a context; the CPU always computes in float32."""
-    if device.type == "cuda" and config.precision in _AUTOCAST:
-        words, dtype = _AUTOCAST[config.precision]
+def _precision(device: Device) -> tuple[str, AbstractContextManager[Any]]:
+    """Returns the precision in words and as a context; the CPU always computes in float32."""
+    if device.is_cuda and device.precision in _AUTOCAST:
+        words, dtype = _AUTOCAST[device.precision]
         return words, torch.autocast("cuda", dtype)
-    shortened = device.type == "cuda" and torch.backends.cudnn.allow_tf32
-    return "fp32, convolutions in TF32" if shortened else "fp32", torch.autocast(device.type, enabled=False)
+    shortened = device.is_cuda and torch.backends.cudnn.allow_tf32
+    return "fp32, convolutions in TF32" if shortened else "fp32", torch.autocast(device.kind, enabled=False)
 
 
 def _averages(latency: Latency) -> dict[str, Quartiles]:

@@ -13,11 +13,11 @@ from vseg_nas.data.cityscapes import cityscapes_layout
 from vseg_nas.data.image_files import FileClips, Layout
 from vseg_nas.data.inspection import FileReport, sequence_reports
 from vseg_nas.data.manifest import MAX_CHARACTERS, Manifest
+from vseg_nas.data.settings import CamVidSettings, CityScapesSettings, DatasetSettings
 from vseg_nas.errors import DataError
 from vseg_nas.labels import IGNORE
 from vseg_nas.results.data_check import FrameSequence, SplitCheck
 from vseg_nas.runs.files import read_regular
-from vseg_nas.schema import CamVidConfig, CityScapesConfig, DatasetConfig
 
 
 @dataclass
@@ -73,7 +73,7 @@ class SplitReport:
         )
 
 
-def layouts(config: DatasetConfig) -> dict[str, Layout]:
+def layouts(dataset: DatasetSettings) -> dict[str, Layout]:
     """Where the splits lie: single frames of CamVid, annotated frames of CityScapes with those that clips need.
 
     CamVid may do without a test split, which only `evaluate` asks for.
@@ -81,15 +81,15 @@ def layouts(config: DatasetConfig) -> dict[str, Layout]:
     Raises:
         DataError: the data set has no files, or a list or folder is missing.
     """
-    match config:
-        case CamVidConfig():
-            root = Path(str(config.root))
+    match dataset:
+        case CamVidSettings():
+            root = Path(str(dataset.root))
             there = [split for split in camvid.SPLITS if split != "test" or (root / "test.txt").is_file()]
             return {split: camvid_layout(root, split, 1, 1) for split in there}
-        case CityScapesConfig():
-            root = Path(str(config.root))
-            return {split: cityscapes_layout(root, split, config.length) for split in cityscapes.SPLITS}
-    raise DataError(f"dataset: found {config.name}, which has no files, expected camvid or cityscapes")
+        case CityScapesSettings():
+            root = Path(str(dataset.root))
+            return {split: cityscapes_layout(root, split, dataset.length) for split in cityscapes.SPLITS}
+    raise DataError(f"dataset: found {dataset.name}, which has no files, expected camvid or cityscapes")
 
 
 def manifest_path(runs_dir: Path, dataset: str) -> Path:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import torch
 
-from vseg_nas.assembly.search import MetaData, build_evaluator, build_space, cell_training, val_transform
-from vseg_nas.assembly.static import build_sources, device_of
-from vseg_nas.data import Clip, ClipSource
+from vseg_nas.assembly.search import MetaData, build_evaluator, build_space
+from vseg_nas.assembly.static import build_source
+from vseg_nas.data import Clip, resized
 from vseg_nas.data.feature_cache import StaticFeatures
 from vseg_nas.metrics import ConfusionMatrix
 from vseg_nas.models.complexity import count_parameters
 from vseg_nas.models.layers import label_map
-from vseg_nas.models.propagation import Past
+from vseg_nas.models.settings import Past
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.candidate import train_cell
 from vseg_nas.nas.pruners import NoPruner
@@ -22,6 +22,7 @@ from vseg_nas.results.comparison import RANDOM_CELL, ComparisonRow
 from vseg_nas.results.scores import SegmentationScores
 from vseg_nas.schema import CompareConfig, SearchConfig
 from vseg_nas.space import Genotype
+from vseg_nas.training.device import Device
 from vseg_nas.training.features import FeatureBatches, Track, cached_features
 
 _PAIR = 2
@@ -32,21 +33,30 @@ class Comparison:
     """Trains cells again, with the budget and data of a search, and scores them and the static network.
 
     Args:
-        search: configuration of the search.
-        compare: what to train.
-        data: of the search.
-        run_dir: of the search.
-        track: shows progress of caching.
+        search: The configuration of the search.
+        compare: The configuration of `compare`.
+        device: Where and how precisely to compute.
+        data: The data of the search.
+        run_dir: The directory of the search.
+        track: Shows the progress of caching features.
     """
 
     def __init__(
-        self, search: SearchConfig, compare: CompareConfig, data: MetaData, run_dir: Path, track: Track
+        self,
+        search: SearchConfig,
+        compare: CompareConfig,
+        device: Device,
+        data: MetaData,
+        run_dir: Path,
+        track: Track,
     ) -> None:
         self._search = search
         self._compare = compare
+        self._device = device
         self._data = data
         self._run_dir = run_dir
-        self._pairs = build_sources(search, length=_PAIR).val
+        self._pairs = build_source(search.dataset, search.runs_dir, "val", _PAIR)
+        self._transform = resized(search.phase.search.val_size)
         self._val = self._cache_pairs(track)
 
     def rows(self, best: Genotype) -> Iterator[ComparisonRow]:
@@ -57,8 +67,7 @@ class Comparison:
         yield from self._random_rows()
 
     def _static_rows(self) -> Iterator[ComparisonRow]:
-        device = device_of(self._search.gpu)
-        transform = val_transform(self._search.phase.search)
+        device, transform = self._device.tensors, self._transform
         source = self._data.sources.train
         clips = (transform(source[i]) for i in self._data.split.val)
         pairs = (transform(self._pairs[i]) for i in range(len(self._pairs)))
@@ -79,9 +88,16 @@ class Comparison:
             yield self._train(RANDOM_CELL, space.sample(rng), seed, past="previous")
 
     def _train(self, name: str, genotype: Genotype, seed: int, past: Past) -> ComparisonRow:
-        config, features = self._search, self._data.features
-        training = cell_training(config)
-        evaluator = build_evaluator(features, training, config.gpu, NoPruner(), self._run_dir, past)
+        features = self._data.features
+        evaluator = build_evaluator(
+            features,
+            self._search.phase.search,
+            self._device,
+            NoPruner(),
+            self._run_dir,
+            past,
+            self._search.reward.reference,
+        )
         module = evaluator.build(genotype, seed)
         meta_val, _ = train_cell(
             module,
@@ -93,7 +109,7 @@ class Comparison:
             self._run_dir,
             **evaluator.trainer_options,
         )
-        val = module.to(device_of(self._search.gpu)).score(FeatureBatches(self._val, _VAL_BATCH))
+        val = module.to(self._device.tensors).score(FeatureBatches(self._val, _VAL_BATCH))
         return ComparisonRow(
             name=name,
             seed=seed,
@@ -107,12 +123,15 @@ class Comparison:
         )
 
     def _cache_pairs(self, track: Track) -> StaticFeatures:
-        source: ClipSource = self._pairs
-        transform = val_transform(self._search.phase.search)
-        root = Path(self._search.runs_dir) / "cache"
-        precision, device = self._search.gpu.cache_precision, device_of(self._search.gpu)
         return cached_features(
-            root, self._data.network, source, tuple(range(len(source))), transform, precision, device, track
+            Path(self._search.runs_dir) / "cache",
+            self._data.network,
+            self._pairs,
+            tuple(range(len(self._pairs))),
+            self._transform,
+            self._device.cache_precision,
+            self._device.tensors,
+            track,
         )
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from torch import nn
 
 from vseg_nas.assembly.frame_memory import check_frame_memory
-from vseg_nas.assembly.static import build_source, device_of, load_static, trainer_options
+from vseg_nas.assembly.static import build_source, load_static
 from vseg_nas.data import ClipSource, resized
 from vseg_nas.data.cityscapes import SNIPPET
 from vseg_nas.data.inspection import require_labels
+from vseg_nas.data.settings import CityScapesSettings
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.evaluation.consistency import ConsistencyMeter, FlowStore
 from vseg_nas.evaluation.frame_macs import frame_macs
@@ -47,7 +48,8 @@ from vseg_nas.results.evaluation import (
 from vseg_nas.results.row_files import MeasuredRow
 from vseg_nas.results.scores import AnyConsistency, RollingScores
 from vseg_nas.runs.digests import digest_of
-from vseg_nas.schema import CityScapesConfig, EvaluateConfig
+from vseg_nas.schema import EvaluateConfig
+from vseg_nas.training.device import open_device
 
 _PAIR = 2
 
@@ -114,19 +116,21 @@ class Evaluation:
     """
 
     def __init__(self, config: EvaluateConfig) -> None:
-        trainer_options(config.gpu)
         self._config = config
-        self.device = device_of(config.gpu)
-        self.pairs: ClipSource = build_source(config, config.split, _PAIR)
+        self.device = open_device(config.gpu).tensors
+        self.pairs: ClipSource = self._source(_PAIR)
         require_labels(self.pairs, config.split)
         specs = {path: self._checked(path) for path in map(Path, config.checkpoint)}
         self.methods = self._methods(specs)
-        self.size = _size(specs, config)
+        self.size = config.size or _size(specs)
         if self.size is not None:
             check_frame_memory("size", self.size, cuda=self.device.type == "cuda")
         self._transform = resized(self.size)
         self._split, self.rolling_refused = self._open_split()
         self._flows = FlowStore()
+
+    def _source(self, length: int) -> ClipSource:
+        return build_source(self._config.dataset, self._config.runs_dir, self._config.split, length)
 
     def _checked(self, path: Path) -> SegmenterSpec:
         _, spec = load_segmenter(path)
@@ -155,14 +159,13 @@ class Evaluation:
         return [*found, *(_network(path, spec) for path, spec in specs.items() if spec.genotype)]
 
     def _pretrained(self) -> StaticSegmenter:
-        return load_static(self._config, self.pairs.classes)
+        return load_static(Path(self._config.static.weights), self.pairs.classes, self._config.dataset.name)
 
     def _open_split(self) -> tuple[SplitSequences | None, str | None]:
         """What is rolled over, or why nothing is."""
-        dataset = self._config.dataset
-        length = SNIPPET if isinstance(dataset, CityScapesConfig) else 1
+        length = SNIPPET if isinstance(self._config.dataset, CityScapesSettings) else 1
         try:
-            split = sequences_of(build_source(self._config, self._config.split, length))
+            split = sequences_of(self._source(length))
         except DataError as error:
             if length == 1:
                 raise
@@ -288,10 +291,8 @@ class Evaluation:
         return rows
 
 
-def _size(specs: dict[Path, SegmenterSpec], config: EvaluateConfig) -> tuple[int, int] | None:
-    """Of the frames: as configured, or as the checkpoints say; None: as they are in the data set."""
-    if config.size is not None:
-        return config.size[0], config.size[1]
+def _size(specs: dict[Path, SegmenterSpec]) -> tuple[int, int] | None:
+    """Returns the size of frames that all checkpoints were trained for; None is that of the data set."""
     sizes = {spec.size for spec in specs.values()}
     if len(sizes) > 1:
         found = " and ".join(sorted("data set's" if size is None else f"{size[0]}x{size[1]}" for size in sizes))

@@ -34,9 +34,9 @@ def export(config: ExportConfig, folder: Path) -> Exported:
         ExtraError: the packages of the format are not installed.
     """
     segmenter, spec = load_for_inference(config.checkpoint)
-    size = (config.size[0], config.size[1]) if config.size else spec.size or DEFAULT_SIZE
+    size = config.size or spec.size or DEFAULT_SIZE
     check_frame_memory("size", size)
-    pair = graph_pair(segmenter, size, config.output)  # type: ignore[arg-type]  # checked by the schema
+    pair = graph_pair(segmenter, size, config.output)
     metadata = metadata_of(spec, config.output)
     files = [folder / f"{graph.name}.{config.format}" for graph in pair]
     try:

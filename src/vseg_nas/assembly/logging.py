@@ -1,6 +1,5 @@
 """The W&B run of a command."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,17 @@ def open_run(config: SearchConfig | TrainConfig | EvaluateConfig, run_dir: Path,
     """Opens a W&B run named after the run directory (and its sweep), with the configuration; see `open_wandb`.
 
     Args:
-        config: of the command; its logger is not ``none``.
-        run_dir: takes W&B's folder.
-        group: where the configuration names none.
+        config: The configuration of the command, which asks for a logger.
+        run_dir: The directory of the run, in which W&B makes its folder.
+        group: The group on W&B where the configuration names none.
     """
     logger = config.logger
+    assert logger.name != "none"
     return open_wandb(
-        logger.name,  # type: ignore[arg-type]  # checked against the schema
+        logger.name,
         run_dir,
         logger.project,
         short_names([run_dir.resolve()])[0],
-        asdict(config),
+        config.model_dump(mode="json"),
         logger.group or group,
     )

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from vseg_nas.checking import require_checkpoint
 from vseg_nas.errors import DataError
 from vseg_nas.models.bundled import bundled_checkpoint
-from vseg_nas.schema import AdaptiveKeyConfig, KeyConfig, PredictConfig
+from vseg_nas.schema import PredictConfig
 from vseg_nas.video.frame_folder import FrameFolder, frame_files, is_image, is_pattern
 from vseg_nas.video.key_frames import Adaptive, EveryK, KeyPolicy
+from vseg_nas.video.settings import AdaptiveSettings, KeySettings
 from vseg_nas.video.source_kinds import check_video_file, is_address, is_camera
 
 if TYPE_CHECKING:
@@ -60,11 +61,11 @@ def _is_pictures(source: str) -> bool:
     return is_pattern(source) and not is_address(source)
 
 
-def build_keys(config: KeyConfig) -> KeyPolicy:
-    """Which frames become key frames."""
-    if isinstance(config, AdaptiveKeyConfig):
-        return Adaptive(config.cut, config.drop, config.every)
-    return EveryK(config.every)
+def build_keys(settings: KeySettings) -> KeyPolicy:
+    """Returns the policy that decides which frames are key frames."""
+    if isinstance(settings, AdaptiveSettings):
+        return Adaptive(cut=settings.cut, drop=settings.drop, every=settings.every)
+    return EveryK(settings.every)
 
 
 def check_checkpoint(config: PredictConfig) -> None:
@@ -90,22 +91,19 @@ def build_network(config: PredictConfig) -> Network:
         DataError: the checkpoint cannot be used.
         ExtraError: the runtime is not installed.
     """
-    size = None if config.size is None else (config.size[0], config.size[1])
     if config.runtime == "onnx":
         from vseg_nas.machine import cpu_name
         from vseg_nas.video.onnx_predictor import OnnxPredictor
 
-        gpu = config.gpu
-        graphs = OnnxPredictor(Path(str(config.checkpoint)), size, gpu.accelerator, gpu.threads)
+        folder, gpu = Path(str(config.checkpoint)), config.gpu
+        graphs = OnnxPredictor(folder, config.size, gpu.accelerator, gpu.threads)
         return Network(graphs, graphs.name, f"{graphs.runtime}; {cpu_name()}", False)
-    from vseg_nas.assembly.static import device_of, trainer_options
     from vseg_nas.machine import describe
     from vseg_nas.models.segmenter_file import load_for_inference
+    from vseg_nas.training.device import open_device
     from vseg_nas.video.torch_predictor import TorchPredictor
 
-    trainer_options(config.gpu)
-    device = device_of(config.gpu)
+    device = open_device(config.gpu)
     segmenter, spec = load_for_inference(config.checkpoint)
-    return Network(
-        TorchPredictor(segmenter, spec, device, size or spec.size), spec.group, describe(device), device.type == "cuda"
-    )
+    predictor = TorchPredictor(segmenter, spec, device.tensors, config.size or spec.size)
+    return Network(predictor, spec.group, describe(device.tensors), device.is_cuda)

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,43 +11,29 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from vseg_nas.assembly.static import (
-    Sources,
-    build_sources,
-    build_transform,
-    check_batches,
-    device_of,
-    devices_there,
-    load_static,
-    trainer_options,
-)
+from vseg_nas.assembly.static import Sources, build_sources, build_transform, check_batches, load_static
 from vseg_nas.data import ClipSource, ClipTransform, MetaSplit, leak_report, meta_split, resized
 from vseg_nas.data.feature_cache import StaticFeatures, as_features, map_cache, stored_arrays
 from vseg_nas.data.inspection import require_labels
-from vseg_nas.models.propagation import Past
+from vseg_nas.models.settings import Past
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.candidate import CandidateEvaluator
 from vseg_nas.nas.executors.executor import Executor
 from vseg_nas.nas.executors.pool import PoolExecutor
 from vseg_nas.nas.executors.ray import RayExecutor, Share
 from vseg_nas.nas.executors.serial import SerialExecutor
+from vseg_nas.nas.executors.settings import ExecutorSettings, RaySettings, SerialSettings
 from vseg_nas.nas.executors.supervisor import useful_workers
 from vseg_nas.nas.listener import Budget, SearchListener
 from vseg_nas.nas.loop import SearchLoop
 from vseg_nas.nas.pruners import Pruner, build_pruner
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import Strategy, build_strategy
-from vseg_nas.schema import (
-    ExecutorConfig,
-    GpuConfig,
-    RayConfig,
-    SearchConfig,
-    SearchPhase,
-    SerialConfig,
-)
+from vseg_nas.schema import SearchConfig
 from vseg_nas.space import SearchSpace
-from vseg_nas.training.cell_module import CellTraining
+from vseg_nas.training.device import Device, open_device
 from vseg_nas.training.features import Track, cache_key, cached_features, placed
+from vseg_nas.training.settings import CellTraining
 
 
 class MetaFeatures(NamedTuple):
@@ -87,36 +73,30 @@ class MetaData(NamedTuple):
         return leak_report(self.sources.train, self.split).summary()
 
 
-def val_transform(phase: SearchPhase) -> ClipTransform:
-    """Frames of meta-val and val at the size that cells are trained at, masks at their own."""
-    return resized(None if phase.val_size is None else (phase.val_size[0], phase.val_size[1]))
-
-
 def build_space(config: SearchConfig) -> SearchSpace:
     """The search space."""
-    return SearchSpace(config.space.layers, config.space.width)  # type: ignore[arg-type]  # checked in there
+    return SearchSpace(layers=config.space.layers, width=config.space.width)
 
 
-def build_meta_data(config: SearchConfig, cache_dir: Path, track: Track) -> MetaData:
+def build_meta_data(config: SearchConfig, device: Device, track: Track) -> MetaData:
     """Loads the static network, cuts the training clips in two and opens or computes their features.
 
     Raises:
-        DataError: the data set or the weights cannot be used, or do not belong together.
-        ConfigError: a training batch is too small for batch norm.
+        DataError: The data set or the weights cannot be used, or do not belong together.
+        ConfigError: A training batch is too small for batch norm.
     """
     phase = config.phase.search
-    trainer_options(config.gpu)
-    sources = build_sources(config)
-    network = load_static(config, sources.train.classes).freeze()
-    split = meta_split(sources.train, phase.val_fraction, phase.split, phase.split_seed)  # type: ignore[arg-type]
+    sources = build_sources(config.dataset, config.runs_dir)
+    network = load_static(Path(config.static.weights), sources.train.classes, config.dataset.name).freeze()
+    split = meta_split(sources.train, phase.val_fraction, phase.split, phase.split_seed)
     require_labels(sources.train, "meta-train", split.train)
     require_labels(sources.train, "meta-val", split.val)
     require_labels(sources.val, "val")
     check_batches(len(split.train), phase.batch_size, phase.transform.crop, "phase.search", drop_last=False)
-    transforms = build_transform(phase.transform), val_transform(phase)
-    device, precision = device_of(config.gpu), config.gpu.cache_precision
-    features = cached_meta_features(cache_dir, network, sources.train, split, transforms, precision, device, track)
-    if not isinstance(executor_of(config), SerialConfig):  # other processes compute with them
+    transforms = build_transform(phase.transform), resized(phase.val_size)
+    cache_dir = Path(config.runs_dir) / "cache"
+    features = cached_meta_features(cache_dir, network, sources.train, split, transforms, device, track)
+    if not isinstance(executor_of(config, device), SerialSettings):  # other processes compute with them
         train, val = map(map_cache, features.caches)
         features = features._replace(train=train, val=val)
     return MetaData(network, sources, split, features)
@@ -128,8 +108,7 @@ def cached_meta_features(
     clips: ClipSource,
     split: MetaSplit,
     transforms: tuple[ClipTransform, ClipTransform],
-    precision: str,
-    device: torch.device,
+    device: Device,
     track: Track,
 ) -> MetaFeatures:
     """Opens the features of meta-train and meta-val, computing them first where no cache holds them.
@@ -140,16 +119,23 @@ def cached_meta_features(
         clips: Training clips, which are cut in two.
         split: Indices of meta-train and meta-val.
         transforms: What is applied to clips of meta-train and of meta-val before the network.
-        precision: Precision of the features, ``fp32`` or ``fp16``.
-        device: Device to compute them on.
+        device: Where to compute them, and their precision.
         track: Shows the progress.
     """
-    opened, folders = [], []
+    opened, folders, precision = [], [], device.cache_precision
     for indices, transform, for_training in ((split.train, transforms[0], True), (split.val, transforms[1], False)):
         key = cache_key(network, clips, indices, transform, precision, for_training=for_training)
         opened.append(
             cached_features(
-                cache_dir, network, clips, indices, transform, precision, device, track, for_training=for_training
+                cache_dir,
+                network,
+                clips,
+                indices,
+                transform,
+                precision,
+                device.tensors,
+                track,
+                for_training=for_training,
             )
         )
         folders.append(cache_dir / key.digest)
@@ -162,27 +148,38 @@ class CandidateFactory:
     """Builds the evaluator of cells in another process; see `EvaluatorFactory`.
 
     Attributes:
-        gpu: Where and how precisely to compute.
+        device: Where and how precisely to compute.
         caches: Folders with the features of meta-train and meta-val.
         classifier: Classifier of the static network, on the CPU.
-        training: Epochs, batches and the settings of Adam.
+        training: Settings of the training of each candidate.
+        reference_scores: Whether scores are computed as in the authors' code.
         share: Share of a CUDA device that is the process's.
     """
 
-    gpu: GpuConfig
+    device: Device
     caches: tuple[Path, Path]
     classifier: nn.Conv2d
     training: CellTraining
+    reference_scores: bool = False
     share: float = 1.0
 
     def __call__(
         self, pruner: Pruner, root_dir: Path, arrays: Sequence[dict[str, NDArray[Any]]] | None = None
     ) -> CandidateEvaluator:
         """Opens the features, where they do not come as arrays, and builds the evaluator."""
+        self.device.start()
         opened = map(as_features, map(stored_arrays, self.caches) if arrays is None else arrays)
-        train, val = placed(list(opened), device_of(self.gpu), self.share)
-        options = trainer_options(self.gpu)
-        return CandidateEvaluator(train, val, self.classifier, self.training, pruner, root_dir, **options)
+        train, val = placed(list(opened), self.device.tensors, self.share)
+        return CandidateEvaluator(
+            train,
+            val,
+            self.classifier,
+            self.training,
+            pruner,
+            root_dir,
+            reference_scores=self.reference_scores,
+            **self.device.trainer_options(),
+        )
 
     def arrays(self) -> list[dict[str, NDArray[Any]]]:
         """The features, for a machine that does not see the folders."""
@@ -190,96 +187,42 @@ class CandidateFactory:
         return [{name: np.asarray(array) for name, array in stored_arrays(folder).items()} for folder in self.caches]
 
 
-def executor_of(config: SearchConfig) -> ExecutorConfig:
-    """As configured; with ``gpu=many``, where that names several devices, Ray instead of `serial`."""
-    executor: ExecutorConfig = config.executor
-    if isinstance(executor, SerialConfig) and config.gpu.devices != 1 and devices_there(config.gpu) > 1:
-        mode = "async" if config.phase.search.batch == 1 else "batch"
-        return RayConfig("ray", mode, workers=config.gpu.devices)
-    return executor
-
-
-def build_executor(
-    executor: ExecutorConfig,
-    features: MetaFeatures,
-    training: CellTraining,
-    gpu: GpuConfig,
-    pruner: Pruner,
-    batch: int,
-    run_dir: Path,
-) -> Executor:
-    """Where candidates run.
+def executor_of(config: SearchConfig, device: Device | None = None) -> ExecutorSettings:
+    """Returns the executor of the configuration; with ``gpu=many`` and several devices, Ray in place of `serial`.
 
     Args:
-        executor: Its settings.
-        features: What candidates train and are scored on.
-        training: Epochs, batches and the settings of Adam.
-        gpu: Where and how precisely to compute.
-        pruner: Pruner of the search.
-        batch: Number of cells that are asked for at once.
-        run_dir: Folder of the run.
+        config: The configuration of `search`.
+        device: The device, if it is known already.
     """
-    if isinstance(executor, SerialConfig):
-        return SerialExecutor(build_evaluator(features, training, gpu, pruner, run_dir))
-    classifier = copy.deepcopy(features.classifier).cpu()
-    factory = CandidateFactory(gpu, features.caches, classifier, training)
-    if isinstance(executor, RayConfig):
-        return _build_ray_executor(executor, factory, pruner, batch)
-    workers = useful_workers(executor.workers, batch)
-    threads = gpu.threads
-    if threads is None and workers > 1:
-        threads = max(1, torch.get_num_threads() // workers)
-    return PoolExecutor(
-        replace(factory, gpu=replace(gpu, threads=threads), share=1 / workers),
-        pruner,
-        run_dir / "worker",
-        workers=workers,
-        limit_s=executor.limit_s,
-        memory_gib=executor.memory_gib,
-    )
-
-
-def _build_ray_executor(executor: RayConfig, factory: CandidateFactory, pruner: Pruner, batch: int) -> RayExecutor:
-    gpu, share = factory.gpu, executor.gpus_per_candidate
-    threads = gpu.threads or max(1, int(executor.cpus_per_candidate))
-    caches = (factory.caches[0].resolve(), factory.caches[1].resolve())
-    return RayExecutor(
-        replace(factory, gpu=replace(gpu, threads=threads), caches=caches, share=share),
-        pruner,
-        Share(share if device_of(gpu).type == "cuda" else 0.0, executor.cpus_per_candidate),
-        workers=executor.workers,
-        at_most=batch if executor.mode == "batch" else None,
-        address=executor.address,
-        limit_s=executor.limit_s,
-    )
-
-
-def cell_training(config: SearchConfig) -> CellTraining:
-    """How candidates train, and are scored."""
-    phase = config.phase.search
-    return CellTraining(
-        phase.epochs,
-        phase.batch_size,
-        phase.lr,
-        phase.weight_decay,
-        phase.gradient_clip,
-        phase.schedule,  # type: ignore[arg-type]  # checked by the schema
-        config.reward.reference,
-    )
+    if not isinstance(config.executor, SerialSettings) or config.gpu.devices == 1:
+        return config.executor
+    if (device or open_device(config.gpu)).count() == 1:
+        return config.executor
+    return RaySettings(mode="async" if config.phase.search.batch == 1 else "batch", workers=config.gpu.devices)
 
 
 def build_evaluator(
     features: MetaFeatures,
     training: CellTraining,
-    gpu: GpuConfig,
+    device: Device,
     pruner: Pruner,
     run_dir: Path,
     past: Past = "previous",
+    reference_scores: bool = False,
 ) -> CandidateEvaluator:
     """The evaluator of cells, in this process."""
-    options = trainer_options(gpu)
-    train, val = placed((features.train, features.val), device_of(gpu))
-    return CandidateEvaluator(train, val, features.classifier, training, pruner, run_dir, past, **options)
+    train, val = placed((features.train, features.val), device.tensors)
+    return CandidateEvaluator(
+        train,
+        val,
+        features.classifier,
+        training,
+        pruner,
+        run_dir,
+        past,
+        reference_scores,
+        **device.trainer_options(),
+    )
 
 
 @dataclass(frozen=True)
@@ -289,33 +232,34 @@ class SearchPlan:
     Attributes:
         strategy: Strategy, seeded by the run.
         pruner: Pruner, seeded by the run.
-        training: Epochs, batches and the settings of Adam of each candidate.
-        gpu: Where and how precisely to compute.
+        training: Settings of the training of each candidate.
+        device: Where and how precisely to compute.
         executor: Settings of the executor.
         seed: Seed of the run.
         budget: When to stop asking.
         batch: Number of cells to ask for at once.
         failed_reward: Reward of a failed trial; None: the strategy gets no reward from it.
+        reference_scores: Whether scores are computed as in the authors' code.
     """
 
     strategy: Strategy
     pruner: Pruner
     training: CellTraining
-    gpu: GpuConfig
-    executor: ExecutorConfig
+    device: Device
+    executor: ExecutorSettings
     seed: int
     budget: Budget
     batch: int = 1
     failed_reward: float | None = None
+    reference_scores: bool = False
 
     def loop(
         self, features: MetaFeatures, store: TrialStore, run_dir: Path, listeners: Sequence[SearchListener] = ()
     ) -> SearchLoop:
         """The search, ready to run or to resume."""
-        executor = build_executor(self.executor, features, self.training, self.gpu, self.pruner, self.batch, run_dir)
         return SearchLoop(
             self.strategy,
-            executor,
+            self.build_executor(features, run_dir),
             self.pruner,
             store,
             seed=self.seed,
@@ -323,22 +267,68 @@ class SearchPlan:
             listeners=listeners,
             failed_reward=self.failed_reward,
             batch=self.batch,
-            asynchronous=isinstance(self.executor, RayConfig) and self.executor.mode == "async",
+            asynchronous=isinstance(self.executor, RaySettings) and self.executor.mode == "async",
+        )
+
+    def build_executor(self, features: MetaFeatures, run_dir: Path) -> Executor:
+        """Where candidates run.
+
+        Args:
+            features: What candidates train and are scored on.
+            run_dir: Folder of the run.
+        """
+        executor, device = self.executor, self.device
+        if isinstance(executor, SerialSettings):
+            evaluator = build_evaluator(
+                features, self.training, device, self.pruner, run_dir, reference_scores=self.reference_scores
+            )
+            return SerialExecutor(evaluator)
+        classifier = copy.deepcopy(features.classifier).cpu()
+        factory = CandidateFactory(device, features.caches, classifier, self.training, self.reference_scores)
+        if isinstance(executor, RaySettings):
+            return build_ray_executor(executor, factory, self.pruner, self.batch)
+        workers = useful_workers(executor.workers, self.batch)
+        threads = device.threads
+        if threads is None and workers > 1:
+            threads = max(1, torch.get_num_threads() // workers)
+        return PoolExecutor(
+            replace(factory, device=replace(device, threads=threads), share=1 / workers),
+            self.pruner,
+            run_dir / "worker",
+            workers=workers,
+            limit_s=executor.limit_s,
+            memory_gib=executor.memory_gib,
         )
 
 
-def plan_search(config: SearchConfig) -> SearchPlan:
+def build_ray_executor(executor: RaySettings, factory: CandidateFactory, pruner: Pruner, batch: int) -> RayExecutor:
+    """Ray's workers, each with its share of a device."""
+    device, share = factory.device, executor.gpus_per_candidate
+    threads = device.threads or max(1, int(executor.cpus_per_candidate))
+    caches = (factory.caches[0].resolve(), factory.caches[1].resolve())
+    return RayExecutor(
+        replace(factory, device=replace(device, threads=threads), caches=caches, share=share),
+        pruner,
+        Share(share if device.is_cuda else 0.0, executor.cpus_per_candidate),
+        workers=executor.workers,
+        at_most=batch if executor.mode == "batch" else None,
+        address=executor.address,
+        limit_s=executor.limit_s,
+    )
+
+
+def plan_search(config: SearchConfig, device: Device) -> SearchPlan:
     """The plan that the command line asks for."""
     phase = config.phase.search
-    strategy, stopping = asdict(config.strategy), asdict(config.stopping)
     return SearchPlan(
-        build_strategy(strategy.pop("name"), build_space(config), config.seed, **strategy),
-        build_pruner(stopping.pop("name"), config.seed, **stopping),
-        cell_training(config),
-        config.gpu,
-        executor_of(config),
+        build_strategy(config.strategy, build_space(config), config.seed),
+        build_pruner(config.stopping, config.seed),
+        phase,
+        device,
+        executor_of(config, device),
         seed=config.seed,
         budget=Budget(phase.trials, phase.hours),
         batch=phase.batch,
         failed_reward=config.reward.failed,
+        reference_scores=config.reward.reference,
     )

@@ -1,8 +1,9 @@
-"""Data sets, devices and the static network."""
+"""Data sets and the static network, and its pre-training."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -13,31 +14,27 @@ from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.data.image_files import FileClips
 from vseg_nas.data.inspection import require_labels
 from vseg_nas.data.manifest import KnownDigests, Track
+from vseg_nas.data.settings import (
+    CamVidSettings,
+    CityScapesSettings,
+    DatasetSettings,
+    SyntheticSettings,
+    TransformSettings,
+)
 from vseg_nas.errors import ConfigError, DataError
-from vseg_nas.machine import require_cuda
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.mobilenet_v2 import load_encoder
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.runs.digests import DATA_NOTE, keep_digests
-from vseg_nas.schema import (
-    CamVidConfig,
-    CityScapesConfig,
-    DatasetConfig,
-    GpuConfig,
-    NetworkConfig,
-    PretrainConfig,
-    SyntheticConfig,
-    TransformConfig,
-)
 from vseg_nas.training.checkpoints import newest_checkpoint
-from vseg_nas.training.collectives import options_of
+from vseg_nas.training.device import Device
 from vseg_nas.training.fitting import Progress
 from vseg_nas.training.pretraining import LAST, pretrain
 from vseg_nas.training.ranks import SINGLE_PROCESS, Rank, on_ranks
-from vseg_nas.training.static_module import StaticTraining
+from vseg_nas.training.settings import StaticTraining
 
 STRIDE = 32
-"""Of the encoder's last layer, whose planes are the smallest."""
+"""Stride of the encoder's last layer, whose planes are the smallest."""
 
 
 class Sources(NamedTuple):
@@ -47,42 +44,44 @@ class Sources(NamedTuple):
     val: ClipSource
 
 
-def build_sources(config: NetworkConfig, length: int | None = None) -> Sources:
+def build_sources(dataset: DatasetSettings, runs_dir: str, length: int | None = None) -> Sources:
     """Opens the training and validation splits; see `build_source`."""
-    return Sources(build_source(config, "train", length), build_source(config, "val", length))
+    return Sources(*(build_source(dataset, runs_dir, split, length) for split in Sources._fields))
 
 
-def build_source(config: NetworkConfig, split: str, length: int | None = None) -> ClipSource:
+def build_source(dataset: DatasetSettings, runs_dir: str, split: str, length: int | None = None) -> ClipSource:
     """Opens one split; if `check` has left a manifest, compares the files with it.
 
     Args:
-        config: of the command.
+        dataset: The settings of the data set.
+        runs_dir: The folder of all runs, in which manifests and known digests lie.
         split: ``train``, ``val``, or ``test`` where that has labels.
-        length: frames a clip, successive clips starting one frame apart; None: as configured.
+        length: The number of frames in a clip, with successive clips starting one frame apart; None takes both from
+            the settings.
 
     Raises:
-        ConfigError: the data set has no such split.
-        DataError: the data set is not there or not as expected, or a file is not what `check` read.
+        ConfigError: The data set has no such split.
+        DataError: The data set is not there or not as expected, or a file is not what `check` read.
     """
-    source = _open(config.dataset, split, length)
+    source = _open(dataset, split, length)
     if isinstance(source, FileClips):
-        source.known_digests = KnownDigests(Path(config.runs_dir) / "cache" / "digests.json")
-    if isinstance(source, FileClips) and source.length <= config.dataset.length:  # longer clips have frames unchecked
-        verify_files(Path(config.runs_dir), config.dataset.name, Path(config.dataset.root), source)
+        assert not isinstance(dataset, SyntheticSettings)
+        source.known_digests = KnownDigests(Path(runs_dir) / "cache" / "digests.json")
+        if source.length <= dataset.length:  # longer clips have frames that were never checked
+            verify_files(Path(runs_dir), dataset.name, Path(str(dataset.root)), source)
     return source
 
 
-def _open(dataset: DatasetConfig, split: str, length: int | None) -> ClipSource:
+def _open(dataset: DatasetSettings, split: str, length: int | None) -> ClipSource:
     frames = length or dataset.length
     match dataset, split:
-        case SyntheticConfig(), "train" | "val":
-            size, per_run = (dataset.size[0], dataset.size[1]), dataset.frames_per_run
-            check_frame_memory("dataset.size", size)
+        case SyntheticSettings(), "train" | "val":
+            check_frame_memory("dataset.size", dataset.size)
             clips = dataset.clips if split == "train" else dataset.val_clips
-            return InMemory(SyntheticStreet(clips, frames, size, dataset.seed, split, per_run))
-        case CamVidConfig(), "train" | "val" | "test":
+            return InMemory(SyntheticStreet(clips, frames, dataset.size, dataset.seed, split, dataset.frames_per_run))
+        case CamVidSettings(), "train" | "val" | "test":
             return CamVid(Path(str(dataset.root)), split, frames, 1 if length else dataset.stride)
-        case CityScapesConfig(), "train" | "val":
+        case CityScapesSettings(), "train" | "val":
             return CityScapes(Path(str(dataset.root)), split, frames)
     raise ConfigError(f"split: found {split}, which has no labels in {dataset.name}, expected train or val")
 
@@ -91,12 +90,12 @@ def keep_data_digests(run_dir: Path, sources: Iterable[ClipSource], track: Track
     """Notes the content of the files that a run reads, or compares it; see `keep_digests`.
 
     Args:
-        run_dir: of the run.
-        sources: that it reads.
-        track: shows how far reading files is.
+        run_dir: The directory of the run.
+        sources: The splits that the run reads.
+        track: Shows the progress of reading files.
 
     Raises:
-        DataError: a file is not what it was when the run began.
+        DataError: A file is not what it was when the run began.
     """
     files: dict[str, str] = {}
     for source in sources:
@@ -106,40 +105,43 @@ def keep_data_digests(run_dir: Path, sources: Iterable[ClipSource], track: Track
         keep_digests(run_dir / DATA_NOTE, files, "dataset.root")
 
 
-def load_static(config: NetworkConfig, classes: tuple[str, ...]) -> StaticSegmenter:
-    """The static network of a data set with these classes.
+def load_static(weights: Path, classes: tuple[str, ...], dataset: str) -> StaticSegmenter:
+    """Reads the static network of a data set.
+
+    Args:
+        weights: The file that `pretrain` wrote.
+        classes: The classes of the data set.
+        dataset: The name of the data set.
 
     Raises:
-        DataError: the weights cannot be used, or belong to other classes.
+        DataError: The weights cannot be used, or belong to other classes.
     """
-    network = StaticSegmenter.load(Path(config.static.weights))
+    network = StaticSegmenter.load(weights)
     if network.classes != classes:
         raise DataError(
-            f"{config.static.weights}: trained for {len(network.classes)} classes ({network.classes[0]}, ...), "
-            f"expected the {len(classes)} of {config.dataset.name}"
+            f"{weights}: trained for {len(network.classes)} classes ({network.classes[0]}, ...), "
+            f"expected the {len(classes)} of {dataset}"
         )
     return network
 
 
-def build_transform(config: TransformConfig) -> ClipTransform:
-    """The augmentation of a training phase."""
-    height, width = config.crop
-    low, high = config.scale
-    return training((height, width), (low, high), config.flip, config.jitter)
+def build_transform(settings: TransformSettings) -> ClipTransform:
+    """Returns the augmentation of a training phase."""
+    return training(**dict(settings))
 
 
 def check_batches(clips: int, batch_size: int, crop: Sequence[int], key: str, drop_last: bool) -> None:
-    """Looks whether every training batch has two values a channel, which batch norm needs, where planes are smallest.
+    """Checks that every training batch has two values a channel where planes are smallest, as batch norm needs.
 
     Args:
-        clips: to train on.
-        batch_size: clips a batch.
-        crop: height and width of the clips.
-        key: where ``batch_size`` is configured.
-        drop_last: whether a last batch that is not full is dropped, unless it is the only one.
+        clips: The number of clips to train on.
+        batch_size: The number of clips in a batch.
+        crop: Height and width of the clips in pixels.
+        key: The key under which ``batch_size`` stands.
+        drop_last: Whether a last batch that is not full is dropped, unless it is the only one.
 
     Raises:
-        ConfigError: a batch has one.
+        ConfigError: A batch has only one value.
     """
     rest = clips % batch_size
     smallest = rest if rest and (clips < batch_size or not drop_last) else batch_size
@@ -152,122 +154,68 @@ def check_batches(clips: int, batch_size: int, crop: Sequence[int], key: str, dr
         )
 
 
-def trainer_options(config: GpuConfig, rank: Rank = SINGLE_PROCESS) -> dict[str, Any]:
-    """Arguments of every Trainer; also sets torch's threads.
+@dataclass(frozen=True)
+class Pretraining:
+    """The pre-training of the static network of a data set on single frames; picklable, for several processes.
 
-    Args:
-        config: of the command.
-        rank: which of the processes that train together this is.
-
-    Raises:
-        ConfigError: a device was asked for that is not there.
+    Attributes:
+        dataset: The settings of the data set.
+        runs_dir: The folder of all runs.
+        training: The settings of the training.
+        encoder_weights: What the encoder begins with, see `StaticTraining`.
+        device: Where and how precisely to compute.
+        seed: The seed of initial weights and batches.
+        weights: The file to write.
     """
-    _check_accelerator(config)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    elif rank.world_size > 1:
-        torch.set_num_threads(max(1, torch.get_num_threads() // rank.world_size))
-    devices = {"devices": 1} if rank.world_size == 1 else options_of(rank)
-    return {"accelerator": device_of(config).type, "precision": config.precision, **devices}
 
+    dataset: DatasetSettings
+    runs_dir: str
+    training: StaticTraining
+    encoder_weights: str | None
+    device: Device
+    seed: int
+    weights: Path
 
-def _check_accelerator(config: GpuConfig) -> None:
-    if config.accelerator == "cuda":
-        require_cuda("gpu.accelerator", "gpu=cpu or gpu=auto")
+    def run(self, report: Progress) -> SegmentationScores:
+        """Trains the network and writes its weights; resumes from a checkpoint beside them.
 
+        Returns:
+            The scores on the validation split.
+        """
+        count = self.device.count_ranks(self.training.batch_size, "phase.pretrain.batch_size")
+        if count == 1:
+            return self._train(SINGLE_PROCESS, report)
+        newest_checkpoint(self.weights.parent / LAST)  # a damaged one is set aside here, before all ranks see it
+        scores: SegmentationScores = on_ranks(count, report, self._train)
+        return scores
 
-def devices_there(config: GpuConfig) -> int:
-    """How many devices `gpu.devices` means.
+    def _train(self, rank: Rank, report: Progress) -> SegmentationScores:
+        self.device.start(rank.world_size)
+        sources = build_sources(self.dataset, self.runs_dir, length=1)
+        self._check(sources, rank.world_size)
+        training = self.training
+        data = ClipDataModule(
+            sources.train,
+            sources.val,
+            build_transform(training.transform),
+            resized(),
+            training.batch_size,
+            num_workers=self.device.loader_workers,
+            seed=self.seed,
+            drop_last=len(sources.train) > training.batch_size,
+            rank=rank.index,
+            world_size=rank.world_size,
+        )
+        torch.manual_seed(self.seed)  # initial weights; the batches have generators of their own
+        network = StaticSegmenter(sources.train.classes)
+        load_encoder(network.encoder, self.encoder_weights)
+        return pretrain(network, data, training, self.weights, report, **self.device.trainer_options(rank))
 
-    Raises:
-        ConfigError: there are fewer.
-    """
-    _check_accelerator(config)
-    there = torch.cuda.device_count() if device_of(config).type == "cuda" else None
-    count = there if config.devices is None else config.devices
-    if count is None:
-        raise ConfigError("gpu.devices: found null (all CUDA devices) on the CPU, expected a number; use gpu=cpu")
-    if there is not None and count > there:
-        raise ConfigError(f"gpu.devices: found {count}, expected at most {there}, as many as CUDA devices are there")
-    return count
-
-
-def count_devices(config: GpuConfig, batch_size: int, key: str) -> int:
-    """How many devices, and processes, train together.
-
-    Args:
-        config: of the command.
-        batch_size: of all of them together.
-        key: where that is configured.
-
-    Raises:
-        ConfigError: there are fewer, or they cannot share a batch evenly.
-    """
-    count = devices_there(config)
-    if batch_size % count:
-        raise ConfigError(f"{key}: found {batch_size}, expected a multiple of {count}, the devices that share a batch")
-    return count
-
-
-def device_of(config: GpuConfig) -> torch.device:
-    """CUDA if it is wanted, or there and not unwanted; else the CPU."""
-    automatic = config.accelerator == "auto" and torch.cuda.is_available()
-    return torch.device("cuda" if automatic or config.accelerator == "cuda" else "cpu")
-
-
-def run_pretraining(config: PretrainConfig, seed: int, weights: Path, report: Progress) -> SegmentationScores:
-    """Trains the static network of a data set on single frames and writes ``weights``."""
-    count = count_devices(config.gpu, config.phase.pretrain.batch_size, "phase.pretrain.batch_size")
-    if count == 1:
-        return _pretrain(SINGLE_PROCESS, report, config, seed, weights)
-    newest_checkpoint(weights.parent / LAST)  # a damaged one is set aside here, before all ranks see it
-    scores: SegmentationScores = on_ranks(count, report, _pretrain, config, seed, weights)
-    return scores
-
-
-def _pretrain(rank: Rank, report: Progress, config: PretrainConfig, seed: int, weights: Path) -> SegmentationScores:
-    phase = config.phase.pretrain
-    options = trainer_options(config.gpu, rank)
-    sources = build_sources(config, length=1)
-    for split, source in sources._asdict().items():
-        require_labels(source, split)
-    check_batches(len(sources.train), phase.batch_size, phase.transform.crop, "phase.pretrain", drop_last=True)
-    (height, width), batch = phase.transform.crop, min(phase.batch_size, len(sources.train)) // rank.world_size
-    check_frame_memory(
-        "phase.pretrain.transform.crop", (height, width), max(1, batch), device_of(config.gpu).type == "cuda"
-    )
-    data = ClipDataModule(
-        sources.train,
-        sources.val,
-        build_transform(phase.transform),
-        resized(),
-        phase.batch_size,
-        num_workers=config.gpu.workers,
-        seed=seed,
-        drop_last=len(sources.train) > phase.batch_size,
-        rank=rank.index,
-        world_size=rank.world_size,
-    )
-    torch.manual_seed(seed)  # initial weights; the batches have generators of their own
-    network = StaticSegmenter(sources.train.classes)
-    load_encoder(network.encoder, config.static.encoder_weights)
-    recipe = StaticTraining(
-        phase.encoder_lr,
-        phase.decoder_lr,
-        phase.momentum,
-        phase.weight_decay,
-        phase.power,
-        phase.auxiliary_weight,
-    )
-    return pretrain(
-        network,
-        data,
-        recipe,
-        phase.epochs,
-        phase.val_every,
-        phase.gradient_clip,
-        phase.average_decay,
-        weights,
-        report,
-        **options,
-    )
+    def _check(self, sources: Sources, world_size: int) -> None:
+        """Looks before the training for what would end it."""
+        for split, source in sources._asdict().items():
+            require_labels(source, split)
+        crop, batch_size, clips = self.training.transform.crop, self.training.batch_size, len(sources.train)
+        check_batches(clips, batch_size, crop, "phase.pretrain", drop_last=True)
+        frames = max(1, min(batch_size, clips) // world_size)
+        check_frame_memory("phase.pretrain.transform.crop", crop, frames, self.device.is_cuda)

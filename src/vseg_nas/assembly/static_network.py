@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +13,13 @@ from vseg_nas.console.lines import print_line
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.runs.digests import WEIGHTS_NOTE, sha256_of
 from vseg_nas.runs.files import read_regular, write_text
-from vseg_nas.schema import NetworkConfig, PretrainConfig, PretrainPhase
+from vseg_nas.schema import NetworkConfig
+from vseg_nas.training.settings import StaticTraining
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from vseg_nas.training.device import Device
 
 _MOST_NOTE_BYTES = 2**16
 _MOST_WEIGHT_BYTES = 2**34  # ours have 12 MB
@@ -53,7 +54,7 @@ def _content(path: Path) -> bytes | None:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def ensure_static(config: PretrainConfig, run_dir: Path, console: Console) -> None:
+def ensure_static(config: NetworkConfig, device: Device, run_dir: Path, console: Console) -> None:
     """Pre-trains the static network of synthetic clips where there is none yet: one for all runs, seed 0.
 
     Raises:
@@ -73,7 +74,8 @@ def ensure_static(config: PretrainConfig, run_dir: Path, console: Console) -> No
         )
     weights.parent.mkdir(parents=True, exist_ok=True)
     made_from = weights.with_name("made_from.json")
-    recipe = json.dumps({"dataset": asdict(config.dataset), "pretrain": _by_content(config.phase.pretrain)}, indent=1)
+    made_of = {"dataset": config.dataset.model_dump(), "pretrain": _by_content(config.phase.pretrain)}
+    recipe = json.dumps(made_of, indent=1)
     with RunLock(weights.parent):
         if _content(made_from) not in (None, recipe.encode()):
             raise ConfigError(
@@ -84,15 +86,24 @@ def ensure_static(config: PretrainConfig, run_dir: Path, console: Console) -> No
             return
         write_text(made_from, recipe)
         print_line(console, f"No static network yet: pre-training one into {weights.parent}")
-        from vseg_nas.assembly.static import run_pretraining
+        from vseg_nas.assembly.static import Pretraining
 
+        pretraining = Pretraining(
+            config.dataset,
+            config.runs_dir,
+            config.phase.pretrain,
+            config.static.encoder_weights,
+            device,
+            seed=0,
+            weights=weights,
+        )
         with FitView("pre-training", console) as view:
-            scores = run_pretraining(config, 0, weights, view.on_epoch)
+            scores = pretraining.run(view.on_epoch)
         print_line(console, f"static network: val mIoU {scores.miou:.4f}, score {scores.score:.4f}")
 
 
-def _by_content(phase: PretrainPhase) -> dict[str, Any]:
-    """The settings of a pre-training, with the content of the encoder's weights in place of their path."""
-    settings = asdict(phase)
-    encoder = Path(str(phase.encoder_weights))
+def _by_content(training: StaticTraining) -> dict[str, Any]:
+    """Returns the settings of a pre-training, with the content of the encoder's weights in place of their path."""
+    settings = training.model_dump()
+    encoder = Path(str(training.encoder_weights))
     return settings | ({"encoder_weights": sha256_of(encoder)} if encoder.is_file() else {})

@@ -1,37 +1,19 @@
 """Clips of video with masks: data sets, transforms and splits.
 
-`ClipDataModule` has to be imported from `vseg_nas.data.datamodule`, because Lightning is slow to import and nothing
-else here needs it.
+The names are those of `vseg_nas.data.names`, which is imported when the first of them is asked for: it loads torch, and
+commands import `vseg_nas.data.settings` before they want that. `ClipDataModule` has to be imported from
+`vseg_nas.data.datamodule`, because Lightning is slow to import and nothing else here needs it.
 """
 
-from vseg_nas.data.camvid import CamVid
-from vseg_nas.data.cityscapes import CityScapes
-from vseg_nas.data.clip import Clip, ClipBatch, ClipSource, RawClip, collate
-from vseg_nas.data.splits import LeakReport, MetaSplit, leak_report, meta_split
-from vseg_nas.data.synthetic import SyntheticStreet
-from vseg_nas.data.transforms import ClipTransform, normalise, padded, resized, training
-from vseg_nas.data.wrappers import InMemory, StillClips
-from vseg_nas.labels import IGNORE
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "IGNORE",
-    "CamVid",
-    "CityScapes",
-    "Clip",
-    "ClipBatch",
-    "ClipSource",
-    "ClipTransform",
-    "InMemory",
-    "LeakReport",
-    "MetaSplit",
-    "RawClip",
-    "StillClips",
-    "SyntheticStreet",
-    "collate",
-    "leak_report",
-    "meta_split",
-    "normalise",
-    "padded",
-    "resized",
-    "training",
-]
+if TYPE_CHECKING:
+    from vseg_nas.data.names import *  # noqa: F403
+else:
+
+    def __getattr__(name: str) -> object:
+        names = import_module(f"{__name__}.names")
+        if name in names.__all__:
+            return getattr(names, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,14 +2,12 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from vseg_nas.data.clip import ClipSource
+from vseg_nas.data.settings import SplitMode
 from vseg_nas.errors import ConfigError, DataError
-
-Mode = Literal["random", "by_run"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class LeakReport:
         )
 
 
-def meta_split(source: ClipSource, fraction: float = 0.1, mode: Mode = "random", seed: int = 0) -> MetaSplit:
+def meta_split(source: ClipSource, fraction: float = 0.1, mode: SplitMode = "random", seed: int = 0) -> MetaSplit:
     """Divides the clips of a source into a training and a validation side.
 
     The paper draws single clips (`random`), so almost every validation clip has neighbours among the training clips

@@ -6,7 +6,7 @@ state of the current frame.
 Legend: B clips, C channels, H, W pixels, h, w at 1/8, K classes.
 """
 
-from typing import Literal, NamedTuple, Protocol, get_args
+from typing import NamedTuple, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +15,9 @@ from vseg_nas.flow import dis_flow, shrink_flow, warp
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.layers import enlarge, stride_of
 from vseg_nas.models.mobilenet_v2 import EncoderOutput
+from vseg_nas.models.settings import Past
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.space.vocabulary import DEC_STRIDE, INPUT_STRIDES, INPUTS
-
-Past = Literal["previous", "current", "zero"]
-"""What a cell reads as the previous frame: that frame, the current frame, or zeros.
-
-The last two are controls, which show how much a cell gains from time. With ``zero`` it is a decoder of single frames.
-With ``current`` its past is as good as it can be: layer 4 and dec of the current frame, by the static network.
-"""
 
 PASTS: tuple[str, ...] = get_args(Past)
 

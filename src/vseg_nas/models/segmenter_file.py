@@ -16,7 +16,8 @@ from vseg_nas.errors import DataError
 from vseg_nas.models.arch2 import DEC_CHANNELS
 from vseg_nas.models.bundled import bundled_checkpoint
 from vseg_nas.models.cell import DynamicCell
-from vseg_nas.models.propagation import PASTS, CellPropagation, EachFrame, Past
+from vseg_nas.models.propagation import PASTS, CellPropagation, EachFrame
+from vseg_nas.models.settings import Past
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.models.weights import load_weights, read_pickled, read_safetensors, write_safetensors

@@ -13,13 +13,14 @@ from vseg_nas.data.feature_cache import StaticFeatures
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.complexity import count_macs, count_parameters
-from vseg_nas.models.propagation import Past
+from vseg_nas.models.settings import Past
 from vseg_nas.nas.pruners import Pruner, is_halfway
 from vseg_nas.nas.trial import Evaluation, Progress, derive_seed
 from vseg_nas.space import Genotype
-from vseg_nas.training.cell_module import CellModule, CellTraining
+from vseg_nas.training.cell_module import CellModule
 from vseg_nas.training.features import FeatureBatches
 from vseg_nas.training.fitting import fit, quiet_trainer
+from vseg_nas.training.settings import CellTraining
 
 _VAL_BATCH = 8
 
@@ -92,10 +93,11 @@ class CandidateEvaluator:
         train: Cached features of meta-train.
         val: Cached features of meta-val.
         classifier: Classifier of the static network.
-        training: Epochs, batches and the settings of Adam.
+        training: Settings of the training.
         pruner: Pruner that is asked half-way.
         root_dir: Folder that Lightning takes for its own; nothing is written there.
         past: See `CellModule`.
+        reference_scores: See `CellModule`.
         **trainer_options: Accelerator, devices and precision of the Trainer.
     """
 
@@ -108,6 +110,7 @@ class CandidateEvaluator:
         pruner: Pruner,
         root_dir: Path,
         past: Past = "previous",
+        reference_scores: bool = False,
         **trainer_options: Any,
     ) -> None:
         self.train = train
@@ -117,6 +120,7 @@ class CandidateEvaluator:
         self.pruner = pruner
         self.root_dir = root_dir
         self.past = past
+        self.reference_scores = reference_scores
         self.trainer_options = trainer_options
 
     def evaluate(self, genotype: Genotype, seed: int, progress: Progress) -> Evaluation:
@@ -153,7 +157,7 @@ class CandidateEvaluator:
         """A cell with initial weights drawn from ``seed``; the global generator is left as it was."""
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            return CellModule(DynamicCell(genotype), self.classifier, self.training, self.past)
+            return CellModule(DynamicCell(genotype), self.classifier, self.training, self.past, self.reference_scores)
 
     def _macs(self, cell: nn.Module) -> int:
         """Multiply-accumulate operations of the cell for one frame of meta-val."""

@@ -10,7 +10,7 @@ import random
 import statistics
 from typing import Any, Protocol
 
-from vseg_nas.errors import ConfigError
+from vseg_nas.nas.settings import HalfwaySettings, MedianSettings, PrunerSettings
 from vseg_nas.nas.trial import derive_seed
 
 
@@ -159,17 +159,12 @@ class MedianPruner:
         self._scores = list(state["scores"])
 
 
-def build_pruner(name: str, seed: int, **options: Any) -> Pruner:
-    """The pruner called `name` ("halfway", "median" or "none") with its constructor's options.
-
-    Raises:
-        ConfigError: There is no such pruner.
-    """
-    match name:
-        case "halfway":
-            return HalfwayPruner(seed, **options)
-        case "median":
-            return MedianPruner(**options)
-        case "none":
-            return NoPruner(**options)
-    raise ConfigError(f"stopping: found {name!r}, expected one of halfway, median, none")
+def build_pruner(settings: PrunerSettings, seed: int) -> Pruner:
+    """Returns the pruner that the settings describe."""
+    match settings:
+        case HalfwaySettings():
+            return HalfwayPruner(seed, reference=settings.reference)
+        case MedianSettings():
+            return MedianPruner()
+        case _:
+            return NoPruner()

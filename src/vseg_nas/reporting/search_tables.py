@@ -11,10 +11,11 @@ from vseg_nas.reporting.table_formats import Column, Row, Table
 from vseg_nas.results.comparison import RANDOM_CELL, ComparisonRow
 from vseg_nas.results.names import dataset_label
 from vseg_nas.results.numbers import EN_DASH, Number, percent
-from vseg_nas.runs.record import EXECUTION_KEYS, is_among
+from vseg_nas.runs.record import is_among
+from vseg_nas.schema import SearchConfig
+from vseg_nas.settings import free_keys
 
-MEANINGLESS = (*EXECUTION_KEYS, "dataset.root", "gpu", "phase.pretrain", "phase.train", "seed")
-"""Keys, and groups of keys, in which searches of one group may differ."""
+_FREE_KEYS = free_keys(SearchConfig, "when_averaged")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def group_searches(configs: Sequence[Mapping[str, object]]) -> list[SearchGroup]
 
 
 def _matters(key: str) -> bool:
-    return not is_among(key, MEANINGLESS)
+    return not is_among(key, _FREE_KEYS)
 
 
 def _family(config: Mapping[str, str]) -> tuple[str, str]:

@@ -11,13 +11,13 @@ from pathlib import Path
 from reprlib import repr as brief  # bounded: what was found may be anything
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler
-from pydantic import WrapValidator as Wrapped
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from vseg_nas.errors import DataError
 from vseg_nas.runs.files import printable, read_regular, write_json
 from vseg_nas.space import strict_json
+from vseg_nas.validation import expected
 
 MAX_BYTES = 16 * 2**20
 """The largest size of a result file that is read."""
@@ -35,28 +35,6 @@ _EXPECTED = {
     "union_tag_not_found": "an object",
 }
 """The words of our messages for types of pydantic's errors."""
-
-
-def refused(reason: str) -> PydanticCustomError:
-    """Returns an error of a validator whose message already says what was found and what was expected."""
-    return PydanticCustomError("refused", "{reason}", {"reason": reason})
-
-
-def unexpected(words: str) -> PydanticCustomError:
-    """Returns an error of a validator that expected something else; the message will show the value."""
-    return PydanticCustomError("unexpected", "{words}", {"words": words})
-
-
-def expected(words: str) -> Wrapped:
-    """Returns a validator that replaces pydantic's message about a value by what was expected."""
-
-    def check(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-        try:
-            return validate(value)
-        except ValidationError as error:
-            raise unexpected(words) from error
-
-    return Wrapped(check)
 
 
 def _printable(value: Any) -> Any:

@@ -5,8 +5,9 @@ from typing import Annotated
 
 from pydantic import PlainSerializer, PlainValidator, ValidationInfo, field_validator
 
-from vseg_nas.results.result import Flag, Record, Text, refused, unexpected
+from vseg_nas.results.result import Flag, Record, Text
 from vseg_nas.space import Genotype
+from vseg_nas.validation import refused, unexpected
 
 
 def _genotype(value: object) -> Genotype:

@@ -25,12 +25,6 @@ SETTINGS = "settings.json"
 DIGESTS = "record.sha256"
 GENOTYPE_NOTE = "genotype.json"
 """File of the run directory of a training: the cell that it trains."""
-EXECUTION_KEYS = (
-    *("debug", "executor", "gpu.accelerator", "gpu.devices", "gpu.name", "gpu.workers", "logger", "name"),
-    *("phase.search.hours", "phase.search.trials", "resume", "runs_dir"),
-)
-"""Keys, and groups of keys, that say how a run is executed: where, for how long, under which name. They do not change
-what its trials mean, so a resumed run may differ in them, and so may searches that are averaged."""
 _MAX_BYTES = 2**16  # the longest of ours has 4 kB
 _MOST_VALUES = 1000  # ours have 150
 _MOST_NESTED = 16

@@ -20,7 +20,6 @@ from vseg_nas.runs.lock import RunLock
 from vseg_nas.runs.record import (
     CONFIG,
     DIGESTS,
-    EXECUTION_KEYS,
     GENOTYPE_NOTE,
     OVERRIDES,
     flat,
@@ -29,13 +28,8 @@ from vseg_nas.runs.record import (
     recorded_config,
     recorded_overrides,
 )
+from vseg_nas.settings import Settings, free_keys
 
-_INPUTS = (
-    *("cell", "checkpoint", "dataset.root", "phase.pretrain.encoder_weights", "static.encoder_weights"),
-    "static.weights",
-)
-"""Keys that name what a run reads: its content decides, of which the run directory holds digests."""
-_HARMLESS_ON_RESUME = (*EXECUTION_KEYS, *_INPUTS)
 _HARMLESS_IN_ANOTHER = ("debug", "runs_dir", "name")
 UNFINISHED = "unfinished"
 """File of the run directory of a command that cannot resume, until the command has succeeded."""
@@ -157,7 +151,7 @@ def moved_runs_dir(run_dir: Path, verb: str) -> str | None:
     return None
 
 
-def check_same_meaning(run_dir: Path, config: DictConfig) -> None:
+def check_same_meaning(run_dir: Path, config: DictConfig, schema: type[Settings]) -> None:
     """Refuses to resume a run whose stored trials were made with another configuration.
 
     Raises:
@@ -166,7 +160,7 @@ def check_same_meaning(run_dir: Path, config: DictConfig) -> None:
     """
     if not (run_dir / CONFIG).is_file():
         raise RunError(f"resume: no {CONFIG} in {run_dir}")
-    if changes := _changes(run_dir, config, _HARMLESS_ON_RESUME):
+    if changes := _changes(run_dir, config, free_keys(schema, "when_resumed")):
         raise ConfigError(f"resume: the configuration changed its meaning: {changes}")
 
 

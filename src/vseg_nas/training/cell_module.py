@@ -8,7 +8,6 @@ Legend: B clips, T frames, K classes, h, w at 1/8.
 import copy
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import pytorch_lightning as pl
 import torch
@@ -22,35 +21,13 @@ from vseg_nas.metrics import ConfusionMatrix, SegmentationScores
 from vseg_nas.models.arch2 import Arch2Decoder
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.layers import label_map, stride_of
-from vseg_nas.models.propagation import Past
+from vseg_nas.models.settings import Past
 from vseg_nas.space.vocabulary import DEC_STRIDE, INPUT_STRIDES, INPUTS
 from vseg_nas.training.losses import segmentation_loss, shrink_masks
-from vseg_nas.training.schedules import POWER, Schedule, with_poly
+from vseg_nas.training.schedules import POWER, with_poly
+from vseg_nas.training.settings import CellTraining
 
 _LAYER4_STRIDE = INPUT_STRIDES[INPUTS.index("layer4")]
-
-
-@dataclass(frozen=True)
-class CellTraining:
-    """The hyperparameters of a cell's training; the defaults are those of CamVid in section 4.1.
-
-    Attributes:
-        epochs: The number of passes over the cached clips.
-        batch_size: The number of clips in a batch.
-        lr: The learning rate of Adam.
-        weight_decay: The factor of the L2 penalty inside Adam.
-        gradient_clip: The largest norm of the gradient; longer gradients are scaled down to it.
-        schedule: The schedule of the learning rate over all epochs, whether or not the fit is stopped early.
-        reference_scores: Whether scores are computed as in the authors' code, see `vseg_nas.metrics.confusion`.
-    """
-
-    epochs: int = 20
-    batch_size: int = 48
-    lr: float = 8e-3
-    weight_decay: float = 1e-5
-    gradient_clip: float = 3.0
-    schedule: Schedule = "constant"
-    reference_scores: bool = False
 
 
 class DecoderAsCell(nn.Module):
@@ -81,10 +58,11 @@ class CellModule(pl.LightningModule):
     Args:
         cell: The candidate, or the static decoder in its place.
         classifier: The classifier of the static network, which is copied and frozen.
-        training: The hyperparameters.
+        training: The settings of the training.
         past: What the cell reads as the previous frame, see `Past`. ``zero`` replaces its layer 4 and dec by zeros, in
             training and in scoring, so that the cell becomes a decoder of single frames. ``current`` is made by the
             data: the features are those of `StillClips`, whose previous frame is the current one.
+        reference_scores: Whether scores are computed as in the authors' code, see `vseg_nas.metrics.confusion`.
     """
 
     def __init__(
@@ -93,6 +71,7 @@ class CellModule(pl.LightningModule):
         classifier: nn.Conv2d,
         training: CellTraining,
         past: Past = "previous",
+        reference_scores: bool = False,
     ) -> None:
         super().__init__()
         self.cell = cell.to(memory_format=torch.channels_last)
@@ -100,6 +79,7 @@ class CellModule(pl.LightningModule):
         self.classifier = copy.deepcopy(classifier).requires_grad_(False).train()
         self.options = training
         self.past = past
+        self._reference_scores = reference_scores
 
     def forward(self, features: StaticFeatures) -> Iterator[Tensor]:
         """Yields the logits (B, K, h, w) of each frame after the first; dec is carried from frame to frame."""
@@ -160,4 +140,4 @@ class CellModule(pl.LightningModule):
                 masks = batch.masks[:, t].long()
                 confusion.update(label_map(logits, batch.frame, (masks.shape[-2], masks.shape[-1])), masks)
         self.train(training)
-        return confusion.scores(self.options.reference_scores)
+        return confusion.scores(self._reference_scores)

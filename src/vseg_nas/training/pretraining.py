@@ -11,7 +11,8 @@ from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.training.checkpoints import SaveEveryEpoch
 from vseg_nas.training.fitting import EpochProgress, Progress, fit, quiet_trainer, require_finite
-from vseg_nas.training.static_module import StaticModule, StaticTraining
+from vseg_nas.training.settings import StaticTraining
+from vseg_nas.training.static_module import StaticModule
 
 LAST = "last.ckpt"
 
@@ -20,10 +21,6 @@ def pretrain(
     network: StaticSegmenter,
     data: pl.LightningDataModule,
     training: StaticTraining,
-    epochs: int,
-    val_every: int,
-    gradient_clip: float,
-    average_decay: float | None,
     weights: Path,
     report: Progress,
     **trainer_options: Any,
@@ -33,12 +30,7 @@ def pretrain(
     Args:
         network: The network; it is trained in place.
         data: The data module of single frames.
-        training: The hyperparameters of optimiser and loss.
-        epochs: The number of passes over the training split.
-        val_every: The number of epochs between validations; the last epoch is always validated.
-        gradient_clip: The largest norm of the gradient of the encoder, and of that of the decoder.
-        average_decay: The decay per step of an exponential moving average of the weights, which is validated and
-            written in place of the weights; None averages nothing.
+        training: The settings of the training.
         weights: The file to write; the checkpoints are in its folder.
         report: Called after every epoch.
         **trainer_options: Arguments of the Trainer, such as accelerator and precision.
@@ -52,7 +44,8 @@ def pretrain(
         RunError: A file cannot be written.
     """
     folder = weights.parent
-    average = None if average_decay is None else EMAWeightAveraging(decay=average_decay)
+    decay = training.average_decay
+    average = None if decay is None else EMAWeightAveraging(decay=decay)
     callbacks: list[Callback] = [
         *([] if average is None else [average]),
         SaveEveryEpoch(folder / LAST),
@@ -61,10 +54,10 @@ def pretrain(
     module = StaticModule(network, training)
     trainer = quiet_trainer(
         folder,
-        epochs,
+        training.epochs,
         callbacks,
-        check_val_every_n_epoch=val_every,
-        gradient_clip_val=gradient_clip,
+        check_val_every_n_epoch=training.val_every,
+        gradient_clip_val=training.gradient_clip,
         **trainer_options,
     )
     try:

@@ -1,17 +1,12 @@
 """Learning-rate schedules."""
 
 from collections.abc import Callable
-from typing import Literal
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 
-Schedule = Literal["constant", "poly"]
-"""The schedule of a cell's learning rate: constant as in the paper, or falling to 0.
-
-With the latter, trainings that differ in their seed alone have closer scores.
-"""
+from vseg_nas.training.settings import Schedule
 
 POWER: dict[Schedule, float] = {"constant": 0.0, "poly": 0.9}
 """The exponent of `poly` for each schedule."""

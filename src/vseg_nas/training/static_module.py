@@ -3,8 +3,6 @@
 Legend: B frames, K classes, H, W.
 """
 
-from dataclasses import dataclass
-
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
@@ -15,27 +13,7 @@ from vseg_nas.models.static import StaticOutput, StaticSegmenter
 from vseg_nas.training.losses import segmentation_loss, shrink_masks
 from vseg_nas.training.schedules import with_poly
 from vseg_nas.training.segmentation_module import SegmentationModule
-
-
-@dataclass(frozen=True)
-class StaticTraining:
-    """The hyperparameters of pre-training: SGD with a poly schedule, and a learning rate each for encoder and decoder.
-
-    Attributes:
-        encoder_lr: The initial learning rate of the encoder.
-        decoder_lr: The initial learning rate of the decoder.
-        momentum: The momentum of SGD.
-        weight_decay: The factor of the L2 penalty on all weights.
-        power: The exponent of the poly schedule.
-        auxiliary_weight: The weight of the loss of each auxiliary head.
-    """
-
-    encoder_lr: float
-    decoder_lr: float
-    momentum: float = 0.9
-    weight_decay: float = 1e-5
-    power: float = 0.9
-    auxiliary_weight: float = 0.3
+from vseg_nas.training.settings import StaticTraining
 
 
 def static_loss(output: StaticOutput, masks: Tensor, auxiliary_weight: float) -> Tensor:

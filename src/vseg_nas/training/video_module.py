@@ -3,8 +3,6 @@
 Legend: B clips, T frames, K classes, H, W.
 """
 
-from dataclasses import dataclass
-
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
@@ -19,31 +17,7 @@ from vseg_nas.training.losses import segmentation_loss
 from vseg_nas.training.optimizers import JointOptimizer
 from vseg_nas.training.schedules import with_poly
 from vseg_nas.training.segmentation_module import SegmentationModule
-
-
-@dataclass(frozen=True)
-class VideoTraining:
-    """The hyperparameters of end-to-end training: Adam for what predicts later frames, and SGD for everything else.
-
-    Later frames, those after a key frame, are predicted by the cell and its classifier. Without a cell the decoder
-    predicts them, and so it is trained by Adam as a cell would be.
-
-    Attributes:
-        cell_lr: The learning rate of Adam.
-        static_lr: The learning rate of SGD.
-        momentum: The momentum of SGD.
-        weight_decay: The factor of the L2 penalty on all weights.
-        power: The exponent of the poly schedule of both; 0 keeps the learning rates constant.
-        static_weight: The weight of the loss of the static network's own predictions. Without it, nothing but the
-            later frames would train the encoder, and the predictions of key frames would drift.
-    """
-
-    cell_lr: float
-    static_lr: float
-    momentum: float = 0.9
-    weight_decay: float = 1e-5
-    power: float = 0.0
-    static_weight: float = 1.0
+from vseg_nas.training.settings import VideoTraining
 
 
 class VideoModule(SegmentationModule):
@@ -55,7 +29,7 @@ class VideoModule(SegmentationModule):
 
     Args:
         segmenter: The network; it is trained in place.
-        training: The hyperparameters.
+        training: The settings of the training.
         spec: The `SegmenterSpec` as JSON, which is stored in checkpoints.
     """
 

@@ -94,9 +94,6 @@ def restore_trained_cell(module: CellModule, checkpoint: Path) -> bool:
 def train_end_to_end(
     module: VideoModule,
     data: pl.LightningDataModule,
-    epochs: int,
-    val_every: int,
-    gradient_clip: float,
     checkpoint: Path,
     report: Progress,
     **trainer_options: Any,
@@ -106,9 +103,6 @@ def train_end_to_end(
     Args:
         module: The network; it is trained in place.
         data: The data module of clips.
-        epochs: The number of passes over the training clips.
-        val_every: The number of epochs between validations; the last epoch is always validated.
-        gradient_clip: The largest norm of the gradient of each part: encoder, decoder, cell.
         checkpoint: The checkpoint that is saved after every epoch; the fit resumes from it if it exists.
         report: Called after every epoch.
         **trainer_options: Arguments of the Trainer, such as accelerator, devices and precision.
@@ -121,12 +115,13 @@ def train_end_to_end(
         DataError: A saved checkpoint cannot be used.
         RunError: A checkpoint cannot be written.
     """
+    training = module.options
     trainer = quiet_trainer(
         checkpoint.parent,
-        epochs,
+        training.epochs,
         [SaveEveryEpoch(checkpoint), EpochProgress(report)],
-        check_val_every_n_epoch=val_every,
-        gradient_clip_val=gradient_clip,
+        check_val_every_n_epoch=training.val_every,
+        gradient_clip_val=training.gradient_clip,
         **trainer_options,
     )
     try:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from vseg_nas.errors import ConfigError
+from vseg_nas.nas.strategies.settings import PPOSettings, ReinforceSettings, StrategySettings
 from vseg_nas.nas.trial import Trial
 from vseg_nas.space import Genotype, SearchSpace
 
@@ -35,17 +35,16 @@ class Strategy(Protocol):
         ...
 
 
-def build_strategy(name: str, space: SearchSpace, seed: int, **options: Any) -> Strategy:
-    """The strategy called `name` ("ppo", "reinforce" or "random") with its constructor's options.
-
-    Raises:
-        ConfigError: There is no such strategy.
-    """
+def build_strategy(settings: StrategySettings, space: SearchSpace, seed: int) -> Strategy:
+    """Returns the strategy that the settings describe."""
     from vseg_nas.nas.strategies.ppo import PPO
     from vseg_nas.nas.strategies.random import RandomSearch
     from vseg_nas.nas.strategies.reinforce import Reinforce
 
-    strategies: dict[str, type[Strategy]] = {"ppo": PPO, "reinforce": Reinforce, "random": RandomSearch}
-    if name not in strategies:
-        raise ConfigError(f"strategy: found {name!r}, expected one of {', '.join(strategies)}")
-    return strategies[name](space, seed, **options)  # type: ignore[call-arg]  # a Protocol has no constructor
+    match settings:
+        case PPOSettings():
+            return PPO(space, seed, settings)
+        case ReinforceSettings():
+            return Reinforce(space, seed, settings)
+        case _:
+            return RandomSearch(space, seed)

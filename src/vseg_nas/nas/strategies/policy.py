@@ -3,16 +3,15 @@
 Legend: N token strings, L tokens in a string, V most values that a token can take, H hidden units.
 """
 
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
 from vseg_nas.nas.strategies.lstm import unroll
+from vseg_nas.nas.strategies.settings import Feedback
 from vseg_nas.space import SearchSpace
 from vseg_nas.space.vocabulary import INPUTS, TOKENS_PER_LAYER
-
-Feedback = Literal["hidden", "token"]
 
 HIDDEN_UNITS = 100
 LSTM_LAYERS = 2

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vseg_nas.nas.strategies.policy import Feedback, Policy
+from vseg_nas.nas.strategies.policy import Policy
+from vseg_nas.nas.strategies.settings import PolicyGradientSettings
 from vseg_nas.nas.trial import Trial, derive_seed
 from vseg_nas.space import Genotype, SearchSpace
 
@@ -25,31 +26,22 @@ class PolicyGradient(ABC):
     Args:
         space: Search space.
         seed: Seed of the initial policy and of everything drawn later.
-        feedback: See `Policy`.
-        learning_rate: Learning rate of Adam (section 4.1: 1e-4).
-        baseline_decay: Weight of the old baseline in the moving average of rewards that the new one is.
-        max_grad_norm: Largest norm of the gradient of all parameters, to which a larger one is scaled down.
-        entropy_coef: Weight of the entropy bonus in the loss.
+        settings: Settings of the policy and its training.
     """
 
     def __init__(
         self,
         space: SearchSpace,
         seed: int,
-        *,
-        feedback: Feedback = "hidden",
-        learning_rate: float = 1e-4,
-        baseline_decay: float = 0.95,
-        max_grad_norm: float = 2.0,
-        entropy_coef: float = 0.0,
+        settings: PolicyGradientSettings,
     ) -> None:
-        self.policy = Policy(space, _generator(seed, "policy"), feedback)
+        self.policy = Policy(space, _generator(seed, "policy"), settings.feedback)
         self._space = space
         self._generator = _generator(seed, "samples")
-        self._optimizer = torch.optim.Adam(self.policy.parameters(), lr=learning_rate)
-        self._decay = baseline_decay
-        self._max_grad_norm = max_grad_norm
-        self._entropy_coef = entropy_coef
+        self._optimizer = torch.optim.Adam(self.policy.parameters(), lr=settings.learning_rate)
+        self._decay = settings.baseline_decay
+        self._max_grad_norm = settings.max_grad_norm
+        self._entropy_coef = settings.entropy_coef
         self._baseline: float | None = None
         self._pending: list[Rollout] = []
         self._diagnostics: dict[str, float] = {}

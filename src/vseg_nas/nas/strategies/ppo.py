@@ -7,7 +7,10 @@ import torch
 from torch import Tensor
 
 from vseg_nas.nas.strategies.policy_gradient import PolicyGradient, Rollout
+from vseg_nas.nas.strategies.settings import PPOSettings
 from vseg_nas.space import SearchSpace
+
+_DEFAULTS = PPOSettings()
 
 
 class PPOLoss(NamedTuple):
@@ -45,7 +48,7 @@ def ppo_loss(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: fl
 
 
 class PPO(PolicyGradient):
-    """Keeps the last token strings and their rewards, and after every reward trains on all of them.
+    """Keeps the last token strings and their rewards, and after every reward trains on all of them once.
 
     Every advantage is measured from the current baseline, so those of the whole buffer change with each reward.
 
@@ -57,32 +60,21 @@ class PPO(PolicyGradient):
     Args:
         space: Search space.
         seed: Seed of the initial policy and of everything drawn later.
-        clip: How far the ratio may move from 1.
-        buffer_size: Number of token strings to keep.
-        epochs: Number of passes over the buffer after every reward.
-        minibatch_size: Number of strings per gradient step.
-        reference: Whether to start with empty rows, as the authors' code does.
-        options: See `PolicyGradient`.
+        settings: Settings of PPO.
     """
 
     def __init__(
         self,
         space: SearchSpace,
         seed: int,
-        *,
-        clip: float = 0.1,
-        buffer_size: int = 100,
-        epochs: int = 1,
-        minibatch_size: int = 1,
-        reference: bool = False,
-        **options: Any,
+        settings: PPOSettings = _DEFAULTS,
     ) -> None:
-        super().__init__(space, seed, **options)
-        self._clip = clip
-        self._epochs = epochs
-        self._minibatch_size = minibatch_size
+        super().__init__(space, seed, settings)
+        self._clip = settings.clip
+        self._minibatch_size = settings.minibatch_size
         empty = Rollout((0,) * len(space.token_sizes), 0.0), 0.0
-        self._buffer: deque[tuple[Rollout, float]] = deque([empty] * buffer_size * reference, maxlen=buffer_size)
+        size = settings.buffer_size
+        self._buffer: deque[tuple[Rollout, float]] = deque([empty] * size * settings.reference, maxlen=size)
 
     def state_dict(self) -> dict[str, Any]:
         """The state of `PolicyGradient`, and the buffer."""
@@ -102,10 +94,9 @@ class PPO(PolicyGradient):
         old_log_prob = torch.tensor([row.log_prob for row in rollouts])
         advantage = torch.tensor([row - baseline for row in rewards])
         steps = []
-        for _ in range(self._epochs):
-            order = torch.randperm(len(tokens), generator=self._generator)
-            for rows in torch.split(order, self._minibatch_size):
-                steps.append(self._step(tokens[rows], old_log_prob[rows], advantage[rows]))
+        order = torch.randperm(len(tokens), generator=self._generator)
+        for rows in torch.split(order, self._minibatch_size):
+            steps.append(self._step(tokens[rows], old_log_prob[rows], advantage[rows]))
         names = (*PPOLoss._fields, "entropy", "grad_norm")
         return dict(zip(names, torch.tensor(steps).mean(0).tolist(), strict=True))
 
