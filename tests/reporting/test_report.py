@@ -162,13 +162,13 @@ def test_a_search_alone_and_one_that_has_just_begun(
     assert not [path for path in files if path.name.startswith("figure-3")]
 
 
-def test_a_data_set_without_labelled_runs(evaluation_data: Json, write_run: WriteRun, tmp_path: Path) -> None:
+def test_a_data_set_without_labelled_sequences(evaluation_data: Json, write_run: WriteRun, tmp_path: Path) -> None:
     for row in evaluation_data["rows"]:
         row |= {"rolling": {}, "consistency": {}}
     evaluation_data |= {"dataset": "cityscapes", "rolling_refused": "no two frames follow each other"}
     page, *files = build_report([write_run("first", "evaluate.json", evaluation_data)], tmp_path / "report")
     assert "Table 4. Segmentation scores on CityScapes" in page.read_text()
-    assert "Whole runs are not scored: no two frames follow each other." in page.read_text()
+    assert "Full sequences are not scored: no two frames follow each other." in page.read_text()
     assert not [path for path in files if path.name.startswith(("rolling", "consistency"))]
 
 

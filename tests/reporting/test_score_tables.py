@@ -75,7 +75,7 @@ def test_detailed_table_by_hand(evaluation_data: Json, write_run: WriteRun) -> N
 
 def test_why_there_are_no_whole_runs_is_named(evaluation_data: Json, write_run: WriteRun) -> None:
     ((setting, found),) = found_in(write_run("first", "evaluate.json", evaluation_data)).items()
-    assert detailed_table(setting, found, ["no frames"]).notes[-1] == "Whole runs are not scored: no frames."
+    assert detailed_table(setting, found, ["no frames"]).notes[-1] == "Full sequences are not scored: no frames."
 
 
 def test_how_the_static_network_was_trained_is_said_where_it_stands(tuned_data: Json, write_run: WriteRun) -> None:

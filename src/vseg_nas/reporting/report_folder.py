@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from vseg_nas.figures.style import save_png_and_svg
 from vseg_nas.reporting.page import TableBlock, slug
 from vseg_nas.reporting.table_formats import Table, write_table
-from vseg_nas.runs.files import replacing
+from vseg_nas.runs.files import write_bytes
 
 
 class ReportFolder:
@@ -52,8 +52,7 @@ class ReportFolder:
 
         def write(stem: Path) -> list[Path]:
             path = stem.with_name(stem.name + suffix)
-            with replacing(path) as partial:
-                partial.write_bytes(content)
+            write_bytes(path, content)
             return [path]
 
         return self.save(name, write)

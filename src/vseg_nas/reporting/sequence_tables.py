@@ -77,7 +77,7 @@ def consistency_table(
         f"Of the labels of full sequences with a key frame every {setting.consistency_key_every} frames; the static "
         "network per frame and averages of its logits label every frame anew."
     )
-    notes = (key_frames, *CONSISTENCY_NOTES, *_flows(rows), *common_notes(found), *_refusals(rows))
+    notes = (key_frames, *CONSISTENCY_NOTES, *_flows(rows), *common_notes(found), *_skip_reasons(rows))
     ours = tuple((m.label, trainings(m), *_consistency([row.consistency for row in m.rows])) for m in found)
     bodies: tuple[tuple[Row, ...], ...] = (ours,)
     if truth:
@@ -100,7 +100,7 @@ def _flows(rows: Sequence[EvaluationRow]) -> list[str]:
     return [f"Optical flow: {', '.join(flows)}."] if flows else []
 
 
-def _refusals(rows: Sequence[EvaluationRow]) -> list[str]:
+def _skip_reasons(rows: Sequence[EvaluationRow]) -> list[str]:
     found = [(name, row.consistency.get(key)) for key, name in METRICS.items() for row in rows]
     skipped = (f"{name} is not measured: {why.refused}." for name, why in found if isinstance(why, NotMeasured))
     return list(dict.fromkeys(skipped))

@@ -62,7 +62,7 @@ class _Stop:
 
 
 @contextmanager
-def deferred() -> Iterator[None]:
+def signals_deferred() -> Iterator[None]:
     """Delays signal handlers until the end of the block.
 
     An exception that a handler raised inside Ray's C code would come out as a SystemError.

@@ -79,7 +79,7 @@ def on_ranks(world_size: int, report: Progress, target: Callable[..., Any], *arg
             process = context.Process(target=_serve, args=(theirs, rank, target, args))
             links.append(ours)
             processes.append(process)
-            # Python's own helper, started along, clears away what killed loaders leave: no need to tell of it.
+            # Python's resource tracker cleans up what killed loaders leave, so its warnings say nothing to the user.
             os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
             with signals_blocked():
                 process.start()

@@ -21,7 +21,7 @@ from vseg_nas.nas.executors.worker import CacheMiss, Ended, EvaluatorFactory, Me
 from vseg_nas.nas.pruners import Pruner
 from vseg_nas.nas.trial import Trial
 from vseg_nas.runs.scratch import scratch
-from vseg_nas.runs.signals import deferred
+from vseg_nas.runs.signals import signals_deferred
 
 _SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
 _STORE_BYTES = 256 * 2**20  # of a Ray of our own: messages only, since its workers see the files of this process
@@ -84,14 +84,14 @@ class RayWorker(WorkerHandle):
 
     def is_there(self, answer: Any, timeout_s: float = 0.0) -> bool:
         """Returns whether an answer of the actor has come, or comes within the time."""
-        with deferred():
+        with signals_deferred():
             ready, _ = self._ray.wait([answer], timeout=timeout_s, fetch_local=False)
         return bool(ready)
 
     def receive(self) -> Message:
         """See `WorkerHandle`."""
         try:
-            with deferred():
+            with signals_deferred():
                 message: Message = self._ray.get(self.pending if self.trial is None else next(self.pending))
         except self._deaths as error:
             raise WorkerDied(f"({type(error).__name__})", perhaps_whole_job=True) from error
@@ -104,7 +104,7 @@ class RayWorker(WorkerHandle):
         answer = self.actor.__ray_ready__.remote()
         if self.is_there(answer, _ANSWER_S):  # else it is out of reach, which its next message will show
             try:
-                with deferred():
+                with signals_deferred():
                     self._ray.get(answer)
             except (self._ray.exceptions.RayActorError, self._ray.exceptions.NodeDiedError):
                 return False
@@ -159,7 +159,7 @@ class RayExecutor(Supervisor[RayWorker]):
         self._warn_of_late_starts()
         timeout_s = _LONGEST_WAIT_S if timeout_s is None else min(timeout_s, _LONGEST_WAIT_S)
         pending = [worker.pending for worker in self._workers if worker.pending is not None]
-        with deferred():
+        with signals_deferred():
             ready, _ = self._ray.wait(pending, timeout=timeout_s, fetch_local=False)
         return [worker for worker in self._workers if ready and worker.pending is ready[0]]
 
