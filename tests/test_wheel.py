@@ -55,5 +55,5 @@ def test_the_console_script_runs_from_another_folder(wheel: Path, tmp_path: Path
     found = subprocess.run([str(python), "-c", bundled], cwd=elsewhere, env=environment, capture_output=True, text=True)
     assert found.stdout.startswith(f"True {site / 'vseg_nas/weights'}")
     where = [str(python), "-c", "import vseg_nas.config as c; print(c.conf_dir())"]
-    tree = subprocess.run(where, cwd=elsewhere, capture_output=True, text=True).stdout
+    tree = subprocess.run(where, cwd=elsewhere, env=environment, capture_output=True, text=True).stdout
     assert tree.strip() == str(site / "vseg_nas/conf")

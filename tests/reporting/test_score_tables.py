@@ -73,7 +73,7 @@ def test_detailed_table_by_hand(evaluation_data: Json, write_run: WriteRun) -> N
     assert cell == ["best cell", "2", "3.15", "9.12", "52.5 ± 2.1", "47.5 ± 4.9", "42.5 ± 12.0", "37.5 ± 19.1"]
 
 
-def test_why_there_are_no_whole_runs_is_named(evaluation_data: Json, write_run: WriteRun) -> None:
+def test_why_there_are_no_full_sequences_is_named(evaluation_data: Json, write_run: WriteRun) -> None:
     ((setting, found),) = found_in(write_run("first", "evaluate.json", evaluation_data)).items()
     assert detailed_table(setting, found, ["no frames"]).notes[-1] == "Full sequences are not scored: no frames."
 

@@ -200,8 +200,8 @@ class Supervisor(ABC, Generic[W]):
             RunError: Several workers in a row have ended before they could take a trial.
         """
         if death.perhaps_whole_job and working_s() - self._paused_at >= OWN_SIGNAL_S:
-            # If a signal to the whole job has ended the worker, it reaches this process now and ends the search. One pause
-            # is enough for several deaths that are noticed one after the other.
+            # If a signal to the whole job has ended the worker, it reaches this process now and ends the search. One
+            # pause is enough for several deaths that are noticed one after the other.
             time.sleep(OWN_SIGNAL_S)
             self._paused_at = working_s()
         if not worker.is_ready:
