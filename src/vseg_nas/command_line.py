@@ -1,10 +1,9 @@
-"""Values of a command line as they are written, whatever Hydra's grammar would make of them.
+"""The values of a command line mean what is written there, whatever Hydra's grammar would make of them.
 
-Hydra reads ``name=2011_09_26`` as a number and refuses ``source=drive (1).mp4``. Values of the keys that
-`text_keys` of the schema names are therefore quoted before Hydra sees them. Three things keep Hydra's meaning there:
-``null``, a value that is quoted already (``name='"a b"'`` in a shell), and ``[A,B]`` for a key that takes a list. With
-``--multirun`` a comma separates the values of jobs. A leading ``~/`` is the home folder, which few shells put in
-behind ``key=``.
+Hydra reads ``name=2011_09_26`` as a number and refuses ``source=drive (1).mp4``. Values of the keys that `text_keys`
+names are therefore quoted before Hydra sees them. Three things keep Hydra's meaning there: ``null``, a value that is
+quoted already (``name='"a b"'`` in a shell), and ``[A,B]`` for a key that takes a list. With ``--multirun`` a comma
+separates the values of jobs. A leading ``~/`` is the home folder, which few shells insert behind ``key=``.
 """
 
 import os
@@ -19,22 +18,22 @@ from hydra.errors import HydraException
 from vseg_nas.errors import ConfigError
 
 _REFERENCE = re.compile(r"\$\\*\{")
-"""Looks like an interpolation, or becomes one when Hydra takes escapes out; such values are left to be refused."""
+"""What looks like an interpolation, or becomes one when Hydra removes escapes; such values are left to be refused."""
 _QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 _ITEM = re.compile(rf"\s*({_QUOTED})\s*(?:,|$)|([^,]*)(?:,|$)", re.DOTALL)
 _ITEM_OR_LIST = re.compile(rf"\s*(\[[^\[\]]*\]|{_QUOTED})\s*(?:,|$)|([^,]*)(?:,|$)", re.DOTALL)
 
 
 def as_written(override: str, keys: Mapping[str, bool], multirun: bool) -> str:
-    """An override whose value Hydra reads as it is written; the same override where that is so already.
+    """Returns an override whose value Hydra reads as it is written.
 
     Args:
-        override: of the command line, in Hydra's form or not.
-        keys: see `vseg_nas.schema.text_keys`.
-        multirun: whether commas separate the values of jobs.
+        override: An argument of the command line, in Hydra's form or not.
+        keys: The keys that take text, see `vseg_nas.settings.text_keys`.
+        multirun: Whether commas separate the values of jobs.
 
     Raises:
-        ConfigError: it holds bytes that are no UTF-8.
+        ConfigError: It holds bytes that are no UTF-8.
     """
     key, sign, value = override.partition("=")
     if any("\ud800" <= character <= "\udfff" for character in override):
@@ -49,16 +48,16 @@ def as_written(override: str, keys: Mapping[str, bool], multirun: bool) -> str:
 
 
 def key_of(override: str) -> str:
-    """The key that an override sets, adds or removes."""
+    """Returns the key that an override sets, adds or removes."""
     return override.partition("=")[0].lstrip("+~")
 
 
 def assignment(key: str, value: object) -> str:
-    """``key=value`` for a command that is printed: quoted for the shell, and for Hydra where that is needed, too.
+    """Returns ``key=value`` for a command that is printed: quoted for the shell, and for Hydra where needed.
 
     Args:
-        key: that takes text.
-        value: what it is to mean.
+        key: A key that takes text.
+        value: The value that the key is to have.
     """
     text = str(value)
     special = text == "null" or text.startswith(("[", "~", "'", '"'))
@@ -66,25 +65,25 @@ def assignment(key: str, value: object) -> str:
 
 
 def several(key: str, text: str) -> str:
-    """A hint where one path was found that is not there, and several were meant.
+    """Returns a hint for a path that is not there because several were meant; empty if it is only one.
 
     Args:
-        key: that takes a list.
-        text: of the path.
+        key: A key that takes a list.
+        text: The path as it was given.
     """
     return f"; several are given as {shlex.quote(f'{key}=[{text}]')}" if "," in text else ""
 
 
 def quoted(key: str, text: str) -> str:
-    """``key=text`` of which Hydra reads exactly that."""
+    """Returns ``key=text`` in the form from which Hydra reads exactly that text."""
     return f"{key}={_quoted(text)}"
 
 
 def text_of(key: str, overrides: Sequence[str]) -> str | None:
-    """The text that the last of some overrides gives to a key; None where it is not set, or to null or nothing.
+    """Returns the text that the last override of a key gives it; None if it is not set, or set to null or nothing.
 
     Raises:
-        ConfigError: several values are given.
+        ConfigError: Several values are given.
     """
     given = [override for override in overrides if override.lstrip("+").startswith(f"{key}=")]
     parsed = _parsed(given[-1]) if given else None
@@ -97,12 +96,12 @@ def text_of(key: str, overrides: Sequence[str]) -> str | None:
 
 
 def shown(overrides: Iterable[str], keys: Mapping[str, bool]) -> str:
-    """Overrides of this command line as a person would type them, for the shell."""
+    """Returns overrides of this command line as a person would type them in a shell."""
     return " ".join(shlex.quote(_unquoted(override, keys)) for override in overrides)
 
 
 def _unquoted(override: str, keys: Mapping[str, bool]) -> str:
-    """Without quotes of Hydra's grammar where `as_written` puts them back."""
+    """Returns an override without quotes of Hydra's grammar, if `as_written` puts them back."""
     key = override.partition("=")[0]
     if key.lstrip("+") in keys and re.search(rf"=(?:{_QUOTED})\Z", override, re.DOTALL):
         plain = f"{key}={text_of(key.lstrip('+'), [override]) or ''}"
@@ -132,7 +131,7 @@ def _quoted(text: str) -> str:
 
 
 def _split(value: str, item: re.Pattern[str]) -> list[str]:
-    """At commas outside of quotes, and of brackets where items may be lists."""
+    """Splits a value at commas outside of quotes, and outside of brackets if items may be lists."""
     found: list[str] = []
     start, more = 0, True
     while more:
@@ -144,7 +143,7 @@ def _split(value: str, item: re.Pattern[str]) -> list[str]:
 
 
 def _is_function(override: str) -> bool:
-    """Whether Hydra would sweep by a function: ``choice(...)``, ``range(...)``, ``glob(...)``."""
+    """Returns whether Hydra would sweep by a function: ``choice(...)``, ``range(...)``, ``glob(...)``."""
     parsed = _parsed(override)
     if parsed is None or not parsed.is_sweep_override():
         return False

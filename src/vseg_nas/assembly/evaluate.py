@@ -59,9 +59,9 @@ class _Baseline:
     """A way to label video by a static network alone.
 
     Attributes:
-        name: in tables.
-        propagation: makes it.
-        keyed: whether it matters which frames are key frames.
+        name: The name in tables.
+        propagation: Makes the propagation of the video network.
+        keyed: Whether it matters which frames are key frames.
     """
 
     name: str
@@ -83,12 +83,12 @@ class Method:
     """Something that labels video.
 
     Attributes:
-        group: its name in tables; trainings that differ in their seed alone share it.
-        weights: file that it is made of.
-        load: reads it, ready for evaluation.
-        spec: of the checkpoint that it came from; None without training.
-        has_cell: whether a cell labels the frames that are no key frames.
-        keyed: whether it matters which frames are key frames.
+        group: The name in tables; trainings that differ in their seed alone share it.
+        weights: The file of the network.
+        load: Reads the network, ready for evaluation.
+        spec: The specification of the checkpoint; None for the pre-trained static network.
+        has_cell: Whether a cell labels the frames that are no key frames.
+        keyed: Whether it matters which frames are key frames.
     """
 
     group: str
@@ -100,7 +100,7 @@ class Method:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the weights and the name."""
+        """The SHA-256 of the weights and the name."""
         return hashlib.sha256(self.weights.read_bytes() + self.group.encode()).hexdigest()
 
 
@@ -108,11 +108,11 @@ class Evaluation:
     """Scores methods on one split. All checkpoints are read and checked before anything is computed.
 
     Args:
-        config: of the command.
+        config: The configuration of `evaluate`.
 
     Raises:
-        ConfigError: the checkpoints were trained for frames of different sizes, and none is configured.
-        DataError: the data set or a checkpoint cannot be used, or they do not belong together.
+        ConfigError: The checkpoints were trained for frames of different sizes, and none is configured.
+        DataError: The data set or a checkpoint cannot be used, or they do not belong together.
     """
 
     def __init__(self, config: EvaluateConfig) -> None:
@@ -144,7 +144,7 @@ class Evaluation:
         return spec
 
     def _methods(self, specs: dict[Path, SegmenterSpec]) -> list[Method]:
-        """The static network as it was pre-trained, then as it was trained on, then the cells."""
+        """Returns the static network as it was pre-trained, then as it was trained on, then the cells."""
         trained = [(path, spec) for path, spec in specs.items() if spec.genotype is None]
         found, baselines = [], _BASELINES if self._config.baselines else _BASELINES[:1]
         if self._config.baselines:
@@ -162,7 +162,7 @@ class Evaluation:
         return load_static(Path(self._config.static.weights), self.pairs.classes, self._config.dataset.name)
 
     def _find_footage(self) -> tuple[Footage | None, str | None]:
-        """What is rolled over, or why nothing is."""
+        """Returns the sequences to label, or why there are none."""
         length = SNIPPET if isinstance(self._config.dataset, CityScapesSettings) else 1
         try:
             footage = footage_of(self._source(length))
@@ -173,13 +173,13 @@ class Evaluation:
         return (None, footage.refusal) if footage.refusal else (footage, None)
 
     def key(self, method: Method) -> str:
-        """Of a row: rows of equal keys are equal, as weights, frames, masks and what can be rolled are."""
+        """Returns the key of a row: rows of equal keys are equal, since their weights, frames and masks are."""
         content = f"{EvaluationResult.format_name()} {method.digest} {self._data_digest}"
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property
     def sources(self) -> list[ClipSource]:
-        """What is scored: pairs, and runs if any are rolled over."""
+        """The pairs that are scored, and the sequences if there are any."""
         return [self.pairs, *([self._footage.runs[0].source] if self._footage else [])]
 
     @cached_property
@@ -187,7 +187,7 @@ class Evaluation:
         return " ".join([*(source.fingerprint() for source in self.sources), str(self.rolling_refused)])
 
     def ticks(self, method: Method) -> int:
-        """How often `measure` ticks."""
+        """Returns how often `measure` ticks."""
         ticks, footage = len(self.pairs), self._footage
         if footage is None:
             return ticks
@@ -198,7 +198,7 @@ class Evaluation:
         return ticks + rolled + whole * footage.last_alone
 
     def measure(self, method: Method, tick: Tick) -> MeasuredRow:
-        """Everything measured of one method."""
+        """Measures everything of one method."""
         segmenter = method.load().to(self.device)
         pair = score_pairs(segmenter, self.pairs, self._transform, self.device, tick)
         propagation, spec = segmenter.propagation, method.spec
@@ -228,14 +228,14 @@ class Evaluation:
 
     @cached_property
     def frame_size(self) -> tuple[int, int]:
-        """Height and width of the frames that are labelled."""
+        """Height and width in pixels of the frames that are labelled."""
         height, width = self.size or self.pairs[0].masks[0].shape
         return height, width
 
     def _rolled(
         self, segmenter: VideoSegmenter, keyed: bool, tick: Tick
     ) -> tuple[dict[str, RollingScores], dict[str, AnyConsistency]]:
-        """Scores of whole sequences by `rolling_key`, and temporal consistency by name."""
+        """Returns the scores of full sequences by `rolling_key`, and temporal consistency by name."""
         footage = self._footage
         if footage is None:
             return {}, {}
@@ -258,10 +258,10 @@ class Evaluation:
         return rolling, meter.result()
 
     def truth_consistency(self, tick: Tick) -> dict[str, AnyConsistency]:
-        """Temporal consistency of the ground truth itself, in the form of a row's; empty without runs of labels.
+        """Returns the temporal consistency of the ground truth itself; empty without sequences of labels.
 
         Args:
-            tick: called after each of `truth_ticks` frames.
+            tick: Called after each of `truth_ticks` frames.
         """
         footage = self._footage
         if footage is None or footage.last_alone:
@@ -279,7 +279,7 @@ class Evaluation:
     def panel_rows(
         self, static: tuple[Method, MeasuredRow], ours: tuple[Method, MeasuredRow], picked: Sequence[int]
     ) -> list[PanelRow]:
-        """What pictures of the second frames of some pairs show."""
+        """Returns what pictures of the second frames of some pairs show."""
         networks = [method.load().to(self.device) for method, _ in (static, ours)]
         rows = []
         for index in picked:
@@ -307,7 +307,7 @@ def _network(path: Path, spec: SegmenterSpec) -> Method:
 def _of_static(
     baseline: _Baseline, path: Path, static: Callable[[], StaticSegmenter], spec: SegmenterSpec | None = None
 ) -> Method:
-    """A baseline of a static network: as it was pre-trained, or as a training of it left it."""
+    """Returns a baseline of a static network, as it was pre-trained or as a training of it left it."""
 
     def load() -> VideoSegmenter:
         return VideoSegmenter(static(), baseline.propagation()).eval()

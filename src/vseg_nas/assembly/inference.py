@@ -14,6 +14,6 @@ def load_for_inference(checkpoint: str | None) -> tuple[VideoSegmenter, Segmente
         checkpoint: A file that `train` wrote; None means the bundled checkpoint.
 
     Raises:
-        DataError: it cannot be used.
+        DataError: It cannot be used.
     """
     return load_segmenter(shipped_checkpoint() if checkpoint is None else Path(checkpoint))
