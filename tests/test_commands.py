@@ -52,6 +52,7 @@ MISTAKES = {
     "resume=nowhere": ["nowhere"],
     "strategy=random strategy.clip=0.2": ["strategy.clip: no such key", "did you mean strategy"],
     "~phase.search.epochs": ["phase.search.epochs: not set"],
+    "~strategy.clip": ["strategy.clip: not set"],
 }
 
 

@@ -52,6 +52,20 @@ def test_any_value_anywhere(plain: dict[str, Any], key: str) -> None:
     assert [line for line in lines if len(line.splitlines()) != 1 or len(line) >= 400] == []
 
 
+def test_a_configuration_of_an_older_run_lacks_only_the_keys_that_came_later(plain: dict[str, Any]) -> None:
+    older = copy.deepcopy(plain)
+    for group in (older["gpu"], older["strategy"], older["stopping"], older["reward"], older["phase"]["search"]):
+        for later in ("devices", "reference"):
+            group.pop(later, None)
+    assert check(OmegaConf.create(older), SearchConfig) == check(OmegaConf.create(plain), SearchConfig)
+    for key in ("strategy.clip", "phase.search.epochs"):  # although they have defaults for callers from Python
+        broken = OmegaConf.create(plain)
+        group, _, name = key.rpartition(".")
+        del OmegaConf.select(broken, group)[name]
+        with pytest.raises(ConfigError, match=f"^{key}: not set, expected a value$"):
+            check(broken, SearchConfig)
+
+
 RANKS = (
     "0",
     "-1",

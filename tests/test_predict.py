@@ -141,7 +141,7 @@ def _wrong_checkpoint(folder: Path) -> None:
         (_wrong_checkpoint, ["source=a.mp4", "rate=nan"], "rate: found nan, expected a finite number"),
         (_wrong_checkpoint, ["source=a.mp4", "rate=1e9"], "rate: found 1000000000.0, expected at most 1000"),
         (_wrong_checkpoint, ["source=a.mp4", "rate=1e-9"], "rate: found 1e-09, expected at least 0.0001"),
-        (_wrong_checkpoint, ["source=a.mp4", "rate=-1"], "rate: found -1.0, expected at least 0.0001"),
+        (_wrong_checkpoint, ["source=a.mp4", "rate=-1"], "rate: found -1, expected at least 0.0001"),
         (
             _wrong_checkpoint,
             ["source=a.mp4", "size=[100000,100000]"],

@@ -35,7 +35,7 @@ __all__ = ["CellTraining", "ClipSource", "TorchPredictor", "Trial", "load_segmen
 
 _DEFAULT_TRAINING = CellTraining()
 _DIGESTS = {"clips": "the clips differ", "static": "the static network differs"}
-"""Settings that are digests of something, and what to say where they differ."""
+"""Settings that are digests of something, and what to say if they differ."""
 
 
 def load_segmenter(
@@ -72,11 +72,11 @@ def load_segmenter(
 
 
 def load_static(weights: str | Path) -> StaticSegmenter:
-    """The static network that `pretrain` wrote.
+    """Reads the static network that `pretrain` wrote.
 
     Raises:
-        ConfigError: the path can be none.
-        DataError: the file cannot be used.
+        ConfigError: The path cannot be that of a file.
+        DataError: The file cannot be used.
     """
     return StaticSegmenter.load(_path("weights", weights))
 
@@ -102,27 +102,28 @@ def search(
     A folder belongs to one search: everything but ``trials`` and ``device`` has to be what it was.
 
     Args:
-        clips: to train and score on: any object with the attributes and methods of `ClipSource`.
-        static: labels key frames; its classes are those of the clips.
-        run_dir: holds the trial store and the cached features; made if it is not there.
-        trials: cells to evaluate.
-        transform: of the training clips, such as ``vseg_nas.data.training((192, 256))``; None: frames as they are.
-        training: how long and how each cell trains.
-        layers: of a cell.
-        width: channels of a cell, or ``native``.
-        strategy: ``ppo``, ``reinforce`` or ``random``.
-        stopping: ``halfway``, ``median`` or ``none``.
-        val_fraction: share of the clips that cells are scored on.
-        seed: of everything.
-        device: ``cpu`` or ``cuda``.
+        clips: The clips to train and score on, any object with the attributes and methods of `ClipSource`.
+        static: The network that labels key frames; its classes are those of the clips.
+        run_dir: The folder of the trial store and the cached features; it is made if it is not there.
+        trials: The number of cells to evaluate.
+        transform: The augmentation of the training clips, such as ``vseg_nas.data.training((192, 256))``; None leaves
+            frames as they are.
+        training: The settings of the training of each cell.
+        layers: The number of layers of a cell.
+        width: The number of channels of a cell, or ``native``.
+        strategy: What proposes cells: ``ppo``, ``reinforce`` or ``random``.
+        stopping: The pruner: ``halfway``, ``median`` or ``none``.
+        val_fraction: The share of the clips that cells are scored on.
+        seed: The seed of everything.
+        device: The device to compute on, ``cpu`` or ``cuda``.
 
     Returns:
         The trials that have a score, best first.
 
     Raises:
-        ConfigError: an option is out of range, the classes differ, or the folder holds a search with other settings.
-        DataError: the clips cannot be used.
-        RunError: the folder cannot be used, or no cell has a score.
+        ConfigError: An option is out of range, the classes differ, or the folder holds a search with other settings.
+        DataError: The clips cannot be used.
+        RunError: The folder cannot be used, or no cell has a score.
     """
     trials, seed = checked(Positive, trials, "trials"), checked(Seed, seed, "seed")
     checked(float, val_fraction, "val_fraction")
@@ -184,10 +185,7 @@ def search(
 
 
 def _path(argument: str, given: str | Path) -> Path:
-    if not str(given).strip():
-        raise ConfigError(f"{argument}: found an empty path, expected one that is not")
-    checked(Text, str(given), argument)
-    return Path(given)
+    return Path(checked(Text, str(given), argument))
 
 
 def _is_whole(value: object) -> bool:
@@ -211,7 +209,7 @@ def _device(device: str) -> Device:
 
 
 def _check_clips(clips: ClipSource, split: MetaSplit, transform: ClipTransform, training: CellTraining) -> None:
-    """Looks at what costs little for what would fail in every cell."""
+    """Checks, where that costs little, what would fail in every cell."""
     if clips.length < 2:
         raise DataError(f"clips: found {clips.length} frame a clip, expected 2 or more")
     require_labels(clips, "meta-train", split.train, key="clips")
@@ -237,7 +235,7 @@ def _check_settings(run_dir: Path, settings: Mapping[str, object]) -> None:
 
 
 def _change(key: str, was: object, now: object) -> str:
-    """The values from shortly before the first difference on: some are long, and digests say nothing."""
+    """Returns both values from shortly before the first difference on: some are long, and digests say nothing."""
     if key in _DIGESTS:
         return _DIGESTS[key]
     texts = str(was), str(now)

@@ -30,7 +30,7 @@ def as_written(override: str, keys: Mapping[str, bool], multirun: bool) -> str:
 
     Args:
         override: An override of the command line, quoted for Hydra or not.
-        keys: The keys that take text, see `vseg_nas.schema.text_keys`.
+        keys: The keys that take text, see `vseg_nas.settings.text_keys`.
         multirun: Whether commas separate the values of jobs.
 
     Raises:

@@ -56,15 +56,15 @@ _LAUNCHERS = ("hydra._internal.core_plugins.", "hydra_plugins.")
 _ABSENT = object()
 _SHOWS_ONLY = ("help", "hydra_help", "info", "cfg", "shell_completion")
 _FOREIGN = ("config_path", "config_name", "config_dir", "experimental_rerun")
-"""Flags of Hydra by which something else would run than what is checked here; the last reads a pickle."""
+"""Flags of Hydra by which something would run that is not checked here; the last one reads a pickle."""
 _OF_HYDRA = re.compile(
     r"[+~]*hydra(?:\.(?:run\.dir|sweep\.dir|sweep\.subdir)|/(?:launcher|sweeper)|\.(?:launcher|sweeper)(?:\.\w+)*)(?:=|$)"
 )
-"""Overrides of Hydra's own keys that are taken: where runs lie, and who runs several jobs."""
+"""The overrides of Hydra's own keys that are allowed: where runs lie, and what runs several jobs."""
 
 
 def conf_dir() -> Path:
-    """The Hydra tree: beside ``src`` in a checkout, inside the package in a wheel."""
+    """Returns the Hydra tree: beside ``src`` in a checkout, inside the package in a wheel."""
     inside = Path(__file__).parent / "conf"
     return inside if inside.is_dir() else Path(__file__).parents[2] / "conf"
 
@@ -82,11 +82,12 @@ def command(
     ``--multirun`` all jobs run; the status is 2 if one of them failed.
 
     Args:
-        verb: the root file in ``conf/``.
+        verb: The name of the root file in ``conf/``.
         schema: The model of the root.
-        preflight: raises `UserError` for what a look at the disk shows to be missing; it runs before any directory
-            is made, so it should cost nothing.
-        products: what a run makes and does not replace by itself: taken away when a killed run begins again.
+        preflight: Raises `UserError` for what a look at the disk shows to be missing. It runs before any directory is
+            made, so it should cost nothing.
+        products: The names of what a run makes and does not replace by itself; it is removed when a killed run begins
+            again.
     """
     resumable = "resume" in schema.model_fields
 
@@ -164,13 +165,13 @@ def _shows_only(args: argparse.Namespace) -> bool:
 
 
 def _arguments(verb: str, schema: type[CommandConfig]) -> argparse.Namespace:
-    """The command line, as Hydra is given it afterwards in ``sys.argv``.
+    """Reads the command line, and puts into ``sys.argv`` what Hydra is to read.
 
-    Flags come first, for Hydra takes none between overrides; values mean what is written; what a run that is resumed
-    has stored is added.
+    There, flags come first, since Hydra takes none between overrides; values mean what is written; and the overrides
+    of a run that is resumed are added.
 
     Raises:
-        UserError: it is no command line that is used here, or there is nothing to resume.
+        UserError: It is no command line that is used here, or there is nothing to resume.
     """
     parser = get_args_parser()
     parser.error = _refuse_arguments  # type: ignore[method-assign]
@@ -201,7 +202,7 @@ def _refuse_arguments(message: str) -> NoReturn:
 
 
 def _stored_overrides(verb: str, overrides: Sequence[str]) -> list[str]:
-    """Those of the run that ``resume=`` names, in the folder of runs that it lies in now if none is given."""
+    """Returns the overrides of the run that ``resume=`` names; ``runs_dir`` is where it lies now, if not given."""
     resume = text_of("resume", overrides)
     if resume is None:
         return []
@@ -217,16 +218,16 @@ def _check_command_line(
     """Composes and checks every job that the command line asks for.
 
     Args:
-        verb: the root file in ``conf/``.
+        verb: The name of the root file in ``conf/``.
         schema: The model of the root.
-        preflight: see `command`; None: each of several jobs looks at the disk when it begins.
-        jobs: overrides of each.
+        preflight: See `command`; None if each of several jobs looks at the disk when it begins.
+        jobs: The overrides of each job.
 
     Returns:
         The folders that are not there yet and that Hydra will make.
 
     Raises:
-        UserError: in one line, what is wrong.
+        UserError: The message says in one line what is wrong.
     """
     made: set[Path] = set()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -259,7 +260,7 @@ def _check_shown(verb: str, overrides: list[str], package: str | None) -> None:
     """Composes what ``--cfg`` shows.
 
     Raises:
-        ConfigError: that cannot be done, or there is no such package in it.
+        ConfigError: That cannot be done, or there is no such package in it.
     """
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         composed = _compose(verb, overrides, with_hydra=True)
@@ -276,10 +277,10 @@ def _packages(node: object, prefix: str = "") -> Iterator[str]:
 
 
 def _folder(composed: DictConfig, key: str) -> Path:
-    """Where runs will lie, as a key of Hydra's says.
+    """Returns the folder in which runs will lie, as a key of Hydra's says.
 
     Raises:
-        ConfigError: it says nothing, or nonsense.
+        ConfigError: The key says nothing, or nonsense.
     """
     try:
         folder = OmegaConf.select(composed, key)
@@ -291,10 +292,10 @@ def _folder(composed: DictConfig, key: str) -> Path:
 
 
 def _check_can_be_made(run_dir: Path) -> None:
-    """Looks for the nearest thing on the way to a run directory that is there.
+    """Checks that the nearest existing thing on the way to a run directory is a folder.
 
     Raises:
-        ConfigError: it is no folder.
+        ConfigError: It is none.
     """
     there = next((path for path in (run_dir, *run_dir.parents) if os.path.lexists(path)), None)
     if there is not None and not there.is_dir():
@@ -309,10 +310,10 @@ def _check_devices(verb: str, config: CommandConfig) -> None:
 
 
 def _refuse_a_run(run_dir: Path, schema: type[CommandConfig], config: DictConfig) -> None:
-    """A new run never writes into an old one, but for an unfinished one of the same command that cannot resume.
+    """Refuses a directory that holds a run, unless that is an unfinished one of a command that begins again.
 
     Raises:
-        RunError: the directory holds a run, or more than files and folders.
+        RunError: The directory holds a run, or more than files and folders.
     """
     check_folder(run_dir, to_write=True)
     if not _holds_a_run(run_dir):
@@ -326,15 +327,15 @@ def _refuse_a_run(run_dir: Path, schema: type[CommandConfig], config: DictConfig
 
 
 def _holds_a_run(run_dir: Path) -> bool:
-    """Whether a run lies there, finished or not."""
+    """Returns whether a run lies there, finished or not."""
     return (run_dir / CONFIG).exists()
 
 
 def _nothing_foreign_runs(hydra_config: DictConfig) -> None:
-    """Hydra imports and calls what its configuration names.
+    """Checks Hydra's own configuration, since Hydra imports and calls what that names.
 
     Raises:
-        ConfigError: that is more than a launcher and a sweeper that are installed as such.
+        ConfigError: It names more than a launcher and a sweeper that are installed as such.
     """
     if hydra_config.get("callbacks"):
         raise ConfigError("hydra.callbacks: found some, expected none")
@@ -362,7 +363,7 @@ def _compose(verb: str, overrides: Sequence[str], with_hydra: bool = False) -> D
 
 
 def _explain(verb: str, error: Exception, overrides: Sequence[str]) -> ConfigError:
-    """Hydra's message in one line, with the alternatives."""
+    """Returns Hydra's message in one line, with the alternatives."""
     text = str(error)
     if isinstance(error, yaml.YAMLError):
         return ConfigError(f"conf: not readable as YAML: {' '.join(text.split())[:150]}")
@@ -382,7 +383,7 @@ def _explain(verb: str, error: Exception, overrides: Sequence[str]) -> ConfigErr
 
 
 def _unknown_key(verb: str, key: str, overrides: Sequence[str]) -> ConfigError:
-    """Suggests the nearest keys of the options that the command line picks."""
+    """Returns an error that suggests the nearest keys of the options that the command line picks."""
     groups = {path.name for path in conf_dir().iterdir() if path.is_dir()} - {"hydra"}
     picked = [o for o in overrides if o.partition("=")[0] in groups - {key}]
     config = _compose(verb, picked)
@@ -394,7 +395,7 @@ def _unknown_key(verb: str, key: str, overrides: Sequence[str]) -> ConfigError:
 
 
 def python_command() -> str:
-    """How to start this Python from the current folder, for the shell: ``python`` if that is it."""
+    """Returns how a shell starts this Python from the current folder: ``python`` if that is this one."""
     if shutil.which("python") == sys.executable:
         return "python"
     here = Path(sys.executable)
@@ -402,7 +403,7 @@ def python_command() -> str:
 
 
 def shared_overrides() -> str:
-    """The part of this command line that every command on a data set understands, to print another one's command."""
+    """Returns the part of this command line that every command on a data set takes, to print another command."""
     keys = tuple(f"{key}{sign}" for key in _SHARED_KEYS for sign in "=.")
     shared = [argument for argument in sys.argv[1:] if argument.startswith(keys)]
     one_device = ["gpu=one" if argument == "gpu=many" else argument for argument in shared]
@@ -411,7 +412,7 @@ def shared_overrides() -> str:
 
 
 def _refuse_environment(*arguments: object) -> NoReturn:
-    """Stands for ``oc.env``, so that nothing reads the environment, however a reference to it is spelled or nested."""
+    """Replaces ``oc.env``, so that nothing reads the environment, however a reference to it is spelled or nested."""
     raise ConfigError("found oc.env, expected the value: the environment is not read")
 
 

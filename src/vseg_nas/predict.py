@@ -26,7 +26,7 @@ def _preflight(config: PredictConfig) -> None:
     from vseg_nas.assembly.predict import check_checkpoint, check_source
 
     check_source(config.source)
-    check_checkpoint(config)
+    check_checkpoint(config.checkpoint, config.runtime)
     if config.overlay and find_spec("av") is None:
         raise missing_extra("av", "to write video (overlay=false does without)", "video")
 
@@ -44,7 +44,7 @@ def main(config: PredictConfig, run_dir: Path) -> None:
     from vseg_nas.results.result import write_result
 
     console = Console()
-    with closing(open_source(config)) as source:
+    with closing(open_source(config.source, config.rate)) as source:
         network = build_network(config)
         height, width = source.size
         small = network.predictor.size or source.size

@@ -118,7 +118,7 @@ def test_the_rate_falls_as_the_schedule_says(
         return step(self, *args)
 
     monkeypatch.setattr(CellModule, "training_step", recorded)
-    candidates.training = dataclasses.replace(candidates.training, schedule=schedule)
+    candidates.training = candidates.training.model_copy(update={"schedule": schedule})
     candidates.evaluate(GENOTYPE, 0, Epochs())
     steps = 4 * -(-candidates.train.clips // 2)
     assert len(rates) == (steps if keep else steps // 2)  # of a fit given up half-way the schedule is the same

@@ -86,9 +86,9 @@ def test_a_wrong_size_names_what_was_found(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("path", ["", " "])
 def test_an_empty_path_is_no_bundled_network(path: str) -> None:
-    with pytest.raises(ConfigError, match="checkpoint: found an empty path"):
+    with pytest.raises(ConfigError, match="checkpoint: found an empty value"):
         load_segmenter(path)
-    with pytest.raises(ConfigError, match="weights: found an empty path"):
+    with pytest.raises(ConfigError, match="weights: found an empty value"):
         load_static(path)
 
 

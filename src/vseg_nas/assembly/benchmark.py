@@ -37,9 +37,9 @@ class Network:
     """One row.
 
     Attributes:
-        name: for tables.
-        segmenter: ready for evaluation; arch2 has key frames alone.
-        spec: of the network with its cell; None for arch2.
+        name: The name in tables.
+        segmenter: The network, ready for evaluation; arch2 has key frames alone.
+        spec: The specification of the network with its cell; None for arch2.
     """
 
     name: str
@@ -51,11 +51,11 @@ class Benchmark:
     """Measures networks on frames of one size.
 
     Args:
-        config: of the command.
+        config: The configuration of `benchmark`.
 
     Raises:
-        ConfigError: the device or the cell is not there.
-        DataError: a checkpoint cannot be used, or has another number of classes than the rest.
+        ConfigError: The device or the cell is not there.
+        DataError: A checkpoint cannot be used, or has another number of classes than the rest.
     """
 
     def __init__(self, config: BenchmarkConfig) -> None:
@@ -80,11 +80,11 @@ class Benchmark:
 
     @property
     def ticks_per_network(self) -> int:
-        """How often `row` ticks."""
+        """The number of ticks of `row`."""
         return self._config.warmup + self._config.repeats
 
     def row(self, network: Network, tick: Tick) -> BenchmarkRow:
-        """Everything measured of one network; only that network is on the device meanwhile."""
+        """Measures everything of one network; meanwhile only that network is on the device."""
         plain, size = network.segmenter.to(self.device), self._config.size
         segmenter = optimized(plain) if self._config.optimize else plain
         frames = random_frames(size, self.device)

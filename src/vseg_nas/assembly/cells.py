@@ -1,4 +1,4 @@
-"""Which cell a command line means."""
+"""The cells that a command line can name."""
 
 import random
 import re
@@ -15,17 +15,17 @@ from vseg_nas.space.hand_written import HAND_WRITTEN
 from vseg_nas.space.strict_json import MAX_CHARACTERS
 
 STATIC_CELL = "static"
-"""What ``cell=`` of a training says for none: the static network labels every frame."""
+"""The value of ``cell=`` by which a training has no cell: the static network labels every frame."""
 
 _MAX_NAME = 100
 
 
 def trained_cell(text: str, past: str, flow: bool) -> Genotype | None:
-    """As `resolve_cell`; None for `STATIC_CELL`.
+    """Returns what `resolve_cell` does, but None for `STATIC_CELL`.
 
     Raises:
-        ConfigError: there is no such cell, or a past is asked for and no cell to read it.
-        RunError: the trial store of the run cannot be used.
+        ConfigError: There is no such cell, or a past is asked for and there is no cell to read it.
+        RunError: The trial store of the run cannot be used.
     """
     if text != STATIC_CELL:
         return resolve_cell(text, flow)
@@ -37,18 +37,18 @@ def trained_cell(text: str, past: str, flow: bool) -> Genotype | None:
 
 
 def resolve_cell(text: str, flow: bool) -> Genotype:
-    """The genotype that ``cell=`` names.
+    """Returns the genotype that ``cell=`` names.
 
     That is a hand-written one, ``RUN:RANK`` (1 is the best cell), ``random:LAYERS:SEED`` (uniform, of width 64), or a
     JSON file.
 
     Args:
-        text: of the command line.
-        flow: whether the previous frame is warped along optical flow, without which ``gated_warp`` is not itself.
+        text: The value on the command line.
+        flow: Whether the previous frame is warped along optical flow, without which ``gated_warp`` is not itself.
 
     Raises:
-        ConfigError: there is no such cell.
-        RunError: the trial store of the run cannot be used.
+        ConfigError: There is no such cell.
+        RunError: The trial store of the run cannot be used.
     """
     if text == "gated_warp" and not flow:
         raise ConfigError("cell: found gated_warp with flow=false, expected flow=true: it is made for warped features")
@@ -74,10 +74,10 @@ def resolve_cell(text: str, flow: bool) -> Genotype:
 
 
 def cell_name(text: str) -> str:
-    """What tables call the cell that ``cell=`` names: ``RUN:RANK`` or the name of a file, without folders.
+    """Returns the name of a cell in tables: ``RUN:RANK`` or the name of a file, without folders.
 
     Args:
-        text: that `resolve_cell` knows.
+        text: A value of ``cell=`` that `resolve_cell` takes.
     """
     run, _, rank = text.rpartition(":")
     is_ranked = bool(run) and (Path(run) / STORE).is_file()

@@ -25,10 +25,10 @@ class SplitReport:
     """What was found in a split.
 
     Attributes:
-        layout: of it.
-        problems: one line for each file that cannot be used.
-        digests: SHA-256 of each file that can.
-        pixels: (256,) of each class id over all masks, 255 = ignored.
+        layout: The layout of the split.
+        problems: One line for each file that cannot be used.
+        digests: The SHA-256 of each file that can be used.
+        pixels: (256,) The number of pixels of each class id over all masks; 255 means ignored.
     """
 
     layout: Layout
@@ -37,7 +37,7 @@ class SplitReport:
     pixels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
 
     def add(self, files: Iterable[FileReport]) -> None:
-        """Takes the reports of files in."""
+        """Adds the reports of files."""
         for file in files:
             if file.problem is not None:
                 self.problems.append(file.problem)
@@ -48,12 +48,12 @@ class SplitReport:
 
     @property
     def runs(self) -> list[FrameSequence]:
-        """Of successive frames."""
+        """The sequences of successive frames."""
         return sequence_reports(self.layout)
 
     @property
     def shares(self) -> dict[str, float]:
-        """Of each class among the labelled pixels, and of ``ignored`` among all; none without masks."""
+        """The share of each class among labelled pixels, and of ``ignored`` among all pixels; empty without masks."""
         labelled, ignored = self.pixels[:IGNORE].sum(), self.pixels[IGNORE]
         if not labelled:
             return {}
@@ -62,7 +62,7 @@ class SplitReport:
 
     @property
     def result(self) -> SplitCheck:
-        """The same for the file that `check` leaves."""
+        """The report as it stands in the file that `check` leaves."""
         return SplitCheck(
             frames=len(self.layout.frames),
             masks=len(self.layout.masks),
@@ -74,12 +74,12 @@ class SplitReport:
 
 
 def layouts(dataset: DatasetSettings) -> dict[str, Layout]:
-    """Where the splits lie: single frames of CamVid, annotated frames of CityScapes with those that clips need.
+    """Returns the layouts of the splits: single frames of CamVid, annotated frames of CityScapes with earlier ones.
 
     CamVid may do without a test split, which only `evaluate` asks for.
 
     Raises:
-        DataError: the data set has no files, or a list or folder is missing.
+        DataError: The data set has no files, or a list or folder is missing.
     """
     match dataset:
         case CamVidSettings():
@@ -93,7 +93,7 @@ def layouts(dataset: DatasetSettings) -> dict[str, Layout]:
 
 
 def manifest_path(runs_dir: Path, dataset: str) -> Path:
-    """Where `check` leaves the manifest of a data set."""
+    """Returns the file in which `check` leaves the manifest of a data set."""
     return runs_dir / "check" / dataset / "manifest.json"
 
 
@@ -101,7 +101,7 @@ def verify_files(runs_dir: Path, dataset: str, root: Path, source: FileClips) ->
     """Compares the files of a source with the manifest of their folder, if `check` has left one.
 
     Raises:
-        DataError: the manifest is damaged, or a file is not what it was.
+        DataError: The manifest is damaged, or a file is not what it was.
     """
     path = manifest_path(runs_dir, dataset)
     try:

@@ -59,9 +59,9 @@ class _Baseline:
     """A way to label video by a static network alone.
 
     Attributes:
-        name: in tables.
-        propagation: makes it.
-        keyed: whether it matters which frames are key frames.
+        name: The name in tables.
+        propagation: Makes the propagation of the video network.
+        keyed: Whether it matters which frames are key frames.
     """
 
     name: str
@@ -83,12 +83,12 @@ class Method:
     """Something that labels video.
 
     Attributes:
-        group: its name in tables; trainings that differ in their seed alone share it.
-        weights: file that it is made of.
-        load: reads it, ready for evaluation.
-        spec: of the checkpoint that it came from; None without training.
-        has_cell: whether a cell labels the frames that are no key frames.
-        keyed: whether it matters which frames are key frames.
+        group: The name in tables; trainings that differ in their seed alone share it.
+        weights: The file of the network.
+        load: Reads the network, ready for evaluation.
+        spec: The specification of the checkpoint; None for the pre-trained static network.
+        has_cell: Whether a cell labels the frames that are no key frames.
+        keyed: Whether it matters which frames are key frames.
     """
 
     group: str
@@ -108,11 +108,11 @@ class Evaluation:
     """Scores methods on one split. All checkpoints are read and checked before anything is computed.
 
     Args:
-        config: of the command.
+        config: The configuration of `evaluate`.
 
     Raises:
-        ConfigError: the checkpoints were trained for frames of different sizes, and none is configured.
-        DataError: the data set or a checkpoint cannot be used, or they do not belong together.
+        ConfigError: The checkpoints were trained for frames of different sizes, and none is configured.
+        DataError: The data set or a checkpoint cannot be used, or they do not belong together.
     """
 
     def __init__(self, config: EvaluateConfig) -> None:
@@ -144,7 +144,7 @@ class Evaluation:
         return spec
 
     def _methods(self, specs: dict[Path, SegmenterSpec]) -> list[Method]:
-        """The static network as it was pre-trained, then as it was trained on, then the cells."""
+        """Returns the static network as it was pre-trained, then as it was trained on, then the cells."""
         trained = [(path, spec) for path, spec in specs.items() if spec.genotype is None]
         found, baselines = [], _BASELINES if self._config.baselines else _BASELINES[:1]
         if self._config.baselines:
@@ -173,7 +173,7 @@ class Evaluation:
         return (None, split.skip_reason) if split.skip_reason else (split, None)
 
     def key(self, method: Method) -> str:
-        """Of a row: rows of equal keys are equal, as weights, frames, masks and what can be rolled are."""
+        """Returns the key of a row: rows of equal keys are equal, since their weights, frames and masks are."""
         content = f"{EvaluationResult.format_name()} {method.digest} {self._data_digest}"
         return digest_of(content)[:16]
 
@@ -198,7 +198,7 @@ class Evaluation:
         return ticks + rolled + whole * split.only_last_labelled
 
     def measure(self, method: Method, tick: Tick) -> MeasuredRow:
-        """Everything measured of one method."""
+        """Measures everything of one method."""
         segmenter = method.load().to(self.device)
         pair = score_pairs(segmenter, self.pairs, self._transform, self.device, tick)
         propagation, spec = segmenter.propagation, method.spec
@@ -228,7 +228,7 @@ class Evaluation:
 
     @cached_property
     def frame_size(self) -> tuple[int, int]:
-        """Height and width of the frames that are labelled."""
+        """Height and width in pixels of the frames that are labelled."""
         height, width = self.size or self.pairs[0].masks[0].shape
         return height, width
 
@@ -261,7 +261,7 @@ class Evaluation:
         """Temporal consistency of the ground truth itself, in the form of a row's; empty without labelled sequences.
 
         Args:
-            tick: called after each of `truth_ticks` frames.
+            tick: Called after each of `truth_ticks` frames.
         """
         split = self._split
         if split is None or split.only_last_labelled:
@@ -279,7 +279,7 @@ class Evaluation:
     def panel_rows(
         self, static: tuple[Method, MeasuredRow], ours: tuple[Method, MeasuredRow], picked: Sequence[int]
     ) -> list[PanelRow]:
-        """What pictures of the second frames of some pairs show."""
+        """Returns what pictures of the second frames of some pairs show."""
         networks = [method.load().to(self.device) for method, _ in (static, ours)]
         rows = []
         for index in picked:
@@ -307,7 +307,7 @@ def _network(path: Path, spec: SegmenterSpec) -> Method:
 def _of_static(
     baseline: _Baseline, path: Path, static: Callable[[], StaticSegmenter], spec: SegmenterSpec | None = None
 ) -> Method:
-    """A baseline of a static network: as it was pre-trained, or as a training of it left it."""
+    """Returns a baseline of a static network, as it was pre-trained or as a training of it left it."""
 
     def load() -> VideoSegmenter:
         return VideoSegmenter(static(), baseline.propagation()).eval()

@@ -16,9 +16,9 @@ class Exported(NamedTuple):
     """What was written.
 
     Attributes:
-        files: of the two graphs.
-        checked: against torch.
-        name: of the network.
+        files: The files of the two graphs.
+        checked: The differences from torch, for each size of frames.
+        name: The name of the network.
     """
 
     files: list[Path]
@@ -30,8 +30,8 @@ def export(config: ExportConfig, folder: Path) -> Exported:
     """Writes and checks the graphs; nothing is left of those that do not agree.
 
     Raises:
-        DataError: the network cannot be expressed, or its graphs differ from torch.
-        ExtraError: the packages of the format are not installed.
+        DataError: The network cannot be expressed, or its graphs differ from torch.
+        ExtraError: The packages of the format are not installed.
     """
     segmenter, spec = load_for_inference(config.checkpoint)
     size = config.size or spec.size or DEFAULT_SIZE
@@ -61,12 +61,12 @@ def export(config: ExportConfig, folder: Path) -> Exported:
 
 
 def metadata_of(spec: SegmenterSpec, output: str) -> GraphMetadata:
-    """What the graphs of a network say of themselves."""
+    """Returns what the graphs of a network say of themselves."""
     return GraphMetadata(
         spec.group, spec.expression, spec.classes, spec.palette, spec.mean, spec.std, spec.size, output
     )
 
 
 def other_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Another size, of another shape and of odd sides."""
+    """Returns another size, of another shape and with odd sides."""
     return size[0] * 5 // 8 | 1, size[1] * 7 // 8 | 1

@@ -11,7 +11,7 @@ from vseg_nas.errors import ConfigError
 from vseg_nas.machine import bytes_in_words
 
 BYTES_PER_PIXEL = 120
-"""Of a network's frame, as little as any form of it takes at its peak: MobileNet-v2's first planes of 96 channels."""
+"""The least memory that any form of a network takes for a pixel: MobileNet-v2's first planes of 96 channels."""
 
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
@@ -20,13 +20,13 @@ def check_frame_memory(key: str, size: tuple[int, int], frames: int = 1, cuda: b
     """Refuses frames that no device of this machine can take, whatever the network.
 
     Args:
-        key: that says how large they are.
+        key: The key that says how large the frames are.
         size: H and W.
-        frames: side by side.
-        cuda: whether they are computed on a GPU.
+        frames: The number of frames that are computed side by side.
+        cuda: Whether they are computed on a GPU.
 
     Raises:
-        ConfigError: the memory that is free is less than they take at least.
+        ConfigError: Less memory is free than they take at least.
     """
     needed, there = BYTES_PER_PIXEL * size[0] * size[1] * frames, _free(cuda)
     if needed > there:
@@ -40,7 +40,7 @@ def check_frame_memory(key: str, size: tuple[int, int], frames: int = 1, cuda: b
 
 
 def _free(cuda: bool) -> int:
-    """Bytes that can be had."""
+    """Returns the number of free bytes."""
     if cuda:
         import torch
 

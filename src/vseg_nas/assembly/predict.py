@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
 
 class Network(NamedTuple):
-    """What labels, in objects and in words."""
+    """The network that labels frames.
+
+    Attributes:
+        predictor: The network with its state.
+        name: The name of the network.
+        device: A description of the device and the runtime.
+        cuda: Whether the network is on a GPU.
+    """
 
     predictor: Predictor
     name: str
@@ -30,10 +37,10 @@ class Network(NamedTuple):
 
 
 def check_source(source: str) -> None:
-    """Looks whether the frames are there, without reading any.
+    """Checks that the frames are there, without reading any.
 
     Raises:
-        DataError: there is no such file, it is no regular one, or there is no image in the folder.
+        DataError: There is no such file, it is no regular one, or there is no image in the folder.
     """
     if _is_pictures(source):
         frame_files(source)
@@ -41,18 +48,22 @@ def check_source(source: str) -> None:
         check_video_file(source)
 
 
-def open_source(config: PredictConfig) -> FrameSource:
+def open_source(source: str, rate: float) -> FrameSource:
     """Opens a video, an address, a camera, or image files.
 
+    Args:
+        source: The path, address, pattern, or number of a camera.
+        rate: The number of image files a second, which they do not say themselves.
+
     Raises:
-        DataError: there is nothing to read in it.
-        ExtraError: reading video is not installed.
+        DataError: There is nothing to read in it.
+        ExtraError: Reading video is not installed.
     """
-    if _is_pictures(config.source):
-        return FrameFolder(config.source, config.rate)
+    if _is_pictures(source):
+        return FrameFolder(source, rate)
     from vseg_nas.video.stream import VideoStream
 
-    return VideoStream(config.source)
+    return VideoStream(source)
 
 
 def _is_pictures(source: str) -> bool:
@@ -68,14 +79,17 @@ def build_keys(settings: KeySettings) -> KeyPolicy:
     return EveryK(settings.every)
 
 
-def check_checkpoint(config: PredictConfig) -> None:
-    """Looks whether the network is there.
+def check_checkpoint(given: str | None, runtime: str) -> None:
+    """Checks that the network is there.
+
+    Args:
+        given: The file or folder; None means the bundled checkpoint.
+        runtime: ``torch`` or ``onnx``.
 
     Raises:
-        DataError: there is no such file or folder.
+        DataError: There is no such file or folder.
     """
-    given = config.checkpoint
-    if config.runtime == "onnx":
+    if runtime == "onnx":
         if given is None or not Path(given).is_dir():
             found = "none" if given is None else f"no folder {given}"
             raise DataError(f"checkpoint: found {found}, expected the folder that `export format=onnx` wrote")
@@ -84,12 +98,12 @@ def check_checkpoint(config: PredictConfig) -> None:
 
 
 def build_network(config: PredictConfig) -> Network:
-    """The network, on its device.
+    """Reads the network onto its device.
 
     Raises:
-        ConfigError: the device is not there.
-        DataError: the checkpoint cannot be used.
-        ExtraError: the runtime is not installed.
+        ConfigError: The device is not there.
+        DataError: The checkpoint cannot be used.
+        ExtraError: The runtime is not installed.
     """
     if config.runtime == "onnx":
         from vseg_nas.machine import cpu_name

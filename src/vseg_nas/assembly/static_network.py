@@ -1,4 +1,7 @@
-"""Sees to it that a static network is there before anything is built on it; loads torch only to make one."""
+"""The static network that other commands build on: whether it is there, and its making for synthetic clips.
+
+Torch is loaded only to make one.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +29,10 @@ _MOST_WEIGHT_BYTES = 2**34  # ours have 12 MB
 
 
 def require_static(config: NetworkConfig) -> None:
-    """Real data needs a folder and a static network that was trained before; synthetic clips get one on the way.
+    """Checks that real data have a folder and a static network; synthetic clips get a network on the way.
 
     Raises:
-        DataError: one of them is missing; the message is the command that makes it. Or something else lies there.
+        DataError: One of them is missing, and the message says how to make it; or something else lies there.
     """
     weights = Path(config.static.weights)
     if os.path.lexists(weights) and not weights.is_file():
@@ -45,7 +48,7 @@ def require_static(config: NetworkConfig) -> None:
 
 
 def _content(path: Path) -> bytes | None:
-    """Of a file, or None if there is none."""
+    """Returns the content of a file, or None if there is none."""
     try:
         return read_regular(path, _MOST_NOTE_BYTES)
     except FileNotFoundError:
@@ -58,8 +61,8 @@ def ensure_static(config: NetworkConfig, device: Device, run_dir: Path, console:
     """Pre-trains the static network of synthetic clips where there is none yet: one for all runs, seed 0.
 
     Raises:
-        ConfigError: there is one, but of other clips or another training.
-        DataError: there is none, and the run began with one.
+        ConfigError: There is one, but of other clips or another training.
+        DataError: There is none, and the run began with one.
     """
     from vseg_nas.console.progress import FitView
     from vseg_nas.runs.lock import RunLock

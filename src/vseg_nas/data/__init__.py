@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> object:
-        names = import_module(f"{__name__}.names")
-        if name in names.__all__:
-            return getattr(names, name)
+        if not name.startswith("__"):  # what Python and debuggers look for in any module
+            names = import_module(f"{__name__}.names")
+            if name in names.__all__:
+                return getattr(names, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
