@@ -16,17 +16,14 @@ from typing import NamedTuple
 
 import torch
 
+from tests.builders import GOOD, TARGET
 from tests.nas.loops import run_trials
 from vseg_nas.errors import NonFiniteError
 from vseg_nas.nas.executors.pool import PoolExecutor
 from vseg_nas.nas.fake import FakeEvaluator
 from vseg_nas.nas.pruners import NoPruner, Pruner
 from vseg_nas.nas.trial import Evaluation, FailureKind, Progress, Trial, TrialState
-from vseg_nas.space import Genotype, SearchSpace
-
-SPACE = SearchSpace(2)
-TARGET = SPACE.genotype([0, 1, 2, 3, 4, 5, 4, 3, 2, 1])
-GOOD = Evaluation(0.5, 0.4, 0.7, 0.6, parameters=10, macs=100, seconds=0.0, epochs=4)
+from vseg_nas.space import Genotype
 
 
 def hang() -> None:
@@ -224,8 +221,9 @@ def search_and_hang(folder: Path) -> None:
     list(run_trials(executor, [trial(0)]))
 
 
-def main(folder: Path, searches: int) -> None:
-    """Runs searches in forks, so that torch is imported once for all of them."""
+def main() -> None:
+    """Runs as many searches as the command line says, each in a fork."""
+    folder, searches = Path(sys.argv[1]), int(sys.argv[2])
     for i in range(searches):
         if os.fork() == 0:
             os.setsid()
@@ -233,7 +231,3 @@ def main(folder: Path, searches: int) -> None:
     with suppress(ChildProcessError):
         while True:
             os.wait()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))

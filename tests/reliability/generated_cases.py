@@ -15,7 +15,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
-from tests.sealed import seal
+from tests.builders import seal
 from vseg_nas.schema import (
     OPTIONS,
     BenchmarkConfig,
