@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vseg_nas.models.segmenter_file import SegmenterSpec
+    from vseg_nas.reporting.table_formats import Table
 
 TINY = [
     "gpu=cpu",
@@ -200,3 +201,8 @@ def evaluation_of_one_row() -> dict[str, Any]:
         "consistency_key_every": 5, "rolling_refused": None, "command": "c", "machine": "m", "date": "d",
         "seconds": 1.0, "rows": [row], "truth_consistency": {}, "panels": [],
     }  # fmt: skip
+
+
+def shown(table: Table) -> list[list[str]]:
+    """The rows of a table of the report as text, with a dash for what is not there."""
+    return [["-" if cell is None else str(cell) for cell in row] for row in table.rows]

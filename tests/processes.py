@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -152,8 +153,13 @@ def found_by(module: str, *arguments: str, **environment: str) -> Any:
     return json.loads(done.stdout)
 
 
-def in_fork(act: Callable[[], object]) -> int:
-    """The exit status of a fork of this process in which `act` is called: 0 if it returns; negative: the signal."""
+def in_fork(act: Callable[[], object], seconds: float = 120) -> int:
+    """The exit status of a fork of this process in which `act` is called: 0 if it returns; negative: the signal.
+
+    Args:
+        act: What the fork does.
+        seconds: After which it is killed, as it hangs.
+    """
     child = os.fork()
     if child == 0:
         status = 99
@@ -166,7 +172,19 @@ def in_fork(act: Callable[[], object]) -> int:
             if status == 99:
                 traceback.print_exc()
             os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return status_of(child, seconds)
+
+
+def status_of(child: int, seconds: float = 120) -> int:
+    """The exit status of a child that ends in time; one that does not is killed."""
+    deadline = time.monotonic() + seconds
+    while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            raise AssertionError("the forked process hangs")
+        time.sleep(0.005)
+    return os.waitstatus_to_exitcode(ended[1])
 
 
 def wait_until(

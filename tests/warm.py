@@ -71,7 +71,8 @@ def become(request: dict[str, Any], streams: list[int]) -> None:
     os.environ.clear()
     os.environ |= request["environment"]
     main = sys.modules["__main__"]
-    main.__spec__ = main.__file__ = None  # children that are spawned need not import this file
+    main.__spec__ = None
+    del main.__file__  # children that are spawned need not import this file
 
 
 def fulfil(what: str, *arguments: str) -> int:

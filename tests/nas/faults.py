@@ -123,25 +123,27 @@ class FaultyEvaluator(FakeEvaluator):
 
 @dataclass(frozen=True)
 class DyingOnce:
-    """A factory: every second candidate takes its process along, but only once."""
+    """A factory: every second candidate, or the one of a seed, takes its process along, but only once."""
 
     markers: Path
+    seed: int | None = None
 
     def __call__(self, pruner: Pruner, root_dir: Path) -> "DyingOnceEvaluator":
-        return DyingOnceEvaluator(self.markers, pruner)
+        return DyingOnceEvaluator(self, pruner)
 
 
 class DyingOnceEvaluator(FakeEvaluator):
     """See `DyingOnce`."""
 
-    def __init__(self, markers: Path, pruner: Pruner) -> None:
+    def __init__(self, factory: DyingOnce, pruner: Pruner) -> None:
         super().__init__(TARGET, pruner)
-        self._markers = markers
+        self._factory = factory
 
     def evaluate(self, genotype: Genotype, seed: int, progress: Progress) -> Evaluation:
         evaluation = super().evaluate(genotype, seed, progress)
-        marker = self._markers / str(seed)
-        if seed % 2 and not marker.exists():
+        marker = self._factory.markers / str(seed)
+        dies = seed % 2 == 1 if self._factory.seed is None else seed == self._factory.seed
+        if dies and not marker.exists():
             marker.touch()
             kill()
         return evaluation

@@ -73,14 +73,14 @@ def standing(store: TrialStore) -> tuple[list[int], Any]:
 
 
 @pytest.mark.long
-def test_a_search_on_two_workers_that_die_now_and_then_is_the_search_in_process(tmp_path: Path, address: str) -> None:
+def test_a_search_on_two_workers_of_which_one_dies_is_the_search_in_process(tmp_path: Path, address: str) -> None:
     (tmp_path / "markers").mkdir()
     serial, _, state = search(tmp_path / "serial", Faulty(share=0), None, BATCH, batch=BATCH)
-    factory = DyingOnce(tmp_path / "markers")
+    factory = DyingOnce(tmp_path / "markers", serial[1].seed)
     found, attempts, found_state = search(tmp_path / "ray", factory, address, BATCH, batch=BATCH)
     assert (found, found_state) == (serial, state)
     deaths = {int(marker.name) for marker in (tmp_path / "markers").iterdir()}
-    assert 0 < len(deaths) < BATCH
+    assert deaths == {serial[1].seed}
     assert attempts == [0 if t.reused_from is not None else 2 if t.seed in deaths else 1 for t in serial]
 
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders import shown
 from tests.fixtures import Json, WriteRun
 from vseg_nas.reporting.paper import RUNTIMES, SCORES
 from vseg_nas.reporting.runs import open_runs
@@ -14,13 +15,8 @@ from vseg_nas.reporting.score_tables import (
     share_of_the_way,
     share_table,
 )
-from vseg_nas.reporting.table_formats import Table
 from vseg_nas.results.methods import Method, Setting, methods
 from vseg_nas.results.numbers import Number
-
-
-def shown(table: Table) -> list[list[str]]:
-    return [["-" if cell is None else str(cell) for cell in row] for row in table.rows]
 
 
 def found_in(*folders: Path) -> dict[Setting, list[Method]]:
