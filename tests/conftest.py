@@ -15,13 +15,22 @@ import vseg_nas  # noqa: F401 (settles how OpenMP waits, before a test imports t
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.fixtures import Figure, InProcess, Tally
-    from vseg_nas.data.feature_cache import StaticFeatures
+    from tests.fixtures import Figure, InProcess, MakeFeatures, Tally
 
 pytest_plugins = ["tests.written_runs"]
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup would leave it ignored, in every process that tests start, too
+# nohup, or a shell that starts the suite in the background, would leave these ignored in every process that tests start
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
-MakeFeatures = Callable[..., "StaticFeatures"]
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_composition() -> Iterator[None]:
+    """Hydra reads each file of conf/ once."""
+    from tests.composition import keep_in_memory
+
+    with pytest.MonkeyPatch.context() as patch:
+        keep_in_memory(patch.setattr)
+        yield
 
 
 @pytest.fixture
@@ -92,6 +101,11 @@ def tallied(terminalreporter: pytest.TerminalReporter) -> Iterator[tuple[str, st
         _, goal, what = name.split(" ", 2)
         outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(found.items()))
         yield goal, "passed", seconds[name], f"{found.total()} {what}: {outcomes}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests come first, so that at the end no process of pytest waits for another one's."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -5,7 +5,7 @@ import io
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,8 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 import vseg_nas.benchmark
+from tests.builders import save_network, video_spec
+from tests.fixtures import InProcess
 from vseg_nas.space.hand_written import HAND_WRITTEN
 
 TIME = {"median", "low", "high"}
@@ -29,15 +31,6 @@ class Run(NamedTuple):
     shown: str
 
 
-def save_checkpoint(path: Path) -> None:
-    from vseg_nas.models.segmenter_file import SegmenterSpec, save_segmenter
-
-    palette = ((1, 2, 3), (4, 5, 6), (7, 8, 9))
-    genotype = HAND_WRITTEN["local_filters"]
-    spec = SegmenterSpec("mine", 3, "recipe", CLASSES, palette, genotype, "zero", False, (0.5,) * 3, (0.2,) * 3)
-    save_segmenter(spec.build(), spec, path)
-
-
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """One run with a checkpoint and a cell, in this process."""
@@ -45,7 +38,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
     folder, threads = tmp_path_factory.mktemp("benchmark"), torch.get_num_threads()
     checkpoint = folder / "video.safetensors"
-    save_checkpoint(checkpoint)
+    save_network(checkpoint, video_spec(classes=CLASSES, past="zero"))
     overrides = [*TINY, f"checkpoint={checkpoint}", "cell=gated_warp", "flow=true", "name=one"]
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as shown:
         patch.chdir(folder)
@@ -59,21 +52,17 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture
-def refuse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Refuse]:
+def refuse(in_process: InProcess, tmp_path: Path) -> Refuse:
     """The line on stderr of a command line that ends with status 2 and leaves nothing."""
-    monkeypatch.chdir(tmp_path)
 
     def call(*overrides: str) -> str:
         before = set(tmp_path.rglob("benchmark.json"))
-        monkeypatch.setattr(sys, "argv", ["benchmark", *TINY, *overrides])
-        with pytest.raises(SystemExit) as end:
-            vseg_nas.benchmark.main()
-        assert end.value.code == 2
+        status, _, err = in_process(vseg_nas.benchmark.main, *TINY, *overrides)
+        assert status == 2
         assert set(tmp_path.rglob("benchmark.json")) == before
-        return capsys.readouterr().err
+        return err
 
-    yield call
-    GlobalHydra.instance().clear()
+    return call
 
 
 def test_the_file_has_the_keys_it_promises(done: Run) -> None:

@@ -14,6 +14,7 @@ import vseg_nas.evaluate
 import vseg_nas.pretrain
 import vseg_nas.search
 import vseg_nas.train
+from tests.builders import write_camvid
 
 Start = Callable[..., tuple[int, str, str]]
 
@@ -26,20 +27,8 @@ def start(in_process: Start) -> Start:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Three splits of two frames each."""
-    import numpy as np
-    from PIL import Image
-
-    for split, video in (("train", "0001TP"), ("val", "0016E5"), ("test", "0006R0")):
-        names = [f"{video}_{number:06}" for number in (30, 60)]
-        for folder in (split, f"{split}annot"):
-            (tmp_path / "data" / folder).mkdir(parents=True)
-        for name in names:
-            Image.new("RGB", (8, 6)).save(tmp_path / "data" / split / f"{name}.png")
-            mask = np.full((6, 8), 3, np.uint8)
-            Image.fromarray(mask).save(tmp_path / "data" / f"{split}annot" / f"{name}.png")
-        (tmp_path / "data" / f"{split}.txt").write_text("".join(f"{name}.png\n" for name in names))
-    return tmp_path / "data"
+    """Three splits of two frames each, all road."""
+    return write_camvid(tmp_path / "data", frames=2, size=(6, 8), label=3)
 
 
 def test_a_good_data_set_gets_a_manifest(start: Start, root: Path, tmp_path: Path) -> None:

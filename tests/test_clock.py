@@ -38,6 +38,7 @@ def test_time_at_work_counts(part: Callable[[], None]) -> None:
     assert working == pytest.approx(wall, abs=0.05)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("suspensions", [1, 2])
 def test_time_of_suspension_does_not_count(suspensions: int) -> None:
     """Also in a fork of a process whose clock runs already."""

@@ -16,13 +16,12 @@ import vseg_nas.pretrain
 import vseg_nas.report
 import vseg_nas.search
 import vseg_nas.train
-from tests.sealed import seal
+from tests.builders import composed, record, scored, store_trials
+from tests.fixtures import InProcess
 from vseg_nas.assembly.cells import cell_name, resolve_cell
 from vseg_nas.checking import check
 from vseg_nas.config import conf_dir
-from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.strategies.settings import PPOSettings
-from vseg_nas.nas.trial import Evaluation, Trial, TrialState
 from vseg_nas.schema import EvaluateConfig, NetworkConfig, PretrainConfig, SearchConfig, TrainConfig
 from vseg_nas.space import SearchSpace
 from vseg_nas.space.hand_written import HAND_WRITTEN
@@ -57,17 +56,9 @@ MISTAKES = {
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], after_hydra: None) -> Run:
+def run(in_process: InProcess) -> Run:
     """Runs a command in this process, in an empty folder; gives the exit status and stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(main: Callable[[], None], *overrides: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["vseg-nas", *overrides])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return int(end.value.code or 0), capsys.readouterr().err
-
-    return call
+    return lambda main, *overrides: in_process(main, *overrides)[::2]
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -123,14 +114,7 @@ def test_compare_needs_a_run(run: Run, tmp_path: Path) -> None:
 
 def test_resuming_with_a_changed_meaning_is_refused_and_a_larger_budget_is_not(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    folder.mkdir()
-    (folder / "overrides.json").write_text('["phase.search.epochs=2"]')
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        stored = compose("search", ["phase.search.epochs=2", "name=run"])
-    from omegaconf import OmegaConf
-
-    OmegaConf.save(stored, folder / "config.yaml", resolve=True)
-    seal(folder)
+    record(folder, "search", "phase.search.epochs=2", "name=run")
     harmless = ["phase.search.trials=99", "executor=isolated"]
     status, err = run(vseg_nas.search.main, f"resume={folder}", "phase.search.epochs=3", *harmless)
     assert status == 2
@@ -150,16 +134,14 @@ def test_resuming_with_a_changed_meaning_is_refused_and_a_larger_budget_is_not(r
 )
 @pytest.mark.parametrize("experiment", sorted(p.stem for p in (conf_dir() / "experiment").glob("*.yaml")))
 def test_experiments_add_no_key(verb: str, schema: type[NetworkConfig], needed: list[str], experiment: str) -> None:
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        check(compose(verb, ["dataset=camvid", f"experiment={experiment}", *needed]), schema)
+    check(composed(verb, "dataset=camvid", f"experiment={experiment}", *needed), schema)
 
 
 @pytest.mark.parametrize("changes", [[], ["strategy.reference=false"], ["strategy=random", "stopping=median"]])
 def test_the_search_of_the_paper_is_the_authors(changes: list[str]) -> None:
     """One key stands for all of them; each can be changed alone, and what has no such form is left alone."""
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        ours = check(compose("search", changes), SearchConfig)
-        theirs = check(compose("search", ["experiment=paper", *changes]), SearchConfig)
+    ours = check(composed("search", *changes), SearchConfig)
+    theirs = check(composed("search", "experiment=paper", *changes), SearchConfig)
     for config, expected in ((ours, False), (theirs, True)):
         found = [getattr(getattr(config, part), "reference", None) for part in ("strategy", "stopping", "reward")]
         absent = changes[:1] == ["strategy=random"]
@@ -169,15 +151,13 @@ def test_the_search_of_the_paper_is_the_authors(changes: list[str]) -> None:
 
 @pytest.mark.parametrize("group", ["dataset", "gpu", "space", "strategy", "executor", "stopping", "reward", "logger"])
 def test_every_option_of_every_group_passes_the_schema(group: str) -> None:
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        for option in sorted(p.stem for p in (conf_dir() / group).glob("*.yaml")):
-            check(compose("search", [f"{group}={option}"]), SearchConfig)
+    for option in sorted(p.stem for p in (conf_dir() / group).glob("*.yaml")):
+        check(composed("search", f"{group}={option}"), SearchConfig)
 
 
 def test_the_numbers_of_the_paper_are_the_defaults() -> None:
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        camvid = check(compose("search", ["dataset=camvid"]), SearchConfig)
-        cityscapes = check(compose("search", ["dataset=cityscapes"]), SearchConfig)
+    camvid = check(composed("search", "dataset=camvid"), SearchConfig)
+    cityscapes = check(composed("search", "dataset=cityscapes"), SearchConfig)
     assert (camvid.space.layers, camvid.phase.search.epochs, camvid.dataset.length) == (5, 20, 3)
     assert (cityscapes.space.layers, cityscapes.phase.search.epochs, cityscapes.dataset.length) == (4, 10, 2)
     for config in (camvid, cityscapes):
@@ -198,8 +178,7 @@ def test_the_numbers_of_the_paper_are_the_defaults() -> None:
 
 @pytest.mark.parametrize("choice", [["dataset=synthetic"], ["dataset=camvid", "experiment=camvid_cpu"]])
 def test_cells_beyond_the_paper_train_with_poly(choice: list[str]) -> None:
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = check(compose("search", choice), SearchConfig)
+    config = check(composed("search", *choice), SearchConfig)
     assert config.phase.search.schedule == config.phase.train.cell.schedule == "poly"
 
 
@@ -224,9 +203,7 @@ CELL_MISTAKES = {
 def test_a_mistake_about_a_cell_is_one_line(run: Run, tmp_path: Path, mistake: str) -> None:
     (tmp_path / "run").mkdir()
     genotype = SearchSpace(1).genotype([0, 1, 0, 0, 0])
-    with TrialStore(tmp_path / "run" / STORE) as store:
-        trial = Trial(1, genotype, 0, TrialState.COMPLETE, Evaluation(0.5, 0.5, 0.5, 0.5, 1, 1, 1.0, 1, False))
-        store.add([trial], b"")
+    store_trials(tmp_path / "run", [scored(genotype, 0.5)])
     (tmp_path / "broken.json").write_text("{")
     there = sorted(tmp_path.rglob("*"))
     status, err = run(vseg_nas.train.main, *mistake.split())
@@ -242,9 +219,7 @@ def test_cells_can_be_named_in_four_ways(tmp_path: Path) -> None:
     genotype = SearchSpace(1).genotype([0, 1, 0, 0, 0])
     (tmp_path / "cell.json").write_text(genotype.to_json())
     (tmp_path / "run").mkdir()
-    with TrialStore(tmp_path / "run" / STORE) as store:
-        trial = Trial(1, genotype, 0, TrialState.COMPLETE, Evaluation(0.5, 0.5, 0.5, 0.5, 1, 1, 1.0, 1, False))
-        store.add([trial], b"")
+    store_trials(tmp_path / "run", [scored(genotype, 0.5)])
     assert resolve_cell(str(tmp_path / "cell.json"), False) == resolve_cell(f"{tmp_path / 'run'}:1", True) == genotype
     assert resolve_cell("gated_warp", True) == HAND_WRITTEN["gated_warp"]
     assert resolve_cell("random:4:7", False) == SearchSpace(4).sample(random.Random(7))
@@ -270,9 +245,7 @@ def test_the_cells_of_runs_with_awkward_names(
     genotype = SearchSpace(1).genotype([0, 1, 0, 0, 0])
     for folder in (run, "runs/b"):
         Path(folder).mkdir(parents=True, exist_ok=True)
-    with TrialStore(Path(run) / STORE) as store:
-        trial = Trial(1, genotype, 0, TrialState.COMPLETE, Evaluation(0.5, 0.5, 0.5, 0.5, 1, 1, 1.0, 1, False))
-        store.add([trial], b"")
+    store_trials(Path(run), [scored(genotype, 0.5)])
     assert resolve_cell(spelled, False) == genotype
     assert cell_name(spelled) == name
     assert cell_name("cells/mine.json") == "mine"
@@ -305,10 +278,27 @@ def test_broken_yaml_in_the_tree_is_one_line(run: Run, monkeypatch: pytest.Monke
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("verb", ["search", "train", "evaluate", "benchmark", "report"])
-@pytest.mark.parametrize("arguments", [["--help"], ["phase.search.epoch=3"]])
-def test_help_and_mistakes_do_not_pay_for_torch(tmp_path: Path, verb: str, arguments: list[str]) -> None:
-    code = f"import sys; from vseg_nas.{verb} import main\ntry: main()\nfinally: assert 'torch' not in sys.modules"
-    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
-    assert "AssertionError" not in done.stderr
-    assert done.returncode == (0 if arguments == ["--help"] else 2)
+CASES = """
+import importlib, os, sys
+import vseg_nas.config
+for verb in ("search", "train", "evaluate", "benchmark", "report"):
+    for argument in ("--help", "phase.search.epoch=3"):
+        child = os.fork()
+        if child == 0:
+            sys.argv[1:] = [argument]
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            try:
+                importlib.import_module(f"vseg_nas.{verb}").main()
+                sys.exit(0)
+            except SystemExit as end:
+                os._exit(100 if "torch" in sys.modules else int(end.code or 0))
+        print(verb, argument, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def test_help_and_mistakes_do_not_pay_for_torch(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", CASES], cwd=tmp_path, capture_output=True, text=True, check=True)
+    statuses = {(verb, argument): int(status) for verb, argument, status in map(str.split, done.stdout.splitlines())}
+    assert len(statuses) == 10
+    for (verb, argument), status in statuses.items():
+        assert status == (0 if argument == "--help" else 2), (verb, argument)

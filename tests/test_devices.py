@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +16,10 @@ from torch import Tensor
 
 import vseg_nas.benchmark
 import vseg_nas.evaluate
-from tests.trainings import video_training
+from tests import processes
+from tests.builders import video_training
+from tests.fixtures import InProcess
+from tests.processes import PIPE, is_alive, start, wait_until
 from vseg_nas.config import shared_overrides
 from vseg_nas.data import SyntheticStreet, resized
 from vseg_nas.data.datamodule import ClipDataModule
@@ -51,20 +53,10 @@ TRAIN = [
     ],
 )
 def test_other_commands_compute_on_one_device(
-    main: Callable[[], None],
-    overrides: list[str],
-    found: str,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    after_hydra: None,
+    in_process: InProcess, tmp_path: Path, main: Callable[[], None], overrides: list[str], found: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["vseg-nas", *overrides])
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert end.value.code == 2
-    error = capsys.readouterr().err
+    status, _, error = in_process(main, *overrides)
+    assert status == 2
     assert error.startswith(f"error: gpu.devices: found {found}, expected 1: ")
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
@@ -116,10 +108,6 @@ def test_devices_are_counted(
             open_device(settings).count_ranks(12, "key")
 
 
-def command(verb: str, *overrides: str) -> list[str]:
-    return [sys.executable, "-m", f"vseg_nas.{verb}", *overrides]
-
-
 def mean_difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     """Of all weights and statistics, as a share of their mean size."""
     names = [name for name, value in one.items() if value.is_floating_point()]
@@ -131,11 +119,8 @@ def mean_difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
 def test_two_devices_train_what_one_does(tmp_path: Path) -> None:
     """Pre-training and the second stage; that of two devices is cut short by the kill of a process, and resumed."""
     run = tmp_path / "runs/train/synthetic/two"
-    start = command("train", *TRAIN, "name=two", "gpu.devices=2")
-    cut = subprocess.Popen(start, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    while not (run / "last.ckpt").is_file():
-        assert cut.poll() is None
-        time.sleep(0.05)
+    cut = start("vseg_nas.train", *TRAIN, "name=two", "gpu.devices=2", cwd=tmp_path, stderr=PIPE)
+    wait_until((run / "last.ckpt").is_file, cut)
     ranks = [child for child in psutil.Process(cut.pid).children() if "spawn_main" in " ".join(child.cmdline())]
     assert len(ranks) == 2
     killed = time.monotonic()
@@ -144,11 +129,11 @@ def test_two_devices_train_what_one_does(tmp_path: Path) -> None:
     assert time.monotonic() - killed < 10
     assert cut.returncode == 2
     assert errors.splitlines()[-1].startswith("error: gpu.devices: process 2 of 2 ended by SIGKILL")
-    assert not any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in ranks)
+    assert not any(is_alive(rank.pid) for rank in ranks)
     assert not (run / "video.safetensors").exists()
 
     def succeed(verb: str, *overrides: str) -> str:
-        done = subprocess.run(command(verb, *overrides), cwd=tmp_path, text=True, capture_output=True, check=False)
+        done = processes.run(f"vseg_nas.{verb}", *overrides, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
         return done.stdout

@@ -8,8 +8,8 @@ import pytest
 
 import vseg_nas.report
 import vseg_nas.search
+from tests.builders import TINY
 from tests.fixtures import InProcess
-from tests.tiny import TINY
 from vseg_nas.errors import shortage
 
 NO_MEMORY = "libtorch_cpu.so: failed to map segment from shared object"

@@ -9,13 +9,12 @@ import pytest
 import torch
 
 import vseg_nas.evaluate
+from tests.builders import video_spec
 from vseg_nas.assembly.evaluate import Evaluation, Method
-from vseg_nas.data.synthetic import CLASSES, PALETTE
-from vseg_nas.models.segmenter_file import SegmenterSpec, save_segmenter
+from vseg_nas.data.synthetic import CLASSES
+from vseg_nas.models.segmenter_file import save_segmenter
 from vseg_nas.models.static import StaticSegmenter
-from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from vseg_nas.results.row_files import MeasuredRow
-from vseg_nas.space.hand_written import HAND_WRITTEN
 
 TINY = [
     "gpu=cpu",
@@ -32,9 +31,8 @@ Start = Callable[..., tuple[int, str, str]]
 def make(path: Path, seed: int = 0, cell: str | None = "local_filters", size: tuple[int, int] | None = None) -> Path:
     """A network with random weights, whose key frames are all of the class of its seed; None: without a cell."""
     torch.manual_seed(seed)
-    genotype, past = (HAND_WRITTEN[cell], "previous") if cell else (None, None)
     name = "mine" if cell else "fine-tuned"
-    spec = SegmenterSpec(name, seed, "r", CLASSES, PALETTE, genotype, past, False, IMAGENET_MEAN, IMAGENET_STD, size)  # type: ignore[arg-type]
+    spec = video_spec(cell, CLASSES, name=name, seed=seed, recipe="r", size=size)
     path.parent.mkdir(parents=True)
     segmenter = spec.build()
     with torch.no_grad():
@@ -51,6 +49,7 @@ def start(in_process: Start, tmp_path: Path) -> Start:
     return partial(in_process, vseg_nas.evaluate.main)
 
 
+@pytest.mark.long
 def test_a_trained_static_network_has_the_rows_of_the_pretrained_one(start: Start, tmp_path: Path) -> None:
     make(tmp_path / "a/v.safetensors", 1)
     make(tmp_path / "b/v.safetensors", 2, None)
@@ -109,6 +108,7 @@ def test_static_networks_alone_can_be_scored_without_baselines(start: Start, tmp
     assert [panel["title"] for panel in result["panels"]] == ["confusion"]
 
 
+@pytest.mark.long
 def test_an_interrupted_evaluation_measures_no_row_twice(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,8 +168,7 @@ def test_all_checkpoints_are_read_before_anything_is_measured(
 
 
 def test_weights_that_are_not_finite_are_refused(start: Start, tmp_path: Path) -> None:
-    genotype = HAND_WRITTEN["local_filters"]
-    spec = SegmenterSpec("m", 0, "r", CLASSES, PALETTE, genotype, "previous", False, IMAGENET_MEAN, IMAGENET_STD)
+    spec = video_spec(classes=CLASSES)
     segmenter = spec.build()
     with torch.no_grad():
         next(segmenter.static.parameters()).view(-1)[0] = float("nan")

@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from tests.builders import composed, scored, store_trials
 from vseg_nas.assembly.cells import resolve_cell
 from vseg_nas.checking import check
-from vseg_nas.config import conf_dir
 from vseg_nas.errors import ConfigError, UserError
-from vseg_nas.nas.store import STORE, TrialStore
-from vseg_nas.nas.trial import Evaluation, Trial, TrialState
 from vseg_nas.schema import SearchConfig
 from vseg_nas.space import SearchSpace
 
@@ -25,8 +22,7 @@ LEAVES = ("name", "seed", "dataset.size", "dataset.name", "space.width", "phase.
 
 @pytest.fixture(scope="module")
 def plain() -> dict[str, Any]:
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        found: Any = OmegaConf.to_container(compose("search", ["name=a"]), resolve=True)
+    found: Any = OmegaConf.to_container(composed("search", "name=a"), resolve=True)
     return dict(found)
 
 
@@ -86,12 +82,7 @@ RANKS = (
 @pytest.mark.parametrize("rank", RANKS)
 def test_ranks_of_a_search(tmp_path: Path, rank: str) -> None:
     cells = [SearchSpace(2).genotype([0, 1, 2, 3, 0] * 2), SearchSpace(2).genotype([1, 1, 2, 3, 0] * 2)]
-    with TrialStore(tmp_path / STORE) as store:
-        for i, cell in enumerate(cells):
-            trial = Trial(i, cell, i, TrialState.RUNNING)
-            store.add([trial], b"")
-            scores = Evaluation(0.1 * i, 0.5, 0.5, 0.5, parameters=1, macs=1, seconds=1.0, epochs=1)
-            store.finish(trial.completed(scores), b"")
+    store_trials(tmp_path, [scored(cell, 0.1 * i, i) for i, cell in enumerate(cells)])
     with pytest.raises(ConfigError, match=r"cell: found rank .*, expected 1 to 2"):
         resolve_cell(f"{tmp_path}:{rank}", flow=False)
     assert [resolve_cell(f"{tmp_path}:{right}", flow=False) for right in (1, 2)] == cells[::-1]

@@ -21,27 +21,13 @@ from PIL import Image as PillowImage
 
 import vseg_nas.export
 import vseg_nas.predict
+from tests.builders import save_network, video_spec
 from tests.fixtures import InProcess
 from tests.video.making import grey_ramp, write_video
 from vseg_nas.errors import ExtraError
 from vseg_nas.models.bundled import bundled_checkpoint
-from vseg_nas.space.hand_written import HAND_WRITTEN
 
 QUICK = ["gpu=cpu", "gpu.threads=1", "name=one"]
-
-
-def save_checkpoint(path: Path, flow: bool = False) -> None:
-    import torch
-
-    from vseg_nas.models.segmenter_file import SegmenterSpec, save_segmenter
-
-    palette = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
-    genotype = HAND_WRITTEN["gated_warp" if flow else "local_filters"]
-    third = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    spec = SegmenterSpec("mine", 3, "r", ("a", "b", "c"), palette, genotype, "previous", flow, *third, (64, 96))
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        save_segmenter(spec.build(), spec, path)
 
 
 @pytest.fixture
@@ -50,7 +36,7 @@ def files(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 255, (50, 70, 3), dtype=np.uint8) for _ in range(7)]
     write_video(tmp_path / "clip.mp4", images)
-    save_checkpoint(tmp_path / "video.safetensors")
+    save_network(tmp_path / "video.safetensors", video_spec(size=(64, 96)))
     return tmp_path
 
 
@@ -177,30 +163,11 @@ def test_a_missing_extra_is_one_line_with_the_command(
 
 
 def test_flow_cannot_be_exported(in_process: InProcess, tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "flow.safetensors", flow=True)
+    save_network(tmp_path / "flow.safetensors", video_spec("gated_warp", flow=True))
     status, _, err = in_process(vseg_nas.export.main, "checkpoint=flow.safetensors", "name=one")
     assert status == 2
     assert "DISOpticalFlow" in err
     assert not (tmp_path / "runs/export/one").exists()
-
-
-def test_exported_graphs_label_the_clip_alike_and_without_torch(in_process: InProcess, files: Path) -> None:
-    status, out, err = in_process(vseg_nas.export.main, "checkpoint=video.safetensors", "name=one")
-    assert status == 0, err
-    assert out.count("as torch up to") == 2
-    options = ["source=clip.mp4", "labels=true", "key.every=3", "overlay=false", "gpu=cpu", "gpu.threads=1"]
-    assert in_process(vseg_nas.predict.main, *options, "checkpoint=video.safetensors", "name=torch")[0] == 0
-    code = (
-        "import sys; from vseg_nas.predict import main; main(); "
-        "assert not {'torch', 'torchvision', 'albumentations'} & set(sys.modules), 'loaded'"
-    )
-    command = [sys.executable, "-c", code, *options, "runtime=onnx", "checkpoint=runs/export/one", "name=onnx"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=files)
-    assert done.returncode == 0, done.stderr
-    runs = files / "runs/predict"
-    for path in sorted((runs / "torch/labels").iterdir()):
-        ours, theirs = (np.asarray(PillowImage.open(runs / run / "labels" / path.name)) for run in ("torch", "onnx"))
-        assert (ours == theirs).mean() >= 0.999
 
 
 def test_the_bundled_checkpoint_is_there() -> None:

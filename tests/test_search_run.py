@@ -13,30 +13,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.tiny import TINY
+from tests import processes
+from tests.builders import TINY, history
+from tests.processes import wait_until
 from vseg_nas.errors import RunError
 from vseg_nas.nas.store import STORE, TrialStore
-from vseg_nas.nas.trial import Trial, TrialState
+from vseg_nas.nas.trial import TrialState
 
 
 def start(cwd: Path, *overrides: str) -> subprocess.Popen[str]:
     """A search in its own process, with its output in a file beside the runs."""
-    log = (cwd / "output").open("a")
-    command = [sys.executable, "-m", "vseg_nas.search", *overrides]
-    return subprocess.Popen(command, cwd=cwd, stdout=log, stderr=subprocess.STDOUT, text=True)
+    with (cwd / "output").open("a") as log:
+        return processes.start("vseg_nas.search", *overrides, cwd=cwd, stdout=log, stderr=subprocess.STDOUT)
 
 
 def finish(process: subprocess.Popen[str], cwd: Path, seconds: float = 200) -> None:
     assert process.wait(timeout=seconds) == 0, (cwd / "output").read_text()[-3000:]
-
-
-def wait_for(condition: object, cwd: Path, process: subprocess.Popen[str]) -> None:
-    for _ in range(4000):
-        if condition():  # type: ignore[operator]
-            return
-        assert process.poll() is None, (cwd / "output").read_text()[-3000:]
-        time.sleep(0.05)
-    raise AssertionError("timed out")
 
 
 def ended(run: Path) -> int:
@@ -47,25 +39,17 @@ def ended(run: Path) -> int:
         return 0
 
 
-def history(run: Path) -> list[tuple[object, ...]]:
-    """Everything about the trials of a run but the time they took."""
-
-    def row(trial: Trial) -> tuple[object, ...]:
-        e = trial.evaluation
-        scores = None if e is None else (e.score, e.miou, e.fwiou, e.macc, e.epochs)
-        return trial.id, trial.genotype.tokens, trial.seed, trial.state, scores, trial.reused_from
-
-    return [row(trial) for trial in TrialStore.read(run / STORE).trials()]
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a finished search ``runs/search/synthetic/whole``."""
+    """A folder with a finished search ``runs/search/synthetic/whole``, started as users do."""
     cwd = tmp_path_factory.mktemp("search")
-    finish(start(cwd, *TINY, "name=whole"), cwd)
+    command = [sys.executable, "-m", "vseg_nas.search", *TINY, "name=whole"]
+    with (cwd / "output").open("a") as log:
+        finish(subprocess.Popen(command, cwd=cwd, stdout=log, stderr=subprocess.STDOUT, text=True), cwd)
     return cwd
 
 
+@pytest.mark.long
 def test_a_search_leaves_trials_pictures_and_a_table(uninterrupted: Path) -> None:
     run = uninterrupted / "runs/search/synthetic/whole"
     trials = TrialStore.read(run / STORE).trials()
@@ -79,10 +63,11 @@ def test_a_search_leaves_trials_pictures_and_a_table(uninterrupted: Path) -> Non
     assert "Warning" not in output
 
 
+@pytest.mark.long
 def test_killed_and_continued_it_is_the_same_search(uninterrupted: Path) -> None:
     run = uninterrupted / "runs/search/synthetic/killed"
     process = start(uninterrupted, *TINY, "name=killed")
-    wait_for(lambda: ended(run) >= 1, uninterrupted, process)
+    wait_until(lambda: ended(run) >= 1, process)
     time.sleep(0.3)  # into the second trial
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -98,6 +83,7 @@ def test_killed_and_continued_it_is_the_same_search(uninterrupted: Path) -> None
     assert seconds == 4
 
 
+@pytest.mark.long
 def test_the_second_search_computes_no_features(uninterrupted: Path) -> None:
     caches = list((uninterrupted / "runs/cache").iterdir())
     output = (uninterrupted / "output").read_text()
@@ -110,7 +96,7 @@ def test_the_second_search_computes_no_features(uninterrupted: Path) -> None:
 def test_ctrl_c_stops_with_130_and_the_run_can_go_on(uninterrupted: Path) -> None:
     run = uninterrupted / "runs/search/synthetic/stopped"
     process = start(uninterrupted, *TINY, "name=stopped")
-    wait_for(lambda: ended(run) >= 1, uninterrupted, process)
+    wait_until(lambda: ended(run) >= 1, process)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130
     assert (run / "report" / "reward.png").is_file()
@@ -148,8 +134,8 @@ def test_cityscapes_from_files_to_trials(tmp_path: Path) -> None:
     pretrain = ["phase.pretrain.epochs=1", "phase.pretrain.batch_size=2", "phase.pretrain.transform.crop=[64,64]"]
     search = ["phase.search.epochs=2", "phase.search.trials=1", "phase.search.val_size=[32,64]"]
     search += ["phase.search.transform.crop=[32,32]", "name=tiny", "logger=none", "stopping=none"]
-    command = [sys.executable, "-m", "vseg_nas.pretrain", *data, *pretrain, "phase.pretrain.encoder_weights=null"]
-    subprocess.run(command, cwd=tmp_path, check=True)
+    done = processes.run("vseg_nas.pretrain", *data, *pretrain, "phase.pretrain.encoder_weights=null", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     finish(start(tmp_path, *data, *search), tmp_path)
     (trial,) = TrialStore.read(tmp_path / "runs/search/cityscapes/tiny" / STORE).trials()
     assert trial.state is TrialState.COMPLETE

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 import vseg_nas.evaluate
 import vseg_nas.report
 import vseg_nas.train
+from tests.fixtures import InProcess
 from vseg_nas.models.segmenter_file import load_segmenter
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.space.hand_written import HAND_WRITTEN
@@ -41,20 +41,18 @@ TRAIN = [
 
 
 @pytest.fixture
-def start(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], after_hydra: None
-) -> Start:
+def start(in_process: InProcess) -> Start:
     """Runs a command in this process and gives what it printed."""
-    monkeypatch.chdir(tmp_path)
 
-    def call(main: Callable[[], None], *overrides: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["vseg-nas", *overrides])
-        main()
-        return capsys.readouterr().out
+    def call(main: Callable[[], None], *overrides: str, status: int = 0) -> str:
+        found, out, err = in_process(main, *overrides)
+        assert found == status, err
+        return out
 
     return call
 
 
+@pytest.mark.long
 def test_train_evaluate_report(start: Start, tmp_path: Path) -> None:
     trained = start(vseg_nas.train.main, *TRAIN, "cell=local_filters", "name=a", "seed=3")
     assert "cell alone: epoch 2/2  train/loss" in trained
@@ -119,6 +117,7 @@ def test_train_evaluate_report(start: Start, tmp_path: Path) -> None:
     assert rows[0]["mIoU, %"] == f"{100 * result['val']['miou']:.10g}"
 
 
+@pytest.mark.long
 def test_the_decoder_alone_learns_what_a_cell_sees(start: Start, tmp_path: Path) -> None:
     options = [*TRAIN, "phase.train.video.epochs=0"]
     start(vseg_nas.train.main, *options, "cell=local_filters", "name=cell")
@@ -158,14 +157,9 @@ def test_an_interrupted_training_continues_as_if_nothing_had_happened(
 
     monkeypatch.setattr(FitView, "on_epoch", stop)
     (tmp_path / "other.json").write_text(HAND_WRITTEN["gated_warp"].to_json())  # refused: the run has another cell
-    with pytest.raises(SystemExit) as end:
-        start(vseg_nas.train.main, *TRAIN, "dataset.clips=8", f"cell={cell}", "name=cut")
-    assert end.value.code == 130
-    with pytest.raises(SystemExit) as end:
-        start(vseg_nas.train.main, "resume=runs/train/synthetic/cut")
-    assert end.value.code == 130
-    with pytest.raises(SystemExit):
-        start(vseg_nas.train.main, "resume=runs/train/synthetic/cut", f"cell={tmp_path / 'other.json'}")
+    start(vseg_nas.train.main, *TRAIN, "dataset.clips=8", f"cell={cell}", "name=cut", status=130)
+    start(vseg_nas.train.main, "resume=runs/train/synthetic/cut", status=130)
+    start(vseg_nas.train.main, "resume=runs/train/synthetic/cut", f"cell={tmp_path / 'other.json'}", status=2)
     start(vseg_nas.train.main, "resume=runs/train/synthetic/cut")
     assert stages == [1, 2, 2, 1, 2, 2]  # an epoch that was saved is not trained again
     whole, cut = (load_segmenter(tmp_path / f"runs/train/synthetic/{n}/video.safetensors")[0] for n in ("whole", "cut"))

@@ -22,6 +22,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_the_wheel_holds_the_whole_tree(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for file in (ROOT / "conf").rglob("*.yaml"):
@@ -33,6 +34,7 @@ def test_the_wheel_holds_the_whole_tree(wheel: Path) -> None:
     assert not [name for name in names if name.startswith("tests")]
 
 
+@pytest.mark.long
 def test_the_console_script_runs_from_another_folder(wheel: Path, tmp_path: Path) -> None:
     """In an environment of its own that borrows the dependencies of this one."""
     venv.create(tmp_path / "env", with_pip=False)
@@ -51,9 +53,12 @@ def test_the_console_script_runs_from_another_folder(wheel: Path, tmp_path: Path
     mistake = subprocess.run([script, "phase.search.epochs=0"], cwd=elsewhere, env=environment, capture_output=True)
     assert mistake.returncode == 2
     assert mistake.stderr.startswith(b"error: phase.search.epochs: found 0")
-    bundled = "from vseg_nas.models.bundled import bundled_checkpoint as b; print(b().is_file(), b())"
-    found = subprocess.run([str(python), "-c", bundled], cwd=elsewhere, env=environment, capture_output=True, text=True)
-    assert found.stdout.startswith(f"True {site / 'vseg_nas/weights'}")
-    where = [str(python), "-c", "import vseg_nas.config as c; print(c.conf_dir())"]
-    tree = subprocess.run(where, cwd=elsewhere, env=environment, capture_output=True, text=True).stdout
-    assert tree.strip() == str(site / "vseg_nas/conf")
+    code = (
+        "from vseg_nas.config import conf_dir; from vseg_nas.models.bundled import bundled_checkpoint as b; "
+        "print(b().is_file(), b(), conf_dir(), sep=chr(10))"
+    )
+    found = subprocess.run([str(python), "-c", code], cwd=elsewhere, env=environment, capture_output=True, text=True)
+    is_file, bundled, tree = found.stdout.splitlines()
+    assert is_file == "True"
+    assert bundled.startswith(str(site / "vseg_nas/weights"))
+    assert tree == str(site / "vseg_nas/conf")

@@ -3,23 +3,15 @@
 import json
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 import pytest
 
-from tests.sealed import seal
-from vseg_nas.nas.store import TrialStore
+from tests.builders import seal, store_trials
+from tests.fixtures import Json, MakeTrials, WriteRun, WriteSearch
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState
 from vseg_nas.space import Genotype, Layer, SearchSpace
-
-MakeTrials = Callable[[int], list[Trial]]
-WriteRun = Callable[[str, str, "Json"], Path]
-
-
-class WriteSearch(Protocol):
-    def __call__(self, name: str, trials: Sequence[Trial], strategy: str = "ppo", seed: int = 0) -> Path: ...
 
 
 def _evaluation(rng: random.Random, index: int) -> Evaluation:
@@ -52,7 +44,6 @@ def make_trials() -> MakeTrials:
     return make
 
 
-Json = dict[str, Any]
 CELL = Genotype((Layer(1, 2, 0, 5, 1), Layer(5, 1, 2, 2, 5)))
 CLASSES = ["sky", "road", "sign_symbol"]
 
@@ -231,8 +222,7 @@ def write_search(tmp_path: Path) -> WriteSearch:
         (run_dir / "config.yaml").write_text(config)
         (run_dir / "overrides.json").write_text(json.dumps([f"seed={seed}"]))
         seal(run_dir)
-        with TrialStore(run_dir / "search.sqlite") as store:
-            store.add(trials, b"")
+        store_trials(run_dir, trials)
         return run_dir
 
     return write

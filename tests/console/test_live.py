@@ -1,16 +1,14 @@
 import io
-from collections.abc import Callable
 
 import pytest
 from rich.console import Console
 
+from tests.fixtures import MakeTrials
 from vseg_nas.console.live import NEWEST, LiveView, SearchProgress, TrialCounter
 from vseg_nas.console.progress import FitView, track
 from vseg_nas.nas.history import best_cells, outcome_counts, scored
 from vseg_nas.nas.listener import Budget, SearchListener
 from vseg_nas.nas.trial import Trial
-
-MakeTrials = Callable[[int], list[Trial]]
 
 
 class Clock:

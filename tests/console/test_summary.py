@@ -1,10 +1,10 @@
 import csv
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from tests.fixtures import MakeTrials
 from vseg_nas.console.summary import final_summary
 from vseg_nas.console.tables import best_cells_table
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState
@@ -13,7 +13,6 @@ from vseg_nas.reporting.search_files import best_cells_markdown, write_report
 from vseg_nas.results.numbers import duration, quantity
 from vseg_nas.space import Genotype, Layer
 
-MakeTrials = Callable[[int], list[Trial]]
 CELL = Genotype((Layer(1, 2, 0, 4, 1),))
 OTHER = Genotype((Layer(0, 4, 5, 1, 5),))
 

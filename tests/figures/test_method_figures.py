@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from tests.fixtures import Json, MakeTrials, WriteRun
 from vseg_nas.figures.pareto import (
     ParetoPoint,
     draw_method_trade_off,
@@ -24,16 +24,11 @@ from vseg_nas.figures.rolling_curves import (
 )
 from vseg_nas.figures.search_curves import draw_reward_bands
 from vseg_nas.figures.style import BLUE, LONGEST_NAME, ORANGE, PURPLE, method_styles, plain, save_png_and_svg
-from vseg_nas.nas.trial import Trial
 from vseg_nas.reporting.runs import open_runs
 from vseg_nas.results.methods import Method, methods
 from vseg_nas.results.result import read_result
 from vseg_nas.results.runtime import BenchmarkResult
 from vseg_nas.space import Genotype, Layer
-
-Json = dict[str, Any]
-MakeTrials = Callable[[int], list[Trial]]
-WriteRun = Callable[[str, str, Json], Path]
 
 
 def drawn(figure: Figure, folder: Path) -> NDArray[np.uint8]:

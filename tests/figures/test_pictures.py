@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -6,18 +5,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.fixtures import MakeTrials
 from vseg_nas.errors import RunError
 from vseg_nas.figures.cell_drawing import FILLS, draw_cell, save_cell_drawing
 from vseg_nas.figures.cell_layout import cell_layout
 from vseg_nas.figures.search_curves import save_reward_curve, save_token_shares
 from vseg_nas.figures.search_pictures import write_pictures
 from vseg_nas.figures.style import PALE, SERIES, VERMILLION
-from vseg_nas.nas.trial import Trial
 from vseg_nas.results.names import label
 from vseg_nas.runs.files import replacing
 from vseg_nas.space import Genotype, Layer
 
-MakeTrials = Callable[[int], list[Trial]]
 CELL = Genotype((Layer(1, 2, 0, 5, 1), Layer(5, 1, 2, 2, 5)))
 
 

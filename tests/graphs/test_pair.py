@@ -1,18 +1,30 @@
-"""Every operation, every aggregation and whole networks as ONNX, against torch, at two sizes."""
+"""Every operation, every aggregation and whole networks as ONNX, against torch; and what the command `export` makes."""
 
 from __future__ import annotations
 
+import io
 import random
+import subprocess
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
+from hydra.core.global_hydra import GlobalHydra
+from PIL import Image as PillowImage
 from torch import Tensor, nn
 
+import vseg_nas.export
+import vseg_nas.predict
+from tests.builders import video_spec
+from tests.fixtures import InProcess
+from tests.video.making import write_video
+from vseg_nas.assembly.export import metadata_of
 from vseg_nas.errors import DataError
 from vseg_nas.graphs.metadata import KEY, GraphMetadata
 from vseg_nas.graphs.onnx_files import OPSET, OnnxPair, to_onnx, write_onnx
@@ -20,10 +32,9 @@ from vseg_nas.graphs.pair import Graph, Output, RunGraph, differences, graph_pai
 from vseg_nas.graphs.pt2_files import Pt2Pair, write_pt2
 from vseg_nas.models.aggregations import build_aggregation
 from vseg_nas.models.operations import build_operation
-from vseg_nas.models.segmenter_file import SegmenterSpec
+from vseg_nas.models.segmenter_file import save_segmenter
 from vseg_nas.models.settings import Past
 from vseg_nas.models.video import VideoSegmenter
-from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from vseg_nas.space import Genotype, SearchSpace
 from vseg_nas.space.hand_written import HAND_WRITTEN
 from vseg_nas.space.vocabulary import AGGREGATIONS, OPERATIONS
@@ -35,8 +46,7 @@ SIZES = ((64, 96), (71, 85))
 
 def network(genotype: Genotype, past: Past = "previous", flow: bool = False, seed: int = 0) -> VideoSegmenter:
     """With random weights and statistics, so that nothing is zero or one by chance."""
-    palette = ((1, 2, 3), (4, 5, 6), (7, 8, 9))
-    spec = SegmenterSpec("n", 0, "r", ("a", "b", "c"), palette, genotype, past, flow, IMAGENET_MEAN, IMAGENET_STD)
+    spec = video_spec(genotype=genotype, past=past, flow=flow)
     return cast(VideoSegmenter, shaken(spec.build(), seed))
 
 
@@ -78,48 +88,110 @@ def test_an_aggregation_alone(name: str) -> None:
     run_alone(build_aggregation(AGGREGATIONS.index(name), CHANNELS), 2)
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[Graph, Graph], Path]:
-    """One pair of graphs of a hand-written cell that gives labels."""
-    pair = graph_pair(network(HAND_WRITTEN["local_filters"]), SIZES[0], "labels")
-    folder = tmp_path_factory.mktemp("graphs")
-    for graph in pair:
-        write_onnx(graph, METADATA, folder / f"{graph.name}.onnx")
-    return pair, folder
+class Exported(NamedTuple):
+    """What the command has made of a network."""
+
+    checkpoint: Path
+    output: Output
+    folder: Path
+    pair: tuple[Graph, Graph]
+    """The graphs in torch."""
+    printed: str
 
 
-def test_the_files_say_what_they_are(exported: tuple[Any, Path]) -> None:
+@pytest.fixture(scope="module", params=["logits", pytest.param("labels", marks=pytest.mark.slow)])
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """One pair of graphs of a hand-written cell, exported by a user."""
+    root, output = tmp_path_factory.mktemp("graphs"), request.param
+    segmenter = network(HAND_WRITTEN["local_filters"])
+    save_segmenter(segmenter, video_spec(), root / "video.safetensors")
+    arguments = ["checkpoint=video.safetensors", "size=[64,96]", f"output={output}", "name=one"]
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
+        patch.chdir(root)
+        patch.setattr(sys, "argv", ["export", *arguments])
+        vseg_nas.export.main()
+    GlobalHydra.instance().clear()
+    pair = graph_pair(segmenter, SIZES[0], output)
+    return Exported(root / "video.safetensors", output, root / "runs/export/one", pair, printed.getvalue())
+
+
+@pytest.mark.long
+def test_the_command_says_how_far_its_graphs_are_from_torch(exported: Exported) -> None:
+    assert exported.printed.count("as torch up to") == 2
+
+
+@pytest.mark.long
+def test_the_files_say_what_they_are(exported: Exported) -> None:
     for name, inputs in (("key_frame", ["frame"]), ("next_frame", ["frame", "layer4", "dec"])):
-        model = onnx.load(exported[1] / f"{name}.onnx")
+        model = onnx.load(exported.folder / f"{name}.onnx")
         assert [i.name for i in model.graph.input] == inputs
-        assert [o.name for o in model.graph.output] == ["labels", "next_layer4", "next_dec"]
+        assert [o.name for o in model.graph.output] == [exported.output, "next_layer4", "next_dec"]
         assert [d.dim_param for d in model.graph.input[0].type.tensor_type.shape.dim][2:] == ["height", "width"]
         assert {entry.domain: entry.version for entry in model.opset_import}[""] == OPSET
         entries = {entry.key: entry.value for entry in model.metadata_props}
-        assert GraphMetadata.from_json(entries[KEY]) == METADATA
+        assert GraphMetadata.from_json(entries[KEY]) == metadata_of(video_spec(), exported.output)
 
 
-def test_labels_are_those_of_torch(exported: tuple[tuple[Graph, Graph], Path]) -> None:
-    pair, folder = exported
-    assert max(found.largest for found in differences(pair, OnnxPair(folder), SIZES)) <= 1e-4
+@pytest.mark.long
+def test_outputs_are_those_of_torch(exported: Exported) -> None:
+    found = differences(exported.pair, OnnxPair(exported.folder), SIZES)
+    assert max(size.largest for size in found) <= 1e-4
 
 
-def test_labels_are_those_of_torch_whatever_32_leaves_over(exported: tuple[tuple[Graph, Graph], Path]) -> None:
-    pair, folder = exported
+@pytest.mark.long
+def test_outputs_are_those_of_torch_whatever_32_leaves_over(exported: Exported) -> None:
     sizes = tuple((side, 160 - side) for side in range(65, 97, 3))
-    assert max(found.largest for found in differences(pair, OnnxPair(folder), sizes)) <= 1e-4
+    found = differences(exported.pair, OnnxPair(exported.folder), sizes)
+    assert max(size.largest for size in found) <= 1e-4
 
 
-def test_a_graph_that_differs_is_refused(exported: tuple[tuple[Graph, Graph], Path]) -> None:
-    pair, folder = exported
-    right = OnnxPair(folder)
+@pytest.mark.long
+def test_a_graph_that_differs_is_refused(exported: Exported) -> None:
+    right = OnnxPair(exported.folder)
 
     def wrong(name: str, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         output, layer4, dec = right(name, inputs)
         return output, layer4, dec + 1e-2 * (name == "next_frame")
 
     with pytest.raises(DataError, match=r"next_frame: differs from torch by 0\.01 on frames of 64x96"):
-        differences(pair, wrong, SIZES)
+        differences(exported.pair, wrong, SIZES)
+
+
+@pytest.mark.long
+def test_exported_graphs_label_a_clip_as_torch_and_without_torch(
+    exported: Exported, in_process: InProcess, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    write_video(tmp_path / "clip.mp4", [rng.integers(0, 255, (50, 70, 3), dtype=np.uint8) for _ in range(7)])
+    options = ["source=clip.mp4", "labels=true", "key.every=3", "overlay=false", "gpu=cpu", "gpu.threads=1"]
+    options += ["size=[64,96]"]
+    assert in_process(vseg_nas.predict.main, *options, f"checkpoint={exported.checkpoint}", "name=torch")[0] == 0
+    code = (
+        "import sys; from vseg_nas.predict import main; main(); "
+        "assert not {'torch', 'torchvision', 'albumentations'} & set(sys.modules), 'loaded'"
+    )
+    command = [sys.executable, "-c", code, *options, "runtime=onnx", f"checkpoint={exported.folder}", "name=onnx"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    runs = tmp_path / "runs/predict"
+    names = [path.name for path in sorted((runs / "torch/labels").iterdir())]
+    assert len(names) == 7
+    for name in names:
+        ours, theirs = (np.asarray(PillowImage.open(runs / run / "labels" / name)) for run in ("torch", "onnx"))
+        assert (ours == theirs).mean() >= 0.999
+
+
+def test_labels_in_a_graph_are_those_of_the_network() -> None:
+    """In torch; with ONNX, whole graphs that give labels are slow tests."""
+    segmenter = network(HAND_WRITTEN["local_filters"])
+    key, following = graph_pair(segmenter, SIZES[0], "labels")
+    frames = torch.randn(2, 3, *SIZES[1], generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        first, *state = key.module(frames[:1])
+        second, *_ = following.module(frames[1:], *state)
+        expected = [segmenter.step(frame) for frame in frames]
+    for found, label in zip((first, second), expected, strict=True):
+        assert (found[0] == label).double().mean() >= 0.999
 
 
 def test_flow_is_refused_by_the_name_of_its_operator() -> None:
@@ -139,6 +211,7 @@ def test_an_operator_that_onnx_lacks_is_named() -> None:
         to_onnx(graph, METADATA)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("past", [pytest.param("current", marks=pytest.mark.slow), "zero"])
 def test_pt2_of_the_controls(past: Past, tmp_path: Path) -> None:
     check(network(HAND_WRITTEN["local_filters"], past), "logits", tmp_path, "pt2")

@@ -13,19 +13,16 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from tests.builders import video_spec
 from vseg_nas.errors import DataError
 from vseg_nas.graphs.metadata import GraphMetadata
 from vseg_nas.models.mobilenet_v2 import MobileNetV2Encoder, read_state_dict
-from vseg_nas.models.segmenter_file import SegmenterSpec, load_segmenter
+from vseg_nas.models.segmenter_file import load_segmenter
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.weights import read_foreign_safetensors, write_safetensors
 from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
-from vseg_nas.space.hand_written import HAND_WRITTEN
 
-SPEC = SegmenterSpec(
-    "m", 0, "r", ("a", "b"), ((0, 0, 0),) * 2, HAND_WRITTEN["local_filters"], "previous", False,
-    IMAGENET_MEAN, IMAGENET_STD,
-)  # fmt: skip
+SPEC = video_spec(classes=("a", "b"))
 State = dict[str, Tensor]
 WEIGHT, VARIANCE = "propagation.classifier.weight", "propagation.cell.adapters.layer2.1.running_var"
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.builders import video_spec
 from vseg_nas.models.inference import optimized
 from vseg_nas.models.layers import label_map
-from vseg_nas.models.segmenter_file import SegmenterSpec, load_segmenter
+from vseg_nas.models.segmenter_file import load_segmenter
 from vseg_nas.models.settings import Past
 from vseg_nas.models.video import VideoSegmenter
-from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from vseg_nas.space import Genotype, SearchSpace
 from vseg_nas.space.genotype import Layer
 from vseg_nas.space.hand_written import HAND_WRITTEN
@@ -25,10 +25,7 @@ PAIRS = [(op, agg) for op in range(len(OPERATIONS)) for agg in range(len(AGGREGA
 
 def build(genotype: Genotype, past: Past = "previous", flow: bool = False) -> VideoSegmenter:
     """With random weights and, unlike a new network, random statistics."""
-    names = ("a", "b", "c", "d", "e")
-    spec = SegmenterSpec(
-        "a", 0, "r", names, ((0, 0, 0),) * 5, genotype, past, flow, mean=IMAGENET_MEAN, std=IMAGENET_STD
-    )
+    spec = video_spec(classes=tuple("abcde"), genotype=genotype, past=past, flow=flow)
     torch.manual_seed(0)
     segmenter = spec.build()
     for module in segmenter.modules():

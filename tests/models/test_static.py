@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
+from tests.builders import equal
 from vseg_nas.errors import DataError
 from vseg_nas.models.mobilenet_v2 import MobileNetV2Encoder, load_encoder
 from vseg_nas.models.static import StaticSegmenter
@@ -29,10 +30,6 @@ class Holder(pl.LightningModule):
 
 def copied(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items()}
-
-
-def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 def randomised(network: nn.Module) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.builders import video_spec
 from vseg_nas.errors import DataError
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.layers import label_map
@@ -31,19 +32,7 @@ from vseg_nas.models.weights import write_safetensors
 from vseg_nas.space.hand_written import HAND_WRITTEN
 
 CLASSES = ("road", "sky", "car")
-SPECIFICATION = SegmenterSpec(
-    "mine",
-    3,
-    "recipe",
-    CLASSES,
-    ((1, 2, 3), (4, 5, 6), (7, 8, 9)),
-    HAND_WRITTEN["local_filters"],
-    "previous",
-    False,
-    (0.5, 0.5, 0.5),
-    (0.2, 0.2, 0.2),
-    (64, 96),
-)
+SPECIFICATION = video_spec(classes=CLASSES, mean=(0.5,) * 3, std=(0.2,) * 3, size=(64, 96))
 
 
 def note(path: Path) -> None:

@@ -16,17 +16,14 @@ from typing import NamedTuple
 
 import torch
 
+from tests.builders import GOOD, TARGET
 from tests.nas.loops import run_trials
 from vseg_nas.errors import NonFiniteError
 from vseg_nas.nas.executors.pool import PoolExecutor
 from vseg_nas.nas.fake import FakeEvaluator
 from vseg_nas.nas.pruners import NoPruner, Pruner
 from vseg_nas.nas.trial import Evaluation, FailureKind, Progress, Trial, TrialState
-from vseg_nas.space import Genotype, SearchSpace
-
-SPACE = SearchSpace(2)
-TARGET = SPACE.genotype([0, 1, 2, 3, 4, 5, 4, 3, 2, 1])
-GOOD = Evaluation(0.5, 0.4, 0.7, 0.6, parameters=10, macs=100, seconds=0.0, epochs=4)
+from vseg_nas.space import Genotype
 
 
 def hang() -> None:
@@ -126,25 +123,27 @@ class FaultyEvaluator(FakeEvaluator):
 
 @dataclass(frozen=True)
 class DyingOnce:
-    """A factory: every second candidate takes its process along, but only once."""
+    """A factory: every second candidate, or the one of a seed, takes its process along, but only once."""
 
     markers: Path
+    seed: int | None = None
 
     def __call__(self, pruner: Pruner, root_dir: Path) -> "DyingOnceEvaluator":
-        return DyingOnceEvaluator(self.markers, pruner)
+        return DyingOnceEvaluator(self, pruner)
 
 
 class DyingOnceEvaluator(FakeEvaluator):
     """See `DyingOnce`."""
 
-    def __init__(self, markers: Path, pruner: Pruner) -> None:
+    def __init__(self, factory: DyingOnce, pruner: Pruner) -> None:
         super().__init__(TARGET, pruner)
-        self._markers = markers
+        self._factory = factory
 
     def evaluate(self, genotype: Genotype, seed: int, progress: Progress) -> Evaluation:
         evaluation = super().evaluate(genotype, seed, progress)
-        marker = self._markers / str(seed)
-        if seed % 2 and not marker.exists():
+        marker = self._factory.markers / str(seed)
+        dies = seed % 2 == 1 if self._factory.seed is None else seed == self._factory.seed
+        if dies and not marker.exists():
             marker.touch()
             kill()
         return evaluation
@@ -224,8 +223,9 @@ def search_and_hang(folder: Path) -> None:
     list(run_trials(executor, [trial(0)]))
 
 
-def main(folder: Path, searches: int) -> None:
-    """Runs searches in forks, so that torch is imported once for all of them."""
+def main() -> None:
+    """Runs as many searches as the command line says, each in a fork."""
+    folder, searches = Path(sys.argv[1]), int(sys.argv[2])
     for i in range(searches):
         if os.fork() == 0:
             os.setsid()
@@ -233,7 +233,3 @@ def main(folder: Path, searches: int) -> None:
     with suppress(ChildProcessError):
         while True:
             os.wait()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,24 +1,23 @@
 """Run by test_resume.py and test_kills.py: searches that are killed again and again, and their histories as JSON.
 
-Forks a child for each session of a search, so that torch is imported once. Nothing is computed before a fork.
+Each session of a search is a fork. Nothing is computed before a fork.
 """
 
-import gc
 import hashlib
-import io
 import json
 import os
 import random
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
+from tests.builders import SPACE, TARGET, state_of
 from vseg_nas.errors import RunError
 from vseg_nas.nas.executors.serial import SerialExecutor
 from vseg_nas.nas.fake import FakeEvaluator
@@ -30,10 +29,8 @@ from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.strategies.settings import PPOSettings
 from vseg_nas.nas.trial import Evaluation, Progress, Trial
-from vseg_nas.space import Genotype, SearchSpace
+from vseg_nas.space import Genotype
 
-SPACE = SearchSpace(2)
-TARGET = SPACE.genotype([0, 1, 2, 3, 4, 5, 4, 3, 2, 1])
 USES_NO_ATTEMPT_UP = (
     *("ask: before write", "ask: inside write", "ask: after write"),
     *("attempt: before write", "attempt: inside write"),
@@ -161,28 +158,13 @@ def history(folder: Path) -> History:
 
     def write() -> None:
         with TrialStore.read(folder / STORE) as store:
-            snapshot = store.snapshot()
-            assert snapshot is not None
-            state = torch.load(io.BytesIO(snapshot), weights_only=True)
-            del state["worked_s"]
             trials = list(map(repr, store.trials()))
-        report.write_text(json.dumps({"trials": trials, "state": digest(state)}))
+            state = hashlib.sha256(repr(state_of(store)).encode()).hexdigest()
+        report.write_text(json.dumps({"trials": trials, "state": state}))
 
     in_child(write)
     found: History = json.loads(report.read_text())
     return found
-
-
-def digest(state: Any) -> str:
-    return hashlib.sha256(repr(plain(state)).encode()).hexdigest()
-
-
-def plain(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.numpy().tobytes()
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    return list(map(plain, value)) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
 def uninterrupted(folder: Path, setting: Setting) -> History:
@@ -248,7 +230,7 @@ def default_form(folder: Path) -> dict[str, object]:
     return {
         "uninterrupted": [whole],
         "points": killed_at_every_point(folder / "points", setting),
-        "random": killed_at_random(folder / "random", setting, longest_s, kills=6),
+        "random": killed_at_random(folder / "random", setting, longest_s, kills=3),
         "abandoned": [killed_at(folder / "abandoned", setting, [("evaluate: start", 2)] * MAX_ATTEMPTS)],
     }
 
@@ -266,13 +248,8 @@ def full_form(folder: Path) -> dict[str, object]:
     return result | {"points": [uninterrupted(folder / "whole", setting), *killed]}
 
 
-def main(form: str, folder: Path) -> None:
-    torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])  # seconds of imports, once for all children
-    gc.freeze()  # or every child's collector would copy all the memory it shares with this process
+def main() -> None:
+    """Writes histories of the form that the command line names to standard output."""
+    form, folder = sys.argv[1], Path(sys.argv[2])
     histories = {"default": default_form, "full": full_form}[form](folder)
     sys.stdout.write(json.dumps(histories))
-    gc.unfreeze()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))

@@ -16,8 +16,8 @@ from vseg_nas.nas.strategies.base import Strategy
 from vseg_nas.nas.trial import Evaluation, Progress, Trial
 from vseg_nas.space import Genotype, SearchSpace
 
-SPACE = SearchSpace(1)
-TARGET = SPACE.genotype([0, 1, 2, 3, 4])
+ONE_LAYER = SearchSpace(1)
+ONE_LAYER_TARGET = ONE_LAYER.genotype([0, 1, 2, 3, 4])
 
 
 class Listed:
@@ -49,7 +49,7 @@ class Failing(FakeEvaluator):
     """Raises what it is given on the trials it is given."""
 
     def __init__(self, errors: dict[int, BaseException]) -> None:
-        super().__init__(TARGET, noise=0.0)
+        super().__init__(ONE_LAYER_TARGET, noise=0.0)
         self.errors = errors
         self.evaluated: list[Genotype] = []
 
@@ -129,7 +129,7 @@ class Recorder:
 def cells(n: int) -> list[Genotype]:
     """Different cells, no two of them the same network."""
     tokens = itertools.product(range(5), range(5), [0], [0], [2])
-    return [SPACE.genotype(string) for string in itertools.islice(tokens, n)]
+    return [ONE_LAYER.genotype(string) for string in itertools.islice(tokens, n)]
 
 
 def make_loop(

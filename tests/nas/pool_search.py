@@ -1,25 +1,19 @@
 """Searches whose candidates run in children, and checks of them at any length."""
 
-import io
 import math
 import os
 import signal
-import subprocess
-import sys
-import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 
-from tests.nas.faults import (
-    FAULTS,
-    SPACE,
-    Faulty,
-    kind_of,
-)
+from tests.builders import SPACE, state_of
+from tests.nas.faults import FAULTS, Faulty, kind_of
+from tests.processes import ROOT, start, wait_until
 from vseg_nas.nas.executors.pool import PoolExecutor
 from vseg_nas.nas.executors.serial import SerialExecutor
 from vseg_nas.nas.executors.worker import EvaluatorFactory
@@ -75,16 +69,7 @@ def search(
         )
         ended = loop.run()
         assert store.trials() == ended
-        state = torch.load(io.BytesIO(store.snapshot() or b""), weights_only=True)
-    del state["worked_s"]
-    return ended, plain(state)
-
-
-def plain(state: Any) -> Any:
-    """Tensors as lists, which can be compared."""
-    if isinstance(state, dict):
-        return {name: plain(value) for name, value in state.items()}
-    return state.tolist() if isinstance(state, torch.Tensor) else state
+        return ended, state_of(store)
 
 
 def check_faults(folder: Path, trials: int, share: float) -> None:
@@ -103,24 +88,26 @@ def check_faults(folder: Path, trials: int, share: float) -> None:
     assert state["strategy"]["pending"] == []
 
 
-def wait_for(file: Path, process: subprocess.Popen[bytes]) -> None:
-    while not (file.exists() and file.stat().st_size):
-        assert process.poll() is None
-        time.sleep(0.02)
+def is_written(file: Path) -> bool:
+    return file.exists() and file.stat().st_size > 0
 
 
 def check_ends(folder: Path, searches: int) -> None:
     """No candidate is left 5 s after a search ends in the middle of it: the last by Ctrl-C, all others by SIGKILL."""
-    command = [sys.executable, "-m", "tests.nas.faults", str(folder), str(searches)]
     errors = folder / "errors"
-    environment = {**os.environ, "SLURM_JOB_ID": "7"}
     found: list[psutil.Process] = []
-    with errors.open("w") as file, subprocess.Popen(command, env=environment, stderr=file) as starter:
+    with (
+        errors.open("w") as file,
+        start(
+            "tests.nas.faults", str(folder), str(searches), cwd=ROOT, stderr=file, environment={"SLURM_JOB_ID": "7"}
+        ) as starter,
+    ):
         try:
             for i in range(searches):
                 search = folder / str(i)
-                wait_for(search / "evaluating", starter)
-                assert (search / "evaluating").read_text() == "as []"  # no job of Slurm's
+                evaluating = search / "evaluating"
+                wait_until(partial(is_written, evaluating), starter)
+                assert evaluating.read_text() == "as []"  # no job of Slurm's
                 parent = psutil.Process(int((search / "parent").read_text()))
                 descendants = parent.children(recursive=True)
                 found += [parent, *descendants]

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.nas.faults import GOOD, SPACE, TARGET, Acting, ActingEvaluator, Candidate, kill
+from tests.builders import GOOD, SPACE, TARGET
+from tests.nas.faults import Acting, ActingEvaluator, Candidate, kill
 from vseg_nas.nas.executors.executor import Executor
 from vseg_nas.nas.executors.ray import RayExecutor, Share
 from vseg_nas.nas.executors.worker import EvaluatorFactory

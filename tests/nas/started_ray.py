@@ -20,8 +20,9 @@ def note_children(trial: Trial, epoch: int, epochs: int, score: float | None) ->
     print(json.dumps(found), flush=True)  # noqa: T201
 
 
-def main(folder: Path, mode: str) -> None:
+def main() -> None:
     """A search that goes on where it stands, in a Ray of its own; or two candidates that hang."""
+    folder, mode = Path(sys.argv[1]), sys.argv[2]
     if mode == "hang":
         with stopping():
             list(run_trials(executor(Acting(report_and_hang), None, workers=2), map(trial, range(4)), note_children))
@@ -30,7 +31,3 @@ def main(folder: Path, mode: str) -> None:
         recipe = Slow(folder / "notes")
         options: dict[str, Any] = {"asynchronous": True} if mode == "async" else {"batch": 4}
         search_loop(store, executor(recipe, None, here, workers=2), here, 24, **options).run()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])

@@ -5,7 +5,8 @@ import sys
 import time
 from pathlib import Path
 
-from tests.nas.faults import GOOD, Acting, Candidate, trial
+from tests.builders import GOOD
+from tests.nas.faults import Acting, Candidate, trial
 from tests.nas.loops import run_trials
 from tests.nas.pool_search import isolated
 from vseg_nas.nas.executors.executor import Failure
@@ -23,11 +24,8 @@ def say(trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
     print(epoch, flush=True)  # noqa: T201
 
 
-def main(folder: Path) -> None:
+def main() -> None:
+    folder = Path(sys.argv[1])
     executor = isolated(Acting(say_and_compute), folder, limit_s=4.0, grace_s=1.0)
     for _, result in run_trials(executor, [trial(0)], say):
         print(result.kind if isinstance(result, Failure) else None, flush=True)  # noqa: T201
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

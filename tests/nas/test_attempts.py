@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.nas.loops import SPACE, Failing, FakeExecutor, Listed, Recorder, cells, make_loop
+from tests.builders import GOOD
+from tests.nas.loops import ONE_LAYER, Failing, FakeExecutor, Listed, Recorder, cells, make_loop
 from vseg_nas.errors import DataError, RunError
 from vseg_nas.nas.executors.executor import Attempt, Died
 from vseg_nas.nas.listener import Budget
@@ -18,7 +19,7 @@ from vseg_nas.nas.queue import MAX_ATTEMPTS
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import Strategy, build_strategy
 from vseg_nas.nas.strategies.settings import PPOSettings
-from vseg_nas.nas.trial import Evaluation, Trial, TrialState, derive_seed
+from vseg_nas.nas.trial import Trial, TrialState, derive_seed
 
 
 @pytest.fixture
@@ -84,9 +85,9 @@ def test_two_kills_do_not(store: TrialStore) -> None:
 
 
 def test_the_controller_learns_nothing_from_an_abandoned_trial(store: TrialStore) -> None:
-    killed(store, build_strategy(PPOSettings(), SPACE, 0), MAX_ATTEMPTS)
+    killed(store, build_strategy(PPOSettings(), ONE_LAYER, 0), MAX_ATTEMPTS)
     before = torch.load(io.BytesIO(store.snapshot() or b""), weights_only=True)["strategy"]
-    strategy = build_strategy(PPOSettings(), SPACE, 0)
+    strategy = build_strategy(PPOSettings(), ONE_LAYER, 0)
     make_loop(store, strategy, Failing({}), 2).run()
     after = strategy.state_dict()
     assert (len(before["pending"]), after["pending"]) == (1, [])
@@ -104,7 +105,6 @@ def test_an_abandoned_trial_is_none_of_ten_failures_in_a_row(store: TrialStore) 
 
 
 Kills = Callable[[set[int]], bool]
-GOOD = Evaluation(0.5, 0.5, 0.5, 0.5, parameters=1, macs=1, seconds=0.0, epochs=1)
 
 
 class SideBySide(FakeExecutor):

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from tests.nas.faults import IN_PROCESS, TARGET, Faulty
-from tests.nas.loops import SPACE as ONE_LAYER
-from tests.nas.loops import Failing, FakeExecutor, Listed, Recorder, cells, run_trials
-from tests.nas.pool_search import plain
+from tests.builders import TARGET, state_of
+from tests.nas.faults import IN_PROCESS, Faulty
+from tests.nas.loops import ONE_LAYER, ONE_LAYER_TARGET, Failing, FakeExecutor, Listed, Recorder, cells, run_trials
 from vseg_nas.nas.executors.executor import Attempt, Died, Executor
 from vseg_nas.nas.executors.serial import SerialExecutor
 from vseg_nas.nas.fake import FakeEvaluator
@@ -105,10 +104,7 @@ def search(
         listeners=[Interrupting(interrupt)],
         **options,
     )
-    ended = loop.run()
-    state = torch.load(io.BytesIO(store.snapshot() or b""), weights_only=True)
-    del state["worked_s"]
-    return ended, plain(state)
+    return loop.run(), state_of(store)
 
 
 @pytest.fixture(scope="module")
@@ -165,23 +161,20 @@ def test_a_batch_is_judged_by_the_rule_as_it_was_before(tmp_path: Path) -> None:
     with unsafe_store(tmp_path / "search.sqlite") as store:
         loop = SearchLoop(
             strategy,
-            SerialExecutor(FakeEvaluator(TARGET_1, rule, noise=0)),
+            SerialExecutor(FakeEvaluator(ONE_LAYER_TARGET, rule, noise=0)),
             rule,
             store,
             seed=0,
             budget=Budget(8),
             batch=4,
         )
-        halfway = [sum(map(int.__eq__, cell.tokens, TARGET_1.tokens)) / 10 for cell in strategy.cells]
+        halfway = [sum(map(int.__eq__, cell.tokens, ONE_LAYER_TARGET.tokens)) / 10 for cell in strategy.cells]
         first, second = halfway[:4], halfway[4:]
         median = sum(sorted(first)[1:3]) / 2
         expected = ["complete"] * 4 + ["complete" if score >= median else "stopped" for score in second]
         assert len(set(expected[4:])) == 2
         assert [str(trial.state) for trial in loop.run()] == expected
     assert rule.state_dict()["scores"] == halfway
-
-
-TARGET_1 = ONE_LAYER.genotype([0, 1, 2, 3, 4])
 
 
 def listed(store: TrialStore, strategy: Listed, executor: Executor, trials: int, **options: Any) -> SearchLoop:

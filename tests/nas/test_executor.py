@@ -9,6 +9,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 
+from tests.builders import GOOD
 from tests.nas.loops import run_trials
 from vseg_nas.errors import DataError, NonFiniteError, RunError
 from vseg_nas.nas.executors.executor import Failure
@@ -17,7 +18,6 @@ from vseg_nas.nas.trial import Evaluation, Progress, Trial, TrialState
 from vseg_nas.space import Genotype
 
 TRIALS = [Trial(id_, Genotype.from_tokens([id_, 1, 2, 3, 4]), 10 + id_, TrialState.RUNNING) for id_ in range(3)]
-GOOD = Evaluation(0.5, 0.4, 0.7, 0.6, parameters=10, macs=100, seconds=3.0, epochs=4)
 
 
 class Scripted:

@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import vseg_nas.search
+from tests.builders import composed
 from tests.fixtures import InProcess
 from vseg_nas.assembly.search import executor_of
 from vseg_nas.checking import check
@@ -19,18 +19,17 @@ from vseg_nas.nas.executors.settings import ExecutorSettings, IsolatedSettings, 
 from vseg_nas.schema import SearchConfig
 
 
-def composed(*overrides: str) -> ExecutorSettings:
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return check(compose("search", list(overrides)), SearchConfig).executor
+def executor(*overrides: str) -> ExecutorSettings:
+    return check(composed("search", *overrides), SearchConfig).executor
 
 
 def test_candidates_run_in_process_unless_isolation_is_asked_for() -> None:
-    assert composed() == SerialSettings()
-    assert composed("executor=isolated") == IsolatedSettings()
-    limited = composed("executor=isolated", "executor.limit_s=90", "executor.memory_gib=2.5", "executor.workers=2")
+    assert executor() == SerialSettings()
+    assert executor("executor=isolated") == IsolatedSettings()
+    limited = executor("executor=isolated", "executor.limit_s=90", "executor.memory_gib=2.5", "executor.workers=2")
     assert limited == IsolatedSettings(limit_s=90.0, memory_gib=2.5, workers=2)
-    assert composed("executor=ray") == RaySettings(mode="batch")
-    shared = composed("executor=ray", "executor.mode=async", "executor.workers=16", "executor.gpus_per_candidate=0.5")
+    assert executor("executor=ray") == RaySettings(mode="batch")
+    shared = executor("executor=ray", "executor.mode=async", "executor.workers=16", "executor.gpus_per_candidate=0.5")
     assert shared == RaySettings(mode="async", workers=16, gpus_per_candidate=0.5)
 
 
@@ -47,8 +46,7 @@ def test_candidates_run_in_process_unless_isolation_is_asked_for() -> None:
 def test_several_devices_mean_ray_unless_another_executor_is_asked_for(
     overrides: list[str], expected: ExecutorSettings
 ) -> None:
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = check(compose("search", ["gpu=cpu", *overrides]), SearchConfig)
+    config = check(composed("search", "gpu=cpu", *overrides), SearchConfig)
     assert executor_of(config) == expected
 
 
@@ -63,27 +61,30 @@ def test_without_the_extra_the_line_names_it(
     assert list(Path.cwd().iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("overrides", "loads"),
-    [
-        ("[]", False),
-        ("['executor=ray']", False),
-        ("['gpu=cpu', 'gpu.devices=2']", True),
-    ],
-)
-def test_only_several_devices_make_the_first_look_load_torch(overrides: str, loads: bool) -> None:
-    code = f"""
-import sys
+LOOKS = """
+import os, sys
 from hydra import compose, initialize_config_dir
 from vseg_nas import search
 from vseg_nas.checking import check
 from vseg_nas.config import conf_dir
-with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-    search._preflight(check(compose("search", {overrides}), search.SearchConfig))
-print("torch" in sys.modules)
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            print("loads torch", flush=True)
+            os._exit(0)
+
+sys.meta_path.insert(0, Watch())
+for overrides in ([], ["executor=ray"], ["gpu=cpu", "gpu.devices=2"]):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        search._preflight(check(compose("search", overrides), search.SearchConfig))
+    print("looked", flush=True)
 """
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout == f"{loads}\n"
+
+
+def test_only_several_devices_make_the_first_look_load_torch() -> None:
+    run = subprocess.run([sys.executable, "-c", LOOKS], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines() == ["looked", "looked", "loads torch"]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ print("torch" in sys.modules)
 )
 def test_mistakes_are_one_line(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        composed(*overrides)
+        executor(*overrides)
 
 
 def test_options_are_named_in_the_table_of_contents() -> None:

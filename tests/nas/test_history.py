@@ -4,8 +4,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from tests.builders import scored
 from vseg_nas.nas.history import Outcome, best_cells, outcome_counts, running_mean, token_shares, uniform_shares
-from vseg_nas.nas.trial import Evaluation, Trial, TrialState
+from vseg_nas.nas.trial import Trial, TrialState
 from vseg_nas.space import Genotype, Layer, SearchSpace
 from vseg_nas.tracking.wandb_logger import candidate_metrics
 
@@ -14,20 +15,13 @@ SWAPPED = Genotype((Layer(1, 0, 5, 0, 1), Layer(5, 4, 2, 2, 5)))  # concat is sy
 OTHER = Genotype((Layer(0, 1, 0, 5, 2), Layer(5, 4, 2, 2, 5)))
 
 
-def trial(id_: int, genotype: Genotype, score: float | None) -> Trial:
-    fresh = Trial(id_, genotype, seed=id_, state=TrialState.RUNNING)
-    if score is None:
-        return fresh.failed("broken")
-    return fresh.completed(Evaluation(score, score, score, score, 1000, 2000, 3.0, 4))
-
-
 def test_best_cells_are_different_networks_the_earlier_first_among_equals() -> None:
     trials = [
-        trial(0, SWAPPED, 0.5),
-        trial(1, OTHER, 0.7),
-        trial(2, CELL, 0.7),
-        trial(3, OTHER, 0.8),
-        trial(4, CELL, 0.7),
+        scored(SWAPPED, 0.5, 0),
+        scored(OTHER, 0.7, 1),
+        scored(CELL, 0.7, 2),
+        scored(OTHER, 0.8, 3),
+        scored(CELL, 0.7, 4),
     ]
     assert [cell.trial.id for cell in best_cells(trials, 10)] == [3, 2]
     assert [cell.trial.id for cell in best_cells(trials, 1)] == [3]
@@ -36,7 +30,7 @@ def test_best_cells_are_different_networks_the_earlier_first_among_equals() -> N
 def test_a_failure_is_no_score_even_when_the_strategy_is_given_one() -> None:
     failed = Trial(1, OTHER, 1, TrialState.RUNNING).failed("broken", reward=0.9)
     assert failed.reward == 0.9
-    assert [cell.trial.id for cell in best_cells([trial(0, CELL, 0.1), failed], 5)] == [0]
+    assert [cell.trial.id for cell in best_cells([scored(CELL, 0.1, 0), failed], 5)] == [0]
 
 
 def test_outcomes_count_every_ended_trial_once(make_trials: Callable[[int], list[Trial]]) -> None:
@@ -72,7 +66,7 @@ def test_uniform_shares_are_those_of_uniformly_drawn_cells() -> None:
 
 
 def test_candidate_metrics_by_hand() -> None:
-    history = [trial(0, CELL, 0.2), trial(1, OTHER, 0.6), trial(2, CELL, 0.4)]
+    history = [scored(CELL, 0.2, 0), scored(OTHER, 0.6, 1), scored(CELL, 0.4, 2)]
     metrics = candidate_metrics(history, window=2)
     assert metrics["reward"] == 0.4
     assert metrics["best"] == 0.6
@@ -84,8 +78,8 @@ def test_candidate_metrics_by_hand() -> None:
 
 
 def test_a_failed_candidate_has_no_reward_and_leaves_best_and_mean() -> None:
-    metrics = candidate_metrics([trial(0, CELL, 0.2), trial(1, OTHER, None)], window=2)
+    metrics = candidate_metrics([scored(CELL, 0.2, 0), scored(OTHER, None, 1)], window=2)
     assert "reward" not in metrics
     assert "miou" not in metrics
     assert (metrics["best"], metrics["mean"], metrics["trials/failed"]) == (0.2, 0.2, 1)
-    assert "best" not in candidate_metrics([trial(0, CELL, None)], window=2)
+    assert "best" not in candidate_metrics([scored(CELL, None, 0)], window=2)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.nas.loops import SPACE, TARGET, Failing, Listed, Recorder, cells, make_loop
+from tests.nas.loops import ONE_LAYER, ONE_LAYER_TARGET, Failing, Listed, Recorder, cells, make_loop
 from vseg_nas.errors import DataError, RunError
 from vseg_nas.nas.executors.serial import SerialExecutor
 from vseg_nas.nas.fake import FakeEvaluator
@@ -23,7 +23,9 @@ def store(tmp_path: Path) -> TrialStore:
 
 def test_asks_evaluates_records_and_tells(store: TrialStore) -> None:
     strategy, recorder = Listed(cells(2)), Recorder()
-    ended = make_loop(store, strategy, FakeEvaluator(TARGET, noise=0, epochs=2), 2, listeners=[recorder]).run()
+    ended = make_loop(
+        store, strategy, FakeEvaluator(ONE_LAYER_TARGET, noise=0, epochs=2), 2, listeners=[recorder]
+    ).run()
     assert strategy.told == ended == store.trials()
     assert [trial.seed for trial in ended] == [derive_seed(5, "trial", 0), derive_seed(5, "trial", 1)]
     assert [trial.reward for trial in ended] == [0.2, 0.4]  # (0, 0, 0, 0, 2) and (0, 1, 0, 0, 2)
@@ -42,7 +44,7 @@ def test_asks_evaluates_records_and_tells(store: TrialStore) -> None:
 
 
 def test_a_cell_met_before_is_not_trained_again(store: TrialStore) -> None:
-    one_way, other_way = SPACE.genotype([0, 1, 2, 3, 0]), SPACE.genotype([1, 0, 3, 2, 0])
+    one_way, other_way = ONE_LAYER.genotype([0, 1, 2, 3, 0]), ONE_LAYER.genotype([1, 0, 3, 2, 0])
     strategy, evaluator = Listed([one_way, *cells(1), other_way, one_way]), Failing({})
     ended = make_loop(store, strategy, evaluator, 4).run()
     assert evaluator.evaluated == [one_way, *cells(1)]
@@ -53,10 +55,10 @@ def test_a_cell_met_before_is_not_trained_again(store: TrialStore) -> None:
 
 def test_a_stopped_cell_met_again_is_stopped_again(store: TrialStore) -> None:
     rule = MedianPruner(warm_up=1)
-    good, poor = SPACE.genotype([0, 1, 2, 3, 4]), SPACE.genotype([1, 0, 0, 0, 2])
+    good, poor = ONE_LAYER.genotype([0, 1, 2, 3, 4]), ONE_LAYER.genotype([1, 0, 0, 0, 2])
     loop = SearchLoop(
         Listed([good, poor, poor]),
-        SerialExecutor(FakeEvaluator(TARGET, rule)),
+        SerialExecutor(FakeEvaluator(ONE_LAYER_TARGET, rule)),
         rule,
         store,
         seed=0,
@@ -134,7 +136,7 @@ def test_hours_count_over_all_sessions(store: TrialStore, monkeypatch: pytest.Mo
 
     def trials_within(hours: float) -> int:
         budget = Budget(100, hours)
-        return len(make_loop(store, Listed(cells(25)), Slow(TARGET), 0, budget=budget).run())
+        return len(make_loop(store, Listed(cells(25)), Slow(ONE_LAYER_TARGET), 0, budget=budget).run())
 
     assert trials_within(0.9) == 2
     now[0] = 5.0  # another process, another clock
@@ -154,7 +156,7 @@ def test_hours_of_suspension_are_not_of_the_budget(
             now[0] += 36000
             return super().evaluate(genotype, seed, progress)
 
-    loop = make_loop(store, Listed(cells(4)), Suspended(TARGET), 0, budget=Budget(4, hours=1.0), batch=batch)
+    loop = make_loop(store, Listed(cells(4)), Suspended(ONE_LAYER_TARGET), 0, budget=Budget(4, hours=1.0), batch=batch)
     assert len(loop.run()) == 4
 
 
@@ -162,7 +164,7 @@ def test_a_run_of_another_strategy_is_refused(store: TrialStore) -> None:
     make_loop(store, Listed(cells(1)), Failing({}), 1).run()
     with pytest.raises(RunError, match="another strategy or space"):
         SearchLoop(
-            build_strategy(PPOSettings(), SPACE, 0),
+            build_strategy(PPOSettings(), ONE_LAYER, 0),
             SerialExecutor(Failing({})),
             NoPruner(),
             store,

@@ -5,7 +5,6 @@ import errno
 import multiprocessing.util
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -18,10 +17,9 @@ from unittest.mock import Mock
 import pytest
 import torch
 
+from tests.builders import GOOD, SPACE
 from tests.nas.faults import (
-    GOOD,
     IN_PROCESS,
-    SPACE,
     Acting,
     Candidate,
     Dead,
@@ -35,6 +33,7 @@ from tests.nas.faults import (
 )
 from tests.nas.loops import run_trials
 from tests.nas.pool_search import check_ends, check_faults, children, isolated, search
+from tests.processes import PIPE, start
 from vseg_nas.errors import DataError, RunError
 from vseg_nas.nas.executors.executor import Died, Failure
 from vseg_nas.nas.listener import Budget
@@ -54,10 +53,12 @@ def nothing_left() -> Iterator[None]:
     assert children() == []
 
 
+@pytest.mark.long
 def test_every_kind_of_fault_is_a_failed_trial_of_that_kind(tmp_path: Path) -> None:
     check_faults(tmp_path, trials=40, share=0.5)
 
 
+@pytest.mark.long
 def test_a_search_in_children_is_the_search_in_process(tmp_path: Path) -> None:
     factory = Faulty(IN_PROCESS, share=0.3)
     serial = search(tmp_path, factory, "serial", 30)
@@ -65,6 +66,7 @@ def test_a_search_in_children_is_the_search_in_process(tmp_path: Path) -> None:
     assert {str(trial.state) for trial in serial[0]} == {"complete", "stopped", "failed"}
 
 
+@pytest.mark.long
 def test_a_batch_has_one_history_however_many_workers_evaluate_it(tmp_path: Path) -> None:
     factory = Faulty((*IN_PROCESS, "SIGKILL"), share=0.3)
     found = []
@@ -77,6 +79,7 @@ def test_a_batch_has_one_history_however_many_workers_evaluate_it(tmp_path: Path
     assert FailureKind.KILLED in {trial.failure for trial in found[0][0]}
 
 
+@pytest.mark.long
 def test_a_candidate_whose_process_died_once_changes_nothing(tmp_path: Path) -> None:
     markers = tmp_path / "markers"
     markers.mkdir()
@@ -220,6 +223,7 @@ def test_a_memory_limit_contains_a_real_allocation_and_nothing_else_does(tmp_pat
         results(tmp_path, allocate_it, memory_gib=0.01)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("deaths", [1, 2, 1000])
 def test_a_fork_server_that_is_killed_at_its_start_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: int
@@ -255,6 +259,7 @@ def report_and_take_a_second(candidate: Candidate) -> Evaluation:
     return GOOD
 
 
+@pytest.mark.long
 def test_a_jump_of_time_is_no_candidate_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after a suspension; a candidate that hangs, while the search does not, is too slow all the same."""
     jumps = iter([100.0])
@@ -275,8 +280,7 @@ def test_a_jump_of_time_is_no_candidate_s(tmp_path: Path, monkeypatch: pytest.Mo
     ("who", "kind"), [("all", None), ("search", None), ("candidate", FailureKind.TIMEOUT), ("nobody", None)]
 )
 def test_time_of_suspension_is_no_candidate_s(tmp_path: Path, who: str, kind: FailureKind | None) -> None:
-    command = [sys.executable, "-m", "tests.nas.suspended_search", str(tmp_path), who]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as search:
+    with start("tests.nas.suspended_search", str(tmp_path), stdout=PIPE, start_new_session=True) as search:
         assert search.stdout is not None
         candidate = int(search.stdout.readline())
         stopped = {"all": [search.pid, candidate], "search": [search.pid], "candidate": [candidate], "nobody": []}[who]
@@ -373,5 +377,6 @@ def report_and_hang(candidate: Candidate) -> Evaluation:
     return GOOD
 
 
+@pytest.mark.long
 def test_no_process_is_left_after_any_end_of_the_parent(tmp_path: Path) -> None:
-    check_ends(tmp_path, searches=4)
+    check_ends(tmp_path, searches=2)

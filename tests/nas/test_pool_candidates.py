@@ -9,14 +9,13 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from torch import nn
 
 import vseg_nas.assembly.search
+from tests.builders import composed
 from tests.nas.pool_search import search
 from vseg_nas.assembly.search import CandidateFactory, MetaFeatures, SearchPlan, build_ray_executor
 from vseg_nas.checking import check
-from vseg_nas.config import conf_dir
 from vseg_nas.data.feature_cache import CacheKey, StaticFeatures, map_cache, write_cache
 from vseg_nas.nas.executors.pool import PoolExecutor
 from vseg_nas.nas.executors.settings import IsolatedSettings, RaySettings
@@ -35,16 +34,17 @@ from vseg_nas.training.settings import CellTraining
 def factory(make_features: Any, tmp_path: Path) -> CandidateFactory:
     torch.manual_seed(0)
     caches = []
-    for seed, clips in ((0, 6), (1, 2)):
+    for seed, clips in ((0, 4), (1, 2)):
         key = CacheKey("weights", f"clips {seed}", "transform", "fp32")
         features = make_features(clips=clips, seed=seed)
         write_cache(tmp_path, key, (features.take(torch.tensor([i])) for i in range(clips)), clips)
         caches.append(tmp_path / key.digest)
     device = Device(threads=torch.get_num_threads())
     classifier = nn.Conv2d(64, 4, 3, padding=1)
-    return CandidateFactory(device, (caches[0], caches[1]), classifier, CellTraining(epochs=6, batch_size=2))
+    return CandidateFactory(device, (caches[0], caches[1]), classifier, CellTraining(epochs=2, batch_size=2))
 
 
+@pytest.mark.long
 def test_real_candidates_in_children_are_those_in_process(factory: CandidateFactory, tmp_path: Path) -> None:
     space = SearchSpace(2, 8)
     serial, isolated = (search(tmp_path, factory, how, 3, space) for how in ("serial", "isolated"))
@@ -67,9 +67,8 @@ def test_workers_that_share_a_device_put_on_it_what_fits_their_share(
         return list(splits)
 
     monkeypatch.setattr(vseg_nas.assembly.search, "placed", place)
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        overrides = ["gpu=cpu", "executor=ray", "executor.gpus_per_candidate=0.25"]
-        config = check(compose("search", overrides), SearchConfig)
+    overrides = ["gpu=cpu", "executor=ray", "executor.gpus_per_candidate=0.25"]
+    config = check(composed("search", *overrides), SearchConfig)
     on_ray = dataclasses.replace(factory, device=open_device(config.gpu))
     assert isinstance(config.executor, RaySettings)
     handed_on = build_ray_executor(config.executor, on_ray, NoPruner(), batch=1)._factory

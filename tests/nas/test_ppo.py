@@ -4,18 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from tests.builders import scored
 from vseg_nas.nas.strategies.policy_gradient import Rollout, moving_average
 from vseg_nas.nas.strategies.ppo import PPO, ppo_loss
 from vseg_nas.nas.strategies.reinforce import reinforce_loss
 from vseg_nas.nas.strategies.settings import PPOSettings
-from vseg_nas.nas.trial import Evaluation, Trial, TrialState
-from vseg_nas.space import Genotype, SearchSpace
-
-
-def scored(genotype: Genotype, score: float) -> Trial:
-    evaluation = Evaluation(score, score, score, score, parameters=0, macs=0, seconds=0.0, epochs=1)
-    return Trial(0, genotype, 0, TrialState.COMPLETE, evaluation)
-
+from vseg_nas.space import SearchSpace
 
 # ratio, advantage, loss by hand at clip 0.1, and whether the gradient survives the clip
 HAND_TABLE = [

@@ -1,7 +1,6 @@
 """A search on Ray is the search in process, whatever happens to Ray's processes."""
 
 import errno
-import io
 import json
 import os
 import re
@@ -11,18 +10,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-import torch
 
-from tests.nas.faults import GOOD, IN_PROCESS, Acting, Dead, DyingOnce, Faulty, Raising, trial
+from tests.builders import GOOD, TINY, state_of
+from tests.nas.faults import IN_PROCESS, Acting, Dead, DyingOnce, Faulty, Raising, trial
 from tests.nas.loops import Recorder, run_trials
-from tests.nas.pool_search import plain
 from tests.nas.ray_search import (
     DyingTogether,
     FarAway,
@@ -37,7 +35,7 @@ from tests.nas.ray_search import (
     say_process,
     search_loop,
 )
-from tests.tiny import TINY
+from tests.processes import PIPE, is_alive, left_after, start
 from vseg_nas.errors import ConfigError, DataError, RunError
 from vseg_nas.nas.executors.executor import Died
 from vseg_nas.nas.executors.serial import SerialExecutor
@@ -71,18 +69,18 @@ def search(
 
 def standing(store: TrialStore) -> tuple[list[int], Any]:
     """Attempts at each trial by id, and the state of the search."""
-    state = torch.load(io.BytesIO(store.snapshot() or b""), weights_only=True)
-    del state["worked_s"]
-    return [store.attempts(trial) for trial in store.trials()], plain(state)
+    return [store.attempts(trial) for trial in store.trials()], state_of(store)
 
 
-def test_a_search_on_two_workers_that_die_now_and_then_is_the_search_in_process(tmp_path: Path, address: str) -> None:
+@pytest.mark.long
+def test_a_search_on_two_workers_of_which_one_dies_is_the_search_in_process(tmp_path: Path, address: str) -> None:
     (tmp_path / "markers").mkdir()
-    serial, _, state = search(tmp_path / "serial", Faulty(share=0), None, 8, batch=BATCH)
-    found, attempts, found_state = search(tmp_path / "ray", DyingOnce(tmp_path / "markers"), address, 8, batch=BATCH)
+    serial, _, state = search(tmp_path / "serial", Faulty(share=0), None, BATCH, batch=BATCH)
+    factory = DyingOnce(tmp_path / "markers", serial[1].seed)
+    found, attempts, found_state = search(tmp_path / "ray", factory, address, BATCH, batch=BATCH)
     assert (found, found_state) == (serial, state)
     deaths = {int(marker.name) for marker in (tmp_path / "markers").iterdir()}
-    assert deaths
+    assert deaths == {serial[1].seed}
     assert attempts == [0 if t.reused_from is not None else 2 if t.seed in deaths else 1 for t in serial]
 
 
@@ -115,21 +113,7 @@ def test_workers_live_as_long_as_the_search_and_run_side_by_side(tmp_path: Path,
     found = {result.parameters for result in outcomes(Meeting(tmp_path), address, 8).values()}
     assert len(found) == 2
     assert os.getpid() not in found
-    assert wait_for_end(found) == set()
-
-
-def wait_for_end(processes: Iterable[int], seconds: float = 5) -> set[int]:
-    """Those that are there after some time."""
-    deadline = time.monotonic() + seconds
-    while (left := set(filter(is_alive, processes))) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return left
-
-
-def is_alive(process: int) -> bool:
-    with suppress(psutil.NoSuchProcess):
-        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
-    return False
+    assert left_after(found) == set()
 
 
 @slow
@@ -240,6 +224,7 @@ def test_an_evaluator_that_cannot_be_built_is_no_candidates_fault(address: str) 
         outcomes(Dead(), address, workers=1)
 
 
+@pytest.mark.long
 def test_more_workers_than_cores_are_refused(address: str) -> None:
     message = r"^executor.workers: found 3, expected at most 2: Ray has 0 GPUs and 2 CPU cores$"
     with pytest.raises(ConfigError, match=message):
@@ -330,10 +315,9 @@ def test_two_nodes_are_one_search_and_one_of_them_may_go(tmp_path: Path) -> None
 
 
 @contextmanager
-def start(folder: Path, mode: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "tests.nas.started_ray", str(folder), mode]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:
+def started(folder: Path, mode: str) -> Iterator[subprocess.Popen[str]]:
+    arguments = [str(folder), mode]
+    with start("tests.nas.started_ray", *arguments, stdout=PIPE, stderr=PIPE, start_new_session=True) as process:
         try:
             yield process
         finally:
@@ -352,7 +336,7 @@ def start(folder: Path, mode: str) -> Iterator[subprocess.Popen[str]]:
     ],
 )
 def test_no_process_and_no_file_is_left_after_any_end(tmp_path: Path, number: int, whole_job: bool) -> None:
-    with start(tmp_path, "hang") as search:
+    with started(tmp_path, "hang") as search:
         assert search.stdout is not None
         search.stdout.readline()
         children = json.loads(search.stdout.readline())  # of the second candidate: both are there
@@ -364,8 +348,8 @@ def test_no_process_and_no_file_is_left_after_any_end(tmp_path: Path, number: in
         _, errors = search.communicate(timeout=20)
         assert time.monotonic() - sent < 10
         if number == signal.SIGKILL:  # nobody is left to end Ray's two agents, which take a minute to notice
-            assert len(wait_for_end(children)) <= 2
-        assert wait_for_end(children, 120 if number == signal.SIGKILL else 5) == set()
+            assert len(left_after(children)) <= 2
+        assert left_after(children, 120 if number == signal.SIGKILL else 5) == set()
     if number == signal.SIGKILL:
         assert search.returncode == -signal.SIGKILL
         assert Path(folder).exists()
@@ -397,12 +381,12 @@ def test_killed_and_continued_loses_nothing(tmp_path: Path, mode: str) -> None:
         expected = search_loop(store, how, here, 24, batch=BATCH).run()
         _, state = standing(store)
     for ended in (4, 11, 17):
-        with start(tmp_path, mode) as search:
+        with started(tmp_path, mode) as search:
             while number_of_ended(tmp_path) < ended:
                 assert search.poll() is None
                 time.sleep(0.05)
             search.kill()
-    with start(tmp_path, mode) as search:
+    with started(tmp_path, mode) as search:
         _, errors = search.communicate()
         assert (search.returncode, errors) == (0, "")
     with TrialStore(tmp_path / STORE) as store:
@@ -456,4 +440,4 @@ def test_the_command_finds_the_same_on_ray(tmp_path: Path) -> None:
         _, errors = cut.communicate(timeout=20)
         assert cut.returncode == status
         assert errors.count("\n") == 1
-        assert wait_for_end(children) == set()
+        assert left_after(children) == set()

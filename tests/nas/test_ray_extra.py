@@ -11,8 +11,8 @@ from contextlib import closing, contextmanager, nullcontext
 import pytest
 
 import vseg_nas.search
+from tests.builders import TINY
 from tests.fixtures import InProcess
-from tests.tiny import TINY
 from vseg_nas.errors import ConfigError, RunError
 from vseg_nas.nas.executors import ray_extra
 from vseg_nas.nas.executors.ray_extra import HeadWatch, check_address, require_head

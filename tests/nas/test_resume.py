@@ -1,25 +1,19 @@
 """A search killed at any moment and continued is the search that was never killed."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.processes import found_by
+
 Histories = dict[str, list[dict[str, Any]]]
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
 def histories(tmp_path_factory: pytest.TempPathFactory) -> Histories:
-    script = Path(__file__).with_name("killed_search.py")
-    command = [sys.executable, str(script), "default", str(tmp_path_factory.mktemp("runs"))]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    found: Histories = json.loads(done.stdout)
+    folder = str(tmp_path_factory.mktemp("runs"))
+    found: Histories = found_by("tests.nas.killed_search", "default", folder)
     return found
 
 
@@ -30,7 +24,7 @@ def test_the_search_has_something_to_lose(histories: Histories) -> None:
         assert f"TrialState.{state}" in " ".join(whole["trials"])
 
 
-@pytest.mark.parametrize(("how", "kills"), [("points", 33), ("random", 6)])
+@pytest.mark.parametrize(("how", "kills"), [("points", 33), ("random", 3)])
 def test_killed_and_continued_is_never_killed(histories: Histories, how: str, kills: int) -> None:
     (whole,) = histories["uninterrupted"]
     assert sum(history["kills"] for history in histories[how]) >= kills

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 import torch
 
+from tests.builders import scored
 from vseg_nas.nas.strategies.base import Strategy, build_strategy
 from vseg_nas.nas.strategies.policy_gradient import PolicyGradient
 from vseg_nas.nas.strategies.settings import PPOSettings, RandomSettings, ReinforceSettings, StrategySettings
-from vseg_nas.nas.trial import Evaluation, Trial, TrialState
+from vseg_nas.nas.trial import Trial, TrialState
 from vseg_nas.space import Genotype, SearchSpace
 
 SPACE = SearchSpace(2, width=32)
@@ -19,11 +20,6 @@ STRATEGIES: list[StrategySettings] = [
     PPOSettings(feedback="token", minibatch_size=4, entropy_coef=0.01, buffer_size=3),
 ]
 LEARNING: list[StrategySettings] = [PPOSettings(), ReinforceSettings()]
-
-
-def scored(genotype: Genotype, score: float) -> Trial:
-    evaluation = Evaluation(score, score, score, score, parameters=0, macs=0, seconds=0.0, epochs=1)
-    return Trial(0, genotype, 0, TrialState.COMPLETE, evaluation)
 
 
 def failed(genotype: Genotype) -> Trial:

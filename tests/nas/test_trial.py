@@ -3,11 +3,11 @@ import math
 
 import pytest
 
+from tests.builders import GOOD
 from vseg_nas.nas.trial import Evaluation, FailureKind, Trial, TrialState, derive_seed
 from vseg_nas.space import Genotype
 
 CELL = Genotype.from_tokens([0, 1, 2, 3, 4])
-GOOD = Evaluation(0.5, 0.4, 0.7, 0.6, parameters=10, macs=100, seconds=3.0, epochs=4)
 ASKED = Trial(3, CELL, seed=1, state=TrialState.RUNNING)
 
 

@@ -1,4 +1,4 @@
-"""Real searches in forked children, so that torch is imported once. Nothing may be computed before a fork."""
+"""Real searches in forks of a process that has imported everything. Nothing may be computed before a fork."""
 
 import os
 import sys
@@ -6,23 +6,9 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-import pytorch_lightning  # noqa: F401  (for all children)
-import torch
-
-import vseg_nas.assembly.search
-import vseg_nas.assembly.static
-import vseg_nas.console.live
-import vseg_nas.console.summary
-import vseg_nas.reporting.search_files
 import vseg_nas.search
-from vseg_nas.nas.store import STORE, TrialStore
 
 RUNS = Path("runs/search/synthetic")
-
-
-def warm_up() -> None:
-    """Seconds of imports that torch puts off, once for all children."""
-    torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
 
 
 def start(prepare: Callable[[], None], *overrides: str, after: Callable[[], None] = lambda: None) -> int:
@@ -63,13 +49,3 @@ def wait(child: int) -> int:
     """Its exit status."""
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status)
-
-
-def history(run: Path) -> str:
-    """Everything about the trials of a run but the time they took."""
-    with TrialStore.read(run / STORE) as store:
-        rows = [
-            (t.id, t.genotype.tokens, t.seed, str(t.state), t.evaluation and (t.evaluation.score, t.evaluation.epochs))
-            for t in store.trials()
-        ]
-    return repr(rows)

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from tests.sealed import seal
+from tests.builders import seal
 from vseg_nas.schema import (
     BenchmarkConfig,
     CheckConfig,

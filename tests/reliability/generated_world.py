@@ -18,15 +18,10 @@ from typing import Any, NamedTuple
 import pytest
 from PIL import Image
 
+from tests.builders import evaluation_of_one_row, record, save_network, scored, store_trials, video_spec, write_camvid
 from tests.reliability.generated_cases import BASE, ODD, Case
-from tests.sealed import seal
-from vseg_nas.config import conf_dir
-from vseg_nas.data.synthetic import CLASSES, PALETTE
-from vseg_nas.models.segmenter_file import SegmenterSpec, save_segmenter
+from vseg_nas.data.synthetic import CLASSES
 from vseg_nas.models.static import StaticSegmenter
-from vseg_nas.nas.store import STORE, TrialStore
-from vseg_nas.nas.trial import Evaluation, Trial, TrialState
-from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from vseg_nas.space import SearchSpace
 from vseg_nas.space.hand_written import HAND_WRITTEN
 
@@ -57,49 +52,19 @@ def make_world(world: Path) -> None:
     for number in (1, 2):
         Image.new("RGB", (64, 48), (number, 0, 0)).save(world / "frames" / f"{number}.png")
     StaticSegmenter(CLASSES).save(world / "static.safetensors")
-    cell = HAND_WRITTEN["local_filters"]
-    spec = SegmenterSpec("m", 0, "r", CLASSES, PALETTE, cell, "previous", False, IMAGENET_MEAN, IMAGENET_STD, (48, 64))
-    save_segmenter(spec.build(), spec, world / "net.safetensors")
-    (world / "cell.json").write_text(cell.to_json())
-    for split, video in (("train", "0001TP"), ("val", "0016E5"), ("test", "0006R0")):
-        names = [f"{video}_{number:06}.png" for number in (30, 60, 90)]
-        for folder, mode in ((split, "RGB"), (f"{split}annot", "L")):
-            (world / "camvid" / folder).mkdir(parents=True)
-            for name in names:
-                Image.new(mode, (64, 48)).save(world / "camvid" / folder / name)
-        (world / "camvid" / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
+    save_network(world / "net.safetensors", video_spec(classes=CLASSES, size=(48, 64)))
+    (world / "cell.json").write_text(HAND_WRITTEN["local_filters"].to_json())
+    write_camvid(world / "camvid")
     _make_runs(world)
 
 
 def _make_runs(world: Path) -> None:
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
-
     for name, verb in (("search", "search"), ("evaluated", "evaluate"), ("timed", "benchmark")):
-        (world / name).mkdir()
-        overrides = [*BASE[verb], f"name={name}"]
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            OmegaConf.save(compose(verb, overrides), world / name / "config.yaml", resolve=True)
-        (world / name / "overrides.json").write_text(json.dumps(overrides))
-        seal(world / name)
+        record(world / name, verb, *BASE[verb], f"name={name}")
     space = SearchSpace(4)
-    with TrialStore(world / "search" / STORE) as store:
-        for number in (1, 2):
-            genotype = space.genotype([0, number, 0, 0, 0] * 4)
-            found = Evaluation(0.5, 0.5, 0.5, 0.5, 1, 1, 1.0, 1, False)
-            store.add([Trial(number, genotype, 0, TrialState.COMPLETE, found)], b"")
-    scores = {"miou": 0.5, "fwiou": 0.5, "macc": 0.5, "score": 0.5, "iou_per_class": [0.5, 0.5]}
-    row = {
-        "name": "static per frame", "group": "static per frame", "seed": None, "recipe": None, "trained_with": None,
-        "checkpoint": None, "genotype": None, "expression": "", "past": None, "flow": None, "parameters": 1,
-        "cell_parameters": 0, "macs": 1, "pair": scores, "rolling": {}, "consistency": {},
-    }  # fmt: skip
-    evaluation = {
-        "format": "vseg_nas.evaluation/2", "dataset": "camvid", "split": "val", "size": [4, 4], "classes": ["a", "b"],
-        "consistency_key_every": 5, "rolling_refused": None, "command": "c", "machine": "m", "date": "d",
-        "seconds": 1.0, "rows": [row], "truth_consistency": {}, "panels": [],
-    }  # fmt: skip
-    (world / "evaluated" / "evaluate.json").write_text(json.dumps(evaluation))
+    cells = [space.genotype([0, number, 0, 0, 0] * 4) for number in (1, 2)]
+    store_trials(world / "search", [scored(cell, 0.5, id_) for id_, cell in enumerate(cells)])
+    (world / "evaluated" / "evaluate.json").write_text(json.dumps(evaluation_of_one_row()))
     timed = {
         "name": "arch2", "genotype": None, "expression": "", "past": None, "flow": None, "parameters": 1,
         "macs_static": 1, "macs_dynamic": None, "static_ms": {"median": 1.0, "low": 1.0, "high": 1.0},

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders import history
 from tests.fixtures import Figure
-from tests.test_search_run import ended, finish, history, start, wait_for
+from tests.processes import wait_until
+from tests.test_search_run import ended, finish, start
 
 WEIGHTS = Path(__file__).parents[2] / "weights/camvid_cpu_static.safetensors"
 
@@ -23,7 +25,7 @@ def test_killed_and_continued_on_camvid(tmp_path: Path, figure: Figure) -> None:
     finish(start(tmp_path, *setting, "name=whole"), tmp_path, seconds=1200)
     run = tmp_path / "runs/search/camvid/killed"
     process = start(tmp_path, *setting, "name=killed")
-    wait_for(lambda: ended(run) >= 1, tmp_path, process)
+    wait_until(lambda: ended(run) >= 1, process)
     time.sleep(5)  # into the second candidate
     os.kill(process.pid, signal.SIGKILL)
     process.wait()

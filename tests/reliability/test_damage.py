@@ -15,13 +15,14 @@ import vseg_nas.benchmark
 import vseg_nas.report
 import vseg_nas.search
 import vseg_nas.train
+from tests.builders import SPACE, TARGET, save_network, video_spec
 from tests.fixtures import Figure, InProcess
 from tests.reliability.damage import damaged
 from vseg_nas.assembly.cells import resolve_cell
 from vseg_nas.data.feature_cache import CacheKey, open_cache, write_cache
-from vseg_nas.data.synthetic import CLASSES, PALETTE
+from vseg_nas.data.synthetic import CLASSES
 from vseg_nas.errors import UserError
-from vseg_nas.models.segmenter_file import SegmenterSpec, load_segmenter, save_segmenter
+from vseg_nas.models.segmenter_file import load_segmenter
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.executors.serial import SerialExecutor
 from vseg_nas.nas.fake import FakeEvaluator
@@ -31,13 +32,9 @@ from vseg_nas.nas.pruners import HalfwayPruner
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.strategies.settings import RandomSettings
-from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from vseg_nas.runs.record import recorded_config, recorded_overrides, write_record
-from vseg_nas.space import SearchSpace
 from vseg_nas.space.hand_written import HAND_WRITTEN
 from vseg_nas.training.checkpoints import VerifiedCheckpointIO, newest_checkpoint, read_checkpoint
-
-SPACE = SearchSpace(2)
 
 
 class Kept(NamedTuple):
@@ -91,11 +88,8 @@ def kept(tmp_path: Path, make_features: Any) -> dict[str, Kept]:
     folder = tmp_path / "whole"
     folder.mkdir()
     cell = HAND_WRITTEN["local_filters"]
-    spec = SegmenterSpec(
-        "a", 0, "recipe", CLASSES, PALETTE, cell, "previous", False, IMAGENET_MEAN, IMAGENET_STD, (48, 64)
-    )
+    save_network(folder / "video.safetensors", video_spec(classes=CLASSES, size=(48, 64)))
     torch.manual_seed(0)
-    save_segmenter(spec.build(), spec, folder / "video.safetensors")
     VerifiedCheckpointIO().save_checkpoint(
         {"state_dict": {"w": torch.randn(200)}, "epoch": 1, "loops": {}}, folder / "last.ckpt"
     )
@@ -107,7 +101,7 @@ def kept(tmp_path: Path, make_features: Any) -> dict[str, Kept]:
     )
     pruner = HalfwayPruner(1, initial_average=0.5, decay=0.9)
     with TrialStore(folder / STORE) as trials:
-        evaluator = FakeEvaluator(SPACE.genotype([0, 1, 2, 3, 4, 5, 4, 3, 2, 1]), pruner)
+        evaluator = FakeEvaluator(TARGET, pruner)
         strategy = build_strategy(RandomSettings(), SPACE, 1)
         SearchLoop(strategy, SerialExecutor(evaluator), pruner, trials, seed=1, budget=Budget(12)).run()
     features = make_features(clips=2)

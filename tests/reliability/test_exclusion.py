@@ -5,11 +5,14 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.fixtures import Figure
+from tests.processes import PIPE, start, wait_until
 from vseg_nas.runs.lock import RunLock
 
 # A command of our own kind that only holds its run for a while; nothing of torch.
@@ -27,10 +30,12 @@ main()
 """
 
 
-def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
-    pipe = subprocess.PIPE
-    command = [sys.executable, "-c", SCRIPT, *arguments]
-    return subprocess.Popen(command, cwd=folder, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+def one_has_ended(processes: Sequence[subprocess.Popen[str]]) -> bool:
+    return any(process.poll() is not None for process in processes)
+
+
+def holder(folder: Path, name: str) -> subprocess.Popen[str]:
+    return start(SCRIPT, "run=.", name, cwd=folder, stdin=PIPE, stdout=PIPE, stderr=PIPE)
 
 
 @pytest.mark.parametrize(
@@ -38,19 +43,16 @@ def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
 )
 def test_double_starts(tmp_path: Path, times: int, figure: Figure) -> None:
     for attempt in range(times):
-        both = [start(tmp_path, "run=.", f"name=r{attempt}") for _ in range(2)]
+        both = [holder(tmp_path, f"name=r{attempt}") for _ in range(2)]
         run = tmp_path / f"runs/report/r{attempt}"
-        while sum(process.poll() is not None for process in both) < 1:
-            time.sleep(0.01)
+        wait_until(partial(one_has_ended, both))
         loser, winner = sorted(both, key=lambda process: process.poll() is None)
         assert loser.returncode == 2
         line = loser.stderr.read() if loser.stderr else ""
         assert line.startswith("error: ")
         assert f"runs/report/r{attempt}: " in line
         assert "in use by " in line or "holds a run already" in line
-        while not (run / "winner").is_file():
-            assert winner.poll() is None
-            time.sleep(0.01)
+        wait_until((run / "winner").is_file, winner)
         assert json.loads((run / "overrides.json").read_text()) == ["run=.", f"name=r{attempt}"]
         winner.communicate("0\n")
         assert winner.returncode == 0
@@ -80,11 +82,9 @@ def test_resuming_a_run_in_use_is_refused_before_anything_is_composed(tmp_path: 
 
 def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
     for _ in range(3):
-        process = start(tmp_path, "run=.", "name=k")
+        process = holder(tmp_path, "name=k")
         run = tmp_path / "runs/report/k"
-        while not (run / "winner").is_file():
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.01)
+        wait_until((run / "winner").is_file, process)
         process.kill()
         process.wait()
         with RunLock(run):

@@ -2,13 +2,14 @@
 
 import sqlite3
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.builders import TINY
 from tests.fixtures import Figure
 from tests.nas.pool_search import check_ends, check_faults
+from tests.processes import run
 from vseg_nas.nas.store import STORE
 
 pytestmark = pytest.mark.slow
@@ -28,17 +29,8 @@ def test_20_searches_killed_in_the_middle_of_a_trial_leave_no_process(tmp_path: 
     figure("G15", "20 parents killed and 5 interrupted in the middle of a trial, no process left after 5 s")
 
 
-TINY = [
-    *("gpu=cpu", "gpu.threads=1", "logger=none"),
-    *("dataset.size=[64,64]", "dataset.clips=12", "dataset.val_clips=4"),
-    *("phase.pretrain.epochs=1", "phase.pretrain.batch_size=4", "phase.pretrain.transform.crop=[64,64]"),
-    *("phase.search.transform.crop=[64,64]", "phase.search.epochs=2", "phase.search.trials=6"),
-]
-
-
-def command(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    arguments = [sys.executable, "-m", "vseg_nas.search", *TINY, *overrides]
-    return subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False)
+def search(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    return run("vseg_nas.search", *TINY, "phase.search.trials=6", *overrides, cwd=folder)
 
 
 @pytest.mark.timeout(600)
@@ -47,13 +39,13 @@ def test_the_command_finds_the_same_with_either_executor(tmp_path: Path) -> None
     columns = "id, genotype, seed, state, score, miou, fwiou, macc, epochs, stopped, failure, reason, attempts"
     histories = []
     for executor in ("serial", "isolated"):
-        done = command(tmp_path, f"executor={executor}", f"name={executor}")
+        done = search(tmp_path, f"executor={executor}", f"name={executor}")
         assert (done.returncode, done.stderr) == (0, "")
         with sqlite3.connect(runs / executor / STORE) as connection:
             histories.append(connection.execute(f"SELECT {columns} FROM trials ORDER BY id").fetchall())
     assert histories[0] == histories[1]
     assert len(histories[0]) == 6
     assert sorted(path.name for path in (runs / "isolated").iterdir() if path.name.startswith("worker")) == []
-    done = command(tmp_path, "executor=isolated", "executor.memory_gib=0.01", "name=small")
+    done = search(tmp_path, "executor=isolated", "executor.memory_gib=0.01", "name=small")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.startswith("error: executor.memory_gib: found 0.01, expected more than")

@@ -16,16 +16,14 @@ from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 import vseg_nas.evaluate
 import vseg_nas.pretrain
 import vseg_nas.report
 import vseg_nas.search
 import vseg_nas.train
+from tests.builders import TINY_EVALUATION, evaluation_of_one_row, record, seal
 from tests.fixtures import Figure, InProcess
-from tests.sealed import seal
-from vseg_nas.config import conf_dir
 from vseg_nas.data.synthetic import CLASSES
 from vseg_nas.errors import DataError
 from vseg_nas.models.static import StaticSegmenter
@@ -122,15 +120,12 @@ def attacked(in_process: InProcess, tmp_path: Path) -> Callable[..., str]:
     return call
 
 
-TINY = ["gpu=cpu", "dataset.size=[48,64]", "dataset.val_clips=2", "dataset.frames_per_run=4", "baselines=false"]
-
-
 @pytest.mark.parametrize("name", PICKLES)
 def test_checkpoints(attacked: Callable[..., str], tmp_path: Path, name: str) -> None:
     PICKLES[name](tmp_path / name)
     digest = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
     (tmp_path / f"{name}.sha256").write_text(digest)  # who makes the one can make the other
-    assert name in attacked(vseg_nas.evaluate.main, *TINY, f"checkpoint={name}", "name=e")
+    assert name in attacked(vseg_nas.evaluate.main, *TINY_EVALUATION, f"checkpoint={name}", "name=e")
 
 
 @pytest.mark.parametrize("name", ["system.ckpt", "plain_pickle.ckpt", "huge_header.safetensors"])
@@ -280,15 +275,9 @@ RUNS: dict[str, tuple[Attack, str]] = {  # what somebody put into a run director
 
 @pytest.mark.parametrize("name", RUNS)
 def test_run_directories(attacked: Callable[..., str], tmp_path: Path, name: str) -> None:
-    from hydra import compose, initialize_config_dir
-
     run = tmp_path / "r"
-    run.mkdir()
     StaticSegmenter(CLASSES).save(tmp_path / "static.safetensors")
-    overrides = ["static.weights=static.safetensors", "name=r"]
-    (run / "overrides.json").write_text(json.dumps(overrides))
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        OmegaConf.save(compose("search", overrides), run / "config.yaml", resolve=True)
+    record(run, "search", "static.weights=static.safetensors", "name=r")
     attack, named = RUNS[name]
     attack(run)
     seal(run)
@@ -299,22 +288,10 @@ def test_run_directories(attacked: Callable[..., str], tmp_path: Path, name: str
     assert [path for path in left if path.name != "lock"] == [path for path in there if path.name != "lock"]
 
 
-SCORES = {"miou": 0.5, "fwiou": 0.5, "macc": 0.5, "score": 0.5, "iou_per_class": [0.5, 0.5]}
-ROW = {
-    "name": "static per frame", "group": "static per frame", "seed": None, "recipe": None, "trained_with": None,
-    "checkpoint": None, "genotype": None, "expression": "", "past": None, "flow": None, "parameters": 1,
-    "cell_parameters": 0, "macs": 1, "pair": SCORES, "rolling": {}, "consistency": {},
-}  # fmt: skip
-
-
 def evaluation(**changes: object) -> Attack:
     """A result file of an evaluation."""
-    content: dict[str, object] = {
-        "format": "vseg_nas.evaluation/2", "dataset": "camvid", "split": "val", "size": [4, 4], "classes": ["a", "b"],
-        "consistency_key_every": 5, "rolling_refused": None, "command": "c", "machine": "m", "date": "d",
-        "seconds": 1.0, "rows": [ROW], "truth_consistency": {}, "panels": [],
-    }  # fmt: skip
-    return lambda run: (run / "evaluate.json").write_text(json.dumps(content | changes))
+    content = evaluation_of_one_row() | changes
+    return lambda run: (run / "evaluate.json").write_text(json.dumps(content))
 
 
 def panel(file: str) -> Attack:

@@ -1,27 +1,18 @@
 """The full form of tests/nas/test_resume.py: kill -9 at random and at every named point of a search."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.fixtures import Figure
-
-SCRIPT = Path(__file__).parents[1] / "nas" / "killed_search.py"
+from tests.processes import found_by
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_200_kills_at_random_and_33_at_every_point_change_nothing(tmp_path: Path, figure: Figure) -> None:
-    command = [sys.executable, str(SCRIPT), "full", str(tmp_path)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    searches: dict[str, list[dict[str, Any]]] = json.loads(done.stdout)
+    searches: dict[str, list[dict[str, Any]]] = found_by("tests.nas.killed_search", "full", str(tmp_path))
     points = searches.pop("points")
     assert sum(history["kills"] for history in points) == 33
     assert len(searches) == 5

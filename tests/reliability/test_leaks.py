@@ -88,6 +88,7 @@ def soak(
     return float(slope), memory[-1] - memory[WARM_UP]
 
 
+@pytest.mark.long
 def test_300_fits(make_features: Any, tmp_path: Path, figure: Figure) -> None:
     slope, growth = soak(make_features, tmp_path, 300)
     assert slope <= 0.02
@@ -113,6 +114,7 @@ def test_500_fits_of_cells_of_the_paper_s_size(make_features: Any, tmp_path: Pat
     figure("G10", f"500 fits of five layers and 64 channels at 64x64: {slope:.4f} MiB a fit, {growth:.1f} MiB in all")
 
 
+@pytest.mark.long
 def test_replaced_processes_leave_nothing_either(tmp_path: Path) -> None:
     def deaths(count: int) -> int:
         """Half of the candidates die."""

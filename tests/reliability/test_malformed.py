@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -18,15 +17,12 @@ import vseg_nas.evaluate
 import vseg_nas.pretrain
 import vseg_nas.search
 import vseg_nas.train
+from tests.builders import TINY_EVALUATION, record, save_network, seal, video_spec, write_camvid
 from tests.fixtures import Figure, InProcess
-from tests.sealed import seal
-from vseg_nas.config import conf_dir
-from vseg_nas.data.synthetic import CLASSES, PALETTE
-from vseg_nas.models.segmenter_file import SegmenterSpec, save_segmenter
+from vseg_nas.data.synthetic import CLASSES
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.weights import write_safetensors
 from vseg_nas.nas.store import STORE, TrialStore
-from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from vseg_nas.space.hand_written import HAND_WRITTEN
 
 LONGEST = 200
@@ -158,10 +154,8 @@ def test_genotypes(refused: Refused, tmp_path: Path, name: str) -> None:
 
 def a_network(path: Path, classes: tuple[str, ...] = CLASSES, **changes: object) -> None:
     """A network with random weights and, in its specification, some things changed."""
-    genotype = HAND_WRITTEN["local_filters"]
-    palette = ((0, 0, 0),) * len(classes)
-    spec = SegmenterSpec("m", 0, "r", classes, palette, genotype, "previous", False, IMAGENET_MEAN, IMAGENET_STD)
-    save_segmenter(spec.build(), spec, path)
+    spec = video_spec(classes=classes)
+    save_network(path, spec)
     if changes:
         plain = spec.to_dict() | changes
         write_safetensors(load_file(path), {"spec": json.dumps(plain)}, path)
@@ -181,11 +175,8 @@ class Opens:
 def without_a_tensor(path: Path) -> None:
     a_network(path)
     state = load_file(path)
-    spec = SegmenterSpec(
-        "m", 0, "r", CLASSES, PALETTE, HAND_WRITTEN["local_filters"], "previous", False, IMAGENET_MEAN, IMAGENET_STD
-    )
     state.pop(next(name for name in state if name.endswith(".weight")))
-    write_safetensors(state, {"spec": json.dumps(spec.to_dict())}, path)
+    write_safetensors(state, {"spec": json.dumps(video_spec(classes=CLASSES).to_dict())}, path)
 
 
 def cut(path: Path, share: float) -> None:
@@ -224,7 +215,6 @@ CHECKPOINTS: dict[str, Callable[[Path], object]] = {
     "folder.safetensors": lambda path: path.mkdir(),
     "foreign.safetensors": lambda path: save_file({"a": torch.zeros(1)}, path),
 }
-TINY = ["gpu=cpu", "dataset.size=[48,64]", "dataset.val_clips=2", "dataset.frames_per_run=4", "baselines=false"]
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
@@ -233,19 +223,8 @@ def test_checkpoints(refused: Refused, tmp_path: Path, name: str) -> None:
     if name.endswith(".ckpt"):
         digest = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
         (tmp_path / f"{name}.sha256").write_text(digest)
-    assert name in refused(vseg_nas.evaluate.main, *TINY, f"checkpoint={name}", "name=e")
+    assert name in refused(vseg_nas.evaluate.main, *TINY_EVALUATION, f"checkpoint={name}", "name=e")
     assert not (tmp_path / "canary").exists()
-
-
-def a_data_set(root: Path, size: tuple[int, int] = (48, 64)) -> None:
-    """Train and val of CamVid's layout, three frames each."""
-    for split, video in (("train", "0001TP"), ("val", "0016E5"), ("test", "0006R0")):
-        names = [f"{video}_{number:06}" for number in (30, 60, 90)]
-        for folder, image in ((split, Image.new("RGB", size[::-1])), (f"{split}annot", Image.new("L", size[::-1]))):
-            (root / folder).mkdir(parents=True)
-            for name in names:
-                image.save(root / folder / f"{name}.png")
-        (root / f"{split}.txt").write_text("".join(f"{name}.png\n" for name in names))
 
 
 def make_a_folder(path: Path) -> None:
@@ -285,7 +264,7 @@ LISTS: dict[str, tuple[Callable[[Path], object], str]] = {  # damage, and what `
 
 @pytest.mark.parametrize("damage", LISTS)
 def test_data_sets(refused: Refused, tmp_path: Path, damage: str) -> None:
-    a_data_set(tmp_path / "d")
+    write_camvid(tmp_path / "d")
     break_it, named = LISTS[damage]
     break_it(tmp_path / "d")
     command = ["dataset=camvid", "dataset.root=d", "phase.pretrain.encoder_weights=null", "gpu=cpu"]
@@ -314,7 +293,7 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {  # damage, and the fi
 
 @pytest.mark.parametrize("damage", FILES)
 def test_files_of_a_data_set(in_process: InProcess, tmp_path: Path, damage: str) -> None:
-    a_data_set(tmp_path / "d")
+    write_camvid(tmp_path / "d")
     break_it, named = FILES[damage]
     break_it(tmp_path / "d")
     status, out, err = in_process(vseg_nas.check.main, "dataset=camvid", "dataset.root=d", "name=a")
@@ -326,15 +305,9 @@ def test_files_of_a_data_set(in_process: InProcess, tmp_path: Path, damage: str)
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
     """A search that was stored before it had a trial."""
-    from hydra import compose, initialize_config_dir
-
     folder = tmp_path / "r"
-    folder.mkdir()
     StaticSegmenter(CLASSES).save(tmp_path / "static.safetensors")
-    overrides = ["static.weights=static.safetensors", "logger=none", "name=r"]
-    (folder / "overrides.json").write_text(json.dumps(overrides))
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        OmegaConf.save(compose("search", overrides), folder / "config.yaml", resolve=True)
+    record(folder, "search", "static.weights=static.safetensors", "logger=none", "name=r")
     TrialStore(folder / STORE).close()
     return folder
 

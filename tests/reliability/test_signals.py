@@ -1,21 +1,17 @@
 """Ctrl-C and the signals of schedulers end a search with the right status, soon, and it goes on as if never stopped."""
 
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import vseg_nas.search
+from tests.builders import TINY
 from tests.fixtures import Figure, InProcess
-from tests.tiny import TINY
+from tests.processes import found_by, in_fork
 from vseg_nas.errors import DataError
 from vseg_nas.runs.signals import Terminated, stopping
 
@@ -26,16 +22,7 @@ def send(number: int) -> None:
     time.sleep(1)
 
 
-def run(folder: Path, signals: int, environment: dict[str, str]) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.reliability.signalled_search", str(folder), str(signals)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-    root = Path(__file__).parents[2]
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
+@pytest.mark.long
 @pytest.mark.parametrize(
     "signals", [4, pytest.param(80, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])], ids=["some", "all"]
 )
@@ -43,7 +30,7 @@ def test_signals(tmp_path: Path, signals: int, figure: Figure) -> None:
     """Under Slurm's variables, with a checkpoint lying about that Lightning would resume from."""
     slurm = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_JOB_NAME": "search", "SLURM_LOCALID": "0"}
     slurm |= {"SLURM_PROCID": "0", "SLURM_NODEID": "0", "SLURM_JOB_NODELIST": "localhost"}
-    found = run(tmp_path, signals, slurm)
+    found = found_by("tests.reliability.signalled_search", str(tmp_path), str(signals), **slurm)
     assert found["delivered"] == signals
     assert found["wrong"] == [], found["output"]
     assert found["differing"] == 0
@@ -82,14 +69,6 @@ def test_a_hang_up_that_is_ignored_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def status_of_fork(part: Callable[[], None]) -> int:
-    child = os.fork()
-    if child == 0:
-        part()
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 def test_a_second_hang_up_is_no_second_wish() -> None:
     """A shell and the kernel both tell that a terminal is closed; the report of a search is written meanwhile."""
 
@@ -103,7 +82,7 @@ def test_a_second_hang_up_is_no_second_wish() -> None:
                 time.sleep(0.1)
         os._exit(7)
 
-    assert status_of_fork(hang_up_twice) == 7
+    assert in_fork(hang_up_twice) == 7
 
 
 @pytest.mark.parametrize(
@@ -118,7 +97,7 @@ def test_a_forked_process_leaves_signals_of_the_job_to_its_parent(number: int, s
         os._exit(7)
 
     with stopping():
-        assert status_of_fork(be_signalled) == status
+        assert in_fork(be_signalled) == status
 
 
 @pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
@@ -167,4 +146,4 @@ def test_the_second_signal_ends_the_process_whatever_it_is_doing(number: int, st
                 os.kill(os.getpid(), number)
                 time.sleep(1)
 
-    assert status_of_fork(be_signalled_twice) == status
+    assert in_fork(be_signalled_twice) == status

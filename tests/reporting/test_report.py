@@ -4,20 +4,18 @@ import re
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
 
-from tests.sealed import seal
+from tests.builders import seal
+from tests.fixtures import Json, MakeTrials, WriteRun, WriteSearch
 from vseg_nas.console import progress
 from vseg_nas.errors import DataError, RunError, UserError
-from vseg_nas.nas.trial import Trial
 from vseg_nas.reporting.build_report import build_report
 from vseg_nas.reporting.page import Picture, Section, TableBlock, page_html, slug
 from vseg_nas.reporting.report_folder import ReportFolder
@@ -26,15 +24,8 @@ from vseg_nas.reporting.table_formats import Code, Column, Table
 from vseg_nas.results.names import short_names, training_names
 from vseg_nas.results.numbers import Number
 
-Json = dict[str, Any]
-MakeTrials = Callable[[int], list[Trial]]
-WriteRun = Callable[[str, str, Json], Path]
 HOSTILE = "<script>alert('&\"')</script>"
 VOID_TAGS = {"meta", "img", "br", "hr", "input", "link"}
-
-
-class WriteSearch(Protocol):
-    def __call__(self, name: str, trials: Sequence[Trial], strategy: str = "ppo", seed: int = 0) -> Path: ...
 
 
 class Reader(HTMLParser):

@@ -3,23 +3,16 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.builders import shown
+from tests.fixtures import Json, WriteRun
 from vseg_nas.errors import DataError
 from vseg_nas.reporting.build_report import build_report
 from vseg_nas.reporting.run_sections import check_table, prediction_table, training_table
 from vseg_nas.reporting.runs import open_runs
 from vseg_nas.reporting.search_tables import comparison_table
-from vseg_nas.reporting.table_formats import Table
-
-Json = dict[str, Any]
-WriteRun = Callable[[str, str, Json], Path]
-
-
-def shown(table: Table) -> list[list[str]]:
-    return [["-" if cell is None else str(cell) for cell in row] for row in table.rows]
 
 
 def test_a_report_shows_all_of_them(other_results: dict[str, Json], write_run: WriteRun, tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.builders import shown
+from tests.fixtures import Json, WriteRun
 from vseg_nas.reporting.paper import RUNTIMES, SCORES
 from vseg_nas.reporting.runs import open_runs
 from vseg_nas.reporting.runtime_table import runtime_table
@@ -15,16 +15,8 @@ from vseg_nas.reporting.score_tables import (
     share_of_the_way,
     share_table,
 )
-from vseg_nas.reporting.table_formats import Table
 from vseg_nas.results.methods import Method, Setting, methods
 from vseg_nas.results.numbers import Number
-
-Json = dict[str, Any]
-WriteRun = Callable[[str, str, Json], Path]
-
-
-def shown(table: Table) -> list[list[str]]:
-    return [["-" if cell is None else str(cell) for cell in row] for row in table.rows]
 
 
 def found_in(*folders: Path) -> dict[Setting, list[Method]]:

@@ -4,10 +4,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from tests.builders import scored
 from vseg_nas.config import conf_dir
 from vseg_nas.errors import ConfigError
 from vseg_nas.figures.search_curves import draw_reward_bands, reward_band
-from vseg_nas.nas.trial import Evaluation, Trial, TrialState
+from vseg_nas.nas.trial import Trial, TrialState
 from vseg_nas.reporting.search_tables import group_searches
 from vseg_nas.runs.record import flat, write_record
 from vseg_nas.runs.resume import check_same_meaning
@@ -20,14 +21,7 @@ RANDOM = {"strategy.name": "random", "dataset.name": "camvid", "phase.search.epo
 
 
 def search(*scores: float | None) -> list[Trial]:
-    trials = []
-    for i, score in enumerate(scores):
-        fresh = Trial(i, CELL, seed=i, state=TrialState.RUNNING)
-        if score is None:
-            trials.append(fresh.failed("broken"))
-        else:
-            trials.append(fresh.completed(Evaluation(score, score, score, score, 1000, 2000, 3.0, 4)))
-    return trials
+    return [scored(CELL, score, i) for i, score in enumerate(scores)]
 
 
 def test_searches_that_differ_in_nothing_that_matters_are_one_group() -> None:

@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from vseg_nas.nas.trial import Evaluation, Trial, TrialState
+from tests.builders import scored
+from vseg_nas.nas.trial import Trial, TrialState
 from vseg_nas.reporting.search_tables import SearchGroup, last_quarter, search_table
 from vseg_nas.results.numbers import Number
 from vseg_nas.space import Genotype, Layer
@@ -14,16 +15,10 @@ GROUP = SearchGroup("ppo", "CamVid", "epochs 5", (0, 1))
 
 def search(*scores: float | str | None) -> list[Trial]:
     """Complete candidates with these scores; None failed, and `STOPPED` has a score of 0.9 half-way."""
-    trials = []
-    for i, score in enumerate(scores):
-        fresh = Trial(i, CELL, seed=i, state=TrialState.RUNNING)
-        if score is None:
-            trials.append(fresh.failed("broken"))
-            continue
-        stopped = isinstance(score, str)
-        value = 0.9 if isinstance(score, str) else score
-        trials.append(fresh.completed(Evaluation(value, value, value, value, 1000, 2000, 3.0, 4, stopped)))
-    return trials
+    return [
+        scored(CELL, 0.9, i, stopped=True) if isinstance(score, str) else scored(CELL, score, i)
+        for i, score in enumerate(scores)
+    ]
 
 
 def numbers(*searches: list[Trial]) -> list[Any]:

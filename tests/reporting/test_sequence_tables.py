@@ -1,15 +1,9 @@
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
+from tests.fixtures import Json, WriteRun
 from vseg_nas.reporting.runs import open_runs
 from vseg_nas.reporting.sequence_tables import consistency_table, rolling_table
 from vseg_nas.reporting.table_formats import Table
 from vseg_nas.results.methods import Method, Setting, methods
 from vseg_nas.results.scores import AnyConsistency, Consistency
-
-Json = dict[str, Any]
-WriteRun = Callable[[str, str, Json], Path]
 
 
 def shown(table: Table) -> list[dict[str, str]]:

@@ -1,16 +1,13 @@
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.fixtures import Json, WriteRun
 from vseg_nas.reporting.runs import open_runs
 from vseg_nas.results.methods import Method, Setting, methods
 from vseg_nas.space import Genotype, Layer
 
-Json = dict[str, Any]
-WriteRun = Callable[[str, str, Json], Path]
 MIRRORED = Genotype((Layer(2, 1, 5, 0, 1), Layer(5, 1, 2, 2, 5)))
 """The cell of `evaluation_data` with the sides of its first layer exchanged, which are concatenated."""
 

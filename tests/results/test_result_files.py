@@ -1,10 +1,10 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.fixtures import Json
 from vseg_nas.errors import DataError
 from vseg_nas.results import result
 from vseg_nas.results.evaluation import EvaluationResult
@@ -12,7 +12,6 @@ from vseg_nas.results.result import read_result
 from vseg_nas.results.runtime import BenchmarkResult
 from vseg_nas.results.scores import Consistency, DistanceScore, NotMeasured, Quartiles
 
-Json = dict[str, Any]
 Change = Callable[[Json], object]
 
 

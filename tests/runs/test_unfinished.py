@@ -14,6 +14,7 @@ from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, OmegaConf
 
 from tests.fixtures import InProcess
+from tests.processes import in_fork
 from vseg_nas.config import command
 from vseg_nas.errors import DataError
 from vseg_nas.runs.resume import UNFINISHED, begin
@@ -49,19 +50,13 @@ def entry(verb: str, schema: Any, run: Run, products: tuple[str, ...] = ()) -> C
 
 
 def in_child(main: Callable[[], None], *arguments: str) -> int:
-    """The wait status of a process that runs a command."""
-    child = os.fork()
-    if child == 0:
+    """The exit status of a process that runs a command."""
+
+    def act() -> None:
         sys.argv[1:] = arguments
-        status = 99
-        try:
-            main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-        finally:
-            os._exit(status)
-    return os.waitpid(child, 0)[1]
+        main()
+
+    return in_fork(act)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +69,7 @@ def test_the_same_command_begins_again_and_a_finished_run_stays(
     (tmp_path / "some").mkdir()
     options = [*options, "name=one"]
     status = in_child(entry(verb, schema, dying(number)), *options)
-    assert status == number if number == signal.SIGKILL else os.waitstatus_to_exitcode(status) == 143
+    assert status == (-number if number == signal.SIGKILL else 143)
     assert in_process(entry(verb, schema, write), *options)[::2] == (0, "")
     kept = {path.name for path in (tmp_path / folder).iterdir()}
     assert kept >= {"result.json", "config.yaml"}

@@ -5,7 +5,7 @@ import netrc
 import os
 import socket
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 import wandb
 from PIL import Image
 
+from tests.fixtures import MakeTrials
 from vseg_nas.nas.listener import Budget, SearchListener
 from vseg_nas.nas.trial import Trial
 from vseg_nas.results.evaluation import EvaluationRow
@@ -22,8 +23,6 @@ from vseg_nas.space.hand_written import HAND_WRITTEN
 from vseg_nas.tracking import wandb_logger
 from vseg_nas.tracking.wandb_logger import EvaluationLogger, FitLogger, WandbListener
 from vseg_nas.tracking.wandb_run import has_credentials, open_wandb, without_secrets
-
-MakeTrials = Callable[[int], list[Trial]]
 
 
 class FakeRun:

@@ -64,7 +64,3 @@ def main() -> None:
         on_ranks(2, report, failing, "none", Path(sys.argv[1]))
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-if __name__ == "__main__":
-    main()

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from tests.fixtures import Figure
+from tests.processes import in_fork
 from vseg_nas.errors import DataError, RunError
 from vseg_nas.runs.digests import checksum_path
 from vseg_nas.runs.files import write_text
@@ -57,17 +58,6 @@ def test_the_two_newest_are_kept(path: Path) -> None:
     assert names(path) == {"last.ckpt", "last.previous.ckpt", "last.ckpt.sha256"}
 
 
-def in_child(action: Callable[[], None]) -> int:
-    """Runs in a forked process and gives its exit status; 0 if it came to its end."""
-    child = os.fork()
-    if child == 0:
-        try:
-            action()
-        finally:
-            os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 STEPS = ("replace", "fsync")
 
 
@@ -100,7 +90,7 @@ def test_whole_wherever_a_save_is_cut_short(path: Path, stored: int) -> None:
             die_at(step)
             save(path, stored)
 
-        status = in_child(cut)
+        status = in_fork(cut)
         outcomes.append(None if newest_checkpoint(path) is None else epoch_of(path))
         if status == 0:
             break
@@ -113,7 +103,7 @@ def test_whole_wherever_a_save_is_cut_short(path: Path, stored: int) -> None:
     assert step >= 14  # renames of the note and the file, flushes of both and of the folder, each before and after
     assert set(outcomes) == {old, stored}
     assert outcomes == sorted(outcomes, key=lambda epoch: epoch == stored)  # once there it stays
-    assert in_child(lambda: save(path, stored + 1)) == 0
+    assert in_fork(lambda: save(path, stored + 1)) == 0
     assert epoch_of(path) == stored + 1
     assert not [name for name in names(path) if "partial" in name]
 

@@ -3,14 +3,13 @@
 import os
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.processes import PIPE, left_after, start, wait_until
 from tests.training.rank_targets import counting, failing
 from vseg_nas.errors import DataError, RunError
 from vseg_nas.training.ranks import Rank, on_ranks
@@ -27,24 +26,14 @@ def test_results_and_reports_are_those_of_the_first() -> None:
 
 def written(folder: Path, ranks: int = 2) -> list[int]:
     """Process ids of ranks and of their loader processes, as soon as all have written theirs."""
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        texts = [file.read_text().split() for file in folder.iterdir() if file.name.isdecimal()]
-        if len(texts) == ranks and all(len(text) == 2 for text in texts):
-            return [int(number) for text in texts for number in text]
-        time.sleep(0.02)
-    raise AssertionError("the ranks did not start")
+    texts: list[list[str]] = []
 
+    def all_there() -> bool:
+        texts[:] = [file.read_text().split() for file in folder.iterdir() if file.name.isdecimal()]
+        return len(texts) == ranks and all(len(text) == 2 for text in texts)
 
-def gone(pids: list[int], within: float) -> bool:
-    """Whether all of these end soon; a zombie, which waits for its parent to look, has ended."""
-    until = time.monotonic() + within
-    while time.monotonic() < until:
-        left = [pid for pid in pids if psutil.pid_exists(pid)]
-        if all(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE for pid in left if psutil.pid_exists(pid)):
-            return True
-        time.sleep(0.02)
-    return False
+    wait_until(all_there, seconds=60)
+    return [int(number) for text in texts for number in text]
 
 
 FAILURES = {
@@ -61,7 +50,7 @@ def test_a_failure_ends_all(tmp_path: Path, kind: str) -> None:
     error, message = FAILURES[kind]
     with pytest.raises(error, match=message):
         on_ranks(2, lambda *_: None, failing, kind, tmp_path)
-    assert gone(written(tmp_path), within=2)
+    assert left_after(written(tmp_path), seconds=2) == set()
 
 
 def test_an_error_here_ends_all(tmp_path: Path) -> None:
@@ -76,9 +65,7 @@ def test_an_error_here_ends_all(tmp_path: Path) -> None:
 @pytest.fixture
 def hanging(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A command that waits for two hanging ranks, in a process group of its own, as a terminal starts it."""
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-m", "tests.training.rank_targets", str(tmp_path)]
-    process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = start("tests.training.rank_targets", str(tmp_path), stderr=PIPE, start_new_session=True)
     yield process
     process.kill()
     process.communicate()
@@ -90,5 +77,5 @@ def test_none_outlives_its_parent(hanging: subprocess.Popen[str], tmp_path: Path
     os.killpg(hanging.pid, number)
     _, errors = hanging.communicate(timeout=10)
     assert hanging.returncode == (130 if number == signal.SIGINT else -number)
-    assert gone(pids, within=3)
+    assert left_after(pids, seconds=3) == set()
     assert errors == ""  # the ranks say nothing

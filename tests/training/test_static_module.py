@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
-from tests.trainings import static_training
+from tests.builders import equal, static_training
 from vseg_nas.data import ClipBatch, SyntheticStreet, resized, training
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.errors import ConfigError, NonFiniteError
@@ -132,10 +132,6 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[float | None
 
 def weights_of(path: Path) -> dict[str, Tensor]:
     return StaticSegmenter.load(path).state_dict()
-
-
-def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 def states_of(path: Path) -> Any:

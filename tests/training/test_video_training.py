@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.builders import equal, static_training, video_spec, video_training
 from tests.fixtures import Figure
-from tests.trainings import static_training, video_training
 from vseg_nas.data import ClipBatch, SyntheticStreet, resized, training
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.errors import ConfigError, RunError
@@ -18,7 +18,7 @@ from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.layers import enlarge
 from vseg_nas.models.propagation import CellPropagation, EachFrame
-from vseg_nas.models.segmenter_file import SegmenterSpec, load_segmenter
+from vseg_nas.models.segmenter_file import load_segmenter
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video import VideoSegmenter
 from vseg_nas.space.hand_written import HAND_WRITTEN
@@ -122,10 +122,6 @@ def fit_video(folder: Path, epochs: int, report: Progress = lambda *_: None, wor
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
     """Weights after four epochs in one go."""
     return fit_video(tmp_path_factory.mktemp("whole"), 4)
-
-
-def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 @pytest.mark.parametrize(("stop_after", "workers"), [(1, 0), (2, 0), (3, 0), (1, 2), (2, 2), (3, 2)])
@@ -251,18 +247,7 @@ def test_the_cell_stage_ends_at_the_rate_of_its_schedule(
 
 def test_a_checkpoint_of_the_fit_loads_as_a_network(tmp_path: Path) -> None:
     clips = source()
-    spec = SegmenterSpec(
-        "mine",
-        0,
-        "recipe",
-        clips.classes,
-        clips.palette,
-        HAND_WRITTEN["local_filters"],
-        "previous",
-        False,
-        (0.5,) * 3,
-        (0.2,) * 3,
-    )
+    spec = video_spec(classes=clips.classes)
     module = VideoModule(segmenter(), video_training(), json.dumps(spec.to_dict()))
     train_end_to_end(module, data(), tmp_path / "last.ckpt", lambda *_: None, **OPTIONS)
     loaded, found = load_segmenter(tmp_path / "last.ckpt")

@@ -5,15 +5,14 @@ from __future__ import annotations
 import copy
 import os
 import pickle
-import signal
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 
+from tests.processes import in_fork
 from tests.video.making import bright_corner
 from vseg_nas.api import load_segmenter, load_static
 from vseg_nas.errors import ConfigError
@@ -134,15 +133,16 @@ def test_a_forked_process_labels(first: str) -> None:
     try:
         predictor = load_segmenter(size=(480, 640))
         predictor.step(image)
-        child = os.fork()
-        if child == 0:
-            predictor = load_segmenter() if first == "new" else predictor
+
+        def label() -> None:
+            forked = load_segmenter() if first == "new" else predictor
             if first == "confidence":
-                predictor.confidence()
-            os._exit(0 if predictor.step(image).shape == (600, 800) else 1)
+                forked.confidence()
+            assert forked.step(image).shape == (600, 800)
+
+        assert in_fork(label) == 0
     finally:
         torch.set_num_threads(1)
-    assert _status(child) == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -166,38 +166,20 @@ def test_a_process_forked_during_a_call_of_a_thread_labels(
     with ThreadPoolExecutor(1) as other:
         first = other.submit(predictor.step, IMAGE)
         assert inside.wait(30)
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                if generations == 2 and (grandchild := os.fork()):
-                    status = _status(grandchild)
-                else:
-                    monkeypatch.undo()
-                    if call == "step":
-                        status = 0 if np.array_equal(predictor.step(IMAGE[::-1]), expected) else 3
-                    else:
-                        getattr(predictor, call)()
-                        status = 0
-            finally:
-                os._exit(status)
-        status = _status(child)
+
+        def call_it() -> None:
+            monkeypatch.undo()
+            if call == "step":
+                assert np.array_equal(predictor.step(IMAGE[::-1]), expected)
+            else:
+                getattr(predictor, call)()
+
+        def in_a_child_of_its_own() -> None:
+            assert in_fork(call_it) == 0
+
+        status = in_fork(call_it if generations == 1 else in_a_child_of_its_own)
         with pytest.raises(RuntimeError, match="found a call of another thread"):
             predictor.reset()  # here the thread is still in it
         leave.set()
         first.result(30)
     assert status == 0
-
-
-def _status(child: int) -> int:
-    """Of a process that ends within a minute."""
-    for _ in range(600):
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            break
-        time.sleep(0.1)
-    else:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        pytest.fail("the forked process hangs")
-    return os.waitstatus_to_exitcode(status)
