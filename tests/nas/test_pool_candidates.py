@@ -41,7 +41,7 @@ def factory(make_features: Any, tmp_path: Path) -> CandidateFactory:
         caches.append(tmp_path / key.digest)
     device = Device(threads=torch.get_num_threads())
     classifier = nn.Conv2d(64, 4, 3, padding=1)
-    return CandidateFactory(device, (caches[0], caches[1]), classifier, CellTraining(epochs=2, batch_size=2))
+    return CandidateFactory(device, (caches[0], caches[1]), classifier, CellTraining(epochs=6, batch_size=2))
 
 
 @pytest.mark.long
