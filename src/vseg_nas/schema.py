@@ -45,7 +45,7 @@ class PhaseConfig(Settings):
 
 
 class CommandConfig(Settings):
-    """What every command has."""
+    """The settings that every command has."""
 
     debug: Annotated[bool, EXECUTION]
 

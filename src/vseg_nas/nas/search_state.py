@@ -61,7 +61,7 @@ class SearchState:
             self._pending_scores.clear()
 
     def to_bytes(self) -> bytes:
-        """All of it, for the trial store."""
+        """Returns the whole state as bytes, for the trial store."""
         buffer = io.BytesIO()
         state = {
             "strategy": self._strategy.state_dict(),

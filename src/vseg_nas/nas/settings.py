@@ -36,7 +36,7 @@ class SearchPhase(CellStage):
         batch: The number of cells that are asked for at once.
         hours: The time in hours after which no cell is asked for; None means any.
         layers: The number of layers of a cell.
-        split: How training clips are divided into meta-train and meta-val.
+        split: The settings by which training clips are divided into meta-train and meta-val.
         split_seed: The seed of that division.
         val_fraction: The share of meta-val among the clips.
         val_size: Height and width to which frames are resized for scoring; None leaves them as they are.

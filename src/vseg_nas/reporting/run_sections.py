@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from vseg_nas.reporting.opened_runs import Runs
 from vseg_nas.reporting.page import Section
 from vseg_nas.reporting.report_folder import ReportFolder
-from vseg_nas.reporting.runs import Runs
 from vseg_nas.reporting.search_tables import comparison_table
 from vseg_nas.reporting.table_formats import Code, Column, Row, Table
 from vseg_nas.results.data_check import CheckResult
@@ -14,7 +14,7 @@ from vseg_nas.results.numbers import Number, duration
 from vseg_nas.results.predicted_video import PredictionResult
 from vseg_nas.results.result import ResultRun
 from vseg_nas.results.scores import Quartiles
-from vseg_nas.results.training import TrainingResult
+from vseg_nas.results.training_result import TrainingResult
 
 TRAINING_NOTE = "Scores: of the second frames of pairs of the validation split, after the last epoch."
 COMPARISON_NOTE = (

@@ -28,7 +28,7 @@ class WorkerDied(Exception):
     """A worker's process has ended.
 
     Args:
-        how: How it ended, such as ``by SIGKILL``.
+        how: The way in which it ended, such as ``by SIGKILL``.
         perhaps_whole_job: Whether the signal that ended it may have been sent to the process of the search as well.
     """
 

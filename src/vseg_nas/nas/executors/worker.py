@@ -86,7 +86,7 @@ class RemotePruner(NoPruner):
 
 
 def serve(pipe: Connection, factory: bytes, folder: Path, log: Path, memory_gib: float | None) -> None:
-    """The main function of a worker of `PoolExecutor`: evaluates the tasks from the pipe until the parent closes it.
+    """Evaluates the tasks from the pipe until the parent closes it: the main function of a worker of `PoolExecutor`.
 
     Args:
         pipe: Connection to the parent.
