@@ -239,7 +239,7 @@ class SearchPlan:
         seed: Seed of the run.
         budget: The number of trials and of hours after which no cell is asked for.
         batch: Number of cells to ask for at once.
-        failed_reward: Reward of a failed trial; None: the strategy gets no reward from it.
+        failed_reward: Reward of a failed trial; with None the strategy gets no reward from it.
         reference_scores: Whether scores are computed as in the authors' code.
     """
 

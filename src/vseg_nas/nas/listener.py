@@ -9,11 +9,11 @@ from vseg_nas.nas.trial import Trial
 
 @dataclass(frozen=True)
 class Budget:
-    """When to stop asking for cells.
+    """The number of trials and of hours after which no cell is asked for.
 
     Attributes:
-        trials: Number of trials of any kind.
-        hours: Hours over all sessions of a run; None: any number.
+        trials: The number of trials, whatever becomes of them.
+        hours: The number of hours over all sessions of a run; None sets no limit.
     """
 
     trials: int

@@ -34,7 +34,7 @@ class TrialQueue:
     Args:
         store: Trial store of the run; its unfinished trials are the first to wait.
         asynchronous: Whether trials are asked for one at a time and told as they finish, instead of in batches.
-        failed_reward: Reward of a failed trial; None: the strategy gets no reward from it.
+        failed_reward: Reward of a failed trial; with None the strategy gets no reward from it.
     """
 
     def __init__(self, store: TrialStore, *, asynchronous: bool = False, failed_reward: float | None = None) -> None:

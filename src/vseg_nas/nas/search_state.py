@@ -21,7 +21,7 @@ class SearchState:
     Args:
         strategy: Strategy of the search.
         pruner: Pruner of the search.
-        stored: State that an earlier session has left, as from `to_bytes`; None: there was none.
+        stored: State that an earlier session has left, as from `to_bytes`; None if there was none.
 
     Raises:
         RunError: The stored state is damaged or of another search.

@@ -84,7 +84,7 @@ class RewardSettings(Settings):
     """The reward of a candidate: the geometric mean of mIoU, fwIoU and mAcc (section 3.3).
 
     Attributes:
-        failed: The reward of a failed candidate; None: the strategy is told none.
+        failed: The reward of a failed candidate; with None the strategy is told of no reward.
         reference: Whether a class that is predicted and absent counts 2 in mAcc, as in the authors' code.
     """
 

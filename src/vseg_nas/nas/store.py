@@ -118,7 +118,7 @@ class TrialStore:
         Args:
             trial: The trial in its final state.
             snapshot: The state of the search.
-            attempts: Number of attempts that it took, with those that were released; None: as many as are counted.
+            attempts: Number of attempts that it took, with those that were released; None means as many as are counted.
         """
         assignments = ", ".join(f"{column} = ?" for column in COLUMNS)
         with self._errors(), self._transaction():

@@ -127,9 +127,9 @@ class RayExecutor(Supervisor[RayWorker]):
             called with their arrays: Ray keeps one copy of them on each machine, which its workers share.
         pruner: The pruner, as in `Supervisor`.
         share: The share of a machine that a candidate uses.
-        workers: Number of workers; None: as many as there are shares.
-        at_most: Number of candidates that there can be at a time, whatever `workers` says; None: any number.
-        address: Host and port of a running cluster; None: a Ray on this machine that lives as long as the search.
+        workers: Number of workers; None means as many as there are shares.
+        at_most: Number of candidates that there can be at a time, whatever `workers` says; None means any number.
+        address: Host and port of a running cluster; None means a Ray on this machine that lives as long as the search.
         limit_s: The most seconds that one candidate may take, as in `Supervisor`.
     """
 

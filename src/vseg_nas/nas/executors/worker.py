@@ -93,7 +93,7 @@ def serve(pipe: Connection, factory: bytes, folder: Path, log: Path, memory_gib:
         factory: A pickled `EvaluatorFactory`.
         folder: Folder for the evaluator.
         log: File to which all output of the process is appended.
-        memory_gib: Limit of the process's data in GiB; None: no limit.
+        memory_gib: Limit of the process's data in GiB; None means no limit.
     """
     ignore_signals()
     clear_slurm_env()

@@ -73,7 +73,7 @@ class Policy(nn.Module):
         """Scores `tokens` or, without any, samples `n` strings and scores them.
 
         Args:
-            tokens: (N, L) int64 strings to score; None: sample.
+            tokens: (N, L) int64 strings to score; None draws strings.
             n: Number of strings to sample.
             generator: Draws the samples; needed for that.
         """
