@@ -25,7 +25,7 @@ from vseg_nas.models.inference import optimized
 from vseg_nas.models.layers import label_map
 from vseg_nas.models.propagation import CopyPrevious
 from vseg_nas.models.static import StaticSegmenter
-from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.models.video_segmenter import VideoSegmenter
 
 WEIGHTS = Path(__file__).parents[1] / "weights/camvid_cpu_static.safetensors"
 SIZES = ((180, 240), (360, 480), (192, 256))

@@ -19,7 +19,7 @@ from vseg_nas.metrics import ConfusionMatrix
 from vseg_nas.models.inference import optimized
 from vseg_nas.models.layers import enlarge, label_map
 from vseg_nas.models.segmenter_file import SegmenterSpec, load_segmenter
-from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.models.video_segmenter import VideoSegmenter
 from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from vseg_nas.space import Genotype
 from vseg_nas.space.hand_written import HAND_WRITTEN

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vseg_nas.api import TorchPredictor, load_segmenter
+from vseg_nas.api import TorchPredictor, load_predictor
 from vseg_nas.data import CamVid
 from vseg_nas.evaluation.sequences import VideoSequence, sequences_of
 from vseg_nas.metrics import ConfusionMatrix
@@ -43,7 +43,7 @@ def main() -> None:
     print(f"difference of thumbnails: {', '.join(f'{share} %' for share in SHARES)}")
     for name, values in (("successive frames", steady), ("different videos", cuts)):
         print(f"{name:>18} ({len(values)}): {'  '.join(f'{v:.3f}' for v in np.percentile(values, SHARES))}")
-    predictor, result = load_segmenter(), {}
+    predictor, result = load_predictor(), {}
     print(f"{'CamVid val':>18}  key frames   mIoU")
     policies: dict[str, list[KeyPolicy]] = {f"every {k or 'never'}": [EveryK(k) for _ in sequences] for k in PACES}
     policies |= {f"fall {drop:g}": [Adaptive(NEVER, drop, None) for _ in sequences] for drop in DROPS}

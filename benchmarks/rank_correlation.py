@@ -22,7 +22,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 
-from vseg_nas.assembly.search import build_evaluator, build_meta_data, build_space
+from vseg_nas.assembly.search_plan import build_evaluator, build_meta_data, build_space
 from vseg_nas.checking import check
 from vseg_nas.config import conf_dir
 from vseg_nas.nas.pruners import NoPruner

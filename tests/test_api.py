@@ -16,7 +16,7 @@ import vseg_nas.report
 import vseg_nas.search
 from tests.fixtures import InProcess
 from tests.video.making import bright_corner
-from vseg_nas.api import CellTraining, load_segmenter, search
+from vseg_nas.api import CellTraining, load_predictor, search
 from vseg_nas.data import SyntheticStreet, training
 from vseg_nas.errors import ConfigError, RunError
 from vseg_nas.models.static import StaticSegmenter
@@ -40,7 +40,7 @@ def test_label_a_video() -> None:
     after = run(LABEL, images=[image] * 2)
     assert after["labels"].shape == (50, 70)
     assert after["labels"].dtype == np.uint8
-    assert len(after["segmenter"].classes) == 11
+    assert len(after["predictor"].classes) == 11
     assert len([line for line in LABEL.splitlines() if line]) <= 5
 
 
@@ -59,17 +59,17 @@ def test_search_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_key_frames_come_when_they_should() -> None:
-    segmenter = load_segmenter(key_every=2, size=(64, 64))
+    predictor = load_predictor(key_every=2, size=(64, 64))
     distances = []
     for key in (False, False, False, True, False):
-        segmenter.step(bright_corner(), key)
-        distances.append(segmenter.segmenter.distance)
+        predictor.step(bright_corner(), key)
+        distances.append(predictor.segmenter.distance)
     assert distances == [0, 1, 0, 0, 1]
 
 
 def test_mistakes_name_what_was_found(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="key_every: found 0"):
-        load_segmenter(key_every=0)
+        load_predictor(key_every=0)
     with pytest.raises(ConfigError, match="clips: found 8 classes, expected the 2 of the static network"):
         search(SyntheticStreet(2), StaticSegmenter(("a", "b")), tmp_path / "run")
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import vseg_nas.api
-import vseg_nas.assembly.search
+import vseg_nas.assembly.search_plan
 from tests.nas.loops import FakeExecutor
-from vseg_nas.api import CellTraining, load_segmenter, search
+from vseg_nas.api import CellTraining, load_predictor, search
 from vseg_nas.data import InMemory, RawClip, SyntheticStreet, meta_split, training
 from vseg_nas.errors import ConfigError, DataError, RunError, UserError
 from vseg_nas.labels import IGNORE
@@ -179,7 +179,7 @@ def test_a_search_without_a_score_says_so(
         def wait(self) -> list[Attempt]:
             return [Attempt(self.running.pop(), Failure(FailureKind.ERROR, "ValueError('bad')"))]
 
-    monkeypatch.setattr(vseg_nas.assembly.search, "SerialExecutor", Failing)
+    monkeypatch.setattr(vseg_nas.assembly.search_plan, "SerialExecutor", Failing)
     with pytest.raises(RunError, match=r"run: found no cell with a score among 3; the last: .*ValueError\('bad'\)"):
         search(run_dir=tmp_path / "run", **arguments | {"trials": 3})
 
@@ -211,8 +211,8 @@ def test_a_wrong_option_of_a_segmenter_names_what_was_found(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(kind, match=re.escape(message)):
-        load_segmenter(**options)
+        load_predictor(**options)
 
 
 def test_the_size_of_a_segmenter_may_be_a_list() -> None:
-    assert load_segmenter(size=[64, 32]).size == (64, 32)  # type: ignore[arg-type]
+    assert load_predictor(size=[64, 32]).size == (64, 32)  # type: ignore[arg-type]

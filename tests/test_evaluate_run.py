@@ -10,7 +10,7 @@ import torch
 
 import vseg_nas.evaluate
 from tests.builders import video_spec
-from vseg_nas.assembly.evaluate import Evaluation, Method
+from vseg_nas.assembly.split_evaluator import SplitEvaluator, VideoMethod
 from vseg_nas.data.synthetic import CLASSES
 from vseg_nas.models.segmenter_file import save_segmenter
 from vseg_nas.models.static import StaticSegmenter
@@ -115,16 +115,16 @@ def test_an_interrupted_evaluation_measures_no_row_twice(
     make(tmp_path / "a/v.safetensors", 1)
     arguments = [*TINY, "checkpoint=a/v.safetensors"]
     assert start(*arguments, "name=whole")[0] == 0
-    measure, measured = Evaluation.measure, list[str]()
+    measure, measured = SplitEvaluator.measure, list[str]()
 
-    def stop(self: Evaluation, method: Method, tick: Callable[[], None]) -> MeasuredRow:
+    def stop(self: SplitEvaluator, method: VideoMethod, tick: Callable[[], None]) -> MeasuredRow:
         if len(measured) == 2:
             measured.append("interrupted")
             raise KeyboardInterrupt
         measured.append(method.group)
         return measure(self, method, tick)
 
-    monkeypatch.setattr(Evaluation, "measure", stop)
+    monkeypatch.setattr(SplitEvaluator, "measure", stop)
     assert start(*arguments)[0] == 130
     run = tmp_path / "runs/evaluate/synthetic/e"
     assert not (run / "evaluate.json").exists()
@@ -160,7 +160,7 @@ def test_all_checkpoints_are_read_before_anything_is_measured(
 ) -> None:
     make(tmp_path / "a/v.safetensors")
     (tmp_path / "bad.safetensors").write_bytes(b"no weights")
-    monkeypatch.setattr(Evaluation, "measure", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(SplitEvaluator, "measure", lambda *_: pytest.fail("measured"))
     status, _, err = start(*TINY, "checkpoint=[a/v.safetensors,bad.safetensors]")
     assert status == 2
     assert err.startswith("error: bad.safetensors: ")

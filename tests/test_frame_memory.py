@@ -37,7 +37,7 @@ def test_the_smallest_network_takes_no_less(monkeypatch: pytest.MonkeyPatch) -> 
     from vseg_nas.models.inference import optimized
     from vseg_nas.models.propagation import CopyPrevious
     from vseg_nas.models.static import StaticSegmenter
-    from vseg_nas.models.video import VideoSegmenter
+    from vseg_nas.models.video_segmenter import VideoSegmenter
 
     segmenter = optimized(VideoSegmenter(StaticSegmenter(("a", "b"), auxiliary=False), CopyPrevious(), 1).eval())
     small, large = (peak_memory(segmenter, torch.zeros(2, 3, side, side)) * 2**20 for side in (64, 192))

@@ -41,7 +41,9 @@ def found(*modules: str, **chosen: str) -> object:
 
 
 @pytest.mark.parametrize(
-    "modules", [COMMANDS, ["api"], ["nas.executors.worker"], ["nas.executors.ray_worker"], ["assembly.static"]], ids=str
+    "modules",
+    [COMMANDS, ["api"], ["nas.executors.worker"], ["nas.executors.ray_worker"], ["assembly.static_pretraining"]],
+    ids=str,
 )
 def test_it_is_settled_before_torch_is_loaded(modules: tuple[str, ...]) -> None:
     assert found(*modules) == OURS

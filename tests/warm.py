@@ -25,7 +25,13 @@ def preload() -> None:
     import pytorch_lightning  # noqa: F401
     import torch
 
-    for module in ("assembly.search", "assembly.static", "console.live", "console.summary", "reporting.search_files"):
+    for module in (
+        "assembly.search_plan",
+        "assembly.static_pretraining",
+        "console.live",
+        "console.summary",
+        "reporting.search_files",
+    ):
         importlib.import_module(f"vseg_nas.{module}")
     torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
     gc.freeze()  # or the collector of each fork would copy all the memory that it shares with this process

@@ -5,8 +5,8 @@ from pathlib import Path
 from reprlib import repr as brief
 from typing import Any
 
-from vseg_nas.assembly.search import SearchPlan, cached_meta_features
-from vseg_nas.assembly.static import check_batches
+from vseg_nas.assembly.data_sources import check_batches
+from vseg_nas.assembly.search_plan import SearchPlan, cached_meta_features
 from vseg_nas.data import Clip, ClipSource, ClipTransform, MetaSplit, meta_split, resized
 from vseg_nas.data.inspection import require_labels
 from vseg_nas.errors import ConfigError, DataError, RunError
@@ -31,20 +31,20 @@ from vseg_nas.training.features import weights_digest
 from vseg_nas.training.settings import CellTraining
 from vseg_nas.video.torch_predictor import TorchPredictor
 
-__all__ = ["CellTraining", "ClipSource", "TorchPredictor", "Trial", "load_segmenter", "load_static", "search"]
+__all__ = ["CellTraining", "ClipSource", "TorchPredictor", "Trial", "load_predictor", "load_static", "search"]
 
 _DEFAULT_TRAINING = CellTraining()
 _DIGESTS = {"clips": "the clips differ", "static": "the static network differs"}
 """Settings that are digests of something, and what to say if they differ."""
 
 
-def load_segmenter(
+def load_predictor(
     checkpoint: str | Path | None = None,
     key_every: int | None = None,
     device: str = "cpu",
     size: tuple[int, int] | None = None,
 ) -> TorchPredictor:
-    """Loads a trained video network: ``load_segmenter().step(frame)`` predicts the next frame of a video.
+    """Loads a trained video network: ``load_predictor().step(frame)`` predicts the next frame of a video.
 
     Args:
         checkpoint: A file that `train` wrote; None means the bundled checkpoint.
@@ -111,7 +111,7 @@ def search(
         training: The settings of the training of each cell.
         layers: The number of layers of a cell.
         width: The number of channels of a cell, or ``native``.
-        strategy: What proposes cells: ``ppo``, ``reinforce`` or ``random``.
+        strategy: The strategy that proposes cells: ``ppo``, ``reinforce`` or ``random``.
         stopping: The pruner: ``halfway``, ``median`` or ``none``.
         val_fraction: The share of the clips that cells are scored on.
         seed: The seed of everything.
@@ -125,6 +125,7 @@ def search(
         DataError: The clips cannot be used.
         RunError: The folder cannot be used, or no cell has a score.
     """
+    # Arguments are checked before anything is computed or written, in the words of the command line.
     trials, seed = checked(Positive, trials, "trials"), checked(Seed, seed, "seed")
     checked(float, val_fraction, "val_fraction")
     if not isinstance(training, CellTraining):
@@ -150,10 +151,12 @@ def search(
         seed=seed,
         budget=Budget(trials),
     )
+    # Candidates train on cached features, which are right only as long as the static network stays what it is.
     static.freeze()
     split = meta_split(clips, val_fraction, "random", seed)
     transforms = transform or resized(), resized()
     _check_clips(clips, split, transforms[0], training)
+    # Everything that the score of a cell depends on, so that no folder mixes scores of different meaning.
     settings = {
         "static": weights_digest(static),
         "clips": clips.fingerprint(),
@@ -166,6 +169,8 @@ def search(
         "val_fraction": val_fraction,
         "seed": seed,
     }
+    # The lock lies in the folder. So a foreign folder is refused before anything is made in it, and once more under the
+    # lock, since another process may have begun a search there in between.
     try:
         _check_settings(run_dir, settings)
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -175,7 +180,7 @@ def search(
     with RunLock(run_dir):
         _check_settings(run_dir, settings)
         features = cached_meta_features(run_dir / "cache", static, clips, split, transforms, where, _silent)
-        write_settings(run_dir, settings)
+        write_settings(run_dir, settings)  # after the features: until then the folder belongs to no search
         with TrialStore(run_dir / STORE) as store:
             ended = plan.loop(features, store, run_dir).run()
     scored = [trial for trial in ended if trial.evaluation is not None]

@@ -27,7 +27,7 @@ def main(config: BenchmarkConfig, run_dir: Path) -> None:
     """Times arch2, every checkpoint and the cell, and writes ``benchmark.json``."""
     from rich.console import Console
 
-    from vseg_nas.assembly.benchmark import Benchmark
+    from vseg_nas.assembly.latency_rows import Benchmark
     from vseg_nas.console.progress import steps
     from vseg_nas.console.tables import benchmark_table
     from vseg_nas.machine import describe

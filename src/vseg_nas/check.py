@@ -28,7 +28,7 @@ def main(config: CheckConfig, run_dir: Path) -> None:
     """Names every file that cannot be used; if there is none, leaves a manifest that later runs compare with."""
     from rich.console import Console
 
-    from vseg_nas.assembly.check import SplitReport, layouts, manifest_path
+    from vseg_nas.assembly.dataset_files import SplitReport, layouts, manifest_path
     from vseg_nas.console.progress import track
     from vseg_nas.console.tables import sequences_table, shares_table
     from vseg_nas.data.inspection import inspect

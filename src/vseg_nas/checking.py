@@ -111,7 +111,7 @@ def require_checkpoint(path: str | Path, hint: str = "") -> None:
 
     Args:
         path: The file that ``checkpoint=`` names.
-        hint: What to add to the error message.
+        hint: Words that are added to the error message.
 
     Raises:
         DataError: There is no such file.

@@ -37,13 +37,15 @@ def main(config: CompareConfig, run_dir: Path) -> None:
     console = Console()
     search_dir = Path(config.run)
     search = stored_config(search_dir, SearchConfig, "search")
+    # Meta-val scores are compared with those of the search, so the network must be the one that it was run with.
     keep_weights_digest(search_dir, Path(search.static.weights))
     with TrialStore.read(search_dir / STORE) as store:
         best = best_cells(store.trials(), 1)
     if not best:
         raise RunError(f"{search_dir}: no trial has a score yet, expected at least one")
-    from vseg_nas.assembly.compare import Comparison
-    from vseg_nas.assembly.search import build_meta_data
+    # Torch is loaded from here on: what is wrong with the search so far is said at once.
+    from vseg_nas.assembly.cell_comparison import Comparison
+    from vseg_nas.assembly.search_plan import build_meta_data
     from vseg_nas.console.progress import track
     from vseg_nas.reporting.search_tables import comparison_table
     from vseg_nas.reporting.table_formats import markdown
@@ -66,7 +68,7 @@ def main(config: CompareConfig, run_dir: Path) -> None:
             command=command_line("compare"),
             date=today(),
         )
-        path = write_result(run_dir, result)
+        path = write_result(run_dir, result)  # after every row: each takes a training, and none should be lost
         scores = f"meta-val {row.meta_val.score:.4f}, val {row.val.score:.4f}, val mIoU {row.val.miou:.4f}"
         print_line(console, f"{row.name}: {scores}")
     table = markdown(comparison_table(rows))

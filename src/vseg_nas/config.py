@@ -103,19 +103,23 @@ def command(
                 stack.enter_context(stopping())
                 stack.enter_context(RunLock(run_dir))
                 is_new = getattr(typed, "resume", None) is None
+                # A sweep that is started again by the same command resumes each of its jobs that has begun.
                 if is_new and sweep is not None and resumable and _holds_a_run(run_dir):
                     check_same_meaning(run_dir, config, schema)
                     is_new = False
                 if is_new:
+                    # The command line was checked without the lock: another process may have begun a run here since.
                     _refuse_a_run(run_dir, schema, config)
                     if not resumable:
                         begin(run_dir, products)
                     write_record(run_dir, OmegaConf.to_yaml(config, resolve=True), told.overrides.task)
                 try:
+                    # A single job was checked before its directory was made; jobs of a sweep each when they begin.
                     if sweep is not None:
                         preflight(typed)
                     run(typed, run_dir)
                 except (UserError, OSError) as error:
+                    # The corrected command may then use the name. What raised for another reason keeps its traces.
                     if is_new and fault(error) is not None:
                         forget_empty(run_dir, [folder for folder in run_dir.parents if folder in made])
                     raise
@@ -140,6 +144,7 @@ def command(
                 def task(config: DictConfig) -> None:
                     job(config, made, sweep)
 
+                # Hydra reads sys.argv by itself, composes the same jobs once more, and makes the run directories.
                 try:
                     hydra.main(config_path=str(conf_dir()), config_name=verb, version_base="1.3")(task)()
                 finally:
@@ -220,7 +225,7 @@ def _check_command_line(
     Args:
         verb: The name of the root file in ``conf/``.
         schema: The model of the root.
-        preflight: See `command`; None if each of several jobs looks at the disk when it begins.
+        preflight: The check of the disk, as for `command`; None if each of several jobs makes it when it begins.
         jobs: The overrides of each job.
 
     Returns:
@@ -260,7 +265,7 @@ def _check_shown(verb: str, overrides: list[str], package: str | None) -> None:
     """Composes what ``--cfg`` shows.
 
     Raises:
-        ConfigError: That cannot be done, or there is no such package in it.
+        ConfigError: Hydra cannot show it, or the configuration has no such package.
     """
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         composed = _compose(verb, overrides, with_hydra=True)
@@ -295,7 +300,7 @@ def _check_can_be_made(run_dir: Path) -> None:
     """Checks that the nearest existing thing on the way to a run directory is a folder.
 
     Raises:
-        ConfigError: It is none.
+        ConfigError: It is not a folder.
     """
     there = next((path for path in (run_dir, *run_dir.parents) if os.path.lexists(path)), None)
     if there is not None and not there.is_dir():

@@ -36,7 +36,7 @@ def missing_extra(package: str, purpose: str, extra: str) -> ExtraError:
 
     Args:
         package: The name of the missing package.
-        purpose: What it is needed for, such as "to export to ONNX".
+        purpose: The purpose that it is needed for, such as "to export to ONNX".
         extra: The extra of vseg-nas that installs it.
     """
     return ExtraError(f"{package}: not installed, needed {purpose}; install it with: pip install 'vseg-nas[{extra}]'")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vseg_nas.assembly.static_network import require_static
+from vseg_nas.assembly.static_weights import require_static
 from vseg_nas.checking import check_root, require_checkpoint
 from vseg_nas.clock import working_s
 from vseg_nas.command_line import assignment, several
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from vseg_nas.assembly.evaluate import Evaluation, Method
-    from vseg_nas.results.evaluation import EvaluationRow, Panel
+    from vseg_nas.assembly.split_evaluator import SplitEvaluator, VideoMethod
+    from vseg_nas.results.evaluation_result import EvaluationRow, Panel
     from vseg_nas.results.row_files import MeasuredRow
 
 
@@ -37,30 +37,30 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
     """Scores the baselines and every checkpoint under both protocols and writes ``evaluate.json``."""
     from rich.console import Console
 
-    from vseg_nas.assembly.evaluate import Evaluation
+    from vseg_nas.assembly.split_evaluator import SplitEvaluator
     from vseg_nas.console.progress import steps
     from vseg_nas.machine import describe
-    from vseg_nas.results.evaluation import CONSISTENCY_KEY_EVERY, EvaluationResult
+    from vseg_nas.results.evaluation_result import CONSISTENCY_KEY_EVERY, EvaluationResult
     from vseg_nas.results.result import command_line, today, write_result
 
     console, started = Console(), working_s()
-    evaluation = Evaluation(config)
-    _keep_input_digests(config, evaluation, run_dir, console)
-    if evaluation.rolling_refused:
-        print_line(console, f"no rolling: {evaluation.rolling_refused}")
-    measured = _measure(evaluation, run_dir, console)
-    with steps("ground truth", evaluation.truth_ticks, console) as tick:
-        truth_consistency = evaluation.truth_consistency(tick)
-    panels = _save_pictures(evaluation, measured, run_dir, config.panels)
+    evaluator = SplitEvaluator(config)
+    _keep_input_digests(config, evaluator, run_dir, console)
+    if evaluator.rolling_refused:
+        print_line(console, f"no rolling: {evaluator.rolling_refused}")
+    measured = _measure(evaluator, run_dir, console)
+    with steps("ground truth", evaluator.truth_ticks, console) as tick:
+        truth_consistency = evaluator.truth_consistency(tick)
+    panels = _save_pictures(evaluator, measured, run_dir, config.panels)
     result = EvaluationResult(
         dataset=config.dataset.name,
         split=config.split,
-        size=evaluation.frame_size,
-        classes=evaluation.pairs.classes,
+        size=evaluator.frame_size,
+        classes=evaluator.pairs.classes,
         consistency_key_every=CONSISTENCY_KEY_EVERY,
-        rolling_refused=evaluation.rolling_refused,
+        rolling_refused=evaluator.rolling_refused,
         command=command_line("evaluate"),
-        machine=describe(evaluation.device),
+        machine=describe(evaluator.device),
         date=today(),
         seconds=round(working_s() - started, 1),
         rows=tuple(found.row for _, found in measured),
@@ -75,31 +75,31 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
     print_line(console, f"next: {report}")
 
 
-def _keep_input_digests(config: EvaluateConfig, evaluation: Evaluation, run_dir: Path, console: Console) -> None:
+def _keep_input_digests(config: EvaluateConfig, evaluator: SplitEvaluator, run_dir: Path, console: Console) -> None:
     """Stores the digests of networks and data, or compares them with those of an earlier start."""
-    from vseg_nas.assembly.static import keep_data_digests
+    from vseg_nas.assembly.data_sources import keep_data_digests
     from vseg_nas.console.progress import hashing
 
     networks = {f"network {index}": sha256_of(Path(path)) for index, path in enumerate(config.checkpoint, 1)}
     keep_digests(run_dir / CHECKPOINT_NOTE, networks, "checkpoint")
     if config.baselines:
         keep_weights_digest(run_dir, Path(config.static.weights))
-    keep_data_digests(run_dir, evaluation.sources, hashing(console))
+    keep_data_digests(run_dir, evaluator.sources, hashing(console))
 
 
-def _measure(evaluation: Evaluation, run_dir: Path, console: Console) -> list[tuple[Method, MeasuredRow]]:
+def _measure(evaluator: SplitEvaluator, run_dir: Path, console: Console) -> list[tuple[VideoMethod, MeasuredRow]]:
     """Measures all rows; each is stored as soon as it has been measured."""
     from vseg_nas.console.progress import steps
     from vseg_nas.results.row_files import load_row, save_row
 
-    classes, pairs = len(evaluation.pairs.classes), len(evaluation.pairs)
+    classes, pairs = len(evaluator.pairs.classes), len(evaluator.pairs)
     measured = []
-    for method in evaluation.methods:
-        found = load_row(run_dir, evaluation.key(method), classes, pairs)
+    for method in evaluator.methods:
+        found = load_row(run_dir, evaluator.key(method), classes, pairs)
         if found is None:
-            with steps(method.group, evaluation.ticks(method), console) as tick:
-                found = evaluation.measure(method, tick)
-            save_row(run_dir, evaluation.key(method), found)
+            with steps(method.group, evaluator.ticks(method), console) as tick:
+                found = evaluator.measure(method, tick)
+            save_row(run_dir, evaluator.key(method), found)
         measured.append((method, found))
         print_line(console, _line(found.row))
     return measured
@@ -112,7 +112,7 @@ def _line(row: EvaluationRow) -> str:
 
 
 def _log(config: EvaluateConfig, run_dir: Path, rows: Sequence[EvaluationRow], pictures: dict[str, Path]) -> None:
-    from vseg_nas.assembly.logging import open_run
+    from vseg_nas.assembly.tracked_run import open_run
     from vseg_nas.tracking.wandb_logger import EvaluationLogger
 
     with EvaluationLogger(open_run(config, run_dir, group="evaluate")) as logger:
@@ -120,7 +120,7 @@ def _log(config: EvaluateConfig, run_dir: Path, rows: Sequence[EvaluationRow], p
 
 
 def _save_pictures(
-    evaluation: Evaluation, measured: list[tuple[Method, MeasuredRow]], run_dir: Path, count: int
+    evaluator: SplitEvaluator, measured: list[tuple[VideoMethod, MeasuredRow]], run_dir: Path, count: int
 ) -> list[Panel]:
     """Writes pictures of the first checkpoint, or of the first one with a cell if there is any.
 
@@ -130,12 +130,12 @@ def _save_pictures(
 
     from vseg_nas.figures.confusion_matrix import save_confusion
     from vseg_nas.figures.frame_panel import save_panel
-    from vseg_nas.results.evaluation import STATIC, Panel
+    from vseg_nas.results.evaluation_result import STATIC, Panel
 
     trained = [pair for pair in measured if pair[0].spec is not None]
     ours = next((pair for pair in trained if pair[0].has_cell), trained[0])
     static = next((pair for pair in measured if pair[0].group == STATIC), None)
-    source, folder, name = evaluation.pairs, run_dir / "panels", ours[0].group
+    source, folder, name = evaluator.pairs, run_dir / "panels", ours[0].group
     title = f"{name}: percent of the pixels of each class, pair protocol"
     path = save_confusion(np.array(ours[1].confusion), source.classes, folder / "confusion.png", title)
     panels = [Panel(file=str(path.relative_to(run_dir)), title="confusion", row=name)]
@@ -149,7 +149,7 @@ def _save_pictures(
     }
     for title, picked in chosen.items():
         path = folder / f"{title.replace(' ', '-')}.png"
-        rows = evaluation.panel_rows(static, ours, [index for index, _, _ in picked])
+        rows = evaluator.panel_rows(static, ours, [index for index, _, _ in picked])
         save_panel(rows, path, source.classes, source.palette, name, f"{title} frames, pair protocol")
         panels.append(Panel(file=str(path.relative_to(run_dir)), title=title, row=name))
     return panels

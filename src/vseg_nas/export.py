@@ -20,7 +20,7 @@ def main(config: ExportConfig, run_dir: Path) -> None:
     """Writes ``key_frame`` and ``next_frame`` into the run directory."""
     from rich.console import Console
 
-    from vseg_nas.assembly.export import export
+    from vseg_nas.assembly.graph_export import export
 
     console = Console()
     exported = export(config, run_dir)

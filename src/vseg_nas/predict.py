@@ -16,14 +16,14 @@ from vseg_nas.schema import PredictConfig
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from vseg_nas.assembly.predict import Network
+    from vseg_nas.assembly.video_prediction import LoadedPredictor
     from vseg_nas.results.predicted_video import PredictionResult
     from vseg_nas.video.frames import FrameSource
     from vseg_nas.video.prediction import VideoStatistics
 
 
 def _preflight(config: PredictConfig) -> None:
-    from vseg_nas.assembly.predict import check_checkpoint, check_source
+    from vseg_nas.assembly.video_prediction import check_checkpoint, check_source
 
     check_source(config.source)
     check_checkpoint(config.checkpoint, config.runtime)
@@ -40,24 +40,24 @@ def main(config: PredictConfig, run_dir: Path) -> None:
     from rich.console import Console
 
     from vseg_nas.assembly.frame_memory import check_frame_memory
-    from vseg_nas.assembly.predict import build_network, open_source
+    from vseg_nas.assembly.video_prediction import open_predictor, open_source
     from vseg_nas.results.result import write_result
 
     console = Console()
     with closing(open_source(config.source, config.rate)) as source:
-        network = build_network(config)
+        loaded = open_predictor(config)
         height, width = source.size
-        small = network.predictor.size or source.size
-        check_frame_memory("source" if network.predictor.size is None else "size", small, cuda=network.cuda)
+        small = loaded.predictor.size or source.size
+        check_frame_memory("source" if loaded.predictor.size is None else "size", small, cuda=loaded.cuda)
         print_line(
             console,
             f"{config.source}: {width} x {height}, {float(source.rate):.3g} frames a second; labelled at "
-            f"{small[1]} x {small[0]} by {network.name} on {network.device}",
+            f"{small[1]} x {small[0]} by {loaded.name} on {loaded.device}",
         )
         started = time.perf_counter()
-        statistics = _predict(config, run_dir, source, network, console)
+        statistics = _predict(config, run_dir, source, loaded, console)
         seconds = time.perf_counter() - started
-        result = _result(config, source, network, statistics, seconds)
+        result = _result(config, source, loaded, statistics, seconds)
     write_result(run_dir, result)
     for line in _summary(result):
         print_line(console, line)
@@ -66,9 +66,9 @@ def main(config: PredictConfig, run_dir: Path) -> None:
 
 
 def _predict(
-    config: PredictConfig, run_dir: Path, source: FrameSource, network: Network, console: Console
+    config: PredictConfig, run_dir: Path, source: FrameSource, loaded: LoadedPredictor, console: Console
 ) -> VideoStatistics:
-    from vseg_nas.assembly.predict import build_keys
+    from vseg_nas.assembly.video_prediction import build_keys
     from vseg_nas.console.progress import frames_view
     from vseg_nas.video.prediction import VideoStatistics, predict_video
     from vseg_nas.video.writers import (
@@ -81,7 +81,7 @@ def _predict(
         overlay_video,
     )
 
-    colours, statistics = full_palette(network.predictor.palette), VideoStatistics()
+    colours, statistics = full_palette(loaded.predictor.palette), VideoStatistics()
     total = min(filter(None, (config.frames, source.total)), default=None)
     with ExitStack() as stack:
         sinks = [stack.enter_context(frame_table(run_dir / FRAMES_FILE))]
@@ -93,7 +93,7 @@ def _predict(
             sinks.append(stack.enter_context(label_maps(run_dir / LABELS_FOLDER, colours)))
         tick = stack.enter_context(frames_view(total, console))
         try:
-            for prediction in predict_video(source, network.predictor, build_keys(config.key), config.frames):
+            for prediction in predict_video(source, loaded.predictor, build_keys(config.key), config.frames):
                 for sink in sinks:
                     sink(prediction)
                 statistics.add(prediction)
@@ -105,7 +105,7 @@ def _predict(
 
 
 def _result(
-    config: PredictConfig, source: FrameSource, network: Network, statistics: VideoStatistics, seconds: float
+    config: PredictConfig, source: FrameSource, loaded: LoadedPredictor, statistics: VideoStatistics, seconds: float
 ) -> PredictionResult:
     from vseg_nas.results.predicted_video import PredictionResult
     from vseg_nas.results.result import command_line, today
@@ -114,10 +114,10 @@ def _result(
     return PredictionResult(
         source=config.source,
         checkpoint=config.checkpoint,
-        network=network.name,
-        device=network.device,
+        network=loaded.name,
+        device=loaded.device,
         size=source.size,
-        network_size=network.predictor.size or source.size,
+        network_size=loaded.predictor.size or source.size,
         rate=float(source.rate),
         frames=statistics.frames,
         key_frames=statistics.keys,

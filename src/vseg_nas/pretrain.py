@@ -24,7 +24,8 @@ def main(config: PretrainConfig, run_dir: Path) -> None:
         console,
         f"Pre-training arch2 on {config.dataset.name}; Ctrl-C stops, {assignment('resume', run_dir)} continues.",
     )
-    from vseg_nas.assembly.static import Pretraining, build_sources, keep_data_digests
+    from vseg_nas.assembly.data_sources import build_sources, keep_data_digests
+    from vseg_nas.assembly.static_pretraining import Pretraining
     from vseg_nas.training.device import open_device
 
     encoder = str(config.static.encoder_weights)

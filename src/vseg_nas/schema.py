@@ -45,7 +45,7 @@ class PhaseConfig(Settings):
 
 
 class CommandConfig(Settings):
-    """What every command has."""
+    """The settings that every command has."""
 
     debug: Annotated[bool, EXECUTION]
 
@@ -61,14 +61,14 @@ class NetworkConfig(CommandConfig):
 
 
 class PretrainConfig(NetworkConfig):
-    """Root of `pretrain`."""
+    """The configuration of `pretrain`."""
 
     seed: Annotated[Seed, AVERAGED_OVER]
     resume: Annotated[Text | None, EXECUTION]
 
 
 class SearchConfig(PretrainConfig):
-    """Root of `search`."""
+    """The configuration of `search`."""
 
     space: SpaceSettings
     strategy: StrategySettings
@@ -80,7 +80,7 @@ class SearchConfig(PretrainConfig):
 
 
 class TrainConfig(PretrainConfig):
-    """Root of `train`."""
+    """The configuration of `train`."""
 
     cell: Annotated[Text, INPUT]
     past: Past
@@ -98,7 +98,7 @@ class TrainConfig(PretrainConfig):
 
 
 class EvaluateConfig(NetworkConfig):
-    """Root of `evaluate`."""
+    """The configuration of `evaluate`."""
 
     checkpoint: Annotated[Paths, INPUT]
     split: Literal["train", "val", "test"]
@@ -111,7 +111,7 @@ class EvaluateConfig(NetworkConfig):
 
 
 class ReportConfig(CommandConfig):
-    """Root of `report`."""
+    """The configuration of `report`."""
 
     run: Paths
     runs_dir: Text
@@ -119,7 +119,7 @@ class ReportConfig(CommandConfig):
 
 
 class CheckConfig(CommandConfig):
-    """Root of `check`."""
+    """The configuration of `check`."""
 
     dataset: DatasetSettings
     threads: Annotated[int, Field(ge=1, le=256)] | None
@@ -128,7 +128,7 @@ class CheckConfig(CommandConfig):
 
 
 class CompareConfig(CommandConfig):
-    """Root of `compare`."""
+    """The configuration of `compare`."""
 
     run: Text
     name: FolderName
@@ -138,7 +138,7 @@ class CompareConfig(CommandConfig):
 
 
 class BenchmarkConfig(CommandConfig):
-    """Root of `benchmark`."""
+    """The configuration of `benchmark`."""
 
     checkpoint: Paths | None
     cell: Text | None
@@ -154,7 +154,7 @@ class BenchmarkConfig(CommandConfig):
 
 
 class PredictConfig(CommandConfig):
-    """Root of `predict`."""
+    """The configuration of `predict`."""
 
     source: Text
     checkpoint: Text | None
@@ -175,7 +175,7 @@ _GraphSide = Annotated[int, Field(ge=64)]
 
 
 class ExportConfig(CommandConfig):
-    """Root of `export`."""
+    """The configuration of `export`."""
 
     checkpoint: Text | None
     format: Literal["onnx", "pt2"]

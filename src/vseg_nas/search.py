@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vseg_nas.assembly.static_network import ensure_static, require_static
+from vseg_nas.assembly.static_weights import ensure_static, require_static
 from vseg_nas.command_line import assignment
 from vseg_nas.config import command, python_command, shared_overrides
 from vseg_nas.console.lines import print_line
@@ -17,7 +17,7 @@ from vseg_nas.schema import SearchConfig
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from vseg_nas.assembly.search import MetaData
+    from vseg_nas.assembly.search_plan import MetaData
     from vseg_nas.nas.store import TrialStore
     from vseg_nas.training.device import Device
 
@@ -26,7 +26,7 @@ def _preflight(config: SearchConfig) -> None:
     require_static(config)
     executor = config.executor
     if config.gpu.devices != 1:
-        from vseg_nas.assembly.search import executor_of  # loads torch, which counts the devices
+        from vseg_nas.assembly.search_plan import executor_of  # loads torch, which counts the devices
 
         executor = executor_of(config)
     if isinstance(executor, RaySettings):
@@ -67,8 +67,8 @@ def main(config: SearchConfig, run_dir: Path) -> None:
 
 
 def _meta_data(config: SearchConfig, device: Device, run_dir: Path, console: Console) -> MetaData:
-    from vseg_nas.assembly.search import build_meta_data
-    from vseg_nas.assembly.static import build_sources, keep_data_digests
+    from vseg_nas.assembly.data_sources import build_sources, keep_data_digests
+    from vseg_nas.assembly.search_plan import build_meta_data
     from vseg_nas.console.progress import hashing, track
 
     keep_data_digests(run_dir, build_sources(config.dataset, config.runs_dir), hashing(console))
@@ -87,8 +87,8 @@ def _search(
 ) -> None:
     from contextlib import ExitStack
 
-    from vseg_nas.assembly.logging import open_run
-    from vseg_nas.assembly.search import plan_search
+    from vseg_nas.assembly.search_plan import plan_search
+    from vseg_nas.assembly.tracked_run import open_run
     from vseg_nas.console.live import LiveView
     from vseg_nas.tracking.wandb_logger import WandbListener
 

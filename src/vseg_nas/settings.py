@@ -84,7 +84,7 @@ def validated(schema: type[AnySettings], data: object, key: str = "", null: str 
         schema: The model of the settings.
         data: A mapping, as YAML or JSON hold it, or an instance, which is checked again.
         key: The key or argument under which the data stand; empty for a whole configuration.
-        null: What None is called in an error.
+        null: The word for None in an error.
 
     Raises:
         ConfigError: A key is unknown or missing, or a value has the wrong type or is out of range.
@@ -209,7 +209,7 @@ def text_keys(schema: type[Settings]) -> dict[str, bool]:
     On a command line they mean what is written there, whatever Hydra's grammar would make of it.
 
     Returns:
-        By dotted key, whether it also takes a list.
+        Whether each key, by its dotted name, also takes a list.
     """
     found = {}
     for key, field in keys(schema):

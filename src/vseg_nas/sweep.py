@@ -37,7 +37,7 @@ class Sweep:
 
     @contextmanager
     def job(self, number: int, run_dir: Path, overrides: Sequence[str]) -> Iterator[bool]:
-        """A context manager in which a job runs; it swallows a failure that is the user's fault.
+        """Runs a job as its block, and swallows a failure that is the user's fault.
 
         Args:
             number: The number of the job, from 0.

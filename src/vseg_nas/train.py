@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vseg_nas.assembly.cells import STATIC_CELL, trained_cell
-from vseg_nas.assembly.static_network import ensure_static, require_static
+from vseg_nas.assembly.static_weights import ensure_static, require_static
 from vseg_nas.clock import working_s
 from vseg_nas.command_line import assignment
 from vseg_nas.config import command, python_command, shared_overrides
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from vseg_nas.metrics import SegmentationScores
-    from vseg_nas.results.training import TrainingResult
+    from vseg_nas.results.training_result import TrainingResult
     from vseg_nas.space import Genotype
     from vseg_nas.training.device import Device
     from vseg_nas.training.fitting import Progress
@@ -43,7 +43,7 @@ def main(config: TrainConfig, run_dir: Path) -> None:
     """
     from rich.console import Console
 
-    from vseg_nas.assembly.train import SEGMENTER
+    from vseg_nas.assembly.final_training import SEGMENTER
     from vseg_nas.results.result import write_result
     from vseg_nas.training.device import open_device
 
@@ -77,7 +77,7 @@ def _result(
     from vseg_nas.models.complexity import count_parameters
     from vseg_nas.models.segmenter_file import load_segmenter
     from vseg_nas.results.result import command_line, today
-    from vseg_nas.results.training import TrainingResult
+    from vseg_nas.results.training_result import TrainingResult
 
     segmenter, spec = load_segmenter(network)
     return TrainingResult(
@@ -107,9 +107,9 @@ def _words(genotype: Genotype | None) -> str:
 def _train(
     config: TrainConfig, genotype: Genotype | None, device: Device, run_dir: Path, console: Console
 ) -> SegmentationScores:
-    from vseg_nas.assembly.logging import open_run
-    from vseg_nas.assembly.static import build_sources, keep_data_digests
-    from vseg_nas.assembly.train import CellAndVideoTraining
+    from vseg_nas.assembly.data_sources import build_sources, keep_data_digests
+    from vseg_nas.assembly.final_training import CellAndVideoTraining
+    from vseg_nas.assembly.tracked_run import open_run
     from vseg_nas.console.progress import FitView, hashing, track
     from vseg_nas.tracking.wandb_logger import FitLogger
 
@@ -145,7 +145,7 @@ def _keep_genotype(run_dir: Path, genotype: Genotype | None) -> Genotype | None:
     """Notes the cell in the run, or checks it against the note of an earlier start: a rank may change hands.
 
     Raises:
-        ConfigError: the run began with another cell.
+        ConfigError: The run began with another cell.
     """
     from vseg_nas.space.strict_json import MAX_CHARACTERS
 

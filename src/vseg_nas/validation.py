@@ -7,12 +7,12 @@ from pydantic_core import PydanticCustomError
 
 
 def refused(reason: str) -> PydanticCustomError:
-    """An error of a validator whose message says what was found and what was expected."""
+    """Returns an error of a validator whose message says what was found and what was expected."""
     return PydanticCustomError("refused", "{reason}", {"reason": reason})
 
 
 def unexpected(words: str) -> PydanticCustomError:
-    """An error of a validator: the value, which the message will show, should have been what the words say."""
+    """Returns an error of a validator: the value, which the message shows, should have been what the words say."""
     return PydanticCustomError("unexpected", "{words}", {"words": words})
 
 

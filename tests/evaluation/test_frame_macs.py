@@ -10,7 +10,7 @@ from vseg_nas.models.complexity import count_macs
 from vseg_nas.models.propagation import AverageOverTime, CellPropagation, CopyPrevious, EachFrame, WarpPrevious
 from vseg_nas.models.settings import Past
 from vseg_nas.models.static import StaticSegmenter
-from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.models.video_segmenter import VideoSegmenter
 from vseg_nas.space.hand_written import HAND_WRITTEN
 
 SIZE = (64, 96)

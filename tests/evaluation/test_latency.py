@@ -8,7 +8,7 @@ from vseg_nas.evaluation.latency import Latency, measure, now, random_frames
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.propagation import CellPropagation, CopyPrevious, FrameState
 from vseg_nas.models.static import StaticSegmenter
-from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.models.video_segmenter import VideoSegmenter
 from vseg_nas.results.scores import Quartiles
 from vseg_nas.space.hand_written import HAND_WRITTEN
 

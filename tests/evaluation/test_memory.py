@@ -7,7 +7,7 @@ from torch import Tensor
 from vseg_nas.evaluation.memory import TensorMemory, peak_memory
 from vseg_nas.models.propagation import CopyPrevious, FrameState
 from vseg_nas.models.static import StaticSegmenter
-from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.models.video_segmenter import VideoSegmenter
 
 BLOCK = 4096  # bytes of 1024 floats
 

@@ -14,7 +14,7 @@ from vseg_nas.evaluation.protocols import roll, roll_from_counts, rolling_scores
 from vseg_nas.evaluation.sequences import FrameIndex, sequences_of
 from vseg_nas.labels import Colour
 from vseg_nas.metrics import TemporalConsistency
-from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.models.video_segmenter import VideoSegmenter
 from vseg_nas.results.scores import AnyConsistency, Consistency, NotMeasured, RollingScores
 
 CPU = torch.device("cpu")

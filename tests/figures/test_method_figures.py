@@ -24,7 +24,7 @@ from vseg_nas.figures.rolling_curves import (
 )
 from vseg_nas.figures.search_curves import draw_reward_bands
 from vseg_nas.figures.style import BLUE, LONGEST_NAME, ORANGE, PURPLE, method_styles, plain, save_png_and_svg
-from vseg_nas.reporting.runs import open_runs
+from vseg_nas.reporting.opened_runs import open_runs
 from vseg_nas.results.methods import Method, methods
 from vseg_nas.results.result import read_result
 from vseg_nas.results.runtime import BenchmarkResult

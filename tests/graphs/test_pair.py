@@ -24,7 +24,7 @@ import vseg_nas.predict
 from tests.builders import video_spec
 from tests.fixtures import InProcess
 from tests.video.making import write_video
-from vseg_nas.assembly.export import metadata_of
+from vseg_nas.assembly.graph_export import metadata_of
 from vseg_nas.errors import DataError
 from vseg_nas.graphs.metadata import KEY, GraphMetadata
 from vseg_nas.graphs.onnx_files import OPSET, OnnxPair, to_onnx, write_onnx
@@ -34,7 +34,7 @@ from vseg_nas.models.aggregations import build_aggregation
 from vseg_nas.models.operations import build_operation
 from vseg_nas.models.segmenter_file import save_segmenter
 from vseg_nas.models.settings import Past
-from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.models.video_segmenter import VideoSegmenter
 from vseg_nas.space import Genotype, SearchSpace
 from vseg_nas.space.hand_written import HAND_WRITTEN
 from vseg_nas.space.vocabulary import AGGREGATIONS, OPERATIONS

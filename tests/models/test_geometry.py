@@ -24,7 +24,7 @@ from vseg_nas.models.inference import optimized
 from vseg_nas.models.layers import GlobalAveragePool, enlarge, enlarge_to_finest, label_map, stride_of
 from vseg_nas.models.propagation import CellPropagation, CopyPrevious, WarpPrevious
 from vseg_nas.models.static import StaticSegmenter
-from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.models.video_segmenter import VideoSegmenter
 from vseg_nas.space import Genotype
 from vseg_nas.space.genotype import Layer
 from vseg_nas.space.vocabulary import AGGREGATIONS, OPERATIONS

@@ -13,7 +13,7 @@ from vseg_nas.models.inference import optimized
 from vseg_nas.models.layers import label_map
 from vseg_nas.models.segmenter_file import load_segmenter
 from vseg_nas.models.settings import Past
-from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.models.video_segmenter import VideoSegmenter
 from vseg_nas.space import Genotype, SearchSpace
 from vseg_nas.space.genotype import Layer
 from vseg_nas.space.hand_written import HAND_WRITTEN

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 import vseg_nas.search
 from tests.builders import composed
 from tests.fixtures import InProcess
-from vseg_nas.assembly.search import executor_of
+from vseg_nas.assembly.search_plan import executor_of
 from vseg_nas.checking import check
 from vseg_nas.config import conf_dir
 from vseg_nas.errors import ConfigError

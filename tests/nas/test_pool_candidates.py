@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-import vseg_nas.assembly.search
+import vseg_nas.assembly.search_plan
 from tests.builders import composed
 from tests.nas.pool_search import search
-from vseg_nas.assembly.search import CandidateFactory, MetaFeatures, SearchPlan, build_ray_executor
+from vseg_nas.assembly.search_plan import CandidateFactory, MetaFeatures, SearchPlan, build_ray_executor
 from vseg_nas.checking import check
 from vseg_nas.data.feature_cache import CacheKey, StaticFeatures, map_cache, write_cache
 from vseg_nas.nas.executors.pool import PoolExecutor
@@ -66,7 +66,7 @@ def test_workers_that_share_a_device_put_on_it_what_fits_their_share(
         asked.append((len(splits), share))
         return list(splits)
 
-    monkeypatch.setattr(vseg_nas.assembly.search, "placed", place)
+    monkeypatch.setattr(vseg_nas.assembly.search_plan, "placed", place)
     overrides = ["gpu=cpu", "executor=ray", "executor.gpus_per_candidate=0.25"]
     config = check(composed("search", *overrides), SearchConfig)
     on_ray = dataclasses.replace(factory, device=open_device(config.gpu))

@@ -87,9 +87,9 @@ def stop_before_computing(patch: pytest.MonkeyPatch) -> None:
         "vseg_nas.training.fitting.pl.Trainer",
         "vseg_nas.training.features.write_cache",
         "vseg_nas.evaluate._measure",
-        "vseg_nas.assembly.benchmark.Benchmark.row",
+        "vseg_nas.assembly.latency_rows.Benchmark.row",
         "vseg_nas.predict._predict",
-        "vseg_nas.assembly.export.graph_pair",
+        "vseg_nas.assembly.graph_export.graph_pair",
     ):
         module, _, name = place.rpartition(".")
         patch.setattr(_found(module), name, accept)

@@ -17,9 +17,9 @@ from tests.fixtures import Json, MakeTrials, WriteRun, WriteSearch
 from vseg_nas.console import progress
 from vseg_nas.errors import DataError, RunError, UserError
 from vseg_nas.reporting.build_report import build_report
+from vseg_nas.reporting.opened_runs import open_runs
 from vseg_nas.reporting.page import Picture, Section, TableBlock, page_html, slug
 from vseg_nas.reporting.report_folder import ReportFolder
-from vseg_nas.reporting.runs import open_runs
 from vseg_nas.reporting.table_formats import Code, Column, Table
 from vseg_nas.results.names import short_names, training_names
 from vseg_nas.results.numbers import Number

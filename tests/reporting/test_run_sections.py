@@ -10,8 +10,8 @@ from tests.builders import shown
 from tests.fixtures import Json, WriteRun
 from vseg_nas.errors import DataError
 from vseg_nas.reporting.build_report import build_report
+from vseg_nas.reporting.opened_runs import open_runs
 from vseg_nas.reporting.run_sections import check_table, prediction_table, training_table
-from vseg_nas.reporting.runs import open_runs
 from vseg_nas.reporting.search_tables import comparison_table
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from tests.builders import shown
 from tests.fixtures import Json, WriteRun
+from vseg_nas.reporting.opened_runs import open_runs
 from vseg_nas.reporting.paper import RUNTIMES, SCORES
-from vseg_nas.reporting.runs import open_runs
 from vseg_nas.reporting.runtime_table import runtime_table
 from vseg_nas.reporting.score_tables import (
     TRAINED_STATIC_NOTE,

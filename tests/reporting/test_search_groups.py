@@ -4,13 +4,16 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from tests.builders import scored
+from tests.builders import scored, seal
+from tests.fixtures import WriteSearch
 from vseg_nas.config import conf_dir
-from vseg_nas.errors import ConfigError
+from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.figures.search_curves import draw_reward_bands, reward_band
 from vseg_nas.nas.trial import Trial, TrialState
+from vseg_nas.reporting.opened_runs import open_runs
 from vseg_nas.reporting.search_tables import group_searches
-from vseg_nas.runs.record import flat, write_record
+from vseg_nas.runs.digests import WEIGHTS_NOTE
+from vseg_nas.runs.record import CONFIG, flat, write_record
 from vseg_nas.runs.resume import check_same_meaning
 from vseg_nas.schema import SearchConfig
 from vseg_nas.space import Genotype, Layer
@@ -97,6 +100,39 @@ def test_seeds_of_one_search_run_in_different_ways_are_one_curve_of_figure_3() -
     assert group.members == (0, 1, 2)
     figure = draw_reward_bands({group.name: [search(0.2, 0.4), search(0.3, 0.5), search(0.1)]})
     assert [line.get_label() for line in figure.axes[0].lines] == ["ppo on CamVid (3 seeds)"]
+
+
+@pytest.mark.parametrize(
+    ("notes", "members"),
+    [
+        (("a" * 64, "a" * 64), [(0, 1)]),
+        (("a" * 64, "b" * 64), [(0,), (1,)]),  # the same path may hold another network by now
+        ((None, None), [(0,), (1,)]),  # nothing but the path is known
+        (("a" * 64, None), [(0,), (1,)]),
+    ],
+)
+def test_searches_of_one_static_network_are_one_group_wherever_it_lies(
+    write_search: WriteSearch, notes: tuple[str | None, str | None], members: list[tuple[int, ...]]
+) -> None:
+    runs = [write_search(name, search(0.2), seed=seed) for seed, name in enumerate("ab")]
+    for run, note in zip(runs, notes, strict=True):
+        config = OmegaConf.load(run / CONFIG)
+        OmegaConf.update(config, "static.weights", f"{run}/static.safetensors")
+        OmegaConf.save(config, run / CONFIG)
+        seal(run)
+        if note is not None:
+            (run / WEIGHTS_NOTE).write_text(note)
+    groups = group_searches([run.config for run in open_runs(runs).searches])
+    assert [group.members for group in groups] == members
+    if notes[0] and notes[0] != notes[1] and notes[1]:
+        assert [group.differs for group in groups] == ["weights aaaaaaaaaaaa", "weights bbbbbbbbbbbb"]
+
+
+def test_a_damaged_digest_of_the_static_network_is_named(write_search: WriteSearch) -> None:
+    run = write_search("a", search(0.2))
+    (run / WEIGHTS_NOTE).write_text("odd")
+    with pytest.raises(DataError, match=r"static\.sha256: found b'odd', expected the SHA-256 of the static network"):
+        open_runs([run])
 
 
 def test_groups_of_one_strategy_are_named_by_what_differs() -> None:

@@ -1,5 +1,5 @@
 from tests.fixtures import Json, WriteRun
-from vseg_nas.reporting.runs import open_runs
+from vseg_nas.reporting.opened_runs import open_runs
 from vseg_nas.reporting.sequence_tables import consistency_table, rolling_table
 from vseg_nas.reporting.table_formats import Table
 from vseg_nas.results.methods import Method, Setting, methods

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures import Json, WriteRun
-from vseg_nas.reporting.runs import open_runs
+from vseg_nas.reporting.opened_runs import open_runs
 from vseg_nas.results.methods import Method, Setting, methods
 from vseg_nas.space import Genotype, Layer
 

@@ -7,7 +7,7 @@ import pytest
 from tests.fixtures import Json
 from vseg_nas.errors import DataError
 from vseg_nas.results import result
-from vseg_nas.results.evaluation import EvaluationResult
+from vseg_nas.results.evaluation_result import EvaluationResult
 from vseg_nas.results.result import read_result
 from vseg_nas.results.runtime import BenchmarkResult
 from vseg_nas.results.scores import Consistency, DistanceScore, NotMeasured, Quartiles

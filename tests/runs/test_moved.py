@@ -13,8 +13,8 @@ from rich.console import Console
 import vseg_nas.data.manifest
 from tests.data.conftest import save_frame, save_mask
 from tests.fixtures import InProcess
-from vseg_nas.assembly.static import keep_data_digests
-from vseg_nas.assembly.static_network import ensure_static
+from vseg_nas.assembly.data_sources import keep_data_digests
+from vseg_nas.assembly.static_weights import ensure_static
 from vseg_nas.checking import stored_config
 from vseg_nas.config import command
 from vseg_nas.data import CamVid

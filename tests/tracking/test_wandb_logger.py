@@ -16,7 +16,7 @@ from PIL import Image
 from tests.fixtures import MakeTrials
 from vseg_nas.nas.listener import Budget, SearchListener
 from vseg_nas.nas.trial import Trial
-from vseg_nas.results.evaluation import EvaluationRow
+from vseg_nas.results.evaluation_result import EvaluationRow
 from vseg_nas.results.scores import RollingScores, SegmentationScores
 from vseg_nas.runs.folder import check_folder
 from vseg_nas.space.hand_written import HAND_WRITTEN

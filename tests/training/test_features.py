@@ -19,7 +19,7 @@ from vseg_nas.metrics import ConfusionMatrix
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.propagation import CellPropagation
 from vseg_nas.models.static import StaticSegmenter
-from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.models.video_segmenter import VideoSegmenter
 from vseg_nas.space import SearchSpace
 from vseg_nas.training.cell_module import CellModule, DecoderAsCell
 from vseg_nas.training.features import FeatureBatches, cache_key, cached_features, placed

@@ -7,7 +7,7 @@ import torch
 
 import vseg_nas.pretrain
 from tests.fixtures import InProcess
-from vseg_nas.assembly.static import check_batches
+from vseg_nas.assembly.data_sources import check_batches
 from vseg_nas.data.datamodule import EpochSampler, RankBatches
 from vseg_nas.errors import ConfigError
 from vseg_nas.models.static import StaticSegmenter

@@ -20,7 +20,7 @@ from vseg_nas.models.layers import enlarge
 from vseg_nas.models.propagation import CellPropagation, EachFrame
 from vseg_nas.models.segmenter_file import load_segmenter
 from vseg_nas.models.static import StaticSegmenter
-from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.models.video_segmenter import VideoSegmenter
 from vseg_nas.space.hand_written import HAND_WRITTEN
 from vseg_nas.training.cell_module import CellModule
 from vseg_nas.training.fitting import Progress, quiet_trainer

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from tests.video.making import grey_ramp, write_video
-from vseg_nas.assembly.predict import check_source
+from vseg_nas.assembly.video_prediction import check_source
 from vseg_nas.errors import DataError
 from vseg_nas.video import stream
 from vseg_nas.video.frame_folder import FrameFolder, frame_files

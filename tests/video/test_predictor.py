@@ -14,7 +14,7 @@ import torch
 
 from tests.processes import in_fork
 from tests.video.making import bright_corner
-from vseg_nas.api import load_segmenter, load_static
+from vseg_nas.api import load_predictor, load_static
 from vseg_nas.errors import ConfigError
 from vseg_nas.video.torch_predictor import TorchPredictor
 
@@ -24,7 +24,7 @@ IMAGE = bright_corner()
 @pytest.fixture(scope="module")
 def predictor() -> TorchPredictor:
     torch.set_num_threads(1)
-    return load_segmenter(size=(64, 64))
+    return load_predictor(size=(64, 64))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_key_frame_or_a_reset_may_change_the_size(predictor: TorchPredictor) -
     assert predictor.step(IMAGE[:40], key=True).shape == (40, 64)
     predictor.reset()
     assert predictor.step(IMAGE[:, :50]).shape == (48, 50)
-    every = load_segmenter(key_every=1, size=(64, 64))
+    every = load_predictor(key_every=1, size=(64, 64))
     assert [every.step(IMAGE[:side]).shape[0] for side in (48, 30, 1)] == [48, 30, 1]
 
 
@@ -80,13 +80,13 @@ def test_frames_may_lie_in_memory_as_they_like(predictor: TorchPredictor) -> Non
 @pytest.mark.parametrize("size", [(0, 64), (-1, 64), (64.0, 64), (64,), (64, 64, 3)])
 def test_a_wrong_size_names_what_was_found(size: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="size: found"):
-        load_segmenter(size=size)
+        load_predictor(size=size)
 
 
 @pytest.mark.parametrize("path", ["", " "])
 def test_an_empty_path_is_no_bundled_network(path: str) -> None:
     with pytest.raises(ConfigError, match="checkpoint: found an empty value"):
-        load_segmenter(path)
+        load_predictor(path)
     with pytest.raises(ConfigError, match="weights: found an empty value"):
         load_static(path)
 
@@ -131,11 +131,11 @@ def test_a_forked_process_labels(first: str) -> None:
     image = np.random.default_rng(0).integers(0, 255, (600, 800, 3), dtype=np.uint8)  # shared out among threads
     torch.set_num_threads(2)
     try:
-        predictor = load_segmenter(size=(480, 640))
+        predictor = load_predictor(size=(480, 640))
         predictor.step(image)
 
         def label() -> None:
-            forked = load_segmenter() if first == "new" else predictor
+            forked = load_predictor() if first == "new" else predictor
             if first == "confidence":
                 forked.confidence()
             assert forked.step(image).shape == (600, 800)

@@ -21,7 +21,7 @@ def check_frame_memory(key: str, size: tuple[int, int], frames: int = 1, cuda: b
 
     Args:
         key: The key that says how large the frames are.
-        size: H and W.
+        size: Height and width of a frame in pixels.
         frames: The number of frames that are computed side by side.
         cuda: Whether they are computed on a GPU.
 

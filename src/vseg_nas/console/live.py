@@ -29,7 +29,7 @@ class LiveView:
     """A search listener for the terminal, and a context manager: leaving it restores the terminal.
 
     Args:
-        console: Where to show the search; a terminal gets the live view, anything else plain lines.
+        console: The console that shows the search; a terminal gets the live view, anything else plain lines.
         clock: Returns the time in seconds; it must never go back.
     """
 
@@ -140,12 +140,12 @@ class Running:
 
 @dataclass(frozen=True)
 class SearchProgress:
-    """The state of a search.
+    """The progress of a search, as the live view shows it.
 
     Attributes:
-        budget: How many trials there will be.
-        done: How many trials have ended.
-        counts: How many trials have ended in each way.
+        budget: The number of trials that there will be.
+        done: The number of trials that have ended.
+        counts: The number of trials that have ended in each way.
         newest: The trials that have ended last.
         marks: The best score and the recent mean in words.
     """
@@ -162,7 +162,7 @@ class TrialCounter:
 
     Args:
         trials: The trials that have ended so far.
-        budget: How many trials there will be.
+        budget: The number of trials that there will be.
     """
 
     def __init__(self, trials: Sequence[Trial], budget: int) -> None:

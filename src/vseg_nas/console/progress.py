@@ -60,8 +60,8 @@ def track(iterable: Iterable[Item], description: str, total: int, console: Conso
 
     Args:
         iterable: The items; they are consumed lazily.
-        description: What is being done, such as ``caching features``.
-        total: How many items there will be.
+        description: The name of the work, such as ``caching features``.
+        total: The number of items that there will be.
         console: The console to show it on.
 
     Yields:
@@ -100,7 +100,7 @@ class FitView:
     """A context manager that shows a fit epoch by epoch: a bar on a terminal, lines elsewhere.
 
     Args:
-        description: What is being fitted.
+        description: The name of the training.
         console: The console to show it on.
     """
 

@@ -65,8 +65,8 @@ class ClipSource(Protocol):
         classes: The names of the K classes, in the order of their ids.
         palette: The RGB colour of each class.
         length: The number of frames in a clip, T.
-        sequences: For each clip the name of the sequence (unbroken piece of video) that it was cut from.
-        frame_ids: For each clip the indices of its T frames within its sequence.
+        sequences: The name of the sequence (unbroken piece of video) that each clip was cut from.
+        frame_ids: The indices of the T frames of each clip within its sequence.
         frame_seconds: The time from a frame of a sequence to the next, in seconds; None if it is not known.
     """
 

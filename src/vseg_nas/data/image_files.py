@@ -43,7 +43,7 @@ class LabelTable:
 
     Args:
         mapping: Class ids by stored id.
-        expected: What the stored ids should be, for error messages.
+        expected: The words of error messages for the ids that may be stored.
     """
 
     def __init__(self, mapping: dict[int, int], expected: str) -> None:

@@ -98,7 +98,7 @@ def leak_report(source: ClipSource, split: MetaSplit, distance: int = 5) -> Leak
 
     Args:
         source: The clips that were divided.
-        split: Its two sides.
+        split: The indices of the clips on either side.
         distance: The number of frames that counts as near.
     """
     seen = {(source.sequences[i], frame) for i in split.train for frame in source.frame_ids[i]}

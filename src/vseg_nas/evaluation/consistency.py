@@ -31,7 +31,7 @@ class FlowStore:
     """Stores DIS flow between successive frames, so that it is computed once for all methods.
 
     Args:
-        most_bytes: How much flow is kept in memory; flow beyond that is computed each time.
+        most_bytes: The most bytes of flow that are kept in memory; flow beyond that is computed each time.
     """
 
     def __init__(self, most_bytes: int = 2 * 2**30) -> None:

@@ -2,7 +2,7 @@
 
 from vseg_nas.models.complexity import count_macs
 from vseg_nas.models.propagation import AverageOverTime, CellPropagation, EachFrame
-from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.models.video_segmenter import VideoSegmenter
 
 
 def frame_macs(segmenter: VideoSegmenter, size: tuple[int, int]) -> tuple[int, int | None]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, UntypedStorage
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.models.video_segmenter import VideoSegmenter
 
 _MIB = 2**20
 _ROUNDS = 2  # the second key frame needs memory beside the state that the frame before has left

@@ -15,7 +15,7 @@ from vseg_nas.evaluation.consistency import ConsistencyMeter
 from vseg_nas.evaluation.sequences import FrameIndex, VideoSequence
 from vseg_nas.labels import IGNORE
 from vseg_nas.metrics import ConfusionMatrix, SegmentationScores, scores_from_confusion
-from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.models.video_segmenter import VideoSegmenter
 from vseg_nas.results.scores import DistanceScore, RollingScores
 
 Tick = Callable[[], None]
@@ -97,7 +97,7 @@ def roll(
     Args:
         segmenter: The network, in evaluation mode, on ``device``.
         sequences: The sequences to label.
-        transform: As for `score_pairs`.
+        transform: The transform of clips, as in `score_pairs`.
         key_every: K; None means that only the first frame is a key frame.
         device: The device to compute on.
         tick: Is called after each frame.

@@ -11,7 +11,7 @@ from vseg_nas.figures.search_curves import DOTS
 from vseg_nas.figures.style import GREY, PURPLE, Style, method_styles, plain, style_axes
 from vseg_nas.nas.history import Outcome, Scored, outcome, scored
 from vseg_nas.nas.trial import Trial
-from vseg_nas.results.evaluation import SHOWN_KEY
+from vseg_nas.results.evaluation_result import SHOWN_KEY
 from vseg_nas.results.methods import Method, frame_size, measured_row
 from vseg_nas.results.numbers import Number, percent, quantity
 from vseg_nas.results.runtime import BenchmarkResult

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from vseg_nas.figures.style import Style, method_styles, plain, style_axes
-from vseg_nas.results.evaluation import SHOWN_KEY, rolling_key
+from vseg_nas.results.evaluation_result import SHOWN_KEY, rolling_key
 from vseg_nas.results.methods import Method
 
 PROTOCOLS = ((SHOWN_KEY, f"a key frame every {SHOWN_KEY} frames"), (rolling_key(None), "one key frame at the start"))

@@ -31,7 +31,7 @@ class GraphMetadata:
         mean: Mean of each RGB channel in 0..1, which is subtracted from frames.
         std: Standard deviation of each RGB channel, by which frames are divided afterwards.
         size: Height and width in pixels of the frames that it was trained for; None means those of the data set.
-        output: What the graph returns, ``logits`` or ``labels``.
+        output: The kind of tensor that the graph returns, ``logits`` or ``labels``.
 
     Raises:
         ValueError: On construction, if a value cannot be used.

@@ -31,7 +31,7 @@ def write_onnx(graph: Graph, metadata: GraphMetadata, path: Path) -> None:
 
     Args:
         graph: The graph to export.
-        metadata: What is stored with it.
+        metadata: The description that is stored with the graph.
         path: The file to write.
 
     Raises:

@@ -16,7 +16,7 @@ from torch.export import Dim
 from vseg_nas.errors import DataError
 from vseg_nas.models.layers import enlarge
 from vseg_nas.models.propagation import CellPropagation, FrameState
-from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.models.video_segmenter import VideoSegmenter
 from vseg_nas.space.vocabulary import DEC_STRIDE
 
 Output = Literal["logits", "labels"]
@@ -101,7 +101,7 @@ def graph_pair(segmenter: VideoSegmenter, size: tuple[int, int], output: Output)
     Args:
         segmenter: The network, on the CPU.
         size: Height and width of the example frames in pixels.
-        output: What the graphs return: ``logits`` (1, K, h, w), or ``labels`` (1, H, W) of uint8.
+        output: The tensor that the graphs return: ``logits`` (1, K, h, w), or ``labels`` (1, H, W) of uint8.
 
     Raises:
         DataError: The network cannot be expressed as graphs of tensors.

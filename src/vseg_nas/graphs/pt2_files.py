@@ -16,7 +16,7 @@ def write_pt2(graph: Graph, metadata: GraphMetadata, path: Path) -> None:
 
     Args:
         graph: The graph to export.
-        metadata: What is stored with it.
+        metadata: The description that is stored with the graph.
         path: The file to write.
 
     Raises:

@@ -26,7 +26,7 @@ def open_session(path: Path, accelerator: str, threads: int | None) -> tuple[Any
 
     Args:
         path: The ONNX file that `export` wrote.
-        accelerator: Where to compute: ``auto``, ``cpu`` or ``cuda``.
+        accelerator: The device to compute on: ``auto``, ``cpu`` or ``cuda``.
         threads: The number of threads of one operator; None means one per core.
 
     Raises:

@@ -122,7 +122,8 @@ class Arch2Decoder(nn.Module):
             taps: Four planes (B, C_i, H/s, W/s) of strides s = 4, 8, 16, 32.
 
         Returns:
-            dec (B, 64, H/8, W/8), logits (B, K, H/8, W/8), and in training the auxiliary logits of each block.
+            The tensors dec (B, 64, H/8, W/8) and logits (B, K, H/8, W/8), and in training the auxiliary logits of each
+            block.
         """
         # No block reads the tap at 1/4, the largest one, so its adapter is not run.
         read = {node for pair in _CONNECTIONS for node in pair}

@@ -125,6 +125,6 @@ class DeformConv(nn.Module):
         self.norm = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
+        """Maps (B, C, H, W) to (B, C, H, W)."""
         offset, mask = self.offset_mask(x).split((2 * _TAPS, _TAPS), 1)
         return F.relu(self.norm(deform_conv2d(x, offset, mask.sigmoid(), self.conv.weight)))

@@ -16,7 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from vseg_nas.models.aggregations import Conv3d
 from vseg_nas.models.deform import DeformConv
 from vseg_nas.models.layers import GlobalAveragePool
-from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.models.video_segmenter import VideoSegmenter
 
 
 def optimized(segmenter: VideoSegmenter) -> VideoSegmenter:

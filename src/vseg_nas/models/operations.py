@@ -23,7 +23,7 @@ class DilatedDepthwise(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
+        """Maps (B, C, H, W) to (B, C, H, W)."""
         faster = self.kernel_size[0] > 3 or torch.is_grad_enabled()
         if x.device.type == "cpu" and faster and not torch.compiler.is_exporting():
             return convolve_interleaved(x, self.weight, self.bias, self.dilation[0])

@@ -107,7 +107,8 @@ class CellPropagation(nn.Module):
     Args:
         cell: The dynamic cell.
         classifier: The convolution from dec to logits.
-        past: What the cell reads as the previous frame, see `Past`; ``current`` runs the static decoder on every frame.
+        past: The frame that the cell reads as the previous one, a `Past`; ``current`` runs the static decoder on every
+            frame.
         flow: Whether to warp layer 4 and dec of the previous frame along optical flow (DIS) before the cell reads them,
             as NetWarp and GRFP do.
     """

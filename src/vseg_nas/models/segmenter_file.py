@@ -19,7 +19,7 @@ from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.propagation import PASTS, CellPropagation, EachFrame
 from vseg_nas.models.settings import Past
 from vseg_nas.models.static import StaticSegmenter
-from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.models.video_segmenter import VideoSegmenter
 from vseg_nas.models.weights import load_weights, read_pickled, read_safetensors, write_safetensors
 from vseg_nas.normalisation import check_normalisation
 from vseg_nas.runs.digests import verify_checksum
@@ -46,7 +46,7 @@ class SegmenterSpec:
         classes: The names of the K classes, in the order of their ids.
         palette: The RGB colour of each class.
         genotype: The genotype of the cell; None if the static network predicts every frame.
-        past: What the cell reads as the previous frame; None without a cell.
+        past: The frame that the cell reads as the previous one; None without a cell.
         flow: Whether the past is warped along optical flow first.
         mean: Mean of each RGB channel in 0..1, which is subtracted from frames.
         std: Standard deviation of each RGB channel, by which frames are divided afterwards.

@@ -118,7 +118,7 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor], path: Path, of
         network: The network; it is changed in place.
         state: The weights by name.
         path: The path of the file, for error messages.
-        of: What the weights are expected to fit, for error messages.
+        of: The name, for error messages, of what the weights are expected to fit.
 
     Raises:
         DataError: The weights have other names, shapes or types than those of the network, or values that are not
@@ -135,7 +135,7 @@ def check_weights(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: 
         state: The weights by name.
         own: The weights of the network by name.
         path: The path of the file, for error messages.
-        of: What the weights are expected to fit, for error messages.
+        of: The name, for error messages, of what the weights are expected to fit.
 
     Raises:
         DataError: They do not fit, see `load_weights`.

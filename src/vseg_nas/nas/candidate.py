@@ -63,7 +63,7 @@ def train_cell(
         val: Cached features of the clips to score on.
         seed: Seed of the order of clips.
         pruner: Pruner that is asked half-way.
-        progress: Told of every epoch.
+        progress: Called after every epoch.
         root_dir: Folder that Lightning takes for its own; nothing is written there.
         **trainer_options: Accelerator, devices and precision of the Trainer.
 
@@ -96,8 +96,8 @@ class CandidateEvaluator:
         training: Settings of the training.
         pruner: Pruner that is asked half-way.
         root_dir: Folder that Lightning takes for its own; nothing is written there.
-        past: See `CellModule`.
-        reference_scores: See `CellModule`.
+        past: The frame that a cell reads as the previous one, as in `CellModule`.
+        reference_scores: Whether scores are those of the authors' code, as in `CellModule`.
         **trainer_options: Accelerator, devices and precision of the Trainer.
     """
 
@@ -154,13 +154,13 @@ class CandidateEvaluator:
         )
 
     def build(self, genotype: Genotype, seed: int) -> CellModule:
-        """A cell with initial weights drawn from ``seed``; the global generator is left as it was."""
+        """Returns a cell with initial weights drawn from ``seed``; the global generator is left as it was."""
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             return CellModule(DynamicCell(genotype), self.classifier, self.training, self.past, self.reference_scores)
 
     def _macs(self, cell: nn.Module) -> int:
-        """Multiply-accumulate operations of the cell for one frame of meta-val."""
+        """Returns the multiply-accumulate operations of the cell for one frame of meta-val."""
         v = self.val
         shapes = [v.key_layer4[:1], v.key_dec[:1], v.layer2[:1, 0], v.layer3[:1, 0], v.layer4[:1, 0]]
         return count_macs(cell, *(tuple(s.shape) for s in shapes))

@@ -14,7 +14,7 @@ class FakeEvaluator:
 
     Args:
         target: The best cell, which scores 1 without noise.
-        pruner: Pruner that is asked half-way; None: no cell is pruned.
+        pruner: Pruner that is asked half-way; with None no cell is pruned.
         noise: Standard deviation of the noise of a score.
         epochs: Number of epochs to report.
     """

@@ -28,9 +28,9 @@ class SearchLoop:
         pruner: Pruner that the evaluator asks; the loop reports scores to it and saves its state.
         store: Trial store of the run.
         seed: Seed of the run, from which every trial derives its own.
-        budget: When to stop asking.
-        listeners: Told of everything, in this order.
-        failed_reward: Reward of a failed trial; None: the strategy gets no reward from it.
+        budget: The number of trials and of hours after which no cell is asked for.
+        listeners: The listeners that hear of every event, in this order.
+        failed_reward: Reward of a failed trial; with None the strategy gets no reward from it.
         max_failures_in_a_row: Number of failures in a row that are taken for a broken set-up, not for bad cells.
         batch: Number of cells to ask for at once.
         asynchronous: Whether to ask for one cell whenever it can be evaluated at once; `batch` then means nothing.

@@ -18,7 +18,7 @@ class Pruner(Protocol):
     """Is asked once for each cell, after half of its epochs; picklable, since workers are sent a copy."""
 
     def should_prune(self, score: float) -> bool:
-        """Whether to end the training of a cell with this half-way score (a fraction); the pruner does not change."""
+        """Returns whether a training with this half-way score (a fraction) should end; the pruner does not change."""
         ...
 
     def report(self, score: float) -> None:
@@ -26,16 +26,16 @@ class Pruner(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that later answers depend on, as plain data."""
+        """Returns everything that later answers depend on, as plain data."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of `state_dict`."""
+        """Restores what `state_dict` has returned."""
         ...
 
 
 def is_halfway(epoch: int, epochs: int) -> bool:
-    """Whether the pruner is asked after epoch `epoch` of `epochs` (1-based)."""
+    """Returns whether the pruner is asked after epoch `epoch` of `epochs` (1-based)."""
     return epoch == epochs // 2
 
 
@@ -50,11 +50,11 @@ class NoPruner:
         """Remembers nothing."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Empty: nothing is remembered."""
+        """Returns an empty dictionary, since nothing is remembered."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to load."""
+        """Loads nothing, since nothing is remembered."""
 
 
 class HalfwayPruner:
@@ -96,7 +96,7 @@ class HalfwayPruner:
         self._seen = 0
 
     def should_prune(self, score: float) -> bool:
-        """The answer for the next n, which `report` moves on to."""
+        """Returns the answer for the next n, which `report` moves on to."""
         return not copy.deepcopy(self)._keep(score)
 
     def report(self, score: float) -> None:
@@ -113,7 +113,7 @@ class HalfwayPruner:
         return above or score > self._average * (1 - self._rng.uniform(0, self._delta))
 
     def state_dict(self) -> dict[str, Any]:
-        """Average, delta, count and random numbers."""
+        """Returns the average, delta, count and random numbers."""
         return {
             "average": self._average,
             "delta": self._delta,
@@ -122,7 +122,7 @@ class HalfwayPruner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of `state_dict`."""
+        """Restores what `state_dict` has returned."""
         self._average = state["average"]
         self._delta = state["delta"]
         self._seen = state["seen"]
@@ -143,7 +143,7 @@ class MedianPruner:
         self._scores: list[float] = []
 
     def should_prune(self, score: float) -> bool:
-        """Whether the score is below the median, once there are `warm_up` scores."""
+        """Returns whether the score is below the median, once there are `warm_up` scores."""
         return len(self._scores) >= self._warm_up and score < statistics.median(self._scores)
 
     def report(self, score: float) -> None:
@@ -151,11 +151,11 @@ class MedianPruner:
         self._scores.append(score)
 
     def state_dict(self) -> dict[str, Any]:
-        """All scores so far."""
+        """Returns all scores so far."""
         return {"scores": list(self._scores)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of `state_dict`."""
+        """Restores what `state_dict` has returned."""
         self._scores = list(state["scores"])
 
 

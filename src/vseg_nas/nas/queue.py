@@ -34,7 +34,7 @@ class TrialQueue:
     Args:
         store: Trial store of the run; its unfinished trials are the first to wait.
         asynchronous: Whether trials are asked for one at a time and told as they finish, instead of in batches.
-        failed_reward: Reward of a failed trial; None: the strategy gets no reward from it.
+        failed_reward: Reward of a failed trial; with None the strategy gets no reward from it.
     """
 
     def __init__(self, store: TrialStore, *, asynchronous: bool = False, failed_reward: float | None = None) -> None:
@@ -49,7 +49,7 @@ class TrialQueue:
         self._quarantined = {trial.id for trial in self._waiting if store.attempts(trial) == MAX_ATTEMPTS - 1}
 
     def __bool__(self) -> bool:
-        """Whether any trial is open."""
+        """Returns whether any trial is open."""
         return bool(self._open)
 
     def add(self, trials: Iterable[Trial]) -> None:
@@ -59,7 +59,7 @@ class TrialQueue:
             self._waiting.append(trial)
 
     def wants_more(self) -> bool:
-        """Whether it is time to ask for cells: after a batch or, in an asynchronous search, in general.
+        """Returns whether it is time to ask for cells: after a batch or, in an asynchronous search, in general.
 
         An asynchronous search asks for no more while as many trials wait for an equal cell as are running: a strategy
         that proposes one cell again and again would otherwise use the whole budget up before it learns the score.
@@ -81,7 +81,7 @@ class TrialQueue:
         return not (runs_alone and self._running)
 
     def is_exhausted(self, trial: Trial) -> bool:
-        """Whether every attempt at a trial has been used up, by kills of the whole process."""
+        """Returns whether every attempt at a trial has been used up, by kills of the whole process."""
         return self._store.attempts(trial) >= MAX_ATTEMPTS
 
     def start(self, trial: Trial) -> None:
@@ -124,7 +124,7 @@ class TrialQueue:
         self.finish(trial.abandoned(reason))
 
     def in_order(self) -> Iterator[Trial]:
-        """Finished trials whose turn it is; each is to be removed before the next one is drawn."""
+        """Yields finished trials whose turn it is; each is to be removed before the next one is drawn."""
         while trial := next(filter(self._is_turn_of, self._finished.values()), None):
             yield trial
 
@@ -132,7 +132,7 @@ class TrialQueue:
         return self._asynchronous or trial.id == next(iter(self._open))
 
     def ends_batch(self, trial: Trial) -> bool:
-        """Whether no other trial of its batch is open; an asynchronous search has batches of one."""
+        """Returns whether no other trial of its batch is open; an asynchronous search has batches of one."""
         return self._asynchronous or self._open.keys() == {trial.id}
 
     def remove(self, trial: Trial) -> None:

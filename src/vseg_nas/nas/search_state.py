@@ -21,7 +21,7 @@ class SearchState:
     Args:
         strategy: Strategy of the search.
         pruner: Pruner of the search.
-        stored: State that an earlier session has left, as from `to_bytes`; None: there was none.
+        stored: State that an earlier session has left, as from `to_bytes`; None if there was none.
 
     Raises:
         RunError: The stored state is damaged or of another search.
@@ -61,7 +61,7 @@ class SearchState:
             self._pending_scores.clear()
 
     def to_bytes(self) -> bytes:
-        """All of it, for the trial store."""
+        """Returns the whole state as bytes, for the trial store."""
         buffer = io.BytesIO()
         state = {
             "strategy": self._strategy.state_dict(),

@@ -36,7 +36,7 @@ class SearchPhase(CellStage):
         batch: The number of cells that are asked for at once.
         hours: The time in hours after which no cell is asked for; None means any.
         layers: The number of layers of a cell.
-        split: How training clips are divided into meta-train and meta-val.
+        split: The settings by which training clips are divided into meta-train and meta-val.
         split_seed: The seed of that division.
         val_fraction: The share of meta-val among the clips.
         val_size: Height and width to which frames are resized for scoring; None leaves them as they are.
@@ -84,7 +84,7 @@ class RewardSettings(Settings):
     """The reward of a candidate: the geometric mean of mIoU, fwIoU and mAcc (section 3.3).
 
     Attributes:
-        failed: The reward of a failed candidate; None: the strategy is told none.
+        failed: The reward of a failed candidate; with None the strategy is told of no reward.
         reference: Whether a class that is predicted and absent counts 2 in mAcc, as in the authors' code.
     """
 

@@ -118,7 +118,7 @@ class TrialStore:
         Args:
             trial: The trial in its final state.
             snapshot: The state of the search.
-            attempts: Number of attempts that it took, with those that were released; None: as many as are counted.
+            attempts: Number of attempts that it took, with those that were released; None means as many as are counted.
         """
         assignments = ", ".join(f"{column} = ?" for column in COLUMNS)
         with self._errors(), self._transaction():
@@ -135,7 +135,7 @@ class TrialStore:
             self._seal(trial)
 
     def attempts(self, trial: Trial) -> int:
-        """How often a trial has been attempted, with the attempt under way, without those that were released.
+        """Returns the number of attempts at a trial, with the attempt under way, without those that were released.
 
         This is not part of the trial: a search that was killed and resumed has the same trials as one that was not.
         """
@@ -146,7 +146,7 @@ class TrialStore:
         return count
 
     def snapshot(self) -> bytes | None:
-        """The state of the search that goes with the trials; None before the first trial."""
+        """Returns the state of the search that goes with the trials; None before the first trial."""
         rows = self._select("SELECT * FROM snapshot")
         if not rows:
             return None
@@ -156,7 +156,7 @@ class TrialStore:
         return state
 
     def trials(self, *states: TrialState) -> list[Trial]:
-        """All trials, or those in the given states, by id."""
+        """Returns all trials, or those in the given states, by id."""
         places = ", ".join("?" * len(states))
         where = f"WHERE state IN ({places})" if states else ""
         return self._trials(f"{where} ORDER BY id", states)
@@ -166,12 +166,12 @@ class TrialStore:
         return self.trials(TrialState.QUEUED, TrialState.RUNNING)
 
     def find(self, key: str) -> Trial | None:
-        """The first trial with an evaluation, complete or stopped, of the cell with this canonical key."""
+        """Returns the first trial with an evaluation, complete or stopped, of the cell with this canonical key."""
         found = self._trials("WHERE key = ? AND score IS NOT NULL ORDER BY id LIMIT 1", (key,))
         return found[0] if found else None
 
     def counts(self) -> dict[TrialState, int]:
-        """Number of trials in each state."""
+        """Returns the number of trials in each state."""
         rows = self._select("SELECT state, COUNT(*) AS n FROM trials GROUP BY state")
         found = {row["state"]: row["n"] for row in rows}
         return {state: found.get(state, 0) for state in TrialState}
@@ -181,7 +181,7 @@ class TrialStore:
         self._connection.close()
 
     def __len__(self) -> int:
-        """Number of trials ever asked for."""
+        """Returns the number of trials ever asked for."""
         count: int = self._select("SELECT COUNT(*) AS n FROM trials")[0]["n"]
         return count
 
@@ -289,7 +289,7 @@ class TrialStore:
 
 
 def _create(path: Path) -> None:
-    """An empty store, whole or not at all: so an empty file is never one that was not finished, but a damaged one."""
+    """Creates an empty store, whole or not at all: an empty file is never an unfinished one, but a damaged one."""
     with replacing(path) as partial:
         try:
             with closing(sqlite3.connect(partial, isolation_level=None)) as connection:

@@ -76,10 +76,10 @@ class Trial:
         id: Number of the trial, from 0 on, in the order of asking.
         genotype: The cell.
         seed: Seed of everything random in its evaluation; a function of the seed of the search and the id.
-        state: See `TrialState`.
+        state: The stage of its life.
         evaluation: Its evaluation; present if and only if the trial is complete or stopped.
         reason: Why it failed or was abandoned.
-        failure: How it failed; present if and only if it did.
+        failure: The reason why it failed; present if and only if it did.
         reused_from: Id of the earlier trial of the same cell whose evaluation was taken over.
         failed_reward: Reward that the search gives to failures; None leaves the strategy without one.
     """
@@ -124,14 +124,14 @@ class Progress(Protocol):
     """Called by an evaluator after every epoch."""
 
     def __call__(self, epoch: int, epochs: int, score: float | None) -> None:
-        """Epoch `epoch` of `epochs` (1-based) has ended; `score` where the cell was scored at its end."""
+        """Hears that epoch `epoch` of `epochs` (1-based) has ended; `score` where the cell was scored at its end."""
 
 
 class Evaluator(Protocol):
     """Turns a genotype into an evaluation: a short training run, or a closed form in tests."""
 
     def evaluate(self, genotype: Genotype, seed: int, progress: Progress) -> Evaluation:
-        """Train and score one cell.
+        """Trains and scores one cell.
 
         The result depends on the arguments and on the state of the pruner alone. Whatever it raises is
         the candidate's failure, except `UserError` and `OSError`, which end the search.
@@ -142,6 +142,9 @@ class Evaluator(Protocol):
 
 
 def derive_seed(seed: int, *path: str | int) -> int:
-    """A 31-bit seed for one use (`path`) of a seed: the same in every process, and unlike the seed of any other use."""
+    """Returns a 31-bit seed for one use (`path`) of a seed.
+
+    It is the same in every process, and unlike the seed of any other use.
+    """
     text = ":".join(map(str, (seed, *path)))
     return int(digest_of(text)[:8], 16) >> 1

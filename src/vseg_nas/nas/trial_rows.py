@@ -17,7 +17,7 @@ CSV_FIELDS = (*TRIAL_FIELDS, *EVALUATION_FIELDS, "reason", "expression", "genoty
 
 
 def best_cell_row(rank: int, cell: Scored) -> tuple[str, ...]:
-    """A row of a table of the best cells under `HEADINGS`."""
+    """Returns a row of a table of the best cells under `HEADINGS`."""
     e = cell.evaluation
     epochs = f"{e.epochs}, stopped" if e.stopped else str(e.epochs)
     scores = (f"{e.score:.4f}", f"{e.miou:.4f}")
@@ -39,7 +39,7 @@ def write_trials_csv(trials: Iterable[Trial], path: Path) -> Path:
 
 
 def trial_record(trial: Trial) -> dict[str, object]:
-    """A trial as one flat row under the names of `CSV_FIELDS`; None where it has no value."""
+    """Returns a trial as one flat row under the names of `CSV_FIELDS`; None where it has no value."""
     evaluation = {name: getattr(trial.evaluation, name, None) for name in EVALUATION_FIELDS}
     return {
         "trial": trial.id,

@@ -7,6 +7,7 @@ from pathlib import Path
 from vseg_nas.console.progress import Track, untracked
 from vseg_nas.nas.history import best_cells, ended
 from vseg_nas.reporting.evaluation_section import check_panels, evaluation_sections
+from vseg_nas.reporting.opened_runs import Runs, SearchRun, open_runs
 from vseg_nas.reporting.page import Section, page_html
 from vseg_nas.reporting.report_folder import ReportFolder
 from vseg_nas.reporting.run_sections import (
@@ -15,20 +16,19 @@ from vseg_nas.reporting.run_sections import (
     prediction_sections,
     training_sections,
 )
-from vseg_nas.reporting.runs import Runs, SearchRun, open_runs
 from vseg_nas.reporting.runtime_table import runtime_table
 from vseg_nas.reporting.search_section import reward_section, search_section
 from vseg_nas.reporting.table_formats import Column, Row, Table
 from vseg_nas.results.comparison import ComparisonResult
 from vseg_nas.results.data_check import CheckResult
-from vseg_nas.results.evaluation import EvaluationResult
+from vseg_nas.results.evaluation_result import EvaluationResult
 from vseg_nas.results.methods import frame_size, measured_on
 from vseg_nas.results.names import dataset_label
 from vseg_nas.results.numbers import duration
 from vseg_nas.results.predicted_video import PredictionResult
 from vseg_nas.results.result import Result
 from vseg_nas.results.runtime import BenchmarkResult
-from vseg_nas.results.training import TrainingResult
+from vseg_nas.results.training_result import TrainingResult
 from vseg_nas.runs.files import write_text
 
 PAGE = "report.html"

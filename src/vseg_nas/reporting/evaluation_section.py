@@ -16,7 +16,7 @@ from vseg_nas.reporting.page import Block, Picture, Section
 from vseg_nas.reporting.report_folder import ReportFolder
 from vseg_nas.reporting.score_tables import class_table, detailed_table, score_table, share_table
 from vseg_nas.reporting.sequence_tables import consistency_table, rolling_table
-from vseg_nas.results.evaluation import SHOWN_KEY, EvaluationRun
+from vseg_nas.results.evaluation_result import SHOWN_KEY, EvaluationRun
 from vseg_nas.results.methods import Method, Setting, methods, setting_of
 from vseg_nas.results.runtime import BenchmarkRun
 from vseg_nas.runs.files import read_regular

@@ -27,7 +27,7 @@ class Picture:
 
     Attributes:
         title: The first words of the caption.
-        caption: What the figure shows.
+        caption: One or more sentences on what the figure shows.
         files: The same picture in one or two formats; the page holds the SVG, or the PNG if there is no SVG.
         commands: The commands whose results it shows.
     """

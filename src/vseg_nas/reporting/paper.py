@@ -11,7 +11,7 @@ class PaperScore:
     Attributes:
         method: The name that the paper gives; `arch2` is its per-frame baseline.
         miou: The mIoU in percent.
-        note: What the paper says about the method.
+        note: The words of the paper on the method.
     """
 
     method: str

@@ -2,19 +2,18 @@
 
 from collections.abc import Sequence
 
+from vseg_nas.reporting.opened_runs import Runs
 from vseg_nas.reporting.page import Section
 from vseg_nas.reporting.report_folder import ReportFolder
-from vseg_nas.reporting.runs import Runs
 from vseg_nas.reporting.search_tables import comparison_table
 from vseg_nas.reporting.table_formats import Code, Column, Row, Table
 from vseg_nas.results.data_check import CheckResult
 from vseg_nas.results.methods import frame_size
 from vseg_nas.results.names import dataset_label, label
-from vseg_nas.results.numbers import Number, duration
+from vseg_nas.results.numbers import Number, duration, milliseconds
 from vseg_nas.results.predicted_video import PredictionResult
 from vseg_nas.results.result import ResultRun
-from vseg_nas.results.scores import Quartiles
-from vseg_nas.results.training import TrainingResult
+from vseg_nas.results.training_result import TrainingResult
 
 TRAINING_NOTE = "Scores: of the second frames of pairs of the validation split, after the last epoch."
 COMPARISON_NOTE = (
@@ -112,11 +111,7 @@ def prediction_table(predictions: Sequence[ResultRun[PredictionResult]]) -> Tabl
         results = run.results
         sizes = frame_size(results.size), frame_size(results.network_size)
         counts = (Number(count, 0) for count in (results.frames, results.key_frames, results.skipped))
-        times = _milliseconds(results.key_ms), _milliseconds(results.dynamic_ms)
+        times = milliseconds(results.key_ms), milliseconds(results.dynamic_ms)
         head = (run.name, results.source, results.network, results.device, *sizes)
         rows.append((*head, *counts, Number(results.frames_per_second, 1), *times))
     return Table("Labelled videos", columns, (tuple(rows),), (PREDICTION_NOTE,))
-
-
-def _milliseconds(time: Quartiles | None) -> Number | None:
-    return None if time is None else Number(time.median, 1, quartiles=(time.low, time.high))

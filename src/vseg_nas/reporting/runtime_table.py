@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from vseg_nas.reporting.paper import RUNTIMES, PaperRuntime
 from vseg_nas.reporting.table_formats import Cell, Column, Row, Table
 from vseg_nas.results.methods import frame_size
-from vseg_nas.results.numbers import Number
+from vseg_nas.results.numbers import Number, milliseconds
 from vseg_nas.results.runtime import AVERAGE_KEYS, BenchmarkResult, BenchmarkRow, BenchmarkRun
 from vseg_nas.results.scores import Quartiles
 
@@ -54,7 +54,7 @@ def _time(timing: Quartiles | None) -> Number | None:
     if timing is None:
         return None
     digits = 2 if timing.median < 9.995 else 1 if timing.median < 99.95 else 0
-    return Number(timing.median, digits, quartiles=(timing.low, timing.high))
+    return milliseconds(timing, digits)
 
 
 def _giga(macs: int) -> Number:

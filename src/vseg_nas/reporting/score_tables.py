@@ -12,7 +12,7 @@ from vseg_nas.reporting.paper import SCORES
 from vseg_nas.reporting.table_formats import Cell, Column, Row, Table
 from vseg_nas.results.methods import Method, Setting, frame_size, measured_on, measured_row
 from vseg_nas.results.names import dataset_label, label
-from vseg_nas.results.numbers import Number, percent, percent_of_known
+from vseg_nas.results.numbers import Number, milliseconds, percent, percent_of_known
 from vseg_nas.results.runtime import BenchmarkResult
 from vseg_nas.results.scores import Quartiles
 
@@ -105,10 +105,6 @@ def _timing(method: Method, benchmark: BenchmarkResult) -> Quartiles | None:
     return row.dynamic_ms if row.cell else row.static_ms
 
 
-def _milliseconds(timing: Quartiles | None) -> Number | None:
-    return None if timing is None else Number(timing.median, 1, quartiles=(timing.low, timing.high))
-
-
 def _detailed_row(method: Method, timed: Sequence[BenchmarkResult]) -> Row:
     pairs = [row.pair for row in method.rows]
     cells: tuple[Cell, ...] = (
@@ -118,7 +114,7 @@ def _detailed_row(method: Method, timed: Sequence[BenchmarkResult]) -> Row:
         percent([pair.macc for pair in pairs]),
     )
     costs = Number(method.rows[0].parameters / 1e6, 2), Number(method.rows[0].macs / 1e9, 2)
-    times = (_milliseconds(_timing(method, benchmark)) for benchmark in timed)
+    times = (milliseconds(_timing(method, benchmark)) for benchmark in timed)
     return (method.label, trainings(method), *costs, *times, *cells)
 
 

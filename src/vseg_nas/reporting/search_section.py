@@ -8,9 +8,9 @@ from vseg_nas.figures.search_curves import draw_reward_bands, draw_reward_curve,
 from vseg_nas.nas.history import Outcome, Scored, best_cells, ended, outcome, outcome_counts, scored
 from vseg_nas.nas.trial import Trial
 from vseg_nas.nas.trial_rows import write_trials_csv
+from vseg_nas.reporting.opened_runs import SearchRun
 from vseg_nas.reporting.page import Block, Picture, Section
 from vseg_nas.reporting.report_folder import ReportFolder
-from vseg_nas.reporting.runs import SearchRun
 from vseg_nas.reporting.search_files import best_cells_report
 from vseg_nas.reporting.search_tables import group_searches, search_table
 

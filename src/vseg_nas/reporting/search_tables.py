@@ -82,10 +82,10 @@ NOTES = (
 
 
 def search_table(groups: Sequence[tuple[SearchGroup, Sequence[Sequence[Trial]]]]) -> Table:
-    """One row a group of searches.
+    """Returns the table with a row for each group of searches.
 
     Args:
-        groups: each with the trials of its searches; in all of these some candidate has ended.
+        groups: The groups, each with the trials of its searches; in every search some candidate has ended.
     """
     columns = (
         *(Column(title, left=True) for title in ("strategy", "data set", "differs in")),
@@ -136,8 +136,8 @@ def comparison_table(rows: Sequence[ComparisonRow], title: str = "", notes: tupl
     """Scores in percent: mean ± sample standard deviation over the trainings of a cell; of the random cells the median.
 
     Args:
-        rows: Of one comparison.
-        title: Title of the table.
+        rows: The rows of one comparison.
+        title: The title of the table.
         notes: Sentences below it.
     """
     groups: dict[str, list[ComparisonRow]] = {}

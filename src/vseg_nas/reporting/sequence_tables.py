@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from vseg_nas.reporting.score_tables import common_notes, trainings
 from vseg_nas.reporting.table_formats import Cell, Column, Row, Table
-from vseg_nas.results.evaluation import KEY_EVERY, SHOWN_KEY, EvaluationRow, rolling_key
+from vseg_nas.results.evaluation_result import KEY_EVERY, SHOWN_KEY, EvaluationRow, rolling_key
 from vseg_nas.results.methods import Method, Setting
 from vseg_nas.results.numbers import percent_of_known
 from vseg_nas.results.scores import AnyConsistency, Consistency, NotMeasured, RollingScores

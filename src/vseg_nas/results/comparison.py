@@ -14,7 +14,7 @@ class ComparisonRow(CellRecord):
     """A static network, or one training of a cell.
 
     Attributes:
-        name: What was measured.
+        name: The name of what was measured.
         seed: Seed of the training; None if nothing is trained.
         parameters: Number of parameters of the cell; 0 without one.
         meta_val: Scores on meta-val.

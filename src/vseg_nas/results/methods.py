@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from vseg_nas.results.evaluation import STATIC, EvaluationRow, EvaluationRun
+from vseg_nas.results.evaluation_result import STATIC, EvaluationRow, EvaluationRun
 from vseg_nas.results.names import dataset_label, training_names
 from vseg_nas.results.runtime import BenchmarkResult, BenchmarkRow
 from vseg_nas.results.used_cell import UsedCell

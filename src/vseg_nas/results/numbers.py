@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Self
 
+from vseg_nas.results.scores import Quartiles
+
 MISSING = "-"
 EN_DASH = "\N{EN DASH}"
 COUNTS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -74,6 +76,11 @@ class Number:
 def percent(values: Sequence[float]) -> Number:
     """Returns mean and sample standard deviation of some fractions, in percent."""
     return Number.over([100 * value for value in values], 1)
+
+
+def milliseconds(time: Quartiles | None, digits: int = 1) -> Number | None:
+    """Returns the median of a time with its quartiles; None where nothing was measured."""
+    return None if time is None else Number(time.median, digits, quartiles=(time.low, time.high))
 
 
 def percent_of_known(values: Iterable[float | None]) -> Number | None:

@@ -18,7 +18,7 @@ class PredictionResult(Result):
         network_size: Height and width at which the network labels.
         rate: Frames per second of the source.
         frames: Number of labelled frames.
-        key_frames: How many of them were key frames.
+        key_frames: The number of them that were key frames.
         skipped: Number of frames that could not be read.
         first_skipped: Why the first of them could not be read; None if all could.
         seconds: Time for all frames, reading and writing included.

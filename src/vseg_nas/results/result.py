@@ -104,7 +104,7 @@ class ResultRun(Generic[AnyResult]):
     Attributes:
         name: Short name, different for all runs of a report.
         path: Directory of the run.
-        results: What the run left.
+        results: The results that the run left.
     """
 
     name: str

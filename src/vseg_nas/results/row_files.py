@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from vseg_nas.errors import DataError
-from vseg_nas.results.evaluation import EvaluationRow
+from vseg_nas.results.evaluation_result import EvaluationRow
 from vseg_nas.results.result import Count, Fraction, Record, read_result
 from vseg_nas.runs.files import write_json
 
@@ -35,7 +35,7 @@ def load_row(run_dir: Path, key: str, classes: int, pairs: int) -> MeasuredRow |
 
     Args:
         run_dir: Directory of the evaluation.
-        key: See `Evaluation.key`.
+        key: The key of the row, from `SplitEvaluator.key`.
         classes: C, the number of classes.
         pairs: Number of pairs.
 

@@ -27,10 +27,10 @@ class BenchmarkRow(CellRecord):
         parameters: Number of parameters of the whole network.
         macs_static: Multiply-accumulate operations of a key frame.
         macs_dynamic: Multiply-accumulate operations of any other frame; None for a network with key frames only.
-        static_ms: Time of a key frame.
+        static_ms: The time of a key frame in milliseconds.
         dynamic_ms: Time of any other frame.
         average_ms: Mean time per frame of clips whose first frame is a key frame, by their lengths (`AVERAGE_KEYS`).
-        peak_mib: Peak memory.
+        peak_mib: The peak of memory in MiB.
     """
 
     name: Text
@@ -55,7 +55,7 @@ class BenchmarkResult(Result):
         precision: Precision and form of the networks, in words.
         size: Height and width of a frame.
         classes: Number of classes.
-        repeats: How often each kind of frame was timed.
+        repeats: The number of timings of each kind of frame.
         rows: A row for each network.
     """
 

@@ -35,8 +35,8 @@ class DistanceScore(Record):
 
     Attributes:
         distance: Frames since the key frame.
-        frames: How many frames were scored.
-        miou: mIoU of their confusion matrix; None without frames.
+        frames: The number of frames that were scored.
+        miou: The mIoU of their confusion matrix; None without frames.
     """
 
     distance: Count
@@ -48,9 +48,9 @@ class RollingScores(SegmentationScores):
     """Scores over all labelled frames of whole sequences, key frames included.
 
     Attributes:
-        by_distance: By distance from the key frame that the protocol sets, so that methods compare frame by frame.
+        by_distance: The scores by distance from the key frame of the protocol, so that methods compare frame by frame.
         average: Mean of the mIoUs over distances, all with the same weight; None if nothing was scored.
-        minimum: mIoU at the worst distance.
+        minimum: The mIoU at the worst distance.
     """
 
     by_distance: tuple[DistanceScore, ...]
@@ -62,10 +62,10 @@ class Consistency(Record):
     """One metric of temporal consistency in both forms.
 
     Attributes:
-        correct: As we define it.
-        reference: As the published script computes it.
-        windows: How many windows of frames ``correct`` covers.
-        flow: Where optical flow came from, if any was used.
+        correct: The value by our definition.
+        reference: The value that the published script computes.
+        windows: The number of windows of frames that ``correct`` covers.
+        flow: The source of optical flow, if any was used.
     """
 
     correct: Fraction | None

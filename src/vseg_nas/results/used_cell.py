@@ -24,7 +24,7 @@ class UsedCell:
 
     Attributes:
         genotype: The cell.
-        past: What the cell reads as the previous frame.
+        past: The frame that the cell reads as the previous one.
         flow: Whether the previous frame is warped along optical flow.
     """
 
@@ -44,7 +44,7 @@ class CellRecord(Record):
     Attributes:
         genotype: The cell.
         expression: The cell in one line, for people.
-        past: What the cell reads as the previous frame.
+        past: The frame that the cell reads as the previous one.
         flow: Whether the previous frame is warped along optical flow.
     """
 

@@ -6,6 +6,7 @@ form of ``sha256sum``: a digest, two blanks and a name on each line.
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -72,6 +73,19 @@ def keep_weights_digest(run_dir: Path, weights: Path) -> None:
         write_text(path, digest)
     elif stored != digest.encode():
         raise DataError(f"{weights}: changed since {run_dir} began; put the old file back or start a new run")
+
+
+def kept_weights_digest(run_dir: Path) -> str | None:
+    """Returns the digest of the static network that `keep_weights_digest` has stored in a run; None if there is none.
+
+    Raises:
+        DataError: The file cannot be read, or it holds no SHA-256.
+    """
+    path = run_dir / WEIGHTS_NOTE
+    stored = _stored(path, _MOST_NOTE_BYTES)
+    if stored is not None and not re.fullmatch(rb"[0-9a-f]{64}", stored):
+        raise DataError(f"{path}: found {stored[:40]!r}, expected the SHA-256 of the static network")
+    return None if stored is None else stored.decode()
 
 
 def keep_digests(path: Path, digests: Mapping[str, str], key: str) -> None:

@@ -26,7 +26,7 @@ def as_run_error(path: Path) -> Iterator[None]:
     The error itself may name another file, such as the temporary one.
 
     Raises:
-        RunError: In place of an `OSError`.
+        RunError: An `OSError` was raised in the block.
     """
     try:
         yield
@@ -171,7 +171,7 @@ def read_regular(path: Path, most: int, follow: bool = False) -> bytes:
     Args:
         path: The file.
         most: The number of bytes that it may have.
-        follow: See `open_regular`.
+        follow: Whether a symbolic link is followed, as in `open_regular`.
 
     Raises:
         OSError: There is no such file, it cannot be read, or it has more bytes.

@@ -56,6 +56,6 @@ def die_with_parent() -> None:
 
 
 def how_ended(status: int) -> str:
-    """How a process ended, from its `exitcode` of multiprocessing: ``by SIGKILL`` or ``with status 3``."""
+    """Returns how a process ended, from its `exitcode` of multiprocessing: ``by SIGKILL`` or ``with status 3``."""
     names = {-number: number.name for number in signal.Signals}
     return f"by {names[status]}" if status in names else f"with status {status}"

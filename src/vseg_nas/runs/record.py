@@ -144,7 +144,7 @@ def _check_tokens(path: Path, text: str) -> None:
     Tags make objects, a few aliases can stand for billions of values, and depth and number cost time.
 
     Raises:
-        RunError: The text holds something of that.
+        RunError: The text holds one of these.
     """
     depth = values = 0
     for token in yaml.scan(text):

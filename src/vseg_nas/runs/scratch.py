@@ -22,7 +22,7 @@ def scratch(prefix: str, root: str | None = None) -> Iterator[Path]:
     Folders of the same prefix that a killed process has left are removed first.
 
     Args:
-        prefix: How the name of the folder begins.
+        prefix: The beginning of the name of the folder.
         root: The folder to make it in; None means the machine's folder for temporary files.
     """
     parent = Path(root or tempfile.gettempdir())

@@ -87,7 +87,7 @@ def signals_deferred() -> Iterator[None]:
 
 @contextmanager
 def stopping() -> Iterator[None]:
-    """Within the block, the first SIGINT raises KeyboardInterrupt, and another first signal raises `Terminated`.
+    """Makes the first SIGINT within the block a KeyboardInterrupt, and another first signal `Terminated`.
 
     A SIGHUP that is ignored already, as under `nohup`, stays ignored.
     The block raises one of the two even if a library has replaced it: matplotlib's C++ code turns any exception into a

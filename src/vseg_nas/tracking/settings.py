@@ -6,7 +6,7 @@ from vseg_nas.settings import Settings, Text
 
 
 class LoggerSettings(Settings):
-    """How a run is logged.
+    """The settings by which a run is logged.
 
     Attributes:
         name: ``auto`` is online if an API key is found and offline if not; ``none`` logs nothing.

@@ -16,7 +16,7 @@ from vseg_nas.figures.search_pictures import write_pictures
 from vseg_nas.nas.history import Outcome, best_cells, ended, outcome, token_shares, window_for
 from vseg_nas.nas.trial import Trial
 from vseg_nas.nas.trial_rows import EVALUATION_FIELDS, REPORTED_CELLS, trial_record
-from vseg_nas.results.evaluation import SHOWN_KEY, EvaluationRow
+from vseg_nas.results.evaluation_result import SHOWN_KEY, EvaluationRow
 from vseg_nas.results.names import training_names
 from vseg_nas.space import Genotype
 from vseg_nas.space.vocabulary import AGGREGATIONS, INPUTS, OPERATIONS

@@ -115,7 +115,7 @@ def _remove_refused_variables() -> str:
     """Removes WANDB_ variables that W&B refuses from the environment of this process and its children.
 
     Returns:
-        What was removed, for a warning; empty if nothing was.
+        The variables that were removed, for a warning; empty if there were none.
     """
     import wandb
 

@@ -59,9 +59,9 @@ class CellModule(pl.LightningModule):
         cell: The candidate, or the static decoder in its place.
         classifier: The classifier of the static network, which is copied and frozen.
         training: The settings of the training.
-        past: What the cell reads as the previous frame, see `Past`. ``zero`` replaces its layer 4 and dec by zeros, in
-            training and in scoring, so that the cell becomes a decoder of single frames. ``current`` is made by the
-            data: the features are those of `StillClips`, whose previous frame is the current one.
+        past: The frame that the cell reads as the previous one, a `Past`. ``zero`` replaces its layer 4 and dec by
+            zeros, in training and in scoring, so that the cell becomes a decoder of single frames. ``current``
+            is made by the data: the features are those of `StillClips`, whose previous frame is the current one.
         reference_scores: Whether scores are computed as in the authors' code, see `vseg_nas.metrics.confusion`.
     """
 

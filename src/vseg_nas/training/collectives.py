@@ -53,7 +53,7 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
+        """Maps (B, C, H, W) to (B, C, H, W)."""
         if not self.training or world_size() == 1:
             return super().forward(x)
         values = x.float()

@@ -66,9 +66,11 @@ def pretrain(
             # Copies the averages into the network. A fit that resumes after its last epoch skips this callback.
             average.on_train_end(trainer, module)
         require_finite(module)
+        # The scores are those of the network as it is written, not of the last epoch in which it was validated.
         trainer.validate(module, datamodule=data, verbose=False)
     except NonFiniteError as error:
         raise ConfigError(f"phase.pretrain: {error}, expected finite; lower encoder_lr or decoder_lr") from error
+    # All ranks have the same weights; one of them writes.
     if trainer.is_global_zero:
         network.save(weights)
     assert module.scores is not None

@@ -62,7 +62,7 @@ def on_ranks(world_size: int, report: Progress, target: Callable[..., Any], *arg
         *args: Further arguments of the function, which must be picklable.
 
     Returns:
-        What rank 0 has returned.
+        The value that rank 0 has returned.
 
     Raises:
         UserError: A rank raised it, or was killed (`RunError`).

@@ -11,7 +11,7 @@ from vseg_nas.data.clip import ClipBatch
 from vseg_nas.labels import IGNORE
 from vseg_nas.models.propagation import EachFrame
 from vseg_nas.models.segmenter_file import SPEC
-from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.models.video_segmenter import VideoSegmenter
 from vseg_nas.training.collectives import summed
 from vseg_nas.training.losses import segmentation_loss
 from vseg_nas.training.optimizers import JointOptimizer

@@ -39,7 +39,7 @@ class FrameSource(Protocol):
         total: The number of frames; None if it is not known beforehand.
         endless: Whether only the user ends it, as with a camera.
         skipped: The number of frames so far that could not be decoded.
-        first_error: What was wrong with the first skipped frame; empty if there was none.
+        first_error: The reason why the first skipped frame was skipped; empty if there was none.
     """
 
     size: tuple[int, int]

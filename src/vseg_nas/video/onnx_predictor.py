@@ -16,9 +16,9 @@ class OnnxPredictor(Predictor):
 
     Args:
         folder: The folder with ``key_frame.onnx`` and ``next_frame.onnx``.
-        size: h and w, to which frames are resized; None means the size that the network was trained for, or that of
-            the source if there was none.
-        accelerator: Where to compute: ``auto``, ``cpu`` or ``cuda``.
+        size: Height and width in pixels to which frames are resized; None means the size that the network was
+            trained for, or that of the source if there was none.
+        accelerator: The device to compute on: ``auto``, ``cpu`` or ``cuda``.
         threads: The number of threads of one operator; None means one per core.
 
     Raises:

@@ -74,7 +74,7 @@ class Predictor(ABC):
         palette: The RGB colour of each class.
         mean: Mean of each RGB channel in 0..1, which is subtracted from frames.
         std: Standard deviation of each RGB channel, by which frames are divided afterwards.
-        size: h and w, to which frames are resized; None keeps the size of the source.
+        size: Height and width in pixels to which frames are resized; None keeps the size of the source.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class Predictor(ABC):
         Args:
             frame: (1, 3, h, w), from `prepare`.
             key: Whether to make it a key frame.
-            size: H and W of the labels.
+            size: Height and width of the labels in pixels.
 
         Returns:
             (H, W) uint8 class ids.
@@ -176,8 +176,9 @@ def likeliest(logits: Floats, frame: Size, size: Size) -> Image:
 
     Args:
         logits: (K, ceil(h / 8), ceil(w / 8)) logits.
-        frame: h and w of the network's frame.
-        size: H and W of the labels. The frame is stretched to it, not the plane, which may reach beyond the frame.
+        frame: The height and width of the network's frame in pixels.
+        size: Height and width of the labels in pixels. The frame is stretched to it, not the plane, which may reach
+            beyond the frame.
 
     Returns:
         (H, W) uint8 class ids.

@@ -4,7 +4,7 @@ import torch
 
 from vseg_nas.models.inference import optimized
 from vseg_nas.models.segmenter_file import SegmenterSpec
-from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.models.video_segmenter import VideoSegmenter
 from vseg_nas.pictures import Image, Size
 from vseg_nas.video.predictor import Floats, Predictor, after_fork, likeliest
 
@@ -18,7 +18,7 @@ class TorchPredictor(Predictor):
         segmenter: The network; its `optimized` form is used.
         spec: The classes and the normalisation of the network.
         device: The device to compute on.
-        size: h and w, to which frames are resized; None keeps the size of the source.
+        size: Height and width in pixels to which frames are resized; None keeps the size of the source.
     """
 
     def __init__(self, segmenter: VideoSegmenter, spec: SegmenterSpec, device: torch.device, size: Size | None) -> None:

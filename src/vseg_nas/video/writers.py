@@ -75,7 +75,7 @@ def overlay_video(
     palette: NDArray[np.uint8],
     opacity: float,
 ) -> Iterator[Sink]:
-    """A video of the frames under the colours of their labels; it gets its name once it is whole.
+    """Writes a video of the frames under the colours of their labels; it gets its name once it is whole.
 
     What was written before another error, a signal or Ctrl-C can be played.
 

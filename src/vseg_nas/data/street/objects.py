@@ -72,9 +72,9 @@ class Shape(NamedTuple):
 
     Attributes:
         corners: The (x, y, z) of each corner relative to the foot of the object, in metres.
-        colour: RGB.
+        colour: The colour as RGB.
         light: A factor by which the colour is multiplied.
-        swing: How far each corner moves sideways in a step, in metres; the last value holds for all further corners.
+        swing: The sideways movement of each corner in a step, in metres; the last value holds for further corners.
     """
 
     corners: Sequence[Point]

@@ -50,7 +50,7 @@ class Executor(Protocol):
     """Evaluates trials, one or several at a time."""
 
     def session(self, report: Report) -> AbstractContextManager[None]:
-        """A context manager within which trials can be evaluated; at its end nothing runs any more."""
+        """Returns a context manager in which trials can be evaluated; at its end nothing runs any more."""
         ...
 
     def has_room(self) -> bool:
@@ -66,6 +66,6 @@ class Executor(Protocol):
 
         Raises:
             UserError: Something has failed that is not the fault of a candidate.
-            OSError: The same.
+            OSError: The machine has failed, not a candidate.
         """
         ...

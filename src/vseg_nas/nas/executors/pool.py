@@ -84,14 +84,14 @@ class PoolExecutor(Supervisor[PoolWorker]):
 
     Args:
         factory: Builds the evaluator in each child.
-        pruner: See `Supervisor`.
+        pruner: The pruner, which decides in the parent, as in `Supervisor`.
         folder: Folder with one for each child, which is emptied before the child starts; removed at the end. What
             children write on their standard streams is added to a file of this name with the suffix ``.log``.
         workers: Number of child processes.
-        limit_s: See `Supervisor`.
+        limit_s: The most seconds that one candidate may take, as in `Supervisor`.
         memory_gib: Limit of a child's data in GiB (RLIMIT_DATA), of which it holds some before the first candidate;
             None: no limit.
-        grace_s: See `Supervisor`.
+        grace_s: The seconds between the request to end and the kill, as in `Supervisor`.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class PoolExecutor(Supervisor[PoolWorker]):
 
 
 def _start(*arguments: Any) -> ForkServerProcess:
-    """A process that runs `serve`.
+    """Starts a process that runs `serve`.
 
     Raises:
         RunError: The fork server, which is replaced when it ends, ends every time before it has started the process.

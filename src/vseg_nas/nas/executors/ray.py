@@ -125,12 +125,12 @@ class RayExecutor(Supervisor[RayWorker]):
     Args:
         factory: Builds the evaluator in each worker. Where a machine does not see its files, an `InMemoryFactory` is
             called with their arrays: Ray keeps one copy of them on each machine, which its workers share.
-        pruner: See `Supervisor`.
+        pruner: The pruner, as in `Supervisor`.
         share: The share of a machine that a candidate uses.
-        workers: Number of workers; None: as many as there are shares.
-        at_most: Number of candidates that there can be at a time, whatever `workers` says; None: any number.
-        address: Host and port of a running cluster; None: a Ray on this machine that lives as long as the search.
-        limit_s: See `Supervisor`.
+        workers: Number of workers; None means as many as there are shares.
+        at_most: Number of candidates that there can be at a time, whatever `workers` says; None means any number.
+        address: Host and port of a running cluster; None means a Ray on this machine that lives as long as the search.
+        limit_s: The most seconds that one candidate may take, as in `Supervisor`.
     """
 
     def __init__(
@@ -257,7 +257,7 @@ class RayExecutor(Supervisor[RayWorker]):
 
     @contextmanager
     def _environment(self) -> Iterator[None]:
-        """A context manager with a running Ray; one that it has started ends with it, with its processes and files.
+        """Yields while Ray runs; a Ray that this has started ends with the block, with its processes and files.
 
         Raises:
             ConfigError: Ray is not installed, cannot be reached, or has fewer devices than asked for.

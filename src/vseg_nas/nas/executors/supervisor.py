@@ -28,7 +28,7 @@ class WorkerDied(Exception):
     """A worker's process has ended.
 
     Args:
-        how: How it ended, such as ``by SIGKILL``.
+        how: The way in which it ended, such as ``by SIGKILL``.
         perhaps_whole_job: Whether the signal that ended it may have been sent to the process of the search as well.
     """
 
@@ -96,8 +96,8 @@ class Supervisor(ABC, Generic[W]):
 
     Args:
         pruner: Pruner of the search; a copy of it is sent with each trial.
-        limit_s: Seconds that a candidate may take, without those in which the search was suspended; None: any number.
-        grace_s: Seconds from asking a candidate that is too slow to end, to ending it; 0: it is ended at once.
+        limit_s: Seconds that a candidate may take, without those of suspension; None means any number.
+        grace_s: Seconds from asking a candidate that is too slow to end, to ending it; with 0 it is ended at once.
     """
 
     def __init__(self, pruner: Pruner, *, limit_s: float | None = None, grace_s: float = 0.0) -> None:
@@ -254,7 +254,7 @@ def useful_workers(workers: int, at_most: int | None) -> int:
 
     Args:
         workers: Number of workers that was asked for.
-        at_most: Number of candidates that there can be at a time; None: any number.
+        at_most: Number of candidates that there can be at a time; None means any number.
     """
     useful = workers if at_most is None else min(workers, at_most)
     if useful < workers:

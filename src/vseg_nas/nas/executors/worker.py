@@ -86,14 +86,14 @@ class RemotePruner(NoPruner):
 
 
 def serve(pipe: Connection, factory: bytes, folder: Path, log: Path, memory_gib: float | None) -> None:
-    """The main function of a worker of `PoolExecutor`: evaluates the tasks from the pipe until the parent closes it.
+    """Evaluates the tasks from the pipe until the parent closes it: the main function of a worker of `PoolExecutor`.
 
     Args:
         pipe: Connection to the parent.
         factory: A pickled `EvaluatorFactory`.
         folder: Folder for the evaluator.
         log: File to which all output of the process is appended.
-        memory_gib: Limit of the process's data in GiB; None: no limit.
+        memory_gib: Limit of the process's data in GiB; None means no limit.
     """
     ignore_signals()
     clear_slurm_env()

@@ -15,7 +15,7 @@ class Strategy(Protocol):
     """
 
     def ask(self, n: int) -> list[Genotype]:
-        """The next `n` cells to evaluate."""
+        """Returns the next `n` cells to evaluate."""
         ...
 
     def tell(self, trials: Sequence[Trial]) -> None:
@@ -27,7 +27,7 @@ class Strategy(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """All that later proposals depend on, as tensors and plain data that load with `weights_only=True`."""
+        """Returns all that later proposals depend on, as tensors and plain data that load with `weights_only=True`."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

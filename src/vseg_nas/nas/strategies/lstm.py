@@ -97,7 +97,7 @@ class _Slopes:
         self._to_hidden = self._to_cell = torch.zeros_like(cell[0])
 
     def step_back(self, t: int, above: Tensor) -> Tensor:
-        """The gradient at the input of a step.
+        """Returns the gradient at the input of a step.
 
         Args:
             t: Number of the step.

@@ -43,9 +43,9 @@ class Policy(nn.Module):
     Args:
         space: Search space whose tokens are emitted.
         generator: Draws the initial values of the parameters.
-        feedback: What the LSTM reads after each token. `hidden` is its own output, as in the authors' code: the tokens
-            of a string are then independent of each other, and one unroll serves any number of strings. `token` is an
-            embedding of the token that was just emitted.
+        feedback: The input of the LSTM after each token. `hidden` is its own output, as in the authors' code: the
+            tokens of a string are then independent of each other, and one unroll serves any number of strings.
+            `token` is an embedding of the token that was just emitted.
     """
 
     columns: Tensor
@@ -73,7 +73,7 @@ class Policy(nn.Module):
         """Scores `tokens` or, without any, samples `n` strings and scores them.
 
         Args:
-            tokens: (N, L) int64 strings to score; None: sample.
+            tokens: (N, L) int64 strings to score; None draws strings.
             n: Number of strings to sample.
             generator: Draws the samples; needed for that.
         """
@@ -110,7 +110,7 @@ class Policy(nn.Module):
         return torch.stack(logits, 1), torch.stack(chosen, 1)
 
     def _warm_up(self, n: int) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """One step per input of the cell; output (N, H) and the state of each LSTM layer."""
+        """Runs one step per input of the cell; returns the output (N, H) and the state of each LSTM layer."""
         output = self.start.expand(n, -1)
         zero = output.new_zeros(n, HIDDEN_UNITS)
         state = [(zero, zero)] * LSTM_LAYERS
@@ -119,7 +119,7 @@ class Policy(nn.Module):
         return output, state
 
     def _step(self, x: Tensor, state: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """One step of both layers on x (N, H), which is far faster than `nn.LSTM` on a sequence of length one."""
+        """Runs one step of both layers on x (N, H), far faster than `nn.LSTM` does on a sequence of length one."""
         new_state = []
         for weights, layer_state in zip(self.lstm.all_weights, state, strict=True):
             x, cell = torch.lstm_cell(x, layer_state, *weights)
@@ -135,10 +135,10 @@ class Policy(nn.Module):
 
 
 def _head_columns(sizes: tuple[int, ...]) -> tuple[Tensor, Tensor, int]:
-    """Where the logits of each position lie in the one matrix that holds all linear heads.
+    """Returns where the logits of each position lie in the one matrix that holds all linear heads.
 
     Returns:
-        columns (L, V) int64, excluded (L, V) bool where a position has fewer values, and the number of rows.
+        The columns (L, V) int64, excluded (L, V) bool where a position has fewer values, and the number of rows.
     """
     starts: dict[str, int] = {}
     columns = torch.zeros(len(sizes), max(sizes), dtype=torch.int64)
@@ -156,5 +156,5 @@ def _head_columns(sizes: tuple[int, ...]) -> tuple[Tensor, Tensor, int]:
 
 
 def _draw(logits: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
-    """`n` draws (B, n) from each of the distributions given by logits (B, V)."""
+    """Returns `n` draws (B, n) from each of the distributions given by logits (B, V)."""
     return logits.detach().softmax(-1).multinomial(n, replacement=True, generator=generator)

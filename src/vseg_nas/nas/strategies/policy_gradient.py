@@ -83,7 +83,7 @@ class PolicyGradient(ABC):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of `state_dict`."""
+        """Restores what `state_dict` has returned."""
         self.policy.load_state_dict(state["policy"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._generator.set_state(state["generator"])
@@ -102,7 +102,7 @@ class PolicyGradient(ABC):
         raise ValueError(f"trial {trial.id} was not asked for, or was told before")
 
     def _descend(self, loss: Tensor) -> Tensor:
-        """One optimizer step; returns the norm of the gradient before clipping."""
+        """Makes one optimizer step; returns the norm of the gradient before clipping."""
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.policy.parameters(), self._max_grad_norm)
@@ -111,7 +111,7 @@ class PolicyGradient(ABC):
 
 
 def moving_average(average: float | None, value: float, decay: float) -> float:
-    """Exponential moving average; it starts at the first value, so the first advantage is 0."""
+    """Returns the exponential moving average; it starts at the first value, so the first advantage is 0."""
     return value if average is None else decay * average + (1 - decay) * value
 
 

@@ -22,7 +22,7 @@ class PPOLoss(NamedTuple):
 
 
 def ppo_loss(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: float) -> PPOLoss:
-    """The clipped surrogate: mean of max(-A r, -A clamp(r, 1 - clip, 1 + clip)) with r = pi / pi_old.
+    """Returns the clipped surrogate: mean of max(-A r, -A clamp(r, 1 - clip, 1 + clip)) with r = pi / pi_old.
 
     The larger of the two losses is the pessimistic one for either sign of the advantage.
 
@@ -30,7 +30,7 @@ def ppo_loss(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: fl
         log_prob: (N,) log-probability of each string under the policy being trained, in nats.
         old_log_prob: (N,) log-probability of each string when it was sampled, in nats.
         advantage: (N,) reward of each string above the baseline, A.
-        clip: How far the ratio r may move from 1 before the gradient vanishes.
+        clip: The distance of the ratio r from 1 beyond which the gradient vanishes.
 
     Raises:
         ValueError: The shapes differ; they would broadcast to (N, N).
@@ -77,12 +77,12 @@ class PPO(PolicyGradient):
         self._buffer: deque[tuple[Rollout, float]] = deque([empty] * size * settings.reference, maxlen=size)
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of `PolicyGradient`, and the buffer."""
+        """Returns the state of `PolicyGradient`, and the buffer."""
         rows = [(tuple(rollout), reward) for rollout, reward in self._buffer]
         return super().state_dict() | {"buffer": rows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of `state_dict`."""
+        """Restores what `state_dict` has returned."""
         super().load_state_dict(state)
         self._buffer.clear()
         self._buffer.extend((Rollout(*rollout), reward) for rollout, reward in state["buffer"])

@@ -28,13 +28,13 @@ class RandomSearch:
         """Does nothing."""
 
     def diagnostics(self) -> dict[str, float]:
-        """Empty, since nothing is learnt."""
+        """Is empty, since nothing is learnt."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the random numbers."""
+        """Returns the state of the random numbers."""
         return {"rng": self._rng.getstate()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of `state_dict`."""
+        """Restores what `state_dict` has returned."""
         self._rng.setstate(state["rng"])

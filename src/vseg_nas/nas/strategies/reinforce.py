@@ -7,7 +7,7 @@ from vseg_nas.nas.strategies.policy_gradient import PolicyGradient, Rollout
 
 
 def reinforce_loss(log_prob: Tensor, advantage: Tensor) -> Tensor:
-    """The loss -mean(A log pi) of N token strings.
+    """Returns the loss -mean(A log pi) of N token strings.
 
     Args:
         log_prob: (N,) log-probability of each string, log pi, in nats.

@@ -14,7 +14,7 @@ class PolicyGradientSettings(Settings):
     """What PPO and REINFORCE share.
 
     Attributes:
-        feedback: What the policy reads at each step.
+        feedback: The input of the policy after each token, as in `Policy`.
         learning_rate: The learning rate of Adam (section 4.1).
         baseline_decay: The weight of the old baseline in the moving average of rewards that the new one is.
         max_grad_norm: The largest norm of the gradient of all parameters, to which a larger one is scaled down.
@@ -32,7 +32,7 @@ class PPOSettings(PolicyGradientSettings):
     """Proximal policy optimization (section 4.1).
 
     Attributes:
-        clip: How far the ratio of probabilities may move from 1.
+        clip: The distance of the ratio of probabilities from 1 beyond which the gradient vanishes.
         buffer_size: The number of token strings to keep.
         minibatch_size: The number of strings per gradient step.
         reference: Whether the buffer starts full of empty rows, as in the authors' code.

@@ -12,12 +12,13 @@ from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.trial import Trial
 from vseg_nas.results.comparison import ComparisonResult
 from vseg_nas.results.data_check import CheckResult
-from vseg_nas.results.evaluation import EvaluationResult, EvaluationRun
+from vseg_nas.results.evaluation_result import EvaluationResult, EvaluationRun
 from vseg_nas.results.names import short_names
 from vseg_nas.results.predicted_video import PredictionResult
 from vseg_nas.results.result import AnyResult, Result, ResultRun, read_result
 from vseg_nas.results.runtime import BenchmarkResult, BenchmarkRun
-from vseg_nas.results.training import TrainingResult
+from vseg_nas.results.training_result import TrainingResult
+from vseg_nas.runs.digests import kept_weights_digest
 from vseg_nas.runs.files import printable
 from vseg_nas.runs.folder import check_folder
 from vseg_nas.runs.record import CONFIG, flat, recorded_config, recorded_overrides
@@ -32,6 +33,9 @@ MODELS: tuple[type[Result], ...] = (
 )
 """The results that commands leave, other than a store of trials."""
 
+_DIGEST_DIGITS = 12
+"""Digits of a SHA-256 that tell networks apart, in names of searches too."""
+
 
 @dataclass(frozen=True)
 class SearchRun:
@@ -40,7 +44,8 @@ class SearchRun:
     Attributes:
         name: A short name, unique among the runs of the report.
         path: The run directory.
-        config: The configuration, by dotted keys.
+        config: The configuration, by dotted keys. Where the run has stored the digest of its static network, all
+            keys of ``static`` are replaced by ``static.weights``, the beginning of that digest.
         command: The command that started the search.
         trials: All trials in order of their ids, ended or not.
     """
@@ -130,4 +135,8 @@ def _config(folder: Path) -> dict[str, object]:
     for key in ("dataset.name", "strategy.name"):
         if not isinstance(config.get(key), str):
             raise RunError(f"{folder / CONFIG}: {key}: found {str(config.get(key))[:40]!r}, expected a name")
+    # The same network may lie in another place, and another one in the same place, so its content tells searches apart.
+    if digest := kept_weights_digest(folder):
+        config = {key: value for key, value in config.items() if not key.startswith("static.")}
+        config["static.weights"] = digest[:_DIGEST_DIGITS]
     return config

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from vseg_nas.assembly.cells import cell_name
-from vseg_nas.assembly.static import build_source, build_transform, check_batches, load_static
+from vseg_nas.assembly.data_sources import build_source, build_transform, check_batches
+from vseg_nas.assembly.static_weights import load_static_for
 from vseg_nas.data import ClipSource, resized
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.data.inspection import require_labels
@@ -20,7 +21,7 @@ from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.propagation import CellPropagation, EachFrame
 from vseg_nas.models.segmenter_file import SegmenterSpec, save_segmenter
 from vseg_nas.models.static import StaticSegmenter
-from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.models.video_segmenter import VideoSegmenter
 from vseg_nas.nas.trial import derive_seed
 from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from vseg_nas.runs.digests import digest_of, sha256_of
@@ -59,7 +60,7 @@ class CellAndVideoTraining:
     Attributes:
         config: The configuration of `train`.
         genotype: The cell; None trains the static network.
-        device: Where and how precisely to compute.
+        device: The device to compute on, and its precision.
         run_dir: The directory of the run, with checkpoints from which each stage resumes.
     """
 
@@ -114,7 +115,7 @@ class CellAndVideoTraining:
         """Returns the training clips, and the network before both stages."""
         source = self._source("train")
         weights = Path(self.config.static.weights)
-        static = load_static(weights, source.classes, self.config.dataset.name).freeze()
+        static = load_static_for(weights, source.classes, self.config.dataset.name).freeze()
         if self.genotype is None:
             return source, VideoSegmenter(static, EachFrame(), key_every=1)
         return source, VideoSegmenter(static, self._initial_cell(self.genotype, static))

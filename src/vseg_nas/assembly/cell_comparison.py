@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from vseg_nas.assembly.search import MetaData, build_evaluator, build_space
-from vseg_nas.assembly.static import build_source
+from vseg_nas.assembly.data_sources import build_source
+from vseg_nas.assembly.search_plan import MetaData, build_evaluator, build_space
 from vseg_nas.data import Clip, resized
 from vseg_nas.data.feature_cache import StaticFeatures
 from vseg_nas.metrics import ConfusionMatrix
@@ -35,7 +35,7 @@ class Comparison:
     Args:
         search: The configuration of the search.
         compare: The configuration of `compare`.
-        device: Where and how precisely to compute.
+        device: The device to compute on, and its precision.
         data: The data of the search.
         run_dir: The directory of the search.
         track: Shows the progress of caching features.

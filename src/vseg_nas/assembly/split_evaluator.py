@@ -7,8 +7,9 @@ from pathlib import Path
 
 from torch import nn
 
+from vseg_nas.assembly.data_sources import build_source
 from vseg_nas.assembly.frame_memory import check_frame_memory
-from vseg_nas.assembly.static import build_source, load_static
+from vseg_nas.assembly.static_weights import load_static_for
 from vseg_nas.data import ClipSource, resized
 from vseg_nas.data.cityscapes import SNIPPET
 from vseg_nas.data.inspection import require_labels
@@ -31,9 +32,9 @@ from vseg_nas.models.complexity import count_parameters
 from vseg_nas.models.propagation import AverageOverTime, CellPropagation, CopyPrevious, EachFrame, WarpPrevious
 from vseg_nas.models.segmenter_file import SegmenterSpec, load_segmenter
 from vseg_nas.models.static import StaticSegmenter
-from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.models.video_segmenter import VideoSegmenter
 from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
-from vseg_nas.results.evaluation import (
+from vseg_nas.results.evaluation_result import (
     AVERAGED,
     AVERAGED_BY_FLOW,
     CONSISTENCY_KEY_EVERY,
@@ -79,7 +80,7 @@ _BASELINES = (
 
 
 @dataclass(frozen=True)
-class Method:
+class VideoMethod:
     """Something that labels video.
 
     Attributes:
@@ -104,7 +105,7 @@ class Method:
         return digest_of(self.weights.read_bytes(), self.group)
 
 
-class Evaluation:
+class SplitEvaluator:
     """Scores methods on one split. All checkpoints are read and checked before anything is computed.
 
     Args:
@@ -143,7 +144,7 @@ class Evaluation:
             raise DataError(f"{path}: found mean {spec.mean} and std {spec.std}, expected those of ImageNet")
         return spec
 
-    def _methods(self, specs: dict[Path, SegmenterSpec]) -> list[Method]:
+    def _methods(self, specs: dict[Path, SegmenterSpec]) -> list[VideoMethod]:
         """Returns the static network as it was pre-trained, then as it was trained on, then the cells."""
         trained = [(path, spec) for path, spec in specs.items() if spec.genotype is None]
         found, baselines = [], _BASELINES if self._config.baselines else _BASELINES[:1]
@@ -159,10 +160,10 @@ class Evaluation:
         return [*found, *(_network(path, spec) for path, spec in specs.items() if spec.genotype)]
 
     def _pretrained(self) -> StaticSegmenter:
-        return load_static(Path(self._config.static.weights), self.pairs.classes, self._config.dataset.name)
+        return load_static_for(Path(self._config.static.weights), self.pairs.classes, self._config.dataset.name)
 
     def _open_split(self) -> tuple[SplitSequences | None, str | None]:
-        """What is rolled over, or why nothing is."""
+        """Returns the sequences to roll over and None, or None and the reason why there are none."""
         length = SNIPPET if isinstance(self._config.dataset, CityScapesSettings) else 1
         try:
             split = sequences_of(self._source(length))
@@ -172,7 +173,7 @@ class Evaluation:
             return None, f"the {SNIPPET} frames up to each annotated one are needed ({error})"
         return (None, split.skip_reason) if split.skip_reason else (split, None)
 
-    def key(self, method: Method) -> str:
+    def key(self, method: VideoMethod) -> str:
         """Returns the key of a row: rows of equal keys are equal, since their weights, frames and masks are."""
         content = f"{EvaluationResult.format_name()} {method.digest} {self._data_digest}"
         return digest_of(content)[:16]
@@ -186,8 +187,8 @@ class Evaluation:
     def _data_digest(self) -> str:
         return " ".join([*(source.fingerprint() for source in self.sources), str(self.rolling_refused)])
 
-    def ticks(self, method: Method) -> int:
-        """How often `measure` ticks."""
+    def ticks(self, method: VideoMethod) -> int:
+        """Returns the number of ticks of `measure`."""
         ticks, split = len(self.pairs), self._split
         if split is None:
             return ticks
@@ -197,7 +198,7 @@ class Evaluation:
         rolled = sum(len(sequence) for key_every in KEY_EVERY for sequence in split.to_score(key_every))
         return ticks + rolled + whole * split.only_last_labelled
 
-    def measure(self, method: Method, tick: Tick) -> MeasuredRow:
+    def measure(self, method: VideoMethod, tick: Tick) -> MeasuredRow:
         """Measures everything of one method."""
         segmenter = method.load().to(self.device)
         pair = score_pairs(segmenter, self.pairs, self._transform, self.device, tick)
@@ -258,7 +259,7 @@ class Evaluation:
         return rolling, meter.result()
 
     def truth_consistency(self, tick: Tick) -> dict[str, AnyConsistency]:
-        """Temporal consistency of the ground truth itself, in the form of a row's; empty without labelled sequences.
+        """Returns the temporal consistency of the ground truth itself, by name; empty without labelled sequences.
 
         Args:
             tick: Called after each of `truth_ticks` frames.
@@ -272,12 +273,12 @@ class Evaluation:
 
     @property
     def truth_ticks(self) -> int:
-        """How often `truth_consistency` ticks."""
+        """The number of ticks of `truth_consistency`."""
         split = self._split
         return 0 if split is None or split.only_last_labelled else sum(map(len, split.sequences))
 
     def panel_rows(
-        self, static: tuple[Method, MeasuredRow], ours: tuple[Method, MeasuredRow], picked: Sequence[int]
+        self, static: tuple[VideoMethod, MeasuredRow], ours: tuple[VideoMethod, MeasuredRow], picked: Sequence[int]
     ) -> list[PanelRow]:
         """Returns what pictures of the second frames of some pairs show."""
         networks = [method.load().to(self.device) for method, _ in (static, ours)]
@@ -300,17 +301,17 @@ def _size(specs: dict[Path, SegmenterSpec]) -> tuple[int, int] | None:
     return sizes.pop()
 
 
-def _network(path: Path, spec: SegmenterSpec) -> Method:
-    return Method(spec.group, path, lambda: load_segmenter(path)[0], spec, has_cell=True)
+def _network(path: Path, spec: SegmenterSpec) -> VideoMethod:
+    return VideoMethod(spec.group, path, lambda: load_segmenter(path)[0], spec, has_cell=True)
 
 
 def _of_static(
     baseline: _Baseline, path: Path, static: Callable[[], StaticSegmenter], spec: SegmenterSpec | None = None
-) -> Method:
+) -> VideoMethod:
     """Returns a baseline of a static network, as it was pre-trained or as a training of it left it."""
 
     def load() -> VideoSegmenter:
         return VideoSegmenter(static(), baseline.propagation()).eval()
 
     group = baseline.name if spec is None else f"{baseline.name}, {spec.name}"
-    return Method(group, path, load, spec, keyed=baseline.keyed)
+    return VideoMethod(group, path, load, spec, keyed=baseline.keyed)

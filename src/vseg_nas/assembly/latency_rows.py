@@ -20,7 +20,7 @@ from vseg_nas.models.inference import optimized
 from vseg_nas.models.propagation import EachFrame
 from vseg_nas.models.segmenter_file import SegmenterSpec, load_segmenter
 from vseg_nas.models.static import StaticSegmenter
-from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.models.video_segmenter import VideoSegmenter
 from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from vseg_nas.results.runtime import LENGTHS, UNLIMITED, BenchmarkRow
 from vseg_nas.results.scores import Quartiles
@@ -33,8 +33,8 @@ _AUTOCAST = {"bf16-mixed": ("bf16 autocast", torch.bfloat16), "16-mixed": ("fp16
 
 
 @dataclass(frozen=True)
-class Network:
-    """One row.
+class BenchmarkNetwork:
+    """A network that is measured: one row of the result.
 
     Attributes:
         name: The name in tables.
@@ -73,7 +73,7 @@ class Benchmark:
                 raise DataError(f"{path}: trained for {len(spec.classes)} classes, expected {self.classes}, as {why}")
         self.networks = [
             _arch2(self.classes),
-            *(Network(spec.group, segmenter, spec) for _, segmenter, spec in found),
+            *(BenchmarkNetwork(spec.group, segmenter, spec) for _, segmenter, spec in found),
         ]
         if config.cell is not None:
             self.networks.append(_with_cell(config.cell, self.classes, config.flow))
@@ -83,7 +83,7 @@ class Benchmark:
         """The number of ticks of `row`."""
         return self._config.warmup + self._config.repeats
 
-    def row(self, network: Network, tick: Tick) -> BenchmarkRow:
+    def row(self, network: BenchmarkNetwork, tick: Tick) -> BenchmarkRow:
         """Measures everything of one network; meanwhile only that network is on the device."""
         plain, size = network.segmenter.to(self.device), self._config.size
         segmenter = optimized(plain) if self._config.optimize else plain
@@ -111,14 +111,14 @@ class Benchmark:
         )
 
 
-def _arch2(classes: int) -> Network:
+def _arch2(classes: int) -> BenchmarkNetwork:
     with torch.random.fork_rng():
         torch.manual_seed(_SEED)
         static = StaticSegmenter(tuple(map(str, range(classes))), auxiliary=False)
-    return Network(STATIC, VideoSegmenter(static, EachFrame(), key_every=1).eval())
+    return BenchmarkNetwork(STATIC, VideoSegmenter(static, EachFrame(), key_every=1).eval())
 
 
-def _with_cell(cell: str, classes: int, flow: bool) -> Network:
+def _with_cell(cell: str, classes: int, flow: bool) -> BenchmarkNetwork:
     names, palette = tuple(map(str, range(classes))), ((0, 0, 0),) * classes
     genotype = resolve_cell(cell, flow)
     spec = SegmenterSpec(
@@ -135,7 +135,7 @@ def _with_cell(cell: str, classes: int, flow: bool) -> Network:
     )
     with torch.random.fork_rng():
         torch.manual_seed(_SEED)
-        return Network(spec.group, spec.build().eval(), spec)
+        return BenchmarkNetwork(spec.group, spec.build().eval(), spec)
 
 
 def _precision(device: Device) -> tuple[str, AbstractContextManager[Any]]:

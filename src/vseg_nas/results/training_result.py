@@ -20,7 +20,7 @@ class TrainingResult(Result, CellRecord):
         checkpoint: File of the trained network, in the directory of the run.
         val: Scores of the frames after the first on pairs of the validation split.
         machine: Device, in words.
-        seconds: How long it took since it was last begun or resumed.
+        seconds: The seconds since it was last begun or resumed.
     """
 
     FILE: ClassVar[str] = "train.json"

@@ -13,7 +13,7 @@ DEFAULT_SIZE = (192, 256)
 
 
 class Exported(NamedTuple):
-    """What was written.
+    """The two graphs that were written, and how far they are from torch.
 
     Attributes:
         files: The files of the two graphs.

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from vseg_nas.assembly.static import Sources, build_sources, build_transform, check_batches, load_static
+from vseg_nas.assembly.data_sources import Sources, build_sources, build_transform, check_batches
+from vseg_nas.assembly.static_weights import load_static_for
 from vseg_nas.data import ClipSource, ClipTransform, MetaSplit, leak_report, meta_split, resized
 from vseg_nas.data.feature_cache import StaticFeatures, as_features, map_cache, stored_arrays
 from vseg_nas.data.inspection import require_labels
@@ -37,12 +38,12 @@ from vseg_nas.training.settings import CellTraining
 
 
 class MetaFeatures(NamedTuple):
-    """What candidates train and are scored on.
+    """The cached features that candidates train on and are scored on.
 
     Attributes:
         train: Cached features of meta-train.
         val: Cached features of meta-val.
-        caches: Folders of the two.
+        caches: The folders of the features of meta-train and of meta-val.
         classifier: Classifier of the frozen static network.
     """
 
@@ -53,13 +54,13 @@ class MetaFeatures(NamedTuple):
 
 
 class MetaData(NamedTuple):
-    """The data of a search.
+    """The static network, the clips and the cached features of a search.
 
     Attributes:
         network: The frozen static network.
         sources: Data sets of whole clips.
-        split: Meta-train and meta-val, as indices into the training clips.
-        features: Features of the two.
+        split: The clips of meta-train and of meta-val, as indices into the training clips.
+        features: The cached features of meta-train and meta-val.
     """
 
     network: StaticSegmenter
@@ -69,12 +70,12 @@ class MetaData(NamedTuple):
 
     @property
     def leaks(self) -> str:
-        """What meta-val shares with meta-train, in one line."""
+        """One line that says what meta-val shares with meta-train."""
         return leak_report(self.sources.train, self.split).summary()
 
 
 def build_space(config: SearchConfig) -> SearchSpace:
-    """The search space."""
+    """Returns the search space that the configuration asks for."""
     return SearchSpace(layers=config.space.layers, width=config.space.width)
 
 
@@ -87,7 +88,7 @@ def build_meta_data(config: SearchConfig, device: Device, track: Track) -> MetaD
     """
     phase = config.phase.search
     sources = build_sources(config.dataset, config.runs_dir)
-    network = load_static(Path(config.static.weights), sources.train.classes, config.dataset.name).freeze()
+    network = load_static_for(Path(config.static.weights), sources.train.classes, config.dataset.name).freeze()
     split = meta_split(sources.train, phase.val_fraction, phase.split, phase.split_seed)
     require_labels(sources.train, "meta-train", split.train)
     require_labels(sources.train, "meta-val", split.val)
@@ -118,8 +119,8 @@ def cached_meta_features(
         network: The frozen static network.
         clips: Training clips, which are cut in two.
         split: Indices of meta-train and meta-val.
-        transforms: What is applied to clips of meta-train and of meta-val before the network.
-        device: Where to compute them, and their precision.
+        transforms: The transforms of the clips of meta-train and of meta-val, in this order.
+        device: The device to compute them on, and the precision in which they are stored.
         track: Shows the progress.
     """
     opened, folders, precision = [], [], device.cache_precision
@@ -148,7 +149,7 @@ class CandidateFactory:
     """Builds the evaluator of cells in another process; see `EvaluatorFactory`.
 
     Attributes:
-        device: Where and how precisely to compute.
+        device: The device to compute on, and its precision.
         caches: Folders with the features of meta-train and meta-val.
         classifier: Classifier of the static network, on the CPU.
         training: Settings of the training of each candidate.
@@ -182,7 +183,7 @@ class CandidateFactory:
         )
 
     def arrays(self) -> list[dict[str, NDArray[Any]]]:
-        """The features, for a machine that does not see the folders."""
+        """Returns the features in memory, for a machine that does not see the folders."""
         # plain arrays: a memory map would be pickled byte by byte, once for every worker
         return [{name: np.asarray(array) for name, array in stored_arrays(folder).items()} for folder in self.caches]
 
@@ -210,7 +211,7 @@ def build_evaluator(
     past: Past = "previous",
     reference_scores: bool = False,
 ) -> CandidateEvaluator:
-    """The evaluator of cells, in this process."""
+    """Returns the evaluator of cells that computes in this process."""
     train, val = placed((features.train, features.val), device.tensors)
     return CandidateEvaluator(
         train,
@@ -233,12 +234,12 @@ class SearchPlan:
         strategy: Strategy, seeded by the run.
         pruner: Pruner, seeded by the run.
         training: Settings of the training of each candidate.
-        device: Where and how precisely to compute.
+        device: The device to compute on, and its precision.
         executor: Settings of the executor.
         seed: Seed of the run.
-        budget: When to stop asking.
+        budget: The number of trials and of hours after which no cell is asked for.
         batch: Number of cells to ask for at once.
-        failed_reward: Reward of a failed trial; None: the strategy gets no reward from it.
+        failed_reward: Reward of a failed trial; with None the strategy gets no reward from it.
         reference_scores: Whether scores are computed as in the authors' code.
     """
 
@@ -256,7 +257,7 @@ class SearchPlan:
     def loop(
         self, features: MetaFeatures, store: TrialStore, run_dir: Path, listeners: Sequence[SearchListener] = ()
     ) -> SearchLoop:
-        """The search, ready to run or to resume."""
+        """Returns the search, ready to run or to resume."""
         return SearchLoop(
             self.strategy,
             self.build_executor(features, run_dir),
@@ -271,10 +272,10 @@ class SearchPlan:
         )
 
     def build_executor(self, features: MetaFeatures, run_dir: Path) -> Executor:
-        """Where candidates run.
+        """Returns the executor in which candidates run.
 
         Args:
-            features: What candidates train and are scored on.
+            features: The cached features that candidates train on and are scored on.
             run_dir: Folder of the run.
         """
         executor, device = self.executor, self.device
@@ -302,7 +303,7 @@ class SearchPlan:
 
 
 def build_ray_executor(executor: RaySettings, factory: CandidateFactory, pruner: Pruner, batch: int) -> RayExecutor:
-    """Ray's workers, each with its share of a device."""
+    """Returns the executor that trains candidates in Ray's workers, each with its share of a device."""
     device, share = factory.device, executor.gpus_per_candidate
     threads = device.threads or max(1, int(executor.cpus_per_candidate))
     caches = (factory.caches[0].resolve(), factory.caches[1].resolve())
@@ -318,7 +319,7 @@ def build_ray_executor(executor: RaySettings, factory: CandidateFactory, pruner:
 
 
 def plan_search(config: SearchConfig, device: Device) -> SearchPlan:
-    """The plan that the command line asks for."""
+    """Returns the plan that the configuration asks for."""
     phase = config.phase.search
     return SearchPlan(
         build_strategy(config.strategy, build_space(config), config.seed),

@@ -27,7 +27,7 @@ from vseg_nas.models.propagation import (
 from vseg_nas.models.segmenter_file import PREFIX, SPEC, SegmenterSpec, load_segmenter, save_segmenter
 from vseg_nas.models.settings import Past
 from vseg_nas.models.static import StaticOutput, StaticSegmenter
-from vseg_nas.models.video import VideoSegmenter
+from vseg_nas.models.video_segmenter import VideoSegmenter
 from vseg_nas.models.weights import write_safetensors
 from vseg_nas.space.hand_written import HAND_WRITTEN
 

@@ -1,6 +1,6 @@
-"""The static network that other commands build on: whether it is there, and its making for synthetic clips.
+"""The static network that other commands build on: its check, its reading, and its making for synthetic clips.
 
-Torch is loaded only to make one.
+Torch is loaded only to read or make one.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from vseg_nas.training.settings import StaticTraining
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from vseg_nas.models.static import StaticSegmenter
     from vseg_nas.training.device import Device
 
 _MOST_NOTE_BYTES = 2**16
@@ -47,6 +48,28 @@ def require_static(config: NetworkConfig) -> None:
         raise DataError(f"static.weights: found no {weights}, expected the static network; make it with: {make}")
 
 
+def load_static_for(weights: Path, classes: tuple[str, ...], dataset: str) -> StaticSegmenter:
+    """Reads the static network of a data set.
+
+    Args:
+        weights: The file that `pretrain` wrote.
+        classes: The classes of the data set.
+        dataset: The name of the data set.
+
+    Raises:
+        DataError: The weights cannot be used, or belong to other classes.
+    """
+    from vseg_nas.models.static import StaticSegmenter
+
+    network = StaticSegmenter.load(weights)
+    if network.classes != classes:
+        raise DataError(
+            f"{weights}: trained for {len(network.classes)} classes ({network.classes[0]}, ...), "
+            f"expected the {len(classes)} of {dataset}"
+        )
+    return network
+
+
 def _content(path: Path) -> bytes | None:
     """Returns the content of a file, or None if there is none."""
     try:
@@ -70,6 +93,7 @@ def ensure_static(config: NetworkConfig, device: Device, run_dir: Path, console:
     if config.dataset.name != "synthetic":
         return
     weights = Path(config.static.weights)
+    # A network that is trained again is not that of the scores in this run, even from the same seed on another machine.
     if (run_dir / WEIGHTS_NOTE).is_file() and not weights.is_file():
         raise DataError(
             f"static.weights: found no {weights}, expected the static network that {run_dir} began with; "
@@ -79,6 +103,7 @@ def ensure_static(config: NetworkConfig, device: Device, run_dir: Path, console:
     made_from = weights.with_name("made_from.json")
     made_of = {"dataset": config.dataset.model_dump(), "pretrain": _by_content(config.phase.pretrain)}
     recipe = json.dumps(made_of, indent=1)
+    # Several searches may begin at the same time: one of them trains the network, the others are refused meanwhile.
     with RunLock(weights.parent):
         if _content(made_from) not in (None, recipe.encode()):
             raise ConfigError(
@@ -87,9 +112,9 @@ def ensure_static(config: NetworkConfig, device: Device, run_dir: Path, console:
             )
         if weights.is_file():
             return
-        write_text(made_from, recipe)
+        write_text(made_from, recipe)  # before the training, so that a resumed one is known to be of the same clips
         print_line(console, f"No static network yet: pre-training one into {weights.parent}")
-        from vseg_nas.assembly.static import Pretraining
+        from vseg_nas.assembly.static_pretraining import Pretraining
 
         pretraining = Pretraining(
             config.dataset,

@@ -1,4 +1,4 @@
-"""The parts of a prediction: source, network, key frames. Imports torch only where it computes."""
+"""The parts of a prediction: source, loaded, key frames. Imports torch only where it computes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vseg_nas.video.predictor import Predictor
 
 
-class Network(NamedTuple):
+class LoadedPredictor(NamedTuple):
     """The network that labels frames.
 
     Attributes:
@@ -97,7 +97,7 @@ def check_checkpoint(given: str | None, runtime: str) -> None:
         require_checkpoint(bundled_checkpoint() if given is None else given)
 
 
-def build_network(config: PredictConfig) -> Network:
+def open_predictor(config: PredictConfig) -> LoadedPredictor:
     """Reads the network onto its device.
 
     Raises:
@@ -111,7 +111,7 @@ def build_network(config: PredictConfig) -> Network:
 
         folder, gpu = Path(str(config.checkpoint)), config.gpu
         graphs = OnnxPredictor(folder, config.size, gpu.accelerator, gpu.threads)
-        return Network(graphs, graphs.name, f"{graphs.runtime}; {cpu_name()}", False)
+        return LoadedPredictor(graphs, graphs.name, f"{graphs.runtime}; {cpu_name()}", False)
     from vseg_nas.machine import describe
     from vseg_nas.models.segmenter_file import load_for_inference
     from vseg_nas.training.device import open_device
@@ -120,4 +120,4 @@ def build_network(config: PredictConfig) -> Network:
     device = open_device(config.gpu)
     segmenter, spec = load_for_inference(config.checkpoint)
     predictor = TorchPredictor(segmenter, spec, device.tensors, config.size or spec.size)
-    return Network(predictor, spec.group, describe(device.tensors), device.is_cuda)
+    return LoadedPredictor(predictor, spec.group, describe(device.tensors), device.is_cuda)

@@ -22,7 +22,7 @@ from vseg_nas.runs.files import read_regular
 
 @dataclass
 class SplitReport:
-    """What was found in a split.
+    """The problems, digests and labels that were found in a split.
 
     Attributes:
         layout: The layout of the split.

@@ -38,7 +38,7 @@ class EvaluationRow(CellRecord):
     """One method, or one training of it. Its cell labels the frames that are not key frames.
 
     Attributes:
-        name: What was measured.
+        name: The name of what was measured.
         group: Name in tables; rows that differ in their seed alone share it.
         seed: Seed of the training; None for a method that is not trained.
         recipe: Equal for trainings that differ in the cell, what it is given and the seed alone; None without training.
@@ -49,7 +49,7 @@ class EvaluationRow(CellRecord):
         macs: Multiply-accumulate operations of a frame that is not a key frame; if all are, of a key frame.
         pair: Scores of the frame after a key frame.
         rolling: Scores of full sequences by `rolling_key`; empty without labelled sequences.
-        consistency: By name: vc8, vc16, tc; empty without labelled sequences.
+        consistency: The temporal consistency by name (vc8, vc16, tc); empty without labelled sequences.
     """
 
     name: Text
@@ -79,7 +79,7 @@ class Panel(Record):
 
     Attributes:
         file: Path of a PNG file, relative to the directory of the run.
-        title: What it shows.
+        title: The title of the picture.
         row: Group of the row that it shows beside the static network.
     """
 
@@ -99,7 +99,7 @@ class EvaluationResult(Result):
         consistency_key_every: Number of frames from one key frame to the next for temporal consistency.
         rolling_refused: Why full sequences were not labelled; None if they were.
         machine: Device, in words.
-        seconds: How long it took.
+        seconds: The duration of the evaluation in seconds.
         rows: A row for each method or training.
         truth_consistency: Temporal consistency of the ground truth itself, in the form of a row's.
         panels: The pictures.
