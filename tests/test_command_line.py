@@ -110,6 +110,19 @@ def test_what_is_given_again_is_not_taken_from_the_record(tmp_path: Path, sign: 
         stored_overrides(tmp_path, ["seed=2"])
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["executor=serial"], ["seed=1"]),
+        (["executor=ray"], ["seed=1", "executor.mode=async"]),
+        (["executor.workers=2"], ["seed=1", "executor=ray", "executor.mode=async"]),
+    ],
+)
+def test_another_executor_takes_no_options_of_the_first(tmp_path: Path, given: list[str], expected: list[str]) -> None:
+    write_record(tmp_path, "seed: 1\n", ["seed=1", "executor=ray", "executor.mode=async"])
+    assert stored_overrides(tmp_path, given) == expected
+
+
 def test_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me too")
     assert read(as_written("name=~/a", KEYS, multirun=False)) == "/home/me too/a"

@@ -126,7 +126,14 @@ def stored_overrides(run_dir: Path, overrides: Sequence[str]) -> list[str]:
     # A Ray cluster makes this process run code, so the cluster is never chosen by a file.
     if any(key_of(o) == _ADDRESS for o in taken) and "executor" not in given:
         raise RunError(f"{path}: found {_ADDRESS}; give it again: what a cluster sends is run, so no file chooses it")
+    if _executor(overrides) not in (None, _executor(stored)):  # options of one executor mean nothing to another
+        taken = [o for o in taken if not key_of(o).startswith("executor.")]
     return [o for o in taken if key_of(o) != _ADDRESS]
+
+
+def _executor(overrides: Sequence[str]) -> str | None:
+    """Returns the executor that the last of some overrides picks; None if none does."""
+    return next((o.partition("=")[2] for o in reversed(overrides) if key_of(o) == "executor"), None)
 
 
 def moved_runs_dir(run_dir: Path, verb: str) -> str | None:
