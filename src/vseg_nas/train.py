@@ -14,7 +14,7 @@ from vseg_nas.config import command, python_command, shared_overrides
 from vseg_nas.console.lines import print_line
 from vseg_nas.errors import ConfigError
 from vseg_nas.runs.digests import keep_weights_digest
-from vseg_nas.runs.files import read_regular, write_text
+from vseg_nas.runs.files import read_note, write_text
 from vseg_nas.runs.record import GENOTYPE_NOTE
 from vseg_nas.schema import TrainConfig
 
@@ -146,18 +146,15 @@ def _keep_genotype(run_dir: Path, genotype: Genotype | None) -> Genotype | None:
 
     Raises:
         ConfigError: The run began with another cell.
+        DataError: The note cannot be read.
     """
     from vseg_nas.space.strict_json import MAX_CHARACTERS
 
     path, note = run_dir / GENOTYPE_NOTE, genotype.to_json() if genotype else "null"
-    try:
-        noted = read_regular(path, MAX_CHARACTERS)
-    except FileNotFoundError:
+    noted = read_note(path, MAX_CHARACTERS, "a genotype")
+    if noted is None:
         write_text(path, note)
-        return genotype
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}), expected a genotype") from error
-    if noted != note.encode():
+    elif noted != note.encode():
         raise ConfigError(
             f"cell: it is another one now than when {run_dir} began; go on with {assignment('cell', path)}"
         )

@@ -15,7 +15,7 @@ from vseg_nas.config import python_command, shared_overrides
 from vseg_nas.console.lines import print_line
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.runs.digests import WEIGHTS_NOTE, sha256_of
-from vseg_nas.runs.files import read_regular, write_text
+from vseg_nas.runs.files import read_note, write_text
 from vseg_nas.schema import NetworkConfig
 from vseg_nas.training.settings import StaticTraining
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vseg_nas.models.static import StaticSegmenter
     from vseg_nas.training.device import Device
 
+_MADE_FROM = "the settings that the static network was made with"
 _MOST_NOTE_BYTES = 2**16
 _MOST_WEIGHT_BYTES = 2**34  # ours have 12 MB
 
@@ -70,16 +71,6 @@ def load_static_for(weights: Path, classes: tuple[str, ...], dataset: str) -> St
     return network
 
 
-def _content(path: Path) -> bytes | None:
-    """Returns the content of a file, or None if there is none."""
-    try:
-        return read_regular(path, _MOST_NOTE_BYTES)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-
-
 def ensure_static(config: NetworkConfig, device: Device, run_dir: Path, console: Console) -> None:
     """Pre-trains the static network of synthetic clips where there is none yet: one for all runs, seed 0.
 
@@ -105,7 +96,7 @@ def ensure_static(config: NetworkConfig, device: Device, run_dir: Path, console:
     recipe = json.dumps(made_of, indent=1)
     # Several searches may begin at the same time: one of them trains the network, the others are refused meanwhile.
     with RunLock(weights.parent):
-        if _content(made_from) not in (None, recipe.encode()):
+        if read_note(made_from, _MOST_NOTE_BYTES, _MADE_FROM) not in (None, recipe.encode()):
             raise ConfigError(
                 f"static.weights: {weights.parent} belongs to other clips or another pre-training (made_from.json); "
                 "choose another static.name"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vseg_nas.errors import DataError, first_line
-from vseg_nas.runs.files import open_regular, read_regular, write_text
+from vseg_nas.runs.files import open_regular, read_note, read_regular, write_text
 
 WEIGHTS_NOTE = "static.sha256"
 """File of a run directory: the digest of the static network that its trials were measured with."""
@@ -22,6 +22,7 @@ ENCODER_NOTE = "encoder.sha256"
 CHECKPOINT_NOTE = "checkpoint.sha256"
 """File of the run directory of an evaluation: the digest of each network that it scores."""
 
+_DIGESTS = "digests of what the run reads"
 _MOST_NOTE_BYTES = 1024
 _MOST_DIGESTS_BYTES = 2**26
 _MOST_CHECKSUM_BYTES = 2**16
@@ -68,7 +69,7 @@ def keep_weights_digest(run_dir: Path, weights: Path) -> None:
     except OSError as error:
         raise DataError(f"{weights}: not readable ({error.strerror})") from error
     path = run_dir / WEIGHTS_NOTE
-    stored = _stored(path, _MOST_NOTE_BYTES)
+    stored = read_note(path, _MOST_NOTE_BYTES, _DIGESTS)
     if stored is None:
         write_text(path, digest)
     elif stored != digest.encode():
@@ -82,7 +83,7 @@ def kept_weights_digest(run_dir: Path) -> str | None:
         DataError: The file cannot be read, or it holds no SHA-256.
     """
     path = run_dir / WEIGHTS_NOTE
-    stored = _stored(path, _MOST_NOTE_BYTES)
+    stored = read_note(path, _MOST_NOTE_BYTES, _DIGESTS)
     if stored is not None and not re.fullmatch(rb"[0-9a-f]{64}", stored):
         raise DataError(f"{path}: found {stored[:40]!r}, expected the SHA-256 of the static network")
     return None if stored is None else stored.decode()
@@ -102,7 +103,7 @@ def keep_digests(path: Path, digests: Mapping[str, str], key: str) -> None:
         DataError: The content is not what the run began with; the message names what differs.
     """
     text = digest_lines(digests)
-    stored = _stored(path, _MOST_DIGESTS_BYTES)
+    stored = read_note(path, _MOST_DIGESTS_BYTES, _DIGESTS)
     if stored is None:
         write_text(path, text)
         return
@@ -118,16 +119,6 @@ def keep_digests(path: Path, digests: Mapping[str, str], key: str) -> None:
             f"{key}: not what {path.parent} began with: {', '.join(differing[:3])}{more}; "
             "give what it began with or start a new run"
         )
-
-
-def _stored(path: Path, most: int) -> bytes | None:
-    """Returns the content of a file of digests in a run directory, at most so many bytes; None if there is no file."""
-    try:
-        return read_regular(path, most)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}), expected digests of what the run reads") from error
 
 
 def checksum_path(path: Path) -> Path:

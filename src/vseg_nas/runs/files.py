@@ -16,7 +16,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from vseg_nas.errors import RunError
+from vseg_nas.errors import DataError, RunError
 
 
 @contextmanager
@@ -181,6 +181,25 @@ def read_regular(path: Path, most: int, follow: bool = False) -> bytes:
     if len(content) > most:
         raise OSError(errno.EFBIG, f"found more than {most} bytes, expected at most that", str(path))
     return content
+
+
+def read_note(path: Path, most: int, expected: str) -> bytes | None:
+    """Returns the content of a file that an earlier start of a run may have left; None if there is no such file.
+
+    Args:
+        path: The file.
+        most: The number of bytes that it may have.
+        expected: What it should hold, for the error message.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    try:
+        return read_regular(path, most)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}), expected {expected}") from error
 
 
 def flush(path: Path) -> None:
