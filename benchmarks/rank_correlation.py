@@ -26,7 +26,7 @@ from vseg_nas.assembly.search_plan import build_evaluator, build_meta_data, buil
 from vseg_nas.checking import check
 from vseg_nas.config import conf_dir
 from vseg_nas.nas.pruners import NoPruner
-from vseg_nas.nas.trial import derive_seed
+from vseg_nas.nas.seeds import derive_seed
 from vseg_nas.schema import SearchConfig
 from vseg_nas.space import Genotype, SearchSpace
 from vseg_nas.training.device import Device, open_device

@@ -47,7 +47,7 @@ TINY_EVALUATION = [
     "gpu=cpu",
     "dataset.size=[48,64]",
     "dataset.val_clips=2",
-    "dataset.frames_per_run=4",
+    "dataset.frames_per_drive=4",
     "baselines=false",
 ]
 """Overrides of an evaluation of a moment."""

@@ -37,7 +37,7 @@ def test_a_good_data_set_gets_a_manifest(start: Start, root: Path, tmp_path: Pat
     assert "12 files can be used" in out
     assert "100.00" in out  # all road
     result = json.loads((tmp_path / "runs/check/camvid/a/check.json").read_text())
-    assert result["splits"]["val"]["runs"] == [{"first": "0016E5_000030", "last": "0016E5_000060", "frames": 2}]
+    assert result["splits"]["val"]["sequences"] == [{"first": "0016E5_000030", "last": "0016E5_000060", "frames": 2}]
     manifest = json.loads((tmp_path / "runs/check/camvid/manifest.json").read_text())
     assert len(manifest["files"]) == 12
 

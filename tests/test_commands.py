@@ -36,13 +36,13 @@ MISTAKES = {
     "phase.search.epochs=many": ["phase.search.epochs", "many"],
     "phase.search.epochs=0": ["phase.search.epochs: found 0", "at least 1"],
     "phase.search.lr=-1": ["phase.search.lr: found -1"],
-    "phase.search.split=by_clip": ["phase.search.split", "random, by_run"],
+    "phase.search.split=by_clip": ["phase.search.split", "random, by_sequence"],
     "dataset.size=[64]": ["dataset.size", "2 numbers"],
     "strategy.name=tpe": ["strategy.name", "ppo, reinforce, random"],
     "space.width=wide": ["space.width", "wide", "'native'"],
     "space.layers=11": ["space.layers: found 11"],
     "phase.search.transform.scale=[2,1]": ["phase.search.transform.scale"],
-    "dataset.frames_per_run=2": ["dataset.frames_per_run: found 2"],
+    "dataset.frames_per_drive=2": ["dataset.frames_per_drive: found 2"],
     "seed=1,2": ["seed=1,2", "--multirun"],
     "nmae=(1)": ["nmae: no such key", "did you mean name"],
     "seed=é": ["'seed=é': not understood"],
@@ -50,6 +50,8 @@ MISTAKES = {
     "dataset=camvid": ["dataset.root: not set"],
     "resume=nowhere": ["nowhere"],
     "strategy=random strategy.clip=0.2": ["strategy.clip: no such key", "did you mean strategy"],
+    "stopping=median": ["stopping: no such key; did you mean pruner?"],
+    "dataset.frames_per_run=6": ["dataset.frames_per_run: no such key; did you mean dataset.frames_per_drive"],
     "~phase.search.epochs": ["phase.search.epochs: not set"],
     "~strategy.clip": ["strategy.clip: not set"],
 }
@@ -137,19 +139,19 @@ def test_experiments_add_no_key(verb: str, schema: type[NetworkConfig], needed: 
     check(composed(verb, "dataset=camvid", f"experiment={experiment}", *needed), schema)
 
 
-@pytest.mark.parametrize("changes", [[], ["strategy.reference=false"], ["strategy=random", "stopping=median"]])
+@pytest.mark.parametrize("changes", [[], ["strategy.reference=false"], ["strategy=random", "pruner=median"]])
 def test_the_search_of_the_paper_is_the_authors(changes: list[str]) -> None:
     """One key stands for all of them; each can be changed alone, and what has no such form is left alone."""
     ours = check(composed("search", *changes), SearchConfig)
     theirs = check(composed("search", "experiment=paper", *changes), SearchConfig)
     for config, expected in ((ours, False), (theirs, True)):
-        found = [getattr(getattr(config, part), "reference", None) for part in ("strategy", "stopping", "reward")]
+        found = [getattr(getattr(config, part), "reference", None) for part in ("strategy", "pruner", "reward")]
         absent = changes[:1] == ["strategy=random"]
         strategy = None if absent else expected and not changes
         assert found == [strategy, None if absent else expected, expected]
 
 
-@pytest.mark.parametrize("group", ["dataset", "gpu", "space", "strategy", "executor", "stopping", "reward", "logger"])
+@pytest.mark.parametrize("group", ["dataset", "gpu", "space", "strategy", "executor", "pruner", "reward", "logger"])
 def test_every_option_of_every_group_passes_the_schema(group: str) -> None:
     for option in sorted(p.stem for p in (conf_dir() / group).glob("*.yaml")):
         check(composed("search", f"{group}={option}"), SearchConfig)

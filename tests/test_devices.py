@@ -33,7 +33,7 @@ from vseg_nas.training.video_module import VideoModule
 
 SIZE = (48, 64)
 PRETRAIN = [
-    *("gpu=cpu", "dataset.size=[48,64]", "dataset.clips=9", "dataset.val_clips=5", "dataset.frames_per_run=11"),
+    *("gpu=cpu", "dataset.size=[48,64]", "dataset.clips=9", "dataset.val_clips=5", "dataset.frames_per_drive=11"),
     *("phase.pretrain.epochs=1", "phase.pretrain.batch_size=8", "phase.pretrain.transform.crop=[48,64]"),
 ]
 """One step: a network without ImageNet's weights soon makes much of how sums are rounded, also of 1 or 2 threads."""

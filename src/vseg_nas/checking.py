@@ -10,7 +10,7 @@ from vseg_nas.data.settings import DatasetSettings, SyntheticSettings
 from vseg_nas.errors import ConfigError, DataError, RunError
 from vseg_nas.runs.folder import check_folder
 from vseg_nas.runs.record import CONFIG, recorded_config
-from vseg_nas.runs.resume import folder_of, moved_runs_dir
+from vseg_nas.runs.resume import folder_hint, moved_runs_dir
 from vseg_nas.schema import CommandConfig
 from vseg_nas.settings import check_complete, validated
 
@@ -91,7 +91,7 @@ def stored_config(run_dir: Path, schema: type[C], verb: str) -> C:
         RunError: The directory holds no run, a run of another command, or more than files and folders.
     """
     if not (run_dir / CONFIG).is_file():
-        raise RunError(f"{run_dir}: holds no run, expected {CONFIG} in it{folder_of(run_dir)}")
+        raise RunError(f"{run_dir}: holds no run, expected {CONFIG} in it{folder_hint(run_dir)}")
     check_folder(run_dir)
     recorded = OmegaConf.create(recorded_config(run_dir))
     moved, before = moved_runs_dir(run_dir, verb), f"{OmegaConf.select(recorded, 'runs_dir')}/"

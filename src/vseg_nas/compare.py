@@ -10,7 +10,7 @@ from vseg_nas.config import command
 from vseg_nas.console.lines import print_line
 from vseg_nas.errors import RunError
 from vseg_nas.nas.store import STORE, TrialStore
-from vseg_nas.runs.digests import keep_weights_digest
+from vseg_nas.runs.digests import store_or_compare_weights_digest
 from vseg_nas.runs.files import write_text
 from vseg_nas.schema import CompareConfig, SearchConfig
 
@@ -38,7 +38,7 @@ def main(config: CompareConfig, run_dir: Path) -> None:
     search_dir = Path(config.run)
     search = stored_config(search_dir, SearchConfig, "search")
     # Meta-val scores are compared with those of the search, so the network must be the one that it was run with.
-    keep_weights_digest(search_dir, Path(search.static.weights))
+    store_or_compare_weights_digest(search_dir, Path(search.static.weights))
     with TrialStore.read(search_dir / STORE) as store:
         best = best_cells(store.trials(), 1)
     if not best:

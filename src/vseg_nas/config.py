@@ -31,17 +31,17 @@ from omegaconf.errors import OmegaConfBaseException
 from vseg_nas.checking import C, check
 from vseg_nas.command_line import as_written, assignment, quoted, shown, text_of
 from vseg_nas.errors import ConfigError, RunError, UserError
-from vseg_nas.runs.exits import OneLineErrors, fault
+from vseg_nas.runs.exits import OneLineErrors, fault_line
 from vseg_nas.runs.folder import check_folder
 from vseg_nas.runs.lock import RunLock
 from vseg_nas.runs.record import CONFIG, flat, key_of, write_record
 from vseg_nas.runs.resume import (
     UNFINISHED,
-    begin,
     check_same_command,
     check_same_meaning,
-    forget_empty,
+    mark_unfinished,
     moved_runs_dir,
+    remove_without_results,
     stored_overrides,
 )
 from vseg_nas.runs.signals import stopping
@@ -111,7 +111,7 @@ def command(
                     # The command line was checked without the lock: another process may have begun a run here since.
                     _refuse_a_run(run_dir, schema, config)
                     if not resumable:
-                        begin(run_dir, products)
+                        mark_unfinished(run_dir, products)
                     write_record(run_dir, OmegaConf.to_yaml(config, resolve=True), told.overrides.task)
                 try:
                     # A single job was checked before its directory was made; jobs of a sweep each when they begin.
@@ -120,8 +120,8 @@ def command(
                     run(typed, run_dir)
                 except (UserError, OSError) as error:
                     # The corrected command may then use the name. What raised for another reason keeps its traces.
-                    if is_new and fault(error) is not None:
-                        forget_empty(run_dir, [folder for folder in run_dir.parents if folder in made])
+                    if is_new and fault_line(error) is not None:
+                        remove_without_results(run_dir, [folder for folder in run_dir.parents if folder in made])
                     raise
                 (run_dir / UNFINISHED).unlink(missing_ok=True)
 
@@ -139,7 +139,7 @@ def command(
                     made = _check_command_line(verb, schema, None if args.multirun else preflight, jobs)
                     os.environ["HYDRA_FULL_ERROR"] = "1"  # what fails from here on is our bug
                     if args.multirun:
-                        sweep = Sweep(jobs, lambda error: None if "debug=true" in sys.argv else fault(error))
+                        sweep = Sweep(jobs, lambda error: None if "debug=true" in sys.argv else fault_line(error))
 
                 def task(config: DictConfig) -> None:
                     job(config, made, sweep)
@@ -388,13 +388,20 @@ def _explain(verb: str, error: Exception, overrides: Sequence[str]) -> ConfigErr
 
 
 def _unknown_key(verb: str, key: str, overrides: Sequence[str]) -> ConfigError:
-    """Returns an error that suggests the nearest keys of the options that the command line picks."""
+    """Returns an error that suggests keys: near ones, of the options that the command line picks, and groups.
+
+    A group is suggested that has the option which was asked for, as ``pruner`` for ``stop=median``.
+    """
     groups = {path.name for path in conf_dir().iterdir() if path.is_dir()} - {"hydra"}
     picked = [o for o in overrides if o.partition("=")[0] in groups - {key}]
     config = _compose(verb, picked)
-    known = set(flat(OmegaConf.to_container(config, resolve=False))) | (groups & {str(name) for name in config})
+    groups &= {str(name) for name in config}
+    known = set(flat(OmegaConf.to_container(config, resolve=False))) | groups
     by_tail = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
-    near = list(dict.fromkeys(difflib.get_close_matches(key, sorted(known), n=3) + sorted(by_tail)))[:3]
+    asked = {o.partition("=")[2] for o in overrides if key_of(o) == key and "." not in key}
+    by_option = [group for group in groups if asked & {path.stem for path in (conf_dir() / group).glob("*.yaml")}]
+    near = [*difflib.get_close_matches(key, sorted(known), n=3), *sorted(by_tail), *sorted(by_option)]
+    near = list(dict.fromkeys(near))[:3]
     hint = f"did you mean {', '.join(near)}?" if near else "see --help for the keys"
     return ConfigError(f"{key}: no such key; {hint}")
 

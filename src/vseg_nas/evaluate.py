@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING
 from vseg_nas.assembly.static_weights import require_static
 from vseg_nas.checking import check_root, require_checkpoint
 from vseg_nas.clock import working_s
-from vseg_nas.command_line import assignment, several
+from vseg_nas.command_line import assignment, list_hint
 from vseg_nas.config import command, python_command
 from vseg_nas.console.lines import print_line
-from vseg_nas.runs.digests import CHECKPOINT_NOTE, keep_digests, keep_weights_digest, sha256_of
+from vseg_nas.runs.digests import (
+    CHECKPOINT_DIGESTS_FILE,
+    sha256_of,
+    store_or_compare_digests,
+    store_or_compare_weights_digest,
+)
 from vseg_nas.schema import EvaluateConfig
 
 if TYPE_CHECKING:
@@ -29,7 +34,7 @@ def _preflight(config: EvaluateConfig) -> None:
         require_static(config)
     check_root(config.dataset)
     for path in config.checkpoint:
-        require_checkpoint(path, several("checkpoint", path))
+        require_checkpoint(path, list_hint("checkpoint", path))
 
 
 @command("evaluate", EvaluateConfig, _preflight)
@@ -46,8 +51,8 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
     console, started = Console(), working_s()
     evaluator = SplitEvaluator(config)
     _keep_input_digests(config, evaluator, run_dir, console)
-    if evaluator.rolling_refused:
-        print_line(console, f"no rolling: {evaluator.rolling_refused}")
+    if evaluator.rolling_skip_reason:
+        print_line(console, f"no rolling: {evaluator.rolling_skip_reason}")
     measured = _measure(evaluator, run_dir, console)
     with steps("ground truth", evaluator.truth_ticks, console) as tick:
         truth_consistency = evaluator.truth_consistency(tick)
@@ -58,7 +63,7 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
         size=evaluator.frame_size,
         classes=evaluator.pairs.classes,
         consistency_key_every=CONSISTENCY_KEY_EVERY,
-        rolling_refused=evaluator.rolling_refused,
+        rolling_skip_reason=evaluator.rolling_skip_reason,
         command=command_line("evaluate"),
         machine=describe(evaluator.device),
         date=today(),
@@ -77,14 +82,14 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
 
 def _keep_input_digests(config: EvaluateConfig, evaluator: SplitEvaluator, run_dir: Path, console: Console) -> None:
     """Stores the digests of networks and data, or compares them with those of an earlier start."""
-    from vseg_nas.assembly.data_sources import keep_data_digests
-    from vseg_nas.console.progress import hashing
+    from vseg_nas.assembly.data_sources import store_or_compare_data_digests
+    from vseg_nas.console.progress import track_files
 
     networks = {f"network {index}": sha256_of(Path(path)) for index, path in enumerate(config.checkpoint, 1)}
-    keep_digests(run_dir / CHECKPOINT_NOTE, networks, "checkpoint")
+    store_or_compare_digests(run_dir / CHECKPOINT_DIGESTS_FILE, networks, "checkpoint")
     if config.baselines:
-        keep_weights_digest(run_dir, Path(config.static.weights))
-    keep_data_digests(run_dir, evaluator.sources, hashing(console))
+        store_or_compare_weights_digest(run_dir, Path(config.static.weights))
+    store_or_compare_data_digests(run_dir, evaluator.sources, track_files(console))
 
 
 def _measure(evaluator: SplitEvaluator, run_dir: Path, console: Console) -> list[tuple[VideoMethod, MeasuredRow]]:

@@ -73,7 +73,7 @@ class SearchConfig(PretrainConfig):
     space: SpaceSettings
     strategy: StrategySettings
     executor: Annotated[ExecutorSettings, EXECUTION]
-    stopping: PrunerSettings
+    pruner: PrunerSettings
     reward: RewardSettings
     logger: Annotated[LoggerSettings, EXECUTION]
     name: Annotated[FolderName, EXECUTION]

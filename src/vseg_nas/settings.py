@@ -261,7 +261,7 @@ _BOUNDS = {
 
 def _first_error(error: ValidationError, schema: type[Settings], key: str = "", null: str = "null") -> str:
     first = error.errors(include_url=False)[0]
-    place, field, siblings = _place(schema, first["loc"])
+    place, field, siblings = _locate(schema, first["loc"])
     value, kind = first["input"], first["type"]
     if kind == "missing" and place.endswith("]"):  # a list that is too short lacks its last element
         place, kind = place.rpartition("[")[0], "too_long"
@@ -295,7 +295,7 @@ def _expected(error: ErrorDetails, kind: str, tags: Sequence[str]) -> str:
     return _EXPECTED.get(kind, error["msg"])
 
 
-def _place(schema: type[Settings], loc: tuple[int | str, ...]) -> tuple[str, FieldInfo | None, list[str]]:
+def _locate(schema: type[Settings], loc: tuple[int | str, ...]) -> tuple[str, FieldInfo | None, list[str]]:
     """Returns the dotted key of an error, its field if there is one, and the keys beside it.
 
     Pydantic names in the place of an error also which option of a group was picked; that is not part of the key.

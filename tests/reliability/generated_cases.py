@@ -34,7 +34,7 @@ from vseg_nas.schema import (
 from vseg_nas.settings import Settings, kinds, options
 
 SEED = 0
-SYNTHETIC = ("dataset.size=[64,64]", "dataset.clips=8", "dataset.val_clips=2", "dataset.frames_per_run=4")
+SYNTHETIC = ("dataset.size=[64,64]", "dataset.clips=8", "dataset.val_clips=2", "dataset.frames_per_drive=4")
 BASE: dict[str, tuple[str, ...]] = {  # command lines that are right in a world
     "search": ("gpu=cpu", "logger=none", "static.weights=static.safetensors", *SYNTHETIC),
     "pretrain": ("gpu=cpu", *SYNTHETIC),
@@ -59,7 +59,7 @@ SCHEMAS: dict[str, type[CommandConfig]] = {
     "export": ExportConfig,
     "report": ReportConfig,
 }
-DEFAULTS = {"dataset": "synthetic", "strategy": "ppo", "executor": "serial", "stopping": "halfway", "key": "every"}
+DEFAULTS = {"dataset": "synthetic", "strategy": "ppo", "executor": "serial", "pruner": "halfway", "key": "every"}
 ODD = "odd"
 """Folder in a world that a case may make and fill."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from vseg_nas.assembly.cells import cell_name
-from vseg_nas.assembly.data_sources import build_source, build_transform, check_batches
+from vseg_nas.assembly.data_sources import PAIR, build_source, build_transform, check_batches
 from vseg_nas.assembly.static_weights import load_static_for
 from vseg_nas.data import ClipSource, resized
 from vseg_nas.data.datamodule import ClipDataModule
@@ -22,7 +22,7 @@ from vseg_nas.models.propagation import CellPropagation, EachFrame
 from vseg_nas.models.segmenter_file import SegmenterSpec, save_segmenter
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video_segmenter import VideoSegmenter
-from vseg_nas.nas.trial import derive_seed
+from vseg_nas.nas.seeds import derive_seed
 from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from vseg_nas.runs.digests import digest_of, sha256_of
 from vseg_nas.schema import TrainConfig
@@ -30,8 +30,8 @@ from vseg_nas.space import Genotype
 from vseg_nas.training.cell_module import CellModule, DecoderAsCell
 from vseg_nas.training.checkpoints import newest_checkpoint
 from vseg_nas.training.device import Device
-from vseg_nas.training.features import Track, cached_features
-from vseg_nas.training.fitting import Progress
+from vseg_nas.training.features import TrackClips, cached_features
+from vseg_nas.training.fitting import EpochReport
 from vseg_nas.training.ranks import SINGLE_PROCESS, Rank, on_ranks
 from vseg_nas.training.video_module import VideoModule
 from vseg_nas.training.video_training import restore_trained_cell, train_cell_alone, train_end_to_end
@@ -44,9 +44,7 @@ SEGMENTER = "video.safetensors"
 TUNED, DECODER_TUNED = "fine-tuned", "decoder trained on"
 """Names of trainings of the static network: in both stages, and in the first one alone."""
 
-_PAIR = 2
-
-StageView = Callable[[str], AbstractContextManager[Progress]]
+StageView = Callable[[str], AbstractContextManager[EpochReport]]
 """Shows a stage, by its name, while it runs."""
 
 
@@ -69,7 +67,7 @@ class CellAndVideoTraining:
     device: Device
     run_dir: Path
 
-    def run(self, track: Track, view: StageView) -> SegmentationScores:
+    def run(self, track: TrackClips, view: StageView) -> SegmentationScores:
         """Runs both stages and writes ``video.safetensors``.
 
         Args:
@@ -102,7 +100,7 @@ class CellAndVideoTraining:
     def _check_data(self, source: ClipSource) -> None:
         """Looks before the first stage for what would end the second."""
         require_labels(source, "train")
-        require_labels(self._source("val", _PAIR), "val")
+        require_labels(self._source("val", PAIR), "val")
         cell, video = self.config.phase.train.cell, self.config.phase.train.video
         clips, batch_size = self._cell_clips(source), self._cell_batch_size(source)
         check_batches(len(clips), batch_size, cell.transform.crop, "phase.train.cell", drop_last=False)
@@ -127,7 +125,9 @@ class CellAndVideoTraining:
         classifier = copy.deepcopy(static.decoder.classifier).requires_grad_(True)
         return CellPropagation(cell, classifier, self.config.past, self.config.flow)
 
-    def _train_cell(self, source: ClipSource, segmenter: VideoSegmenter, track: Track, report: Progress) -> None:
+    def _train_cell(
+        self, source: ClipSource, segmenter: VideoSegmenter, track: TrackClips, report: EpochReport
+    ) -> None:
         """Runs the first stage, unless it has ended before."""
         module, checkpoint = self._cell_module(source, segmenter), self.run_dir / CELL_CHECKPOINT
         if restore_trained_cell(module, checkpoint):
@@ -165,7 +165,7 @@ class CellAndVideoTraining:
             return CellModule(DecoderAsCell(decoder), decoder.classifier, training, past="zero")
         return CellModule(propagation.cell, propagation.classifier, training, propagation.past)
 
-    def _train_rank(self, rank: Rank, report: Progress) -> SegmentationScores:
+    def _train_rank(self, rank: Rank, report: EpochReport) -> SegmentationScores:
         """Runs the second stage in one of several processes, after the first one."""
         source, segmenter = self._build()
         if newest_checkpoint(self.run_dir / VIDEO_CHECKPOINT) is None:
@@ -174,14 +174,14 @@ class CellAndVideoTraining:
         return self._train_video(rank, report, source, segmenter)
 
     def _train_video(
-        self, rank: Rank, report: Progress, source: ClipSource, segmenter: VideoSegmenter
+        self, rank: Rank, report: EpochReport, source: ClipSource, segmenter: VideoSegmenter
     ) -> SegmentationScores:
         """Runs the second stage; the first rank writes ``video.safetensors``."""
         self.device.start(rank.world_size)
         training = self.config.phase.train.video
         data = ClipDataModule(
             source,
-            self._source("val", _PAIR),
+            self._source("val", PAIR),
             build_transform(training.transform),
             resized(self.config.phase.train.val_size),
             training.batch_size,

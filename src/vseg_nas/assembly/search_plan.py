@@ -20,20 +20,21 @@ from vseg_nas.models.settings import Past
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.candidate import CandidateEvaluator
 from vseg_nas.nas.executors.executor import Executor
-from vseg_nas.nas.executors.pool import PoolExecutor
-from vseg_nas.nas.executors.ray import RayExecutor, Share
+from vseg_nas.nas.executors.isolated import IsolatedExecutor
+from vseg_nas.nas.executors.ray import CandidateResources, RayExecutor
 from vseg_nas.nas.executors.serial import SerialExecutor
 from vseg_nas.nas.executors.settings import ExecutorSettings, RaySettings, SerialSettings
 from vseg_nas.nas.executors.supervisor import useful_workers
-from vseg_nas.nas.listener import Budget, SearchListener
+from vseg_nas.nas.listener import SearchListener
 from vseg_nas.nas.loop import SearchLoop
 from vseg_nas.nas.pruners import Pruner, build_pruner
+from vseg_nas.nas.settings import Budget
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import Strategy, build_strategy
 from vseg_nas.schema import SearchConfig
 from vseg_nas.space import SearchSpace
 from vseg_nas.training.device import Device, open_device
-from vseg_nas.training.features import Track, cache_key, cached_features, placed
+from vseg_nas.training.features import TrackClips, cache_key, cached_features, to_device_if_room
 from vseg_nas.training.settings import CellTraining
 
 
@@ -79,7 +80,7 @@ def build_space(config: SearchConfig) -> SearchSpace:
     return SearchSpace(layers=config.space.layers, width=config.space.width)
 
 
-def build_meta_data(config: SearchConfig, device: Device, track: Track) -> MetaData:
+def build_meta_data(config: SearchConfig, device: Device, track: TrackClips) -> MetaData:
     """Loads the static network, cuts the training clips in two and opens or computes their features.
 
     Raises:
@@ -110,7 +111,7 @@ def cached_meta_features(
     split: MetaSplit,
     transforms: tuple[ClipTransform, ClipTransform],
     device: Device,
-    track: Track,
+    track: TrackClips,
 ) -> MetaFeatures:
     """Opens the features of meta-train and meta-val, computing them first where no cache holds them.
 
@@ -170,7 +171,7 @@ class CandidateFactory:
         """Opens the features, where they do not come as arrays, and builds the evaluator."""
         self.device.start()
         opened = map(as_features, map(stored_arrays, self.caches) if arrays is None else arrays)
-        train, val = placed(list(opened), self.device.tensors, self.share)
+        train, val = to_device_if_room(list(opened), self.device.tensors, self.share)
         return CandidateEvaluator(
             train,
             val,
@@ -212,7 +213,7 @@ def build_evaluator(
     reference_scores: bool = False,
 ) -> CandidateEvaluator:
     """Returns the evaluator of cells that computes in this process."""
-    train, val = placed((features.train, features.val), device.tensors)
+    train, val = to_device_if_room((features.train, features.val), device.tensors)
     return CandidateEvaluator(
         train,
         val,
@@ -292,7 +293,7 @@ class SearchPlan:
         threads = device.threads
         if threads is None and workers > 1:
             threads = max(1, torch.get_num_threads() // workers)
-        return PoolExecutor(
+        return IsolatedExecutor(
             replace(factory, device=replace(device, threads=threads), share=1 / workers),
             self.pruner,
             run_dir / "worker",
@@ -310,7 +311,7 @@ def build_ray_executor(executor: RaySettings, factory: CandidateFactory, pruner:
     return RayExecutor(
         replace(factory, device=replace(device, threads=threads), caches=caches, share=share),
         pruner,
-        Share(share if device.is_cuda else 0.0, executor.cpus_per_candidate),
+        CandidateResources(share if device.is_cuda else 0.0, executor.cpus_per_candidate),
         workers=executor.workers,
         at_most=batch if executor.mode == "batch" else None,
         address=executor.address,
@@ -323,7 +324,7 @@ def plan_search(config: SearchConfig, device: Device) -> SearchPlan:
     phase = config.phase.search
     return SearchPlan(
         build_strategy(config.strategy, build_space(config), config.seed),
-        build_pruner(config.stopping, config.seed),
+        build_pruner(config.pruner, config.seed),
         phase,
         device,
         executor_of(config, device),

@@ -14,8 +14,8 @@ from vseg_nas.checking import check_root
 from vseg_nas.config import python_command, shared_overrides
 from vseg_nas.console.lines import print_line
 from vseg_nas.errors import ConfigError, DataError
-from vseg_nas.runs.digests import WEIGHTS_NOTE, sha256_of
-from vseg_nas.runs.files import read_note, write_text
+from vseg_nas.runs.digests import STATIC_DIGEST_FILE, sha256_of
+from vseg_nas.runs.files import read_if_there, write_text
 from vseg_nas.schema import NetworkConfig
 from vseg_nas.training.settings import StaticTraining
 
@@ -85,7 +85,7 @@ def ensure_static(config: NetworkConfig, device: Device, run_dir: Path, console:
         return
     weights = Path(config.static.weights)
     # A network that is trained again is not that of the scores in this run, even from the same seed on another machine.
-    if (run_dir / WEIGHTS_NOTE).is_file() and not weights.is_file():
+    if (run_dir / STATIC_DIGEST_FILE).is_file() and not weights.is_file():
         raise DataError(
             f"static.weights: found no {weights}, expected the static network that {run_dir} began with; "
             "say where it is now: static.weights=FILE, or runs_dir=DIR"
@@ -96,7 +96,7 @@ def ensure_static(config: NetworkConfig, device: Device, run_dir: Path, console:
     recipe = json.dumps(made_of, indent=1)
     # Several searches may begin at the same time: one of them trains the network, the others are refused meanwhile.
     with RunLock(weights.parent):
-        if read_note(made_from, _MOST_NOTE_BYTES, _MADE_FROM) not in (None, recipe.encode()):
+        if read_if_there(made_from, _MOST_NOTE_BYTES, _MADE_FROM) not in (None, recipe.encode()):
             raise ConfigError(
                 f"static.weights: {weights.parent} belongs to other clips or another pre-training (made_from.json); "
                 "choose another static.name"

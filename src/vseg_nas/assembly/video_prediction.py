@@ -1,4 +1,4 @@
-"""The parts of a prediction: source, loaded, key frames. Imports torch only where it computes."""
+"""The parts of a prediction: source, predictor and policy of key frames. Imports torch only where it computes."""
 
 from __future__ import annotations
 

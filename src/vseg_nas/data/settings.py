@@ -7,7 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from vseg_nas.settings import EXECUTION, Positive, Range, Seed, Settings, Size, Text
 from vseg_nas.validation import unexpected
 
-SplitMode = Literal["random", "by_run"]
+SplitMode = Literal["random", "by_sequence"]
 """How training clips are divided into meta-train and meta-val: by single clips, or by whole sequences."""
 
 
@@ -16,7 +16,7 @@ class SyntheticSettings(Settings):
 
     Attributes:
         length: The number of frames in a clip.
-        frames_per_run: The number of frames of a drive.
+        frames_per_drive: The number of frames of a drive.
         clips: The number of training clips.
         val_clips: The number of validation clips.
         size: Height and width of the frames in pixels.
@@ -25,13 +25,13 @@ class SyntheticSettings(Settings):
 
     name: Literal["synthetic"] = "synthetic"
     length: Annotated[int, Field(ge=2, le=3)]
-    frames_per_run: Annotated[int, Field(ge=2)]
+    frames_per_drive: Annotated[int, Field(ge=2)]
     clips: Annotated[int, Field(ge=2)]
     val_clips: Positive
     size: Size
     seed: Seed
 
-    @field_validator("frames_per_run")
+    @field_validator("frames_per_drive")
     @classmethod
     def _holds_a_clip(cls, frames: int, info: ValidationInfo) -> int:
         if frames < info.data.get("length", 0):

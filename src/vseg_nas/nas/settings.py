@@ -1,5 +1,6 @@
 """Settings of a search: space, budget, pruner and reward. Nothing here loads torch."""
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -55,7 +56,7 @@ class SearchPhase(CellStage):
 
 
 class HalfwaySettings(Settings):
-    """Candidates below the moving average are pruned half-way.
+    """Candidates below the moving average are pruned half-way, unless a random draw keeps them.
 
     Attributes:
         reference: Whether a cell above the average counts twice, as in the authors' code.
@@ -91,3 +92,16 @@ class RewardSettings(Settings):
     name: Literal["geometric_mean"] = "geometric_mean"
     failed: float | None
     reference: Annotated[bool, LATER] = False
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The number of trials and of hours after which no cell is asked for.
+
+    Attributes:
+        trials: The number of trials, whatever becomes of them.
+        hours: The number of hours over all sessions of a run; None sets no limit.
+    """
+
+    trials: int
+    hours: float | None = None

@@ -5,14 +5,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vseg_nas.nas.history import Scored
-from vseg_nas.nas.trial import Trial
+from vseg_nas.nas.trial import EVALUATION_FIELDS, Trial
 from vseg_nas.results.numbers import quantity
 from vseg_nas.runs.files import replacing
 
 REPORTED_CELLS = 10
+"""How many of the best cells every table shows."""
 HEADINGS = ("rank", "trial", "score", "mIoU", "params", "MACs", "epochs", "cell")
 TRIAL_FIELDS = ("trial", "state", "reused_from", "seed")
-EVALUATION_FIELDS = ("score", "miou", "fwiou", "macc", "parameters", "macs", "seconds", "epochs", "stopped")
 CSV_FIELDS = (*TRIAL_FIELDS, *EVALUATION_FIELDS, "reason", "expression", "genotype")
 
 

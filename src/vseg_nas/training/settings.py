@@ -105,7 +105,7 @@ class CellTraining(Settings):
 
 
 class CellStage(CellTraining):
-    """The first stage of the final training (section 4.2).
+    """A cell's training with the augmentation of its clips: of a candidate, or the first stage of the final training.
 
     Attributes:
         transform: The augmentation of the clips whose features are cached.
