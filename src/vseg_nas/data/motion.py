@@ -1,7 +1,8 @@
 """Clips at video rate from labelled stills: the camera and objects move, and the last frame is the still itself.
 
-Labelled video is rare: most data sets label one frame a second or one of a snippet, where hardly anything of the previous
-frame is of use. A still gives as many frames before it as one likes, each with its mask: where a pixel lay is known.
+Labelled video is rare: most data sets label one frame a second, or one of a snippet, where hardly anything of the
+previous frame is of use. A still gives as many frames before it as one likes, each with its mask, since it is known
+where each pixel lay.
 
 Legend: T frames, H, W pixels. Lengths are shares of the frame's height, so that one setting serves every size.
 """
@@ -30,7 +31,7 @@ class Motion:
     The defaults were fitted to the labelled 15 Hz video of CamVid's val split (`benchmarks/motion.py`).
 
     Attributes:
-        zoom: Standard deviation of the growth of the picture, as driving forwards makes it; its absolute value is taken.
+        zoom: Standard deviation of the growth of the picture, as driving forwards makes it; never negative.
         shift: Standard deviation of the camera's pan, down and across, a frame.
         rotation: Standard deviation of its roll, in radians a frame.
         unsteadiness: Part of these three that is drawn again for every frame, as a share of their standard deviations.
@@ -121,7 +122,7 @@ class Simulation:
         return paths[::-1]
 
     def _objects(self, mask: Image) -> list[NDArray[np.bool_]]:
-        """The largest connected parts of movable classes, from the farthest, whose lower edge is highest, to the nearest."""
+        """The largest connected parts of movable classes, the farthest first: its lower edge is the highest."""
         found = []
         least = mask.size // 2000
         for label in self._movable:
@@ -171,8 +172,8 @@ def _warped(frame: Image, mask: Image, path: Array) -> tuple[Image, Image]:
     """What a frame shows whose places lie at `path` in the given one; beyond its border nothing is labelled."""
     size = mask.shape[1], mask.shape[0]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    seen = cv2.warpAffine(frame, path[:2], size, flags=flags, borderMode=cv2.BORDER_REFLECT_101)
-    labels = cv2.warpAffine(
+    seen: Image = cv2.warpAffine(frame, path[:2], size, flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    labels: Image = cv2.warpAffine(
         mask, path[:2], size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, borderValue=(IGNORE,)
     )
     return seen, labels
