@@ -172,11 +172,10 @@ def _warped(frame: Image, mask: Image, path: Array) -> tuple[Image, Image]:
     """What a frame shows whose places lie at `path` in the given one; beyond its border nothing is labelled."""
     size = mask.shape[1], mask.shape[0]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    seen: Image = cv2.warpAffine(frame, path[:2], size, flags=flags, borderMode=cv2.BORDER_REFLECT_101)
-    labels: Image = cv2.warpAffine(
-        mask, path[:2], size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, borderValue=(IGNORE,)
-    )
-    return seen, labels
+    seen = cv2.warpAffine(frame, path[:2], size, flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    nearest = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    labels = cv2.warpAffine(mask, path[:2], size, flags=nearest, borderValue=(IGNORE,))
+    return np.asarray(seen, np.uint8), np.asarray(labels, np.uint8)
 
 
 def _paste(moved: Image, labels: Image, frame: Image, mask: Image, inside: NDArray[np.bool_], path: Array) -> None:
