@@ -2,22 +2,22 @@
 
     python benchmarks/motion.py CAMVID [--clips 60] [KEY=VALUE ...]
 
-Real: the labelled 15 Hz video of CamVid's val split. Simulated: clips of six frames from stills of the train split, by
-the defaults of `Motion` or with the values given. Of each: the share of labelled pixels whose class is another one in
+Real: the labelled 15 Hz video of CamVid's val split. Simulated: clips of six frames from single frames of the train split, by
+the defaults of `MotionSettings` or with the values given. Of each: the share of labelled pixels whose class is another one in
 the later frame, the mIoU of labels that are copied from the earlier frame, and the median and 90 % quantile of the
-length of DIS flow in pixels of the frame. A still is one draw: seeds are the numbers of the clips.
+length of DIS flow in pixels of the frame. A frame is one draw: seeds are the numbers of the clips.
 """
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vseg_nas.data import IGNORE, CamVid, RawClip, normalise
-from vseg_nas.data.motion import Motion, Simulation
+from vseg_nas.data.motion import MotionSimulation
+from vseg_nas.data.settings import MotionSettings
 from vseg_nas.flow import dis_flow
 
 GAPS = (1, 2, 5)
@@ -31,13 +31,12 @@ def real(root: Path, clips: int) -> Iterator[RawClip]:
         yield source[index]
 
 
-def simulated(root: Path, clips: int, motion: Motion) -> Iterator[RawClip]:
-    """Clips from stills."""
+def simulated(root: Path, clips: int, motion: MotionSettings) -> Iterator[RawClip]:
+    """Clips from single frames."""
     source = CamVid(root, "train", 1)
-    simulation = Simulation(FRAMES, motion, source.classes)
+    simulation = MotionSimulation(FRAMES, motion, source.classes)
     for index in np.linspace(0, len(source) - 1, clips).astype(int):
-        still = source[index]
-        yield simulation(still.frames[0], still.masks[0], still.names[0], np.random.default_rng(index))
+        yield simulation(source[index], np.random.default_rng(index))
 
 
 def figures(clips: Iterator[RawClip], classes: int) -> dict[int, tuple[float, float, float, float]]:
@@ -69,11 +68,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("camvid", type=Path)
     parser.add_argument("--clips", type=int, default=60)
-    names = ", ".join(field.name for field in fields(Motion))
-    parser.add_argument("values", nargs="*", help=f"values of Motion: {names}")
+    names = ", ".join(MotionSettings.model_fields)
+    parser.add_argument("values", nargs="*", help=f"values of MotionSettings: {names}")
     options = parser.parse_args()
     given = dict(value.split("=", 1) for value in options.values)
-    motion = replace(Motion(), **{name: type(getattr(Motion(), name))(value) for name, value in given.items()})
+    motion = MotionSettings(
+        **{name: int(value) if name == "objects" else float(value) for name, value in given.items()}
+    )
     print(f"{'':>12}  gap  changed, %  copied mIoU, %  flow, px: median   90 %")
     classes = len(CamVid(options.camvid, "val", 1).classes)
     for name, clips in (
