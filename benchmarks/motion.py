@@ -2,10 +2,10 @@
 
     python benchmarks/motion.py CAMVID [--clips 60] [KEY=VALUE ...]
 
-Real: the labelled 15 Hz video of CamVid's val split. Simulated: clips of six frames from single frames of the train split, by
-the defaults of `MotionSettings` or with the values given. Of each: the share of labelled pixels whose class is another one in
-the later frame, the mIoU of labels that are copied from the earlier frame, and the median and 90 % quantile of the
-length of DIS flow in pixels of the frame. A frame is one draw: seeds are the numbers of the clips.
+Real: the labelled 15 Hz video of CamVid's val split. Simulated: clips of six frames from single frames of the train
+split, by the defaults of `MotionSettings` or with the values given. Of each: the share of labelled pixels whose class
+is another one in the later frame, the mIoU of labels that are copied from the earlier frame, and the median and 90 %
+quantile of the length of DIS flow in pixels of the frame. A frame is one draw: seeds are the numbers of the clips.
 """
 
 import argparse
