@@ -24,16 +24,14 @@ def main(config: PretrainConfig, run_dir: Path) -> None:
         console,
         f"Pre-training arch2 on {config.dataset.name}; Ctrl-C stops, {assignment('resume', run_dir)} continues.",
     )
-    from vseg_nas.assembly.data_sources import build_sources, store_or_compare_data_digests
+    from vseg_nas.assembly.data_sources import build_single_frames, store_or_compare_data_digests
     from vseg_nas.assembly.static_pretraining import Pretraining
     from vseg_nas.training.device import open_device
 
     encoder = str(config.static.encoder_weights)
     digest = sha256_of(Path(encoder)) if Path(encoder).is_file() else encoder
     store_or_compare_digests(run_dir / ENCODER_DIGEST_FILE, {"encoder": digest}, "static.encoder_weights")
-    store_or_compare_data_digests(
-        run_dir, build_sources(config.dataset, config.runs_dir, length=1), track_files(console)
-    )
+    store_or_compare_data_digests(run_dir, build_single_frames(config.dataset, config.runs_dir), track_files(console))
     pretraining = Pretraining(
         config.dataset,
         config.runs_dir,

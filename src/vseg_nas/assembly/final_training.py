@@ -10,12 +10,19 @@ from pathlib import Path
 import torch
 
 from vseg_nas.assembly.cells import cell_name
-from vseg_nas.assembly.data_sources import PAIR, build_source, build_transform, check_batches
+from vseg_nas.assembly.data_sources import (
+    PAIR,
+    build_motion,
+    build_source,
+    build_sources,
+    build_transform,
+    check_batches,
+)
 from vseg_nas.assembly.static_weights import load_static_for
-from vseg_nas.data import ClipSource, resized
+from vseg_nas.data import ClipSource, ClipTransform, resized
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.data.inspection import require_labels
-from vseg_nas.data.wrappers import StillClips
+from vseg_nas.data.settings import TransformSettings
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.propagation import CellPropagation, EachFrame
@@ -100,18 +107,23 @@ class CellAndVideoTraining:
     def _check_data(self, source: ClipSource) -> None:
         """Looks before the first stage for what would end the second."""
         require_labels(source, "train")
-        require_labels(self._source("val", PAIR), "val")
+        require_labels(self._pairs(), "val")
         cell, video = self.config.phase.train.cell, self.config.phase.train.video
-        clips, batch_size = self._cell_clips(source), self._cell_batch_size(source)
-        check_batches(len(clips), batch_size, cell.transform.crop, "phase.train.cell", drop_last=False)
+        pairs = self._pairs_per_clip(source)
+        check_batches(
+            len(source) * pairs, cell.batch_size * pairs, cell.transform.crop, "phase.train.cell", drop_last=False
+        )
         check_batches(len(source), video.batch_size, video.transform.crop, "phase.train.video", drop_last=True)
 
-    def _source(self, split: str, length: int | None = None) -> ClipSource:
-        return build_source(self.config.dataset, self.config.runs_dir, split, length)
+    def _pairs(self) -> ClipSource:
+        return build_source(self.config.dataset, self.config.runs_dir, "val", PAIR)
+
+    def _transform(self, settings: TransformSettings, source: ClipSource) -> ClipTransform:
+        return build_transform(settings, build_motion(self.config.dataset, source.classes))
 
     def _build(self) -> tuple[ClipSource, VideoSegmenter]:
         """Returns the training clips, and the network before both stages."""
-        source = self._source("train")
+        source = build_sources(self.config.dataset, self.config.runs_dir).train
         weights = Path(self.config.static.weights)
         static = load_static_for(weights, source.classes, self.config.dataset.name).freeze()
         if self.genotype is None:
@@ -132,33 +144,33 @@ class CellAndVideoTraining:
         module, checkpoint = self._cell_module(source, segmenter), self.run_dir / CELL_CHECKPOINT
         if restore_trained_cell(module, checkpoint):
             return
-        clips = self._cell_clips(source)
         features = cached_features(
             Path(self.config.runs_dir) / "cache",
             segmenter.static,
-            clips,
-            tuple(range(len(clips))),
-            build_transform(self.config.phase.train.cell.transform),
+            source,
+            tuple(range(len(source))),
+            self._transform(self.config.phase.train.cell.transform, source),
             self.device.cache_precision,
             self.device.tensors,
             track,
             self.config.flow,
             for_training=True,
+            past_is_current=self.config.past == "current",
         )
         seed = derive_seed(self.config.seed, "order of cached clips")
         train_cell_alone(module, features, seed, checkpoint, report, **self.device.trainer_options())
 
-    def _cell_clips(self, source: ClipSource) -> ClipSource:
-        """Returns what the first stage learns from: still clips for a cell that reads the current frame as its past."""
-        return StillClips(source) if self.config.past == "current" else source
+    def _pairs_per_clip(self, source: ClipSource) -> int:
+        """Returns into how many cached clips a clip of T frames is cut: T - 1 if the current frame is its own past.
 
-    def _cell_batch_size(self, source: ClipSource) -> int:
-        """Returns a size by which still clips give as many frames a step, and steps an epoch, as clips that move."""
-        return self.config.phase.train.cell.batch_size * (source.length - 1 if self.config.past == "current" else 1)
+        Batches grow by the same factor, so that a step sees as many frames, and an epoch has as many steps.
+        """
+        return source.length - 1 if self.config.past == "current" else 1
 
     def _cell_module(self, source: ClipSource, segmenter: VideoSegmenter) -> CellModule:
         """Returns what trains the cell of a network, or without one the decoder."""
-        training = self.config.phase.train.cell.model_copy(update={"batch_size": self._cell_batch_size(source)})
+        cell = self.config.phase.train.cell
+        training = cell.model_copy(update={"batch_size": cell.batch_size * self._pairs_per_clip(source)})
         propagation, decoder = segmenter.propagation, segmenter.static.decoder
         if not isinstance(propagation, CellPropagation):
             decoder.requires_grad_(True)
@@ -181,8 +193,8 @@ class CellAndVideoTraining:
         training = self.config.phase.train.video
         data = ClipDataModule(
             source,
-            self._source("val", PAIR),
-            build_transform(training.transform),
+            self._pairs(),
+            self._transform(training.transform, source),
             resized(self.config.phase.train.val_size),
             training.batch_size,
             num_workers=self.device.loader_workers,

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from vseg_nas.assembly.data_sources import Sources, build_sources, build_transform, check_batches
+from vseg_nas.assembly.data_sources import Sources, build_motion, build_sources, build_transform, check_batches
 from vseg_nas.assembly.static_weights import load_static_for
-from vseg_nas.data import ClipSource, ClipTransform, MetaSplit, leak_report, meta_split, resized
+from vseg_nas.data import ClipSource, ClipTransform, MetaSplit, leak_report, meta_split, resized, without_shared_frames
 from vseg_nas.data.feature_cache import StaticFeatures, as_features, map_cache, stored_arrays
 from vseg_nas.data.inspection import require_labels
 from vseg_nas.models.settings import Past
@@ -88,14 +88,18 @@ def build_meta_data(config: SearchConfig, device: Device, track: TrackClips) -> 
         ConfigError: A training batch is too small for batch norm.
     """
     phase = config.phase.search
-    sources = build_sources(config.dataset, config.runs_dir)
-    network = load_static_for(Path(config.static.weights), sources.train.classes, config.dataset.name).freeze()
+    dataset = config.dataset
+    sources = build_sources(dataset, config.runs_dir)
+    network = load_static_for(Path(config.static.weights), sources.train.classes, dataset.name).freeze()
     split = meta_split(sources.train, phase.val_fraction, phase.split, phase.split_seed)
+    if dataset.motion.share:  # the same frame may be a clip of its own and in a real clip, or in several made ones
+        split = without_shared_frames(sources.train, split)
     require_labels(sources.train, "meta-train", split.train)
     require_labels(sources.train, "meta-val", split.val)
     require_labels(sources.val, "val")
     check_batches(len(split.train), phase.batch_size, phase.transform.crop, "phase.search", drop_last=False)
-    transforms = build_transform(phase.transform), resized(phase.val_size)
+    motion = build_motion(dataset, sources.train.classes)
+    transforms = build_transform(phase.transform, motion), resized(phase.val_size, motion)
     cache_dir = Path(config.runs_dir) / "cache"
     features = cached_meta_features(cache_dir, network, sources.train, split, transforms, device, track)
     if not isinstance(executor_of(config, device), SerialSettings):  # other processes compute with them

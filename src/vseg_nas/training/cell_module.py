@@ -61,7 +61,7 @@ class CellModule(pl.LightningModule):
         training: The settings of the training.
         past: The frame that the cell reads as the previous one, a `Past`. ``zero`` replaces its layer 4 and dec by
             zeros, in training and in scoring, so that the cell becomes a decoder of single frames. ``current``
-            is made by the data: the features are those of `StillClips`, whose previous frame is the current one.
+            is made by the data: the features are those of `extract_current`.
         reference_scores: Whether scores are computed as in the authors' code, see `vseg_nas.metrics.confusion`.
     """
 
