@@ -74,7 +74,7 @@ def test_a_search_of_before_with_old_keys_is_read_by_report_and_refused_by_other
     store_trials(tmp_path, [scored(SearchSpace(1).genotype([0, 1, 0, 0, 0]), 0.5)])
     (search,) = open_runs([tmp_path]).searches
     assert search.config["stopping.name"] == "halfway"
-    with pytest.raises(RunError, match=r"^.*config\.yaml: stopping: no such key$"):
+    with pytest.raises(RunError, match=r"^.*config\.yaml: pruner: not set, expected a value$"):
         stored_config(tmp_path, SearchConfig, "search")
     now = OmegaConf.create(plain)
     changed_meaning = "pruner.name was None, is halfway; .*; stopping.name was halfway, is None$"
