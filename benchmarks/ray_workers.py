@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from vseg_nas.assembly.search_plan import CandidateFactory
+from vseg_nas.assembly.candidate_executors import CandidateFactory
 from vseg_nas.data.feature_cache import CacheKey, StaticFeatures, write_cache
 from vseg_nas.machine import describe
 from vseg_nas.nas.executors.ray import RayExecutor, Share

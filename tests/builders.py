@@ -140,7 +140,7 @@ def static_training(**changes: Any) -> StaticTraining:
     from vseg_nas.training.settings import StaticTraining
 
     settings: dict[str, Any] = {
-        "epochs": 1, "batch_size": 2, "encoder_weights": None, "encoder_lr": 0.02, "decoder_lr": 0.05, "momentum": 0.9,
+        "epochs": 1, "batch_size": 2, "encoder_lr": 0.02, "decoder_lr": 0.05, "momentum": 0.9,
         "weight_decay": 1e-5, "power": 0.9, "auxiliary_weight": 0.3, "gradient_clip": 1.0, "average_decay": None,
         "val_every": 1, "transform": _TRANSFORM,
     }  # fmt: skip
@@ -188,7 +188,7 @@ def composed(verb: str, *overrides: str) -> DictConfig:
     """The configuration of a command line."""
     from hydra import compose, initialize_config_dir
 
-    from vseg_nas.config import conf_dir
+    from vseg_nas.cli.composition import conf_dir
 
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose(verb, list(overrides))

@@ -6,7 +6,8 @@ from reprlib import repr as brief
 from typing import Any
 
 from vseg_nas.assembly.data_sources import check_batches
-from vseg_nas.assembly.search_plan import SearchPlan, cached_meta_features
+from vseg_nas.assembly.meta_features import cached_meta_features
+from vseg_nas.assembly.search_plan import SearchPlan
 from vseg_nas.data import Clip, ClipSource, ClipTransform, MetaSplit, meta_split, resized
 from vseg_nas.data.inspection import require_labels
 from vseg_nas.errors import ConfigError, DataError, RunError
@@ -14,6 +15,7 @@ from vseg_nas.machine import require_cuda
 from vseg_nas.models.segmenter_file import load_for_inference
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.executors.settings import SerialSettings
+from vseg_nas.nas.history import scored
 from vseg_nas.nas.listener import Budget
 from vseg_nas.nas.pruners import build_pruner
 from vseg_nas.nas.settings import PrunerSettings
@@ -183,10 +185,10 @@ def search(
         write_settings(run_dir, settings)  # after the features: until then the folder belongs to no search
         with TrialStore(run_dir / STORE) as store:
             ended = plan.loop(features, store, run_dir).run()
-    scored = [trial for trial in ended if trial.evaluation is not None]
-    if not scored:
+    best_first = sorted(scored(ended), key=lambda cell: cell.evaluation.score, reverse=True)
+    if not best_first:
         raise RunError(f"{run_dir}: found no cell with a score among {len(ended)}; the last: {ended[-1].reason}")
-    return sorted(scored, key=lambda trial: trial.evaluation.score if trial.evaluation else 0.0, reverse=True)
+    return [cell.trial for cell in best_first]
 
 
 def _path(argument: str, given: str | Path) -> Path:

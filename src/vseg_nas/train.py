@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from vseg_nas.assembly.cells import STATIC_CELL, trained_cell
 from vseg_nas.assembly.static_weights import ensure_static, require_static
+from vseg_nas.cli.command import command
+from vseg_nas.cli.printed import python_command, shared_overrides
+from vseg_nas.cli.values import assignment
 from vseg_nas.clock import working_s
-from vseg_nas.command_line import assignment
-from vseg_nas.config import command, python_command, shared_overrides
 from vseg_nas.console.lines import print_line
 from vseg_nas.errors import ConfigError
 from vseg_nas.runs.digests import keep_weights_digest

@@ -11,11 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-import vseg_nas.assembly.search_plan
+import vseg_nas.assembly.candidate_executors
 from tests.builders import composed
 from tests.nas.pool_search import search
-from vseg_nas.assembly.search_plan import CandidateFactory, MetaFeatures, SearchPlan, build_ray_executor
-from vseg_nas.checking import check
+from vseg_nas.assembly.candidate_executors import CandidateFactory, build_ray_executor
+from vseg_nas.assembly.meta_features import MetaFeatures
+from vseg_nas.assembly.search_plan import SearchPlan
+from vseg_nas.cli.typed_config import typed_config
 from vseg_nas.data.feature_cache import CacheKey, StaticFeatures, map_cache, write_cache
 from vseg_nas.nas.executors.pool import PoolExecutor
 from vseg_nas.nas.executors.settings import IsolatedSettings, RaySettings
@@ -66,9 +68,9 @@ def test_workers_that_share_a_device_put_on_it_what_fits_their_share(
         asked.append((len(splits), share))
         return list(splits)
 
-    monkeypatch.setattr(vseg_nas.assembly.search_plan, "placed", place)
+    monkeypatch.setattr(vseg_nas.assembly.candidate_executors, "placed", place)
     overrides = ["gpu=cpu", "executor=ray", "executor.gpus_per_candidate=0.25"]
-    config = check(composed("search", *overrides), SearchConfig)
+    config = typed_config(composed("search", *overrides), SearchConfig)
     on_ray = dataclasses.replace(factory, device=open_device(config.gpu))
     assert isinstance(config.executor, RaySettings)
     handed_on = build_ray_executor(config.executor, on_ray, NoPruner(), batch=1)._factory

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import torch
 
+from vseg_nas.assembly.candidate_executors import build_evaluator
 from vseg_nas.assembly.data_sources import build_source
-from vseg_nas.assembly.search_plan import MetaData, build_evaluator, build_space
+from vseg_nas.assembly.meta_features import MetaData
+from vseg_nas.assembly.search_plan import build_space
 from vseg_nas.data import Clip, resized
 from vseg_nas.data.feature_cache import StaticFeatures
 from vseg_nas.metrics import ConfusionMatrix

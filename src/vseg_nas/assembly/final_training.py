@@ -11,7 +11,7 @@ import torch
 
 from vseg_nas.assembly.cells import cell_name
 from vseg_nas.assembly.data_sources import build_source, build_transform, check_batches
-from vseg_nas.assembly.static_weights import load_static_for
+from vseg_nas.assembly.static_loading import load_static_for
 from vseg_nas.data import ClipSource, resized
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.data.inspection import require_labels

@@ -8,7 +8,7 @@ from vseg_nas.data.settings import SplitMode
 from vseg_nas.settings import EXECUTION, LATER, FolderName, Positive, PositiveNumber, Seed, Settings, Size
 from vseg_nas.space.genotype import MAX_LAYERS, MAX_WIDTH
 from vseg_nas.training.settings import CellStage
-from vseg_nas.validation import expected
+from vseg_nas.validators import expected
 
 
 class SpaceSettings(Settings):
