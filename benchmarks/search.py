@@ -221,7 +221,16 @@ def evaluator(train: StaticFeatures, val: StaticFeatures, training: CellTraining
     torch.manual_seed(0)
     classifier = nn.Conv2d(64, 11, 3, padding=1)
     made = TimedEvaluator(
-        train, val, classifier, training, NoPruner(), Path("."), accelerator="cpu", devices=1, precision="32-true"
+        train,
+        val,
+        classifier,
+        training,
+        NoPruner(),
+        Path("."),
+        GeometricMeanSettings(),
+        accelerator="cpu",
+        devices=1,
+        precision="32-true",
     )
     made.spent = []
     return made
