@@ -168,7 +168,8 @@ class CellAndVideoTraining:
         if not isinstance(propagation, CellPropagation):
             decoder.requires_grad_(True)
             return CellModule(DecoderAsCell(decoder), decoder.classifier, training, past="zero")
-        return CellModule(propagation.cell, propagation.classifier, training, propagation.past)
+        seed = derive_seed(self.config.seed, "damage to cached clips")
+        return CellModule(propagation.cell, propagation.classifier, training, propagation.past, seed=seed)
 
     def _train_rank(self, rank: Rank, report: Progress) -> SegmentationScores:
         """Runs the second stage in one of several processes, after the first one."""
@@ -199,7 +200,7 @@ class CellAndVideoTraining:
         segmenter.static.unfreeze()
         spec = self._spec(source)
         scores = train_end_to_end(
-            VideoModule(segmenter, training, json.dumps(spec.to_dict())),
+            VideoModule(segmenter, training, json.dumps(spec.to_dict()), derive_seed(self.config.seed, "damage")),
             data,
             self.run_dir / VIDEO_CHECKPOINT,
             report,

@@ -16,6 +16,8 @@ from vseg_nas.assembly.static_weights import load_static_for
 from vseg_nas.data import ClipSource, ClipTransform, MetaSplit, leak_report, meta_split, resized, without_shared_frames
 from vseg_nas.data.feature_cache import StaticFeatures, as_features, map_cache, stored_arrays
 from vseg_nas.data.inspection import require_labels
+from vseg_nas.data.motion import MotionSimulation
+from vseg_nas.data.wrappers import LastFrames
 from vseg_nas.models.settings import Past
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.candidate import CandidateEvaluator
@@ -28,6 +30,7 @@ from vseg_nas.nas.executors.supervisor import useful_workers
 from vseg_nas.nas.listener import Budget, SearchListener
 from vseg_nas.nas.loop import SearchLoop
 from vseg_nas.nas.pruners import Pruner, build_pruner
+from vseg_nas.nas.settings import RewardSettings, RollingSettings
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import Strategy, build_strategy
 from vseg_nas.schema import SearchConfig
@@ -35,6 +38,20 @@ from vseg_nas.space import SearchSpace
 from vseg_nas.training.device import Device, open_device
 from vseg_nas.training.features import Track, cache_key, cached_features, placed
 from vseg_nas.training.settings import CellTraining
+
+
+class MetaClips(NamedTuple):
+    """Some clips of a source, and how they are transformed.
+
+    Attributes:
+        source: The source.
+        indices: The clips.
+        transform: The transform.
+    """
+
+    source: ClipSource
+    indices: tuple[int, ...]
+    transform: ClipTransform
 
 
 class MetaFeatures(NamedTuple):
@@ -60,12 +77,14 @@ class MetaData(NamedTuple):
         network: The frozen static network.
         sources: Data sets of whole clips.
         split: The clips of meta-train and of meta-val, as indices into the training clips.
+        val: What candidates are scored on: the clips of meta-val, or clips that are made from their last frames.
         features: The cached features of meta-train and meta-val.
     """
 
     network: StaticSegmenter
     sources: Sources
     split: MetaSplit
+    val: MetaClips
     features: MetaFeatures
 
     @property
@@ -98,54 +117,41 @@ def build_meta_data(config: SearchConfig, device: Device, track: Track) -> MetaD
     require_labels(sources.val, "val")
     check_batches(len(split.train), phase.batch_size, phase.transform.crop, "phase.search", drop_last=False)
     motion = build_motion(dataset, sources.train.classes)
-    transforms = build_transform(phase.transform, motion), resized(phase.val_size, motion)
+    train = MetaClips(sources.train, split.train, build_transform(phase.transform, motion))
+    val = MetaClips(sources.train, split.val, resized(phase.val_size, motion))
+    if isinstance(config.reward, RollingSettings):
+        frames = LastFrames(sources.train, split.val)
+        rolling = MotionSimulation(config.reward.key_every, dataset.motion, frames.classes)
+        val = MetaClips(frames, tuple(range(len(frames))), resized(phase.val_size, rolling))
     cache_dir = Path(config.runs_dir) / "cache"
-    features = cached_meta_features(cache_dir, network, sources.train, split, transforms, device, track)
+    features = cached_meta_features(cache_dir, network, train, val, device, track)
     if not isinstance(executor_of(config, device), SerialSettings):  # other processes compute with them
-        train, val = map(map_cache, features.caches)
-        features = features._replace(train=train, val=val)
-    return MetaData(network, sources, split, features)
+        mapped = tuple(map(map_cache, features.caches))
+        features = features._replace(train=mapped[0], val=mapped[1])
+    return MetaData(network, sources, split, val, features)
 
 
 def cached_meta_features(
-    cache_dir: Path,
-    network: StaticSegmenter,
-    clips: ClipSource,
-    split: MetaSplit,
-    transforms: tuple[ClipTransform, ClipTransform],
-    device: Device,
-    track: Track,
+    cache_dir: Path, network: StaticSegmenter, train: MetaClips, val: MetaClips, device: Device, track: Track
 ) -> MetaFeatures:
     """Opens the features of meta-train and meta-val, computing them first where no cache holds them.
 
     Args:
         cache_dir: Folder of all caches.
         network: The frozen static network.
-        clips: Training clips, which are cut in two.
-        split: Indices of meta-train and meta-val.
-        transforms: The transforms of the clips of meta-train and of meta-val, in this order.
+        train: Clips of meta-train.
+        val: Clips of meta-val.
         device: The device to compute them on, and the precision in which they are stored.
         track: Shows the progress.
     """
     opened, folders, precision = [], [], device.cache_precision
-    for indices, transform, for_training in ((split.train, transforms[0], True), (split.val, transforms[1], False)):
-        key = cache_key(network, clips, indices, transform, precision, for_training=for_training)
+    for clips, for_training in ((train, True), (val, False)):
+        key = cache_key(network, *clips, precision, for_training=for_training)
         opened.append(
-            cached_features(
-                cache_dir,
-                network,
-                clips,
-                indices,
-                transform,
-                precision,
-                device.tensors,
-                track,
-                for_training=for_training,
-            )
+            cached_features(cache_dir, network, *clips, precision, device.tensors, track, for_training=for_training)
         )
         folders.append(cache_dir / key.digest)
-    train, val = opened
-    return MetaFeatures(train, val, (folders[0], folders[1]), network.decoder.classifier)
+    return MetaFeatures(opened[0], opened[1], (folders[0], folders[1]), network.decoder.classifier)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +163,7 @@ class CandidateFactory:
         caches: Folders with the features of meta-train and meta-val.
         classifier: Classifier of the static network, on the CPU.
         training: Settings of the training of each candidate.
-        reference_scores: Whether scores are computed as in the authors' code.
+        reward: Settings of score, cost and reward.
         share: Share of a CUDA device that is the process's.
     """
 
@@ -165,7 +171,7 @@ class CandidateFactory:
     caches: tuple[Path, Path]
     classifier: nn.Conv2d
     training: CellTraining
-    reference_scores: bool = False
+    reward: RewardSettings
     share: float = 1.0
 
     def __call__(
@@ -182,7 +188,7 @@ class CandidateFactory:
             self.training,
             pruner,
             root_dir,
-            reference_scores=self.reference_scores,
+            self.reward,
             **self.device.trainer_options(),
         )
 
@@ -212,8 +218,8 @@ def build_evaluator(
     device: Device,
     pruner: Pruner,
     run_dir: Path,
+    reward: RewardSettings,
     past: Past = "previous",
-    reference_scores: bool = False,
 ) -> CandidateEvaluator:
     """Returns the evaluator of cells that computes in this process."""
     train, val = placed((features.train, features.val), device.tensors)
@@ -224,8 +230,8 @@ def build_evaluator(
         training,
         pruner,
         run_dir,
+        reward,
         past,
-        reference_scores,
         **device.trainer_options(),
     )
 
@@ -240,11 +246,10 @@ class SearchPlan:
         training: Settings of the training of each candidate.
         device: The device to compute on, and its precision.
         executor: Settings of the executor.
+        reward: Settings of score, cost and reward.
         seed: Seed of the run.
         budget: The number of trials and of hours after which no cell is asked for.
         batch: Number of cells to ask for at once.
-        failed_reward: Reward of a failed trial; with None the strategy gets no reward from it.
-        reference_scores: Whether scores are computed as in the authors' code.
     """
 
     strategy: Strategy
@@ -252,11 +257,10 @@ class SearchPlan:
     training: CellTraining
     device: Device
     executor: ExecutorSettings
+    reward: RewardSettings
     seed: int
     budget: Budget
     batch: int = 1
-    failed_reward: float | None = None
-    reference_scores: bool = False
 
     def loop(
         self, features: MetaFeatures, store: TrialStore, run_dir: Path, listeners: Sequence[SearchListener] = ()
@@ -270,7 +274,7 @@ class SearchPlan:
             seed=self.seed,
             budget=self.budget,
             listeners=listeners,
-            failed_reward=self.failed_reward,
+            failed_reward=self.reward.failed,
             batch=self.batch,
             asynchronous=isinstance(self.executor, RaySettings) and self.executor.mode == "async",
         )
@@ -284,12 +288,10 @@ class SearchPlan:
         """
         executor, device = self.executor, self.device
         if isinstance(executor, SerialSettings):
-            evaluator = build_evaluator(
-                features, self.training, device, self.pruner, run_dir, reference_scores=self.reference_scores
-            )
+            evaluator = build_evaluator(features, self.training, device, self.pruner, run_dir, self.reward)
             return SerialExecutor(evaluator)
         classifier = copy.deepcopy(features.classifier).cpu()
-        factory = CandidateFactory(device, features.caches, classifier, self.training, self.reference_scores)
+        factory = CandidateFactory(device, features.caches, classifier, self.training, self.reward)
         if isinstance(executor, RaySettings):
             return build_ray_executor(executor, factory, self.pruner, self.batch)
         workers = useful_workers(executor.workers, self.batch)
@@ -331,9 +333,8 @@ def plan_search(config: SearchConfig, device: Device) -> SearchPlan:
         phase,
         device,
         executor_of(config, device),
+        config.reward,
         seed=config.seed,
         budget=Budget(phase.trials, phase.hours),
         batch=phase.batch,
-        failed_reward=config.reward.failed,
-        reference_scores=config.reward.reference,
     )

@@ -92,7 +92,8 @@ def ensure_static(config: NetworkConfig, device: Device, run_dir: Path, console:
         )
     weights.parent.mkdir(parents=True, exist_ok=True)
     made_from = weights.with_name("made_from.json")
-    made_of = {"dataset": config.dataset.model_dump(), "pretrain": _by_content(config.phase.pretrain)}
+    frames = config.dataset.model_dump(exclude={"length", "motion"})  # how single frames become clips does not matter
+    made_of = {"dataset": frames, "pretrain": _by_content(config.phase.pretrain)}
     recipe = json.dumps(made_of, indent=1)
     # Several searches may begin at the same time: one of them trains the network, the others are refused meanwhile.
     with RunLock(weights.parent):
