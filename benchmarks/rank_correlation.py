@@ -118,9 +118,7 @@ def trained(
     fit = training.model_dump(include=set(CellTraining.model_fields))
     parts = [fit | {"schedule": "constant", "reference_scores": config.reward.reference}, caches]
     setup = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
-    evaluator = build_evaluator(
-        data.features, training, device, NoPruner(), root, reference_scores=config.reward.reference
-    )
+    evaluator = build_evaluator(data.features, training, device, NoPruner(), root, config.reward)
     known = kept(out, setup)
     whole = not out.exists() or out.read_bytes()[-1:] in (b"", b"\n")
     with out.open("a") as file:

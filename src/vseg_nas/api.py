@@ -6,7 +6,7 @@ from reprlib import repr as brief
 from typing import Any
 
 from vseg_nas.assembly.data_sources import check_batches
-from vseg_nas.assembly.meta_features import cached_meta_features
+from vseg_nas.assembly.meta_features import MetaClips, cached_meta_features
 from vseg_nas.assembly.search_plan import SearchPlan
 from vseg_nas.data import Clip, ClipSource, ClipTransform, MetaSplit, meta_split, resized
 from vseg_nas.data.inspection import require_labels
@@ -18,7 +18,7 @@ from vseg_nas.nas.executors.settings import SerialSettings
 from vseg_nas.nas.history import scored
 from vseg_nas.nas.listener import Budget
 from vseg_nas.nas.pruners import build_pruner
-from vseg_nas.nas.settings import PrunerSettings
+from vseg_nas.nas.settings import GeometricMeanSettings, PrunerSettings
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.strategies.settings import StrategySettings
@@ -150,19 +150,21 @@ def search(
         training,
         where,
         SerialSettings(),
+        GeometricMeanSettings(),
         seed=seed,
         budget=Budget(trials),
     )
     # Candidates train on cached features, which are right only as long as the static network stays what it is.
     static.freeze()
     split = meta_split(clips, val_fraction, "random", seed)
-    transforms = transform or resized(), resized()
-    _check_clips(clips, split, transforms[0], training)
+    train = MetaClips(clips, split.train, transform or resized())
+    val = MetaClips(clips, split.val, resized())
+    _check_clips(clips, split, train.transform, training)
     # Everything that the score of a cell depends on, so that no folder mixes scores of different meaning.
     settings = {
         "static": weights_digest(static),
         "clips": clips.fingerprint(),
-        "transform": transforms[0].fingerprint(),
+        "transform": train.transform.fingerprint(),
         **{f"training.{name}": value for name, value in training.model_dump().items()},
         "layers": layers,
         "width": width,
@@ -181,7 +183,7 @@ def search(
     check_folder(run_dir, to_write=True)
     with RunLock(run_dir):
         _check_settings(run_dir, settings)
-        features = cached_meta_features(run_dir / "cache", static, clips, split, transforms, where, _silent)
+        features = cached_meta_features(run_dir / "cache", static, train, val, where, _silent)
         write_settings(run_dir, settings)  # after the features: until then the folder belongs to no search
         with TrialStore(run_dir / STORE) as store:
             ended = plan.loop(features, store, run_dir).run()

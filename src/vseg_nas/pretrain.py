@@ -26,12 +26,12 @@ def main(config: PretrainConfig, run_dir: Path) -> None:
         console,
         f"Pre-training arch2 on {config.dataset.name}; Ctrl-C stops, {assignment('resume', run_dir)} continues.",
     )
-    from vseg_nas.assembly.data_sources import build_sources, keep_data_digests
+    from vseg_nas.assembly.data_sources import build_single_frames, keep_data_digests
     from vseg_nas.assembly.static_pretraining import Pretraining
     from vseg_nas.training.device import open_device
 
     keep_digests(run_dir / ENCODER_NOTE, {"encoder": encoder_content(config.static)}, "static.encoder_weights")
-    keep_data_digests(run_dir, build_sources(config.dataset, config.runs_dir, length=1), hashing(console))
+    keep_data_digests(run_dir, build_single_frames(config.dataset, config.runs_dir), hashing(console))
     pretraining = Pretraining(
         config.dataset,
         config.runs_dir,

@@ -16,7 +16,7 @@ SIZE = (96, 128)
 
 
 def street(seed: int = 0) -> Scene:
-    return build_scene(np.random.default_rng(seed), frames=6)
+    return build_scene(np.random.default_rng(seed), steps=6)
 
 
 def test_frames_are_functions_of_their_place() -> None:

@@ -24,6 +24,7 @@ from vseg_nas.nas.executors.settings import IsolatedSettings, RaySettings
 from vseg_nas.nas.executors.supervisor import useful_workers
 from vseg_nas.nas.listener import Budget
 from vseg_nas.nas.pruners import NoPruner
+from vseg_nas.nas.settings import GeometricMeanSettings
 from vseg_nas.nas.strategies.random import RandomSearch
 from vseg_nas.nas.trial import Trial
 from vseg_nas.schema import SearchConfig
@@ -43,7 +44,9 @@ def factory(make_features: Any, tmp_path: Path) -> CandidateFactory:
         caches.append(tmp_path / key.digest)
     device = Device(threads=torch.get_num_threads())
     classifier = nn.Conv2d(64, 4, 3, padding=1)
-    return CandidateFactory(device, (caches[0], caches[1]), classifier, CellTraining(epochs=6, batch_size=2))
+    return CandidateFactory(
+        device, (caches[0], caches[1]), classifier, CellTraining(epochs=6, batch_size=2), GeometricMeanSettings()
+    )
 
 
 @pytest.mark.long
@@ -100,6 +103,7 @@ def test_workers_share_the_cores_and_the_device_unless_threads_are_set(
         factory.training,
         dataclasses.replace(factory.device, threads=threads),
         IsolatedSettings(workers=workers),
+        GeometricMeanSettings(),
         seed=0,
         budget=Budget(1),
         batch=batch,

@@ -64,7 +64,7 @@ CONFIG = {  # command line of `search`: what the line has to name
     "dataset.size=64": "dataset.size",
     "dataset.clips=0": "dataset.clips",
     "dataset.frames_per_run=2": "dataset.frames_per_run",
-    "dataset.length=4": "dataset.length",
+    "dataset.length=21": "dataset.length",
     "dataset=camvid": "dataset.root: not set",
     "dataset=camvid dataset.root=nowhere": "nowhere",
     "strategy.name=tpe": "strategy.name",

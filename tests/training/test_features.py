@@ -49,6 +49,7 @@ def cached(
     indices: tuple[int, ...] = INDICES,
     precision: str = "fp32",
     for_training: bool = False,
+    past_is_current: bool = False,
 ) -> tuple[StaticFeatures, int]:
     """The features, and how many frames went through the encoder."""
     frames = 0
@@ -62,9 +63,8 @@ def cached(
         return clips
 
     handle = network.encoder.register_forward_pre_hook(count)
-    features = cached_features(
-        root, network, source, indices, transform, precision, CPU, track, for_training=for_training
-    )
+    kind = {"for_training": for_training, "past_is_current": past_is_current}
+    features = cached_features(root, network, source, indices, transform, precision, CPU, track, **kind)
     handle.remove()
     return features, frames
 
@@ -129,7 +129,8 @@ def test_the_network_runs_once(tmp_path: Path, network: StaticSegmenter, source:
 
 
 @pytest.mark.parametrize(
-    "change", ["weights", "statistics", "source", "indices", "transform", "precision", "for_training"]
+    "change",
+    ["weights", "statistics", "source", "indices", "transform", "precision", "for_training", "past_is_current"],
 )
 def test_whatever_matters_is_computed_anew(
     tmp_path: Path, network: StaticSegmenter, source: SyntheticStreet, change: str
@@ -150,9 +151,28 @@ def test_whatever_matters_is_computed_anew(
             other["transform"] = resized((32, 33))
         case "precision":
             other["precision"] = "fp16"
-        case "for_training":
-            other["for_training"] = True
-    assert cached(tmp_path, **other)[1] == 3
+        case "for_training" | "past_is_current":
+            other[change] = True
+    assert cached(tmp_path, **other)[1] == (2 if change == "past_is_current" else 3)
+
+
+@pytest.mark.parametrize("for_training", [False, True])
+def test_with_the_current_frame_as_its_past_every_later_frame_is_a_clip(
+    tmp_path: Path, network: StaticSegmenter, source: SyntheticStreet, for_training: bool
+) -> None:
+    """The previous frame of each is the frame itself, as the whole static network sees it."""
+    transform = resized((64, 96))
+    features, frames = cached(tmp_path, network, source, transform, for_training=for_training, past_is_current=True)
+    assert frames == 2 * len(INDICES)
+    clips, _ = cached(tmp_path, network, source, transform, for_training=for_training)
+    for name in ("layer2", "layer3", "layer4", "masks"):
+        of_pairs, of_clips = getattr(features, name), getattr(clips, name)
+        torch.testing.assert_close(of_pairs, of_clips.reshape(of_pairs.shape))
+    assert features.clips == 6
+    torch.testing.assert_close(features.key_layer4, features.layer4[:, 0])
+    with torch.no_grad():
+        last = network(transform(source[INDICES[0]]).frames[2:])
+    torch.testing.assert_close(features.key_dec[1:2], last.dec)
 
 
 def test_a_clip_is_drawn_alike_in_any_company(
@@ -257,7 +277,7 @@ def test_scores_are_those_of_the_frames_themselves(
     torch.manual_seed(1)
     cell = DynamicCell(GENOTYPE)
     module = CellModule(cell, network.decoder.classifier, CellTraining())
-    found = module.score(FeatureBatches(features, 2))
+    found = module.score(FeatureBatches(features, 2)).whole
     segmenter = VideoSegmenter(network, CellPropagation(cell, network.decoder.classifier)).eval()
     confusion = ConfusionMatrix(len(source.classes))
     for index in INDICES:

@@ -16,6 +16,7 @@ from vseg_nas.nas.candidate import CandidateEvaluator
 from vseg_nas.nas.executors.ray import RayExecutor, Share
 from vseg_nas.nas.executors.settings import RaySettings
 from vseg_nas.nas.pruners import Pruner
+from vseg_nas.nas.settings import RewardSettings
 from vseg_nas.training.device import Device
 from vseg_nas.training.features import placed
 from vseg_nas.training.settings import CellTraining
@@ -30,7 +31,7 @@ class CandidateFactory:
         caches: Folders with the features of meta-train and meta-val.
         classifier: Classifier of the static network, on the CPU.
         training: Settings of the training of each candidate.
-        reference_scores: Whether scores are computed as in the authors' code.
+        reward: Settings of score, cost and reward.
         share: Share of a CUDA device that is the process's.
     """
 
@@ -38,7 +39,7 @@ class CandidateFactory:
     caches: tuple[Path, Path]
     classifier: nn.Conv2d
     training: CellTraining
-    reference_scores: bool = False
+    reward: RewardSettings
     share: float = 1.0
 
     def __call__(
@@ -55,7 +56,7 @@ class CandidateFactory:
             self.training,
             pruner,
             root_dir,
-            reference_scores=self.reference_scores,
+            self.reward,
             **self.device.trainer_options(),
         )
 
@@ -71,8 +72,8 @@ def build_evaluator(
     device: Device,
     pruner: Pruner,
     run_dir: Path,
+    reward: RewardSettings,
     past: Past = "previous",
-    reference_scores: bool = False,
 ) -> CandidateEvaluator:
     """Returns the evaluator of cells that computes in this process."""
     train, val = placed((features.train, features.val), device.tensors)
@@ -83,8 +84,8 @@ def build_evaluator(
         training,
         pruner,
         run_dir,
+        reward,
         past,
-        reference_scores,
         **device.trainer_options(),
     )
 

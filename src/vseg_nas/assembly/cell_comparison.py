@@ -25,7 +25,7 @@ from vseg_nas.results.scores import SegmentationScores
 from vseg_nas.schema import CompareConfig, SearchConfig
 from vseg_nas.space import Genotype
 from vseg_nas.training.device import Device
-from vseg_nas.training.features import FeatureBatches, Track, cached_features
+from vseg_nas.training.features import FeatureBatches, Track, cached_features, transformed
 
 _PAIR = 2
 _VAL_BATCH = 8
@@ -69,10 +69,8 @@ class Comparison:
         yield from self._random_rows()
 
     def _static_rows(self) -> Iterator[ComparisonRow]:
-        device, transform = self._device.tensors, self._transform
-        source = self._data.sources.train
-        clips = (transform(source[i]) for i in self._data.split.val)
-        pairs = (transform(self._pairs[i]) for i in range(len(self._pairs)))
+        device, clips = self._device.tensors, transformed(*self._data.val)
+        pairs = (self._transform(self._pairs[i]) for i in range(len(self._pairs)))
         meta_val, copied_meta_val = _score_static(self._data.network, clips, device)
         val, copied_val = _score_static(self._data.network, pairs, device)
         yield _static_row("static network per frame", meta_val, val)
@@ -97,8 +95,8 @@ class Comparison:
             self._device,
             NoPruner(),
             self._run_dir,
+            self._search.reward,
             past,
-            self._search.reward.reference,
         )
         module = evaluator.build(genotype, seed)
         meta_val, _ = train_cell(
@@ -106,6 +104,7 @@ class Comparison:
             features.train,
             features.val,
             derive_seed(seed, "order"),
+            lambda scores: scores.whole.score,
             NoPruner(),
             lambda epoch, epochs, score: None,
             self._run_dir,
@@ -120,8 +119,8 @@ class Comparison:
             past=past,
             flow=False,
             parameters=count_parameters(module.cell),
-            meta_val=meta_val,
-            val=val,
+            meta_val=meta_val.whole,
+            val=val.whole,
         )
 
     def _cache_pairs(self, track: Track) -> StaticFeatures:

@@ -9,6 +9,7 @@ from vseg_nas.assembly.frame_memory import check_frame_memory
 from vseg_nas.data import CamVid, CityScapes, ClipSource, ClipTransform, InMemory, SyntheticStreet, training
 from vseg_nas.data.image_files import FileClips
 from vseg_nas.data.manifest import KnownDigests, Track
+from vseg_nas.data.motion import MotionSimulation
 from vseg_nas.data.settings import (
     CamVidSettings,
     CityScapesSettings,
@@ -16,6 +17,7 @@ from vseg_nas.data.settings import (
     SyntheticSettings,
     TransformSettings,
 )
+from vseg_nas.data.wrappers import ClipsAndSingles
 from vseg_nas.errors import ConfigError
 from vseg_nas.runs.digests import DATA_NOTE, keep_digests
 
@@ -30,9 +32,24 @@ class Sources(NamedTuple):
     val: ClipSource
 
 
-def build_sources(dataset: DatasetSettings, runs_dir: str, length: int | None = None) -> Sources:
-    """Opens the training and validation splits; see `build_source`."""
-    return Sources(*(build_source(dataset, runs_dir, split, length) for split in Sources._fields))
+def build_sources(dataset: DatasetSettings, runs_dir: str) -> Sources:
+    """Opens the clips that cells train on and are validated on; see `build_source`.
+
+    The training clips are real clips, or single frames from which the transform of `build_transform` makes clips, or
+    both. Where clips are made, the validation clips are pairs: a set with real clips of that length need not exist.
+    """
+    share, train = dataset.motion.share, "train"
+    if not share:
+        return Sources(build_source(dataset, runs_dir, train), build_source(dataset, runs_dir, "val"))
+    singles = build_source(dataset, runs_dir, train, length=1)
+    clips = build_source(dataset, runs_dir, train) if share < 1 else None
+    made = ClipsAndSingles(singles, dataset.length, share, clips)
+    return Sources(made, build_source(dataset, runs_dir, "val", length=2))
+
+
+def build_single_frames(dataset: DatasetSettings, runs_dir: str) -> Sources:
+    """Opens the labelled frames that the static network is trained and validated on; see `build_source`."""
+    return Sources(*(build_source(dataset, runs_dir, split, length=1) for split in Sources._fields))
 
 
 def build_source(dataset: DatasetSettings, runs_dir: str, split: str, length: int | None = None) -> ClipSource:
@@ -64,7 +81,10 @@ def _open(dataset: DatasetSettings, split: str, length: int | None) -> ClipSourc
         case SyntheticSettings(), "train" | "val":
             check_frame_memory("dataset.size", dataset.size)
             clips = dataset.clips if split == "train" else dataset.val_clips
-            return InMemory(SyntheticStreet(clips, frames, dataset.size, dataset.seed, split, dataset.frames_per_run))
+            street = SyntheticStreet(
+                clips, frames, dataset.size, dataset.seed, split, dataset.frames_per_run, dataset.frame_seconds
+            )
+            return InMemory(street)
         case CamVidSettings(), "train" | "val" | "test":
             return CamVid(Path(str(dataset.root)), split, frames, 1 if length else dataset.stride)
         case CityScapesSettings(), "train" | "val":
@@ -85,15 +105,21 @@ def keep_data_digests(run_dir: Path, sources: Iterable[ClipSource], track: Track
     """
     files: dict[str, str] = {}
     for source in sources:
-        if isinstance(source, FileClips):
-            files |= source.digests(track)
+        for part in source.parts if isinstance(source, ClipsAndSingles) else (source,):
+            if isinstance(part, FileClips):
+                files |= part.digests(track)
     if files:
         keep_digests(run_dir / DATA_NOTE, files, "dataset.root")
 
 
-def build_transform(settings: TransformSettings) -> ClipTransform:
-    """Returns the augmentation of a training phase."""
-    return training(**dict(settings))
+def build_transform(settings: TransformSettings, motion: MotionSimulation | None = None) -> ClipTransform:
+    """Returns the augmentation of a training phase; ``motion`` makes clips of single frames first."""
+    return training(**dict(settings), motion=motion)
+
+
+def build_motion(dataset: DatasetSettings, classes: Sequence[str]) -> MotionSimulation | None:
+    """Returns what makes clips of single frames; None if no clips are made so."""
+    return MotionSimulation(dataset.length, dataset.motion, classes) if dataset.motion.share else None
 
 
 def check_batches(clips: int, batch_size: int, crop: Sequence[int], key: str, drop_last: bool) -> None:

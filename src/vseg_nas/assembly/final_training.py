@@ -9,13 +9,12 @@ from pathlib import Path
 
 import torch
 
-from vseg_nas.assembly.data_sources import build_source, build_transform, check_batches
+from vseg_nas.assembly.data_sources import build_motion, build_source, build_sources, build_transform, check_batches
 from vseg_nas.assembly.static_loading import load_static_for
-from vseg_nas.data import ClipSource, resized
+from vseg_nas.data import ClipSource, ClipTransform, resized
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.data.inspection import require_labels
-from vseg_nas.data.settings import DatasetSettings
-from vseg_nas.data.wrappers import StillClips
+from vseg_nas.data.settings import DatasetSettings, TransformSettings
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.propagation import CellPropagation, EachFrame
@@ -117,18 +116,23 @@ class CellAndVideoTraining:
     def _check_data(self, source: ClipSource) -> None:
         """Looks before the first stage for what would end the second."""
         require_labels(source, "train")
-        require_labels(self._source("val", _PAIR), "val")
+        require_labels(self._pairs(), "val")
         cell, video = self.training.cell, self.training.video
-        clips, batch_size = self._cell_clips(source), self._cell_batch_size(source)
-        check_batches(len(clips), batch_size, cell.transform.crop, "phase.train.cell", drop_last=False)
+        pairs = self._pairs_per_clip(source)
+        check_batches(
+            len(source) * pairs, cell.batch_size * pairs, cell.transform.crop, "phase.train.cell", drop_last=False
+        )
         check_batches(len(source), video.batch_size, video.transform.crop, "phase.train.video", drop_last=True)
 
-    def _source(self, split: str, length: int | None = None) -> ClipSource:
-        return build_source(self.dataset, self.runs_dir, split, length)
+    def _pairs(self) -> ClipSource:
+        return build_source(self.dataset, self.runs_dir, "val", _PAIR)
+
+    def _transform(self, settings: TransformSettings, source: ClipSource) -> ClipTransform:
+        return build_transform(settings, build_motion(self.dataset, source.classes))
 
     def _build(self) -> tuple[ClipSource, VideoSegmenter]:
         """Returns the training clips, and the network before both stages."""
-        source = self._source("train")
+        source = build_sources(self.dataset, self.runs_dir).train
         static = load_static_for(self.static_weights, source.classes, self.dataset.name).freeze()
         if self.genotype is None:
             return source, VideoSegmenter(static, EachFrame(), key_every=1)
@@ -146,38 +150,39 @@ class CellAndVideoTraining:
         module, checkpoint = self._cell_module(source, segmenter), self.run_dir / CELL_CHECKPOINT
         if restore_trained_cell(module, checkpoint):
             return
-        clips = self._cell_clips(source)
         features = cached_features(
             Path(self.runs_dir) / "cache",
             segmenter.static,
-            clips,
-            tuple(range(len(clips))),
-            build_transform(self.training.cell.transform),
+            source,
+            tuple(range(len(source))),
+            self._transform(self.training.cell.transform, source),
             self.device.cache_precision,
             self.device.tensors,
             track,
             self.flow,
             for_training=True,
+            past_is_current=self.past == "current",
         )
         seed = derive_seed(self.seed, "order of cached clips")
         train_cell_alone(module, features, seed, checkpoint, report, **self.device.trainer_options())
 
-    def _cell_clips(self, source: ClipSource) -> ClipSource:
-        """Returns what the first stage learns from: still clips for a cell that reads the current frame as its past."""
-        return StillClips(source) if self.past == "current" else source
+    def _pairs_per_clip(self, source: ClipSource) -> int:
+        """Returns into how many cached clips a clip of T frames is cut: T - 1 if the current frame is its own past.
 
-    def _cell_batch_size(self, source: ClipSource) -> int:
-        """Returns a size by which still clips give as many frames a step, and steps an epoch, as clips that move."""
-        return self.training.cell.batch_size * (source.length - 1 if self.past == "current" else 1)
+        Batches grow by the same factor, so that a step sees as many frames, and an epoch has as many steps.
+        """
+        return source.length - 1 if self.past == "current" else 1
 
     def _cell_module(self, source: ClipSource, segmenter: VideoSegmenter) -> CellModule:
         """Returns what trains the cell of a network, or without one the decoder."""
-        training = self.training.cell.model_copy(update={"batch_size": self._cell_batch_size(source)})
+        cell = self.training.cell
+        training = cell.model_copy(update={"batch_size": cell.batch_size * self._pairs_per_clip(source)})
         propagation, decoder = segmenter.propagation, segmenter.static.decoder
         if not isinstance(propagation, CellPropagation):
             decoder.requires_grad_(True)
             return CellModule(DecoderAsCell(decoder), decoder.classifier, training, past="zero")
-        return CellModule(propagation.cell, propagation.classifier, training, propagation.past)
+        seed = derive_seed(self.seed, "damage to cached clips")
+        return CellModule(propagation.cell, propagation.classifier, training, propagation.past, seed=seed)
 
     def _train_rank(self, rank: Rank, report: Progress) -> SegmentationScores:
         """Runs the second stage in one of several processes, after the first one."""
@@ -195,8 +200,8 @@ class CellAndVideoTraining:
         training = self.training.video
         data = ClipDataModule(
             source,
-            self._source("val", _PAIR),
-            build_transform(training.transform),
+            self._pairs(),
+            self._transform(training.transform, source),
             resized(self.training.val_size),
             training.batch_size,
             num_workers=self.device.loader_workers,
@@ -208,7 +213,7 @@ class CellAndVideoTraining:
         segmenter.static.unfreeze()
         spec = self._spec(source)
         scores = train_end_to_end(
-            VideoModule(segmenter, training, json.dumps(spec.to_dict())),
+            VideoModule(segmenter, training, json.dumps(spec.to_dict()), derive_seed(self.seed, "damage")),
             data,
             self.run_dir / VIDEO_CHECKPOINT,
             report,

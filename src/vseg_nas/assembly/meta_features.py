@@ -5,17 +5,34 @@ from typing import NamedTuple
 
 from torch import nn
 
-from vseg_nas.assembly.data_sources import Sources, build_sources, build_transform, check_batches
+from vseg_nas.assembly.data_sources import Sources, build_motion, build_sources, build_transform, check_batches
 from vseg_nas.assembly.executor_choice import executor_of
 from vseg_nas.assembly.static_loading import load_static_for
-from vseg_nas.data import ClipSource, ClipTransform, MetaSplit, leak_report, meta_split, resized
+from vseg_nas.data import ClipSource, ClipTransform, MetaSplit, leak_report, meta_split, resized, without_shared_frames
 from vseg_nas.data.feature_cache import StaticFeatures, map_cache
 from vseg_nas.data.inspection import require_labels
+from vseg_nas.data.motion import MotionSimulation
+from vseg_nas.data.wrappers import LastFrames
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.executors.settings import SerialSettings
+from vseg_nas.nas.settings import RollingSettings
 from vseg_nas.schema import SearchConfig
 from vseg_nas.training.device import Device
 from vseg_nas.training.features import Track, cache_key, cached_features
+
+
+class MetaClips(NamedTuple):
+    """Some clips of a source, and how they are transformed.
+
+    Attributes:
+        source: The source.
+        indices: The clips.
+        transform: The transform.
+    """
+
+    source: ClipSource
+    indices: tuple[int, ...]
+    transform: ClipTransform
 
 
 class MetaFeatures(NamedTuple):
@@ -41,12 +58,14 @@ class MetaData(NamedTuple):
         network: The frozen static network.
         sources: Data sets of whole clips.
         split: The clips of meta-train and of meta-val, as indices into the training clips.
+        val: What candidates are scored on: the clips of meta-val, or clips that are made from their last frames.
         features: The cached features of meta-train and meta-val.
     """
 
     network: StaticSegmenter
     sources: Sources
     split: MetaSplit
+    val: MetaClips
     features: MetaFeatures
 
     @property
@@ -63,58 +82,49 @@ def build_meta_data(config: SearchConfig, device: Device, track: Track) -> MetaD
         ConfigError: A training batch is too small for batch norm.
     """
     phase = config.phase.search
-    sources = build_sources(config.dataset, config.runs_dir)
-    network = load_static_for(Path(config.static.weights), sources.train.classes, config.dataset.name).freeze()
+    dataset = config.dataset
+    sources = build_sources(dataset, config.runs_dir)
+    network = load_static_for(Path(config.static.weights), sources.train.classes, dataset.name).freeze()
     split = meta_split(sources.train, phase.val_fraction, phase.split, phase.split_seed)
+    if dataset.motion.share:  # the same frame may be a clip of its own and in a real clip, or in several made ones
+        split = without_shared_frames(sources.train, split)
     require_labels(sources.train, "meta-train", split.train)
     require_labels(sources.train, "meta-val", split.val)
     require_labels(sources.val, "val")
     check_batches(len(split.train), phase.batch_size, phase.transform.crop, "phase.search", drop_last=False)
-    transforms = build_transform(phase.transform), resized(phase.val_size)
+    motion = build_motion(dataset, sources.train.classes)
+    train = MetaClips(sources.train, split.train, build_transform(phase.transform, motion))
+    val = MetaClips(sources.train, split.val, resized(phase.val_size, motion))
+    if isinstance(config.reward, RollingSettings):
+        frames = LastFrames(sources.train, split.val)
+        rolling = MotionSimulation(config.reward.key_every, dataset.motion, frames.classes)
+        val = MetaClips(frames, tuple(range(len(frames))), resized(phase.val_size, rolling))
     cache_dir = Path(config.runs_dir) / "cache"
-    features = cached_meta_features(cache_dir, network, sources.train, split, transforms, device, track)
+    features = cached_meta_features(cache_dir, network, train, val, device, track)
     if not isinstance(executor_of(config, device), SerialSettings):  # other processes compute with them
-        train, val = map(map_cache, features.caches)
-        features = features._replace(train=train, val=val)
-    return MetaData(network, sources, split, features)
+        mapped = tuple(map(map_cache, features.caches))
+        features = features._replace(train=mapped[0], val=mapped[1])
+    return MetaData(network, sources, split, val, features)
 
 
 def cached_meta_features(
-    cache_dir: Path,
-    network: StaticSegmenter,
-    clips: ClipSource,
-    split: MetaSplit,
-    transforms: tuple[ClipTransform, ClipTransform],
-    device: Device,
-    track: Track,
+    cache_dir: Path, network: StaticSegmenter, train: MetaClips, val: MetaClips, device: Device, track: Track
 ) -> MetaFeatures:
     """Opens the features of meta-train and meta-val, computing them first where no cache holds them.
 
     Args:
         cache_dir: Folder of all caches.
         network: The frozen static network.
-        clips: Training clips, which are cut in two.
-        split: Indices of meta-train and meta-val.
-        transforms: The transforms of the clips of meta-train and of meta-val, in this order.
+        train: Clips of meta-train.
+        val: Clips of meta-val.
         device: The device to compute them on, and the precision in which they are stored.
         track: Shows the progress.
     """
     opened, folders, precision = [], [], device.cache_precision
-    for indices, transform, for_training in ((split.train, transforms[0], True), (split.val, transforms[1], False)):
-        key = cache_key(network, clips, indices, transform, precision, for_training=for_training)
+    for clips, for_training in ((train, True), (val, False)):
+        key = cache_key(network, *clips, precision, for_training=for_training)
         opened.append(
-            cached_features(
-                cache_dir,
-                network,
-                clips,
-                indices,
-                transform,
-                precision,
-                device.tensors,
-                track,
-                for_training=for_training,
-            )
+            cached_features(cache_dir, network, *clips, precision, device.tensors, track, for_training=for_training)
         )
         folders.append(cache_dir / key.digest)
-    train, val = opened
-    return MetaFeatures(train, val, (folders[0], folders[1]), network.decoder.classifier)
+    return MetaFeatures(opened[0], opened[1], (folders[0], folders[1]), network.decoder.classifier)

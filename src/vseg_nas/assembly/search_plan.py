@@ -18,6 +18,7 @@ from vseg_nas.nas.executors.supervisor import useful_workers
 from vseg_nas.nas.listener import Budget, SearchListener
 from vseg_nas.nas.loop import SearchLoop
 from vseg_nas.nas.pruners import Pruner, build_pruner
+from vseg_nas.nas.settings import RewardSettings
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import Strategy, build_strategy
 from vseg_nas.schema import SearchConfig
@@ -41,11 +42,10 @@ class SearchPlan:
         training: Settings of the training of each candidate.
         device: The device to compute on, and its precision.
         executor: Settings of the executor.
+        reward: Settings of score, cost and reward.
         seed: Seed of the run.
         budget: The number of trials and of hours after which no cell is asked for.
         batch: Number of cells to ask for at once.
-        failed_reward: Reward of a failed trial; with None the strategy gets no reward from it.
-        reference_scores: Whether scores are computed as in the authors' code.
     """
 
     strategy: Strategy
@@ -53,11 +53,10 @@ class SearchPlan:
     training: CellTraining
     device: Device
     executor: ExecutorSettings
+    reward: RewardSettings
     seed: int
     budget: Budget
     batch: int = 1
-    failed_reward: float | None = None
-    reference_scores: bool = False
 
     def loop(
         self, features: MetaFeatures, store: TrialStore, run_dir: Path, listeners: Sequence[SearchListener] = ()
@@ -71,7 +70,7 @@ class SearchPlan:
             seed=self.seed,
             budget=self.budget,
             listeners=listeners,
-            failed_reward=self.failed_reward,
+            failed_reward=self.reward.failed,
             batch=self.batch,
             asynchronous=isinstance(self.executor, RaySettings) and self.executor.mode == "async",
         )
@@ -85,12 +84,10 @@ class SearchPlan:
         """
         executor, device = self.executor, self.device
         if isinstance(executor, SerialSettings):
-            evaluator = build_evaluator(
-                features, self.training, device, self.pruner, run_dir, reference_scores=self.reference_scores
-            )
+            evaluator = build_evaluator(features, self.training, device, self.pruner, run_dir, self.reward)
             return SerialExecutor(evaluator)
         classifier = copy.deepcopy(features.classifier).cpu()
-        factory = CandidateFactory(device, features.caches, classifier, self.training, self.reference_scores)
+        factory = CandidateFactory(device, features.caches, classifier, self.training, self.reward)
         if isinstance(executor, RaySettings):
             return build_ray_executor(executor, factory, self.pruner, self.batch)
         workers = useful_workers(executor.workers, self.batch)
@@ -116,9 +113,8 @@ def plan_search(config: SearchConfig, device: Device) -> SearchPlan:
         phase,
         device,
         executor_of(config, device),
+        config.reward,
         seed=config.seed,
         budget=Budget(phase.trials, phase.hours),
         batch=phase.batch,
-        failed_reward=config.reward.failed,
-        reference_scores=config.reward.reference,
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from vseg_nas.assembly.data_sources import Sources, build_sources, build_transform, check_batches
+from vseg_nas.assembly.data_sources import Sources, build_single_frames, build_transform, check_batches
 from vseg_nas.assembly.frame_memory import check_frame_memory
 from vseg_nas.data import resized
 from vseg_nas.data.datamodule import ClipDataModule
@@ -59,7 +59,7 @@ class Pretraining:
 
     def _train(self, rank: Rank, report: Progress) -> SegmentationScores:
         self.device.start(rank.world_size)
-        sources = build_sources(self.dataset, self.runs_dir, length=1)
+        sources = build_single_frames(self.dataset, self.runs_dir)
         self._check(sources, rank.world_size)
         training = self.training
         data = ClipDataModule(

@@ -70,7 +70,7 @@ def ensure_static(config: NetworkConfig, device: Device, run_dir: Path, console:
     weights.parent.mkdir(parents=True, exist_ok=True)
     made_from = weights.with_name("made_from.json")
     made_of = {
-        "dataset": config.dataset.model_dump(),
+        "dataset": config.dataset.model_dump(exclude={"length", "motion"}),  # how frames become clips does not matter
         "encoder_weights": encoder_content(config.static),
         "pretrain": config.phase.pretrain.model_dump(),
     }

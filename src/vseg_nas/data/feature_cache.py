@@ -106,6 +106,7 @@ class CacheKey(NamedTuple):
         precision: The type of the stored features, ``fp32`` or ``fp16``.
         flow: Whether the cache holds optical flow.
         for_training: Whether the masks have the size of dec.
+        past_is_current: Whether each later frame is a clip of its own, with itself as the previous frame.
     """
 
     weights: str
@@ -114,6 +115,7 @@ class CacheKey(NamedTuple):
     precision: str
     flow: bool = False
     for_training: bool = False
+    past_is_current: bool = False
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -196,8 +198,8 @@ def write_cache(root: Path, key: CacheKey, clips: Iterable[StaticFeatures], coun
     Args:
         root: The folder of all caches.
         key: The key of the cache; its precision is that of the stored features.
-        clips: The features of one clip after the other, with N = 1 each.
-        count: The number of clips.
+        clips: The features of one clip after the other, or of several clips at a time.
+        count: The number of all clips.
 
     Raises:
         DataError: The clips differ in size.
@@ -224,7 +226,8 @@ def write_cache(root: Path, key: CacheKey, clips: Iterable[StaticFeatures], coun
 
 def _write_arrays(folder: Path, clips: Iterable[StaticFeatures], count: int, precision: np.dtype[np.floating]) -> None:
     arrays: Sequence[np.memmap] = ()
-    for index, clip in enumerate(clips):
+    written = 0
+    for clip in clips:
         values = {name: v if name in _NO_PLANES else _channels_last(v) for name, v in clip.arrays().items()}
         if not arrays:  # the sizes of planes are known from the first clip on
             with as_run_error(folder.with_suffix("")):
@@ -242,9 +245,10 @@ def _write_arrays(folder: Path, clips: Iterable[StaticFeatures], count: int, pre
         for array, value in zip(arrays, values.values(), strict=True):
             if array.shape[1:] != value.shape[1:]:
                 raise DataError(
-                    f"clip {index}: features of size {tuple(value.shape[1:])}, those before had {array.shape[1:]}"
+                    f"clip {written}: features of size {tuple(value.shape[1:])}, those before had {array.shape[1:]}"
                 )
-            array[index] = value[0].cpu().numpy()
+            array[written : written + clip.clips] = value.cpu().numpy()
+        written += clip.clips
     for array in arrays:
         array.flush()
 

@@ -3,10 +3,10 @@
 from vseg_nas.data.camvid import CamVid
 from vseg_nas.data.cityscapes import CityScapes
 from vseg_nas.data.clip import Clip, ClipBatch, ClipSource, RawClip, collate
-from vseg_nas.data.splits import LeakReport, MetaSplit, leak_report, meta_split
+from vseg_nas.data.splits import LeakReport, MetaSplit, leak_report, meta_split, without_shared_frames
 from vseg_nas.data.synthetic import SyntheticStreet
 from vseg_nas.data.transforms import ClipTransform, normalise, padded, resized, training
-from vseg_nas.data.wrappers import InMemory, StillClips
+from vseg_nas.data.wrappers import InMemory
 from vseg_nas.labels import IGNORE
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "LeakReport",
     "MetaSplit",
     "RawClip",
-    "StillClips",
     "SyntheticStreet",
     "collate",
     "leak_report",
@@ -30,4 +29,5 @@ __all__ = [
     "padded",
     "resized",
     "training",
+    "without_shared_frames",
 ]

@@ -76,6 +76,16 @@ def meta_split(source: ClipSource, fraction: float = 0.1, mode: SplitMode = "ran
     return MetaSplit(train, val)
 
 
+def without_shared_frames(source: ClipSource, split: MetaSplit) -> MetaSplit:
+    """Returns a split whose training side has lost the clips that share a frame with a validation clip."""
+
+    def frames(index: int) -> set[tuple[str, int]]:
+        return {(source.sequences[index], frame) for frame in source.frame_ids[index]}
+
+    held_out = set[tuple[str, int]]().union(*map(frames, split.val))
+    return MetaSplit(tuple(i for i in split.train if not frames(i) & held_out), split.val)
+
+
 def _choose_sequences(sizes: Counter[str], target: float, rng: np.random.Generator) -> set[str]:
     """Chooses sequences in random order while that brings their total closer to the target: at least one, never all."""
     if len(sizes) < 2:

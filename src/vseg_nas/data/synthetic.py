@@ -1,5 +1,6 @@
 """The synthetic data set: drives through generated streets with exact masks, at any size, without files."""
 
+import math
 from functools import lru_cache
 from typing import Literal
 
@@ -19,8 +20,8 @@ PALETTE: tuple[Colour, ...] = (
     (70, 130, 180), (70, 70, 70), (128, 64, 128), (244, 35, 232),
     (107, 142, 35), (220, 220, 0), (0, 0, 142), (220, 20, 60),
 )  # fmt: skip
-FRAME_SECONDS = 0.1
-"""Nominal time between frames: the camera moves as far per frame as a car in town does in a tenth of a second."""
+STEP_SECONDS = 0.1
+"""The time in which a scene moves by one step: the camera moves as far per step as a car in town in this time."""
 
 _VERSION = 1
 """To be raised whenever the drawing changes, so that caches of features of the old pictures are not found."""
@@ -39,6 +40,7 @@ class SyntheticStreet:
         seed: The seed of streets, drives and camera.
         split: The split; the streets of the two splits never coincide.
         frames_per_run: The number of frames of a drive; it yields `frames_per_run - length + 1` overlapping clips.
+        frame_seconds: The time between successive frames, in seconds.
 
     Raises:
         ConfigError: A parameter is out of range.
@@ -52,8 +54,9 @@ class SyntheticStreet:
         seed: int = 0,
         split: Literal["train", "val"] = "train",
         frames_per_run: int = 6,
+        frame_seconds: float = STEP_SECONDS,
     ) -> None:
-        if clips < 1 or length < 1 or frames_per_run < length or min(size) < 16:
+        if clips < 1 or length < 1 or frames_per_run < length or min(size) < 16 or frame_seconds <= 0:
             found = f"{clips} clips of {length} from drives of {frames_per_run} frames, {size[0]}x{size[1]}"
             raise ConfigError(f"synthetic clips: found {found}; expected 1 or more, not longer than a drive, 16x16 up")
         per_drive = frames_per_run - length + 1
@@ -62,9 +65,10 @@ class SyntheticStreet:
         self.length = length
         self.sequences = tuple(f"{split}_{clip // per_drive:05}" for clip in range(clips))
         self.frame_ids = tuple(tuple(range(clip % per_drive, clip % per_drive + length)) for clip in range(clips))
-        self.frame_seconds: float | None = FRAME_SECONDS
+        self.frame_seconds: float | None = frame_seconds
         self._per_drive = per_drive
         self._size = size
+        self._steps_per_frame = frame_seconds / STEP_SECONDS
         self._frames_per_run = frames_per_run
         self._stream = (seed, ("train", "val").index(split))
 
@@ -80,15 +84,24 @@ class SyntheticStreet:
 
     def fingerprint(self) -> str:
         """Returns the SHA-256 of all parameters and of the version of the drawing."""
-        parameters = (_VERSION, self._stream, self._size, self._frames_per_run, self.length, len(self))
+        parameters: tuple[object, ...] = (
+            _VERSION,
+            self._stream,
+            self._size,
+            self._frames_per_run,
+            self.length,
+            len(self),
+        )
+        if self._steps_per_frame != 1:
+            parameters += (self._steps_per_frame,)
         return digest_of(repr(parameters))
 
     def _frame(self, drive: int, frame: int) -> tuple[Image, Image]:
-        scene = _scene((*self._stream, drive), self._frames_per_run)
+        scene = _scene((*self._stream, drive), math.ceil(self._frames_per_run * self._steps_per_frame))
         rng = np.random.default_rng((*self._stream, drive, frame + 1))  # + 1, since 0 is the stream of the scene
-        return render(scene, frame, self._size, rng)
+        return render(scene, frame * self._steps_per_frame, self._size, rng)
 
 
 @lru_cache(maxsize=8)
-def _scene(stream: tuple[int, ...], frames: int) -> Scene:
-    return build_scene(np.random.default_rng((*stream, 0)), frames)
+def _scene(stream: tuple[int, ...], steps: int) -> Scene:
+    return build_scene(np.random.default_rng((*stream, 0)), steps)

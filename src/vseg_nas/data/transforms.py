@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vseg_nas.data.clip import Clip, RawClip
+from vseg_nas.data.motion import MotionSimulation
 from vseg_nas.errors import ConfigError
 from vseg_nas.labels import IGNORE
 from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
@@ -30,24 +31,36 @@ class ClipTransform:
         steps: The names and arguments of albumentations classes, applied in order.
         seed: The seed of the random parameters.
         masks: Whether the steps apply to the masks too; if not, masks stay at their native size.
+        motion: Makes clips of several frames from clips of one frame before all steps; None leaves them as they are.
     """
 
-    def __init__(self, steps: Sequence[tuple[str, dict[str, Any]]], seed: int = 0, masks: bool = True) -> None:
+    def __init__(
+        self,
+        steps: Sequence[tuple[str, dict[str, Any]]],
+        seed: int = 0,
+        masks: bool = True,
+        motion: MotionSimulation | None = None,
+    ) -> None:
         self._steps = tuple(steps)
         self._masks = masks
+        self._motion = motion
         self._compose = _compose(self._steps)
         self.set_seed(seed)
 
     def set_seed(self, seed: int) -> None:
         """Restarts the random parameters; equal seeds give equal transforms of the next clips."""
         self._compose.set_random_seed(seed % 2**32)
+        self._motion_rng = np.random.default_rng(seed % 2**32)
 
     def fingerprint(self) -> str:
         """Returns all parameters of the transform except the seed, as text."""
-        return f"{self._steps} masks={self._masks} mean={IMAGENET_MEAN} std={IMAGENET_STD}"
+        made = "" if self._motion is None else f"{self._motion.fingerprint()}, then "
+        return f"{made}{self._steps} masks={self._masks} mean={IMAGENET_MEAN} std={IMAGENET_STD}"
 
     def __call__(self, raw: RawClip) -> Clip:
         """Transforms a clip with the next random parameters."""
+        if self._motion is not None and len(raw.frames) == 1:
+            raw = self._motion(raw, self._motion_rng)
         # One call for the whole clip, because albumentations draws its random parameters once per call.
         arrays = {"images": np.stack(raw.frames), "masks": np.stack(raw.masks)}
         if self._masks:
@@ -59,7 +72,12 @@ class ClipTransform:
 
 
 def training(
-    crop: Size, scale: tuple[float, float] = (1.0, 1.0), flip: bool = True, jitter: float = 0.0, seed: int = 0
+    crop: Size,
+    scale: tuple[float, float] = (1.0, 1.0),
+    flip: bool = True,
+    jitter: float = 0.0,
+    seed: int = 0,
+    motion: MotionSimulation | None = None,
 ) -> ClipTransform:
     """Returns the training transform: colour jitter, random scale, padding, random crop, flip (sections 4.1 and 6).
 
@@ -69,6 +87,7 @@ def training(
         flip: Whether clips are mirrored with probability 1/2.
         jitter: Brightness, contrast and saturation are multiplied by factors between 1 - jitter and 1 + jitter.
         seed: The seed of the random parameters.
+        motion: See `ClipTransform`.
 
     Raises:
         ConfigError: A parameter is out of range.
@@ -88,7 +107,7 @@ def training(
     steps += [_pad(crop), ("RandomCrop", _sides(crop))]
     if flip:
         steps.append(("HorizontalFlip", {"p": 0.5}))
-    return ClipTransform(steps, seed)
+    return ClipTransform(steps, seed, motion=motion)
 
 
 def padded(size: Size) -> ClipTransform:
@@ -103,17 +122,18 @@ def padded(size: Size) -> ClipTransform:
     return ClipTransform([_pad(size), ("CenterCrop", _sides(size))])
 
 
-def resized(size: Size | None = None) -> ClipTransform:
+def resized(size: Size | None = None, motion: MotionSimulation | None = None) -> ClipTransform:
     """Returns the deterministic transform of evaluations: it resizes frames and keeps masks at their native size.
 
     Args:
         size: Height and width of the frames in pixels; None leaves them as they are.
+        motion: See `ClipTransform`.
 
     Raises:
         ConfigError: The size is not positive.
     """
     steps = [] if size is None else [("Resize", _sides(size) | _interpolation())]
-    return ClipTransform(steps, masks=False)
+    return ClipTransform(steps, masks=False, motion=motion)
 
 
 def normalise(frames: Image) -> Tensor:

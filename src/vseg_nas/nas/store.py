@@ -29,14 +29,14 @@ from vseg_nas.space import Genotype
 
 STORE = "search.sqlite"
 """Name of the file in a run directory."""
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 SCHEMA = """
 CREATE TABLE meta (schema_version INTEGER NOT NULL);
 CREATE TABLE trials (
     id INTEGER PRIMARY KEY, genotype TEXT NOT NULL, key TEXT NOT NULL, seed INTEGER NOT NULL,
     state TEXT NOT NULL, score REAL, miou REAL, fwiou REAL, macc REAL, parameters INTEGER, macs INTEGER,
-    seconds REAL, epochs INTEGER, stopped INTEGER, reason TEXT, failure TEXT, reused_from INTEGER,
-    failed_reward REAL, attempts INTEGER NOT NULL DEFAULT 0, sha256 TEXT
+    seconds REAL, epochs INTEGER, stopped INTEGER, steadiness REAL, cost REAL, penalised REAL,
+    reason TEXT, failure TEXT, reused_from INTEGER, failed_reward REAL, attempts INTEGER NOT NULL DEFAULT 0, sha256 TEXT
 );
 CREATE INDEX trials_by_key ON trials (key);
 CREATE INDEX trials_by_score ON trials (score);
@@ -50,6 +50,8 @@ COLUMNS = (
     *EVALUATION_COLUMNS,
     *("reason", "failure", "reused_from", "failed_reward"),
 )
+_OPTIONAL = ("steadiness", "cost", "penalised")
+"""Columns of an evaluation that may be empty beside its scores."""
 WAIT_FOR_LOCK_S = 30.0  # a reader holds the file for milliseconds
 MAX_BYTES = 2**28
 _MAX_VALUE_BYTES = 2**26  # the state of a search has at most a few MB
@@ -65,6 +67,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("genotype", "key", "state", "sha256"), (str,)),
     **dict.fromkeys(("reason", "failure"), (str, type(None))),
     **dict.fromkeys(("score", "miou", "fwiou", "macc", "seconds", "failed_reward"), (float, type(None))),
+    **dict.fromkeys(_OPTIONAL, (float, type(None))),
     **dict.fromkeys(("parameters", "macs", "epochs", "stopped", "reused_from"), (int, type(None))),
 }
 
@@ -379,7 +382,7 @@ def _trial(row: sqlite3.Row) -> Trial:
             raise ValueError(f"{name}: found {brief(value)}")
         if type(value) is int and value < 0:
             raise ValueError(f"{name}: found {value}, expected at least 0")
-    scores = [row[column] for column in EVALUATION_COLUMNS]
+    scores = [row[column] for column in EVALUATION_COLUMNS if column not in _OPTIONAL]
     has_scores = row["state"] in (TrialState.COMPLETE, TrialState.STOPPED)
     if not (all(value is not None for value in scores) if has_scores else scores == [None] * len(scores)):
         raise ValueError(f"state: found {brief(row['state'])}, which does not go with its scores")

@@ -11,7 +11,8 @@ import torch
 from vseg_nas.data import Clip, ClipSource, ClipTransform
 from vseg_nas.data.feature_cache import CacheKey, StaticFeatures, open_cache, write_cache
 from vseg_nas.flow import dis_flow, shrink_flow
-from vseg_nas.models.static import StaticSegmenter
+from vseg_nas.models.mobilenet_v2 import EncoderOutput
+from vseg_nas.models.static import StaticOutput, StaticSegmenter
 from vseg_nas.runs.digests import digest_of
 from vseg_nas.space.vocabulary import DEC_STRIDE
 from vseg_nas.training.losses import shrink_masks
@@ -39,16 +40,42 @@ def extract(
     # A cell replaces the decoder on later frames, so the decoder runs on the key frame only.
     key = network(frames[:1])
     later = network.encode(frames[1:])
+    backward = shrink_flow(dis_flow(frames[1:], frames[:-1]), DEC_STRIDE)[None].cpu() if flow else None
+    return _features(key, EncoderOutput(*(plane[None] for plane in later)), clip, for_training)._replace(flow=backward)
+
+
+@torch.inference_mode()
+def extract_current(
+    network: StaticSegmenter, clip: Clip, device: torch.device, for_training: bool = False
+) -> StaticFeatures:
+    """Computes the features of T - 1 pairs (t, t): every frame after the first, with itself as its previous frame.
+
+    They train the control whose past is the current frame, see `vseg_nas.models.propagation`. The arguments are those
+    of `extract`.
+    """
+    output = network(clip.frames[1:].to(device))
+    return _features(output, EncoderOutput(*(plane[:, None] for plane in output.encoder)), clip, for_training)
+
+
+def _features(key: StaticOutput, later: EncoderOutput, clip: Clip, for_training: bool) -> StaticFeatures:
+    """Returns features of N clips.
+
+    Args:
+        key: The outputs (N, C, h, w) of the key frames.
+        later: The planes (N, T', C, h, w) of the later frames, where N * T' = T - 1.
+        clip: The T frames and masks that they are of.
+        for_training: See `extract`.
+    """
+    clips, height, width = key.dec.shape[0], clip.frames.shape[-2], clip.frames.shape[-1]
     masks = shrink_masks(clip.masks[1:], DEC_STRIDE) if for_training else clip.masks[1:]
     return StaticFeatures(
         key.encoder.layer4.cpu(),
         key.dec.cpu(),
-        later.layer2[None].cpu(),
-        later.layer3[None].cpu(),
-        later.layer4[None].cpu(),
-        masks[None].to(torch.uint8),
-        torch.tensor([frames.shape[-2:]]),
-        shrink_flow(dis_flow(frames[1:], frames[:-1]), DEC_STRIDE)[None].cpu() if flow else None,
+        later.layer2.cpu(),
+        later.layer3.cpu(),
+        later.layer4.cpu(),
+        masks.to(torch.uint8).view(clips, -1, *masks.shape[1:]),
+        torch.tensor([[height, width]] * clips),
     )
 
 
@@ -66,10 +93,11 @@ def cache_key(
     precision: str,
     flow: bool = False,
     for_training: bool = False,
+    past_is_current: bool = False,
 ) -> CacheKey:
     """Returns the key of the cache in which `cached_features` keeps the features of some clips."""
-    clips = digest_of(f"{source.fingerprint()} {indices}")
-    return CacheKey(weights_digest(network), clips, transform.fingerprint(), precision, flow, for_training)
+    clips, how = digest_of(f"{source.fingerprint()} {indices}"), transform.fingerprint()
+    return CacheKey(weights_digest(network), clips, how, precision, flow, for_training, past_is_current)
 
 
 def cached_features(
@@ -83,6 +111,7 @@ def cached_features(
     track: Track,
     flow: bool = False,
     for_training: bool = False,
+    past_is_current: bool = False,
 ) -> StaticFeatures:
     """Opens the features of some clips of a source; they are computed first if no cache holds them.
 
@@ -99,19 +128,28 @@ def cached_features(
         track: Wraps the clips, to show the progress.
         flow: Whether the features include optical flow.
         for_training: Whether masks are shrunk to the size of dec, see `extract`.
+        past_is_current: Whether the features are those of `extract_current`, T - 1 for each clip; without flow.
     """
-    key = cache_key(network, source, indices, transform, precision, flow, for_training)
+    key = cache_key(network, source, indices, transform, precision, flow, for_training, past_is_current)
     features = open_cache(root, key)
     if features is None:
         network = network.to(device)
-        clips = track(_transformed(source, indices, transform), len(indices))
-        write_cache(root, key, (extract(network, clip, device, flow, for_training) for clip in clips), len(indices))
+        clips = track(transformed(source, indices, transform), len(indices))
+        count = len(indices) * (source.length - 1 if past_is_current else 1)
+        computed = (
+            extract_current(network, clip, device, for_training)
+            if past_is_current
+            else extract(network, clip, device, flow, for_training)
+            for clip in clips
+        )
+        write_cache(root, key, computed, count)
         features = open_cache(root, key)
     assert features is not None, "a cache just written is there"
     return features
 
 
-def _transformed(source: ClipSource, indices: tuple[int, ...], transform: ClipTransform) -> Iterator[Clip]:
+def transformed(source: ClipSource, indices: tuple[int, ...], transform: ClipTransform) -> Iterator[Clip]:
+    """Yields clips of a source, each with random parameters of its own."""
     for index in indices:
         transform.set_seed(index)  # so that the features of a clip do not depend on which others are computed
         yield transform(source[index])

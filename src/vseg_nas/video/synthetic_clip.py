@@ -3,7 +3,7 @@
 from fractions import Fraction
 from pathlib import Path
 
-from vseg_nas.data.synthetic import FRAME_SECONDS, SyntheticStreet
+from vseg_nas.data.synthetic import STEP_SECONDS, SyntheticStreet
 from vseg_nas.video.overlay import VideoWriter
 
 
@@ -24,7 +24,7 @@ def write_clip(path: Path, frames: int = 50, size: tuple[int, int] = (360, 480),
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     clip = SyntheticStreet(1, frames, size, seed, "val", frames)[0]
-    rate = 1 / Fraction(FRAME_SECONDS).limit_denominator(1000)
+    rate = 1 / Fraction(STEP_SECONDS).limit_denominator(1000)
     writer = VideoWriter(path, size, rate, 1 / rate)
     for index, image in enumerate(clip.frames):
         writer.write(image, index / rate)

@@ -18,32 +18,32 @@ _NEAR = 1.0
 """Corners that are nearer, in metres, are painted at this distance, where all but the road is outside the frame."""
 
 
-def render(scene: Scene, frame: int, size: tuple[int, int], rng: np.random.Generator) -> tuple[Image, Image]:
+def render(scene: Scene, time: float, size: tuple[int, int], rng: np.random.Generator) -> tuple[Image, Image]:
     """Draws one frame.
 
     Args:
         scene: The street and the drive.
-        frame: The index of the frame in the drive.
+        time: The time since the start of the drive, in steps (see `objects`).
         size: Height and width in pixels.
         rng: The random generator of the camera's faults, a new one for each frame.
 
     Returns:
         The image (H, W, 3) and its exact mask (H, W), which is 255 on the bonnet of the camera's own car.
     """
-    view = View.at(scene, frame, size)
+    view = View.at(scene, time, size)
     colours, labels = background(scene, view)
     on_ground = (labels == StreetClass.ROAD) | (labels == StreetClass.PAVEMENT)
-    colours[_shadows(scene, view, frame) & on_ground] *= 0.55
+    colours[_shadows(scene, view, time) & on_ground] *= 0.55
     canvas = np.dstack([np.clip(colours, 0, 255).astype(np.uint8), labels])
-    _paint(canvas, scene, view, frame)
+    _paint(canvas, scene, view, time)
     _bonnet(canvas)
     return photograph(canvas[..., :3], scene.light, rng), np.ascontiguousarray(canvas[..., 3])
 
 
-def _shadows(scene: Scene, view: View, frame: int) -> Flags:
+def _shadows(scene: Scene, view: View, time: float) -> Flags:
     """Returns where the objects cast shadows on the ground, (H, W)."""
     layer = np.zeros((view.height, view.width), np.uint8)
-    drift = scene.shapes.drift[:, None] * frame
+    drift = scene.shapes.drift[:, None] * time
     x = scene.shapes.footprints[..., 0] + drift[..., 0]
     depth = scene.shapes.footprints[..., 2] + drift[..., 1] - view.z
     visible = (depth.max(1) > _NEAR) & (depth.min(1) < VIEW)
@@ -53,19 +53,19 @@ def _shadows(scene: Scene, view: View, frame: int) -> Flags:
     return layer > 0
 
 
-def _paint(canvas: Image, scene: Scene, view: View, frame: int) -> None:
+def _paint(canvas: Image, scene: Scene, view: View, time: float) -> None:
     """Paints all polygons on a canvas (H, W, 4) of RGB and class id.
 
     The farthest object comes first, so that nearer ones cover it in the image and in the mask alike.
     """
     shapes = scene.shapes
     foot_z, vx, vz, phase = shapes.foot.T
-    foot = foot_z + vz * frame - view.z
-    depth = shapes.corners[..., 2] + (vz * frame - view.z)[:, None]
+    foot = foot_z + vz * time - view.z
+    depth = shapes.corners[..., 2] + (vz * time - view.z)[:, None]
     visible = np.flatnonzero((depth.max(1) > 1.2 * _NEAR) & (foot < VIEW))
     order = visible[np.argsort(-foot[visible], kind="stable")]
-    swing = shapes.corners[order, :, 3] * np.sin(phase[order] + 1.3 * frame)[:, None]
-    x = shapes.corners[order, :, 0] + (vx[order] * frame)[:, None] + swing
+    swing = shapes.corners[order, :, 3] * np.sin(phase[order] + 1.3 * time)[:, None]
+    x = shapes.corners[order, :, 0] + (vx[order] * time)[:, None] + swing
     pixels = view.project(x, shapes.corners[order, :, 1], np.maximum(depth[order], _NEAR))
     inside = (pixels[..., 0].max(1) >= 0) & (pixels[..., 0].min(1) < view.width)
     order, pixels = order[inside], pixels[inside]

@@ -1,6 +1,7 @@
 """Trees, lamps, signs, cars and pedestrians as flat convex polygons in metres; `view` projects them to pixels.
 
-The world has x to the right, y up and z along the street; the camera moves towards larger z. Times are in frames.
+The world has x to the right, y up and z along the street; the camera moves towards larger z. Times are in steps of a
+tenth of a second.
 """
 
 import math
@@ -48,10 +49,10 @@ class StreetObject:
 
     Attributes:
         kind: The kind of object.
-        x: The position across the street at frame 0, in metres.
-        z: The position along the street at frame 0, in metres; for a car that of its nearer end.
-        vx: The velocity across the street in metres per frame.
-        vz: The velocity along the street in metres per frame.
+        x: The position across the street at time 0, in metres.
+        z: The position along the street at time 0, in metres; for a car that of its nearer end.
+        vx: The velocity across the street in metres per step.
+        vz: The velocity along the street in metres per step.
         size: A scale factor around 1.
         colour: RGB of paint, clothes or leaves.
         phase: An angle in radians by which objects of one kind differ (gait, crown, sign).
@@ -85,7 +86,7 @@ class Shape(NamedTuple):
 
 @dataclass(frozen=True)
 class Shapes:
-    """The N polygons of all M objects of a scene at frame 0; those of one object are in the order of painting.
+    """The N polygons of all M objects of a scene at time 0; those of one object are in the order of painting.
 
     Attributes:
         corners: (N, 10, 4) x, y, z in the world, and swing; a polygon of fewer corners repeats its last one.
@@ -183,7 +184,7 @@ def _car(car: StreetObject) -> Iterable[Shape]:
 
 
 def _pedestrian(person: StreetObject) -> Iterable[Shape]:
-    """Yields two legs that swing from frame to frame, a torso between two arms, and a head."""
+    """Yields two legs that swing over time, a torso between two arms, and a head."""
     size, clothes = person.size, person.colour
     leg = [(-0.1 * size, 0.9 * size, 0), (0.1 * size, 0.9 * size, 0), (0.1 * size, 0, 0), (-0.1 * size, 0, 0)]
     yield Shape(leg, clothes, 0.5, (0, 0, 0.24, 0.24))

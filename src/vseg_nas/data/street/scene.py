@@ -1,4 +1,4 @@
-"""Where everything stands in a generated street and how it moves, in metres and frames as in `objects`."""
+"""Where everything stands in a generated street and how it moves, in metres and steps as in `objects`."""
 
 import math
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ class Scene:
         horizon: RGB of the sky at the horizon, and of the haze.
         light: The brightness, around 1.
         shade: The position across the street where the shadow of the houses begins, in metres from the middle.
-        speed: The speed of the camera in metres per frame.
+        speed: The speed of the camera in metres per step.
         sway: The phase of the car's slow movements, in radians.
         noise: (128, 128) standard normal texture.
         clouds: (20, 6) coarse map of cloudiness, in 0..1.
@@ -81,14 +81,14 @@ class Scene:
     clouds: Floats
 
 
-def build_scene(rng: np.random.Generator, frames: int) -> Scene:
-    """Draws a random street that is long enough for a drive of so many frames."""
+def build_scene(rng: np.random.Generator, steps: int) -> Scene:
+    """Draws a random street that is long enough for a drive of so many steps."""
     speed = rng.uniform(0.35, 0.9)
-    end = speed * frames + VIEW
+    end = speed * steps + VIEW
     zenith, horizon, light = _SKIES[rng.integers(len(_SKIES))]
     return Scene(
         houses=(_houses(rng, end), _houses(rng, end)),
-        shapes=shapes_of([*_furniture(rng, end), *_cars(rng, end, speed, frames), *_people(rng, end, frames)]),
+        shapes=shapes_of([*_furniture(rng, end), *_cars(rng, end, speed, steps), *_people(rng, end, steps)]),
         zenith=zenith,
         horizon=horizon,
         light=light * rng.uniform(0.9, 1.05),
@@ -126,7 +126,7 @@ def _furniture(rng: np.random.Generator, end: float) -> list[StreetObject]:
     return objects
 
 
-def _cars(rng: np.random.Generator, end: float, speed: float, frames: int) -> list[StreetObject]:
+def _cars(rng: np.random.Generator, end: float, speed: float, steps: int) -> list[StreetObject]:
     """Returns parked cars at both kerbs, oncoming cars on the left, and leading cars that come closer or draw away."""
 
     def car(x: float, z: float, vz: float) -> StreetObject:
@@ -140,14 +140,14 @@ def _cars(rng: np.random.Generator, end: float, speed: float, frames: int) -> li
         if rng.random() < 0.4
     ]
     oncoming_speed = rng.uniform(0.5, 1.1)
-    reach = end + oncoming_speed * frames
+    reach = end + oncoming_speed * steps
     oncoming = [car(-1.8, z + rng.uniform(0, 12), -oncoming_speed) for z in np.arange(8, reach, 26)]
-    leading_speed = max(0.1, speed + rng.uniform(-5, 6) / max(frames, 6))  # never closer than 4 m
+    leading_speed = max(0.1, speed + rng.uniform(-5, 6) / max(steps, 6))  # never closer than 4 m
     leading = [car(1.7, z + rng.uniform(0, 8), leading_speed) for z in np.arange(9, end, 24)]
     return parked + oncoming + leading
 
 
-def _people(rng: np.random.Generator, end: float, frames: int) -> list[StreetObject]:
+def _people(rng: np.random.Generator, end: float, steps: int) -> list[StreetObject]:
     """Returns pedestrians who walk along the pavements, and some who cross the road."""
     objects = []
     for z in np.arange(4, end, 5.0):
@@ -157,7 +157,7 @@ def _people(rng: np.random.Generator, end: float, frames: int) -> list[StreetObj
             x, across = side * rng.uniform(ROAD + 0.5, WALL - 0.6), 0.0
             if rng.random() < 0.35:
                 across = -side * rng.uniform(0.1, 0.3)
-                x = side * rng.uniform(0, ROAD) - across * rng.uniform(0, frames)
+                x = side * rng.uniform(0, ROAD) - across * rng.uniform(0, steps)
             place = z + rng.uniform(0, 4)
             size, phase = rng.uniform(0.85, 1.1), rng.uniform(0, 6)
             objects.append(StreetObject("pedestrian", x, place, across, along, size, clothes, phase))

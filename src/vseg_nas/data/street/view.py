@@ -33,7 +33,7 @@ _SLABS = np.array((1.04, 1.0, 0.94), np.float32)
 
 @dataclass(frozen=True)
 class View:
-    """The camera at one frame.
+    """The camera at one moment.
 
     Attributes:
         height: The height of the frame in pixels.
@@ -54,15 +54,15 @@ class View:
     horizon: float
 
     @classmethod
-    def at(cls, scene: Scene, frame: int, size: tuple[int, int]) -> "View":
-        """Returns the camera at a frame of a drive; it sways within its lane and pitches with the road."""
+    def at(cls, scene: Scene, time: float, size: tuple[int, int]) -> "View":
+        """Returns the camera at a time in steps; it sways within its lane and pitches with the road."""
         height, width = size
-        angle = scene.sway + 0.35 * frame
+        angle = scene.sway + 0.35 * time
         return cls(
             height=height,
             width=width,
             x=1.5 + 0.3 * math.sin(angle),
-            z=scene.speed * frame,
+            z=scene.speed * time,
             yaw=0.03 * math.cos(angle),
             focal=0.72 * width,
             horizon=height * (0.47 + 0.01 * math.sin(2.3 * angle)),
