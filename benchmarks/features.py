@@ -27,6 +27,7 @@ from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.candidate import CandidateEvaluator
 from vseg_nas.nas.pruners import NoPruner
+from vseg_nas.nas.settings import GeometricMeanSettings
 from vseg_nas.nas.strategies.random import RandomSearch
 from vseg_nas.space import SearchSpace
 from vseg_nas.training.cell_module import CellModule
@@ -157,6 +158,7 @@ def scores(caches: dict[str, Cache], cells: int) -> dict[str, Any]:
             CellTraining(epochs=8, batch_size=BATCH),
             NoPruner(),
             Path("."),
+            GeometricMeanSettings(),
             accelerator="cpu",
             devices=1,
         )

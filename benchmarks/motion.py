@@ -9,8 +9,10 @@ quantile of the length of DIS flow in pixels of the frame. A frame is one draw: 
 """
 
 import argparse
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,10 +73,9 @@ def main() -> None:
     names = ", ".join(MotionSettings.model_fields)
     parser.add_argument("values", nargs="*", help=f"values of MotionSettings: {names}")
     options = parser.parse_args()
-    given = dict(value.split("=", 1) for value in options.values)
-    motion = MotionSettings(
-        **{name: int(value) if name == "objects" else float(value) for name, value in given.items()}
-    )
+    given = (value.split("=", 1) for value in options.values)
+    values: dict[str, Any] = {name: json.loads(value) for name, value in given}
+    motion = MotionSettings(**values)
     print(f"{'':>12}  gap  changed, %  copied mIoU, %  flow, px: median   90 %")
     classes = len(CamVid(options.camvid, "val", 1).classes)
     for name, clips in (

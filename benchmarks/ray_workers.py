@@ -18,11 +18,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from vseg_nas.assembly.search_plan import CandidateFactory
+from vseg_nas.assembly.candidate_executors import CandidateFactory
 from vseg_nas.data.feature_cache import CacheKey, StaticFeatures, write_cache
 from vseg_nas.machine import describe
 from vseg_nas.nas.executors.ray import CandidateResources, RayExecutor
 from vseg_nas.nas.pruners import NoPruner
+from vseg_nas.nas.settings import GeometricMeanSettings
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState
 from vseg_nas.space import SearchSpace
 from vseg_nas.training.device import Device
@@ -62,7 +63,9 @@ def build_factory(root: Path) -> CandidateFactory:
         folders.append(root / key.digest)
     device = Device(threads=1)
     classifier = nn.Conv2d(64, CLASSES, 3, padding=1)
-    return CandidateFactory(device, (folders[0], folders[1]), classifier, CellTraining(epochs=2, batch_size=8))
+    return CandidateFactory(
+        device, (folders[0], folders[1]), classifier, CellTraining(epochs=2, batch_size=8), GeometricMeanSettings()
+    )
 
 
 class Trials:

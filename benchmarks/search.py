@@ -34,7 +34,7 @@ from torch import nn
 from vseg_nas.console.live import LiveView
 from vseg_nas.data import CamVid, meta_split, resized, training
 from vseg_nas.data.feature_cache import StaticFeatures
-from vseg_nas.metrics import SegmentationScores
+from vseg_nas.metrics.clip_scores import ClipScores
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.candidate import CandidateEvaluator
@@ -43,7 +43,7 @@ from vseg_nas.nas.fake import FakeEvaluator
 from vseg_nas.nas.listener import SearchListener
 from vseg_nas.nas.loop import SearchLoop
 from vseg_nas.nas.pruners import NoPruner, Pruner, build_pruner
-from vseg_nas.nas.settings import Budget, MedianSettings
+from vseg_nas.nas.settings import Budget, GeometricMeanSettings, MedianSettings
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.strategies.settings import PPOSettings, RandomSettings, StrategySettings
@@ -164,7 +164,7 @@ class TimedModule(CellModule):
         """A step has ended."""
         self.add(self._since)
 
-    def score(self, batches: Iterable[StaticFeatures]) -> SegmentationScores:
+    def score(self, batches: Iterable[StaticFeatures]) -> ClipScores:
         """Scores, timed."""
         since = _now()
         scores = super().score(batches)
@@ -221,7 +221,16 @@ def evaluator(train: StaticFeatures, val: StaticFeatures, training: CellTraining
     torch.manual_seed(0)
     classifier = nn.Conv2d(64, 11, 3, padding=1)
     made = TimedEvaluator(
-        train, val, classifier, training, NoPruner(), Path("."), accelerator="cpu", devices=1, precision="32-true"
+        train,
+        val,
+        classifier,
+        training,
+        NoPruner(),
+        Path("."),
+        GeometricMeanSettings(),
+        accelerator="cpu",
+        devices=1,
+        precision="32-true",
     )
     made.spent = []
     return made
@@ -274,7 +283,15 @@ def camvid(root: Path, trials: int) -> dict[str, Any]:
         )
         features_s = time.perf_counter() - started
         real = CandidateEvaluator(
-            train, val, network.decoder.classifier, CAMVID_CPU, pruner, Path(folder), accelerator="cpu", devices=1
+            train,
+            val,
+            network.decoder.classifier,
+            CAMVID_CPU,
+            pruner,
+            Path(folder),
+            GeometricMeanSettings(),
+            accelerator="cpu",
+            devices=1,
         )
         trace = search(real, trials, PPOSettings(), pruner)
     wall = trace.marks[-1][0] - trace.marks[0][0]

@@ -20,7 +20,7 @@ from tests import processes
 from tests.builders import video_training
 from tests.fixtures import InProcess
 from tests.processes import PIPE, is_alive, start, wait_until
-from vseg_nas.config import shared_overrides
+from vseg_nas.cli.printed import shared_overrides
 from vseg_nas.data import SyntheticStreet, resized
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.errors import ConfigError

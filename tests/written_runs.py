@@ -98,7 +98,7 @@ def evaluation_data() -> Json:
         "size": [360, 480],
         "classes": CLASSES,
         "consistency_key_every": 5,
-        "rolling_refused": None,
+        "rolling_skip_reason": None,
         "command": "python -m vseg_nas.evaluate name=first",
         "machine": "a machine",
         "date": "2026-11-22",

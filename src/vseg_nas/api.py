@@ -6,15 +6,17 @@ from reprlib import repr as brief
 from typing import Any
 
 from vseg_nas.assembly.data_sources import check_batches
-from vseg_nas.assembly.search_plan import SearchPlan, cached_meta_features
+from vseg_nas.assembly.meta_features import MetaClips, cached_meta_features
+from vseg_nas.assembly.search_plan import SearchPlan
 from vseg_nas.data import Clip, ClipSource, ClipTransform, MetaSplit, meta_split, resized
 from vseg_nas.data.inspection import require_labels
 from vseg_nas.errors import ConfigError, DataError, RunError
 from vseg_nas.models.segmenter_file import load_for_inference
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.executors.settings import SerialSettings
+from vseg_nas.nas.history import scored
 from vseg_nas.nas.pruners import build_pruner
-from vseg_nas.nas.settings import Budget, PrunerSettings
+from vseg_nas.nas.settings import Budget, GeometricMeanSettings, PrunerSettings
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.strategies.settings import StrategySettings
@@ -146,19 +148,21 @@ def search(
         training,
         where,
         SerialSettings(),
+        GeometricMeanSettings(),
         seed=seed,
         budget=Budget(trials),
     )
     # Candidates train on cached features, which are right only as long as the static network stays what it is.
     static.freeze()
     split = meta_split(clips, val_fraction, "random", seed)
-    transforms = transform or resized(), resized()
-    _check_clips(clips, split, transforms[0], training)
+    train = MetaClips(clips, split.train, transform or resized())
+    val = MetaClips(clips, split.val, resized())
+    _check_clips(clips, split, train.transform, training)
     # Everything that the score of a cell depends on, so that no folder mixes scores of different meaning.
     settings = {
         "static": weights_digest(static),
         "clips": clips.fingerprint(),
-        "transform": transforms[0].fingerprint(),
+        "transform": train.transform.fingerprint(),
         **{f"training.{name}": value for name, value in training.model_dump().items()},
         "layers": layers,
         "width": width,
@@ -177,14 +181,14 @@ def search(
     check_folder(run_dir, to_write=True)
     with RunLock(run_dir):
         _check_settings(run_dir, settings)
-        features = cached_meta_features(run_dir / "cache", static, clips, split, transforms, where, _silent)
+        features = cached_meta_features(run_dir / "cache", static, train, val, where, _silent)
         write_settings(run_dir, settings)  # after the features: until then the folder belongs to no search
         with TrialStore(run_dir / STORE) as store:
             ended = plan.loop(features, store, run_dir).run()
-    scored = [trial for trial in ended if trial.evaluation is not None]
-    if not scored:
+    best_first = sorted(scored(ended), key=lambda cell: cell.evaluation.score, reverse=True)
+    if not best_first:
         raise RunError(f"{run_dir}: found no cell with a score among {len(ended)}; the last: {ended[-1].reason}")
-    return sorted(scored, key=lambda trial: trial.evaluation.score if trial.evaluation else 0.0, reverse=True)
+    return [cell.trial for cell in best_first]
 
 
 def _path(argument: str, given: str | Path) -> Path:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from vseg_nas.assembly.cells import resolve_cell
-from vseg_nas.checking import require_checkpoint
-from vseg_nas.command_line import list_hint
-from vseg_nas.config import command
+from vseg_nas.assembly.required_files import require_checkpoint
+from vseg_nas.cli.command import command
+from vseg_nas.cli.values import list_hint
 from vseg_nas.console.lines import print_line
 from vseg_nas.errors import ConfigError
 from vseg_nas.schema import BenchmarkConfig

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vseg_nas.checking import stored_config
-from vseg_nas.config import command
+from vseg_nas.cli.command import command
+from vseg_nas.cli.typed_config import stored_config
 from vseg_nas.console.lines import print_line
 from vseg_nas.errors import RunError
 from vseg_nas.nas.store import STORE, TrialStore
@@ -45,7 +45,7 @@ def main(config: CompareConfig, run_dir: Path) -> None:
         raise RunError(f"{search_dir}: no trial has a score yet, expected at least one")
     # Torch is loaded from here on: what is wrong with the search so far is said at once.
     from vseg_nas.assembly.cell_comparison import Comparison
-    from vseg_nas.assembly.search_plan import build_meta_data
+    from vseg_nas.assembly.meta_features import build_meta_data
     from vseg_nas.console.progress import track
     from vseg_nas.reporting.search_tables import comparison_table
     from vseg_nas.reporting.table_formats import markdown

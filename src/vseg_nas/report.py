@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from vseg_nas.command_line import list_hint
-from vseg_nas.config import command
+from vseg_nas.cli.command import command
+from vseg_nas.cli.values import list_hint
 from vseg_nas.console.lines import print_line
 from vseg_nas.errors import RunError
 from vseg_nas.runs.resume import folder_hint

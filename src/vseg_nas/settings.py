@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 
 from vseg_nas.errors import ConfigError
 from vseg_nas.space.strict_json import is_text
-from vseg_nas.validation import refused, unexpected
+from vseg_nas.validators import refused, unexpected
 
 _LONGEST_PATH, _LONGEST_NAME = 4096, 255  # characters; bytes of a name in a folder
 _LONGEST_FOLDER = 128  # bytes; W&B takes no longer name of a run
@@ -30,14 +30,19 @@ class MayDiffer:
     Attributes:
         when_resumed: Whether a resumed run may differ in it from its earlier starts.
         when_averaged: Whether searches that a report averages over may differ in it.
+        when_replaced: Whether a run that cannot be resumed and has not finished may be replaced by one that differs in
+            it.
     """
 
     when_resumed: bool = False
     when_averaged: bool = False
+    when_replaced: bool = False
 
 
+COSMETIC = MayDiffer(when_resumed=True, when_averaged=True, when_replaced=True)
+"""Marks a key that nothing is computed from: where a run lies, what it is called, how errors are shown."""
 EXECUTION = MayDiffer(when_resumed=True, when_averaged=True)
-"""Marks a key that says how a run is executed: where, for how long, under which name."""
+"""Marks a key that says how a run is executed: on which devices, for how long."""
 INPUT = MayDiffer(when_resumed=True)
 """Marks a key that names what a run reads. The content decides; the run directory holds its digests."""
 AVERAGED_OVER = MayDiffer(when_averaged=True)
@@ -194,7 +199,9 @@ def keys(schema: type[Settings], prefix: str = "") -> Iterator[tuple[str, FieldI
             yield from keys(option, f"{prefix}{name}.")
 
 
-def free_keys(schema: type[Settings], when: Literal["when_resumed", "when_averaged"]) -> tuple[str, ...]:
+def free_keys(
+    schema: type[Settings], when: Literal["when_resumed", "when_averaged", "when_replaced"]
+) -> tuple[str, ...]:
     """Returns the keys, and groups of keys, in which runs may differ; see `MayDiffer`."""
     return tuple(
         key

@@ -6,11 +6,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vseg_nas.assembly.cells import STATIC_CELL, trained_cell
+from vseg_nas.assembly.cells import STATIC_CELL, cell_name, trained_cell
 from vseg_nas.assembly.static_weights import ensure_static, require_static
+from vseg_nas.cli.command import command
+from vseg_nas.cli.printed import python_command, shared_overrides
+from vseg_nas.cli.values import assignment
 from vseg_nas.clock import working_s
-from vseg_nas.command_line import assignment
-from vseg_nas.config import command, python_command, shared_overrides
 from vseg_nas.console.lines import print_line
 from vseg_nas.errors import ConfigError
 from vseg_nas.runs.digests import store_or_compare_weights_digest
@@ -130,7 +131,19 @@ def _train(
 
                 yield report
 
-        training = CellAndVideoTraining(config, genotype, device, run_dir)
+        training = CellAndVideoTraining(
+            dataset=config.dataset,
+            runs_dir=config.runs_dir,
+            training=config.phase.train,
+            static_weights=Path(config.static.weights),
+            genotype=genotype,
+            name=cell_name(config.cell),
+            past=config.past,
+            flow=config.flow,
+            seed=config.seed,
+            device=device,
+            run_dir=run_dir,
+        )
         scores = training.run(lambda clips, total: track(clips, "caching features", total, console), view)
         if logger is not None:
             logger.on_end(genotype, {f"val/{name}": getattr(scores, name) for name in SCORE_NAMES})

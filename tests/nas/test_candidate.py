@@ -14,7 +14,7 @@ from vseg_nas.nas.candidate import CandidateEvaluator
 from vseg_nas.nas.executors.serial import SerialExecutor
 from vseg_nas.nas.loop import SearchLoop
 from vseg_nas.nas.pruners import NoPruner, Pruner
-from vseg_nas.nas.settings import Budget
+from vseg_nas.nas.settings import Budget, GeometricMeanSettings
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.strategies.settings import PPOSettings
@@ -56,6 +56,7 @@ def evaluator(make_features: Any, tmp_path: Path) -> Any:
             CellTraining(epochs=epochs, batch_size=2),
             pruner or NoPruner(),
             tmp_path,
+            GeometricMeanSettings(),
             accelerator="cpu",
         )
 

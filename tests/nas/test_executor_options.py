@@ -10,9 +10,9 @@ from omegaconf import OmegaConf
 import vseg_nas.search
 from tests.builders import composed
 from tests.fixtures import InProcess
-from vseg_nas.assembly.search_plan import executor_of
-from vseg_nas.checking import check
-from vseg_nas.config import conf_dir
+from vseg_nas.assembly.executor_choice import executor_of
+from vseg_nas.cli.composition import conf_dir
+from vseg_nas.cli.typed_config import typed_config
 from vseg_nas.errors import ConfigError
 from vseg_nas.nas.executors.ray import CandidateResources
 from vseg_nas.nas.executors.settings import ExecutorSettings, IsolatedSettings, RaySettings, SerialSettings
@@ -20,7 +20,7 @@ from vseg_nas.schema import SearchConfig
 
 
 def executor(*overrides: str) -> ExecutorSettings:
-    return check(composed("search", *overrides), SearchConfig).executor
+    return typed_config(composed("search", *overrides), SearchConfig).executor
 
 
 def test_candidates_run_in_process_unless_isolation_is_asked_for() -> None:
@@ -46,7 +46,7 @@ def test_candidates_run_in_process_unless_isolation_is_asked_for() -> None:
 def test_several_devices_mean_ray_unless_another_executor_is_asked_for(
     overrides: list[str], expected: ExecutorSettings
 ) -> None:
-    config = check(composed("search", "gpu=cpu", *overrides), SearchConfig)
+    config = typed_config(composed("search", "gpu=cpu", *overrides), SearchConfig)
     assert executor_of(config) == expected
 
 
@@ -68,8 +68,8 @@ LOOKS = """
 import os, sys
 from hydra import compose, initialize_config_dir
 from vseg_nas import search
-from vseg_nas.checking import check
-from vseg_nas.config import conf_dir
+from vseg_nas.cli.typed_config import typed_config
+from vseg_nas.cli.composition import conf_dir
 
 class Watch:
     def find_spec(self, name, path=None, target=None):
@@ -80,7 +80,7 @@ class Watch:
 sys.meta_path.insert(0, Watch())
 for overrides in ([], ["executor=ray"], ["gpu=cpu", "gpu.devices=2"]):
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        search._preflight(check(compose("search", overrides), search.SearchConfig))
+        search._preflight(typed_config(compose("search", overrides), search.SearchConfig))
     print("looked", flush=True)
 """
 

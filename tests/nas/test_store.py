@@ -153,7 +153,7 @@ class TestUnusableFiles:
     @pytest.mark.parametrize("open_store", [TrialStore, TrialStore.read])
     def test_another_version(self, store: TrialStore, path: Path, open_store: type[TrialStore], version: int) -> None:
         store._connection.execute("UPDATE meta SET schema_version = ?", (version,))
-        with pytest.raises(RunError, match=f"found schema version {version}, expected 3"):
+        with pytest.raises(RunError, match=f"found schema version {version}, expected 4"):
             open_store(path)
 
     def test_damaged_page(self, store: TrialStore, path: Path) -> None:

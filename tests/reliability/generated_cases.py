@@ -306,12 +306,12 @@ PATHS: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {  # key, what 
     "search": (
         ("static.weights", "static.safetensors", ()),
         ("resume", "search", ()),
-        ("dataset.root", "camvid", ("dataset=camvid", "phase.pretrain.encoder_weights=null")),
+        ("dataset.root", "camvid", ("dataset=camvid", "static.encoder_weights=null")),
     ),
     "pretrain": (
-        ("dataset.root", "camvid", ("dataset=camvid", "phase.pretrain.encoder_weights=null")),
-        ("dataset.root", "camvid", ("dataset=cityscapes", "phase.pretrain.encoder_weights=null")),
-        ("phase.pretrain.encoder_weights", "static.safetensors", ()),
+        ("dataset.root", "camvid", ("dataset=camvid", "static.encoder_weights=null")),
+        ("dataset.root", "camvid", ("dataset=cityscapes", "static.encoder_weights=null")),
+        ("static.encoder_weights", "static.safetensors", ()),
         ("resume", "search", ()),
     ),
     "train": (

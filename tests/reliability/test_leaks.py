@@ -18,6 +18,7 @@ from vseg_nas.nas.candidate import CandidateEvaluator
 from vseg_nas.nas.executors.executor import Died, Failure
 from vseg_nas.nas.executors.serial import SerialExecutor
 from vseg_nas.nas.pruners import NoPruner
+from vseg_nas.nas.settings import GeometricMeanSettings
 from vseg_nas.nas.trial import Trial, TrialState
 from vseg_nas.space import SearchSpace
 from vseg_nas.training.settings import CellTraining
@@ -73,7 +74,14 @@ def soak(
     features = make_features(clips=2, frames=2, size=size)
     training = CellTraining(epochs=2, batch_size=2)
     evaluator = CandidateEvaluator(
-        features, features, nn.Conv2d(64, 4, 3, padding=1), training, Unreliable(), folder, accelerator="cpu"
+        features,
+        features,
+        nn.Conv2d(64, 4, 3, padding=1),
+        training,
+        Unreliable(),
+        folder,
+        GeometricMeanSettings(),
+        accelerator="cpu",
     )
     process, memory, failures = psutil.Process(), [], 0
     before = None

@@ -267,7 +267,7 @@ def test_data_sets(refused: Refused, tmp_path: Path, damage: str) -> None:
     write_camvid(tmp_path / "d")
     break_it, named = LISTS[damage]
     break_it(tmp_path / "d")
-    command = ["dataset=camvid", "dataset.root=d", "phase.pretrain.encoder_weights=null", "gpu=cpu"]
+    command = ["dataset=camvid", "dataset.root=d", "static.encoder_weights=null", "gpu=cpu"]
     assert named in refused(vseg_nas.pretrain.main, *command)
 
 

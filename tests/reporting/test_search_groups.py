@@ -6,7 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tests.builders import scored, seal
 from tests.fixtures import WriteSearch
-from vseg_nas.config import conf_dir
+from vseg_nas.cli.composition import conf_dir
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.figures.search_curves import draw_reward_bands, reward_band
 from vseg_nas.nas.trial import Trial, TrialState

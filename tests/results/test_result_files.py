@@ -111,7 +111,7 @@ BROKEN: list[tuple[Change, str]] = [
     (lambda d: d["rows"][0].update(recipe=3), "rows[0].recipe: found 3, expected a string"),
     (lambda d: d["rows"][0].pop("recipe"), "rows[0].recipe: found no such key"),
     (lambda d: d.update(consistency_key_every=None), "consistency_key_every: found None, expected a whole number"),
-    (lambda d: d.update(rolling_refused=True), "rolling_refused: found True, expected a string"),
+    (lambda d: d.update(rolling_skip_reason=True), "rolling_skip_reason: found True, expected a string"),
     (lambda d: d["rows"][2]["rolling"].update(soon={}), "rows[2].rolling: found the key 'soon', expected a number"),
     (lambda d: d["rows"][2]["rolling"].update({"2": 3}), "rows[2].rolling.2: found 3, expected an object"),
     (lambda d: d["rows"][2]["rolling"]["5"].update(average="0.5"), "rows[2].rolling.5.average: found '0.5'"),

@@ -10,20 +10,24 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+import vseg_nas.assembly.static_pretraining
 import vseg_nas.data.manifest
 from tests.data.conftest import save_frame, save_mask
 from tests.fixtures import InProcess
 from vseg_nas.assembly.data_sources import store_or_compare_data_digests
+from vseg_nas.assembly.static_pretraining import Pretraining
 from vseg_nas.assembly.static_weights import ensure_static
-from vseg_nas.checking import stored_config
-from vseg_nas.config import command
+from vseg_nas.cli.command import command
+from vseg_nas.cli.typed_config import stored_config
 from vseg_nas.data import CamVid
 from vseg_nas.data.manifest import KnownDigests
 from vseg_nas.data.settings import CamVidSettings
-from vseg_nas.errors import DataError
+from vseg_nas.errors import ConfigError, DataError
+from vseg_nas.metrics import SegmentationScores
 from vseg_nas.runs.digests import DATA_DIGESTS_FILE, STATIC_DIGEST_FILE, sha256_of, store_or_compare_digests
 from vseg_nas.schema import SearchConfig
 from vseg_nas.training.device import Device
+from vseg_nas.training.fitting import EpochReport
 
 Move = Callable[[Path], Path]
 FRAMES = ("0001TP_000030", "0001TP_000060", "0001TP_000090")
@@ -161,10 +165,10 @@ Started = Callable[..., tuple[int, str, SearchConfig | None]]
 
 
 def test_a_search_goes_on_with_its_data_and_weights_under_other_names(started: Started, tmp_path: Path) -> None:
-    given = ["dataset=camvid", "dataset.root=data", "static.weights=w", "phase.pretrain.encoder_weights=e.pth"]
+    given = ["dataset=camvid", "dataset.root=data", "static.weights=w", "static.encoder_weights=e.pth"]
     assert started(*given, "name=a")[0] == 0
     run = "runs/search/camvid/a"
-    moved = [f"dataset.root={tmp_path}/data/", "static.weights=./w", "phase.pretrain.encoder_weights=../e.pth"]
+    moved = [f"dataset.root={tmp_path}/data/", "static.weights=./w", "static.encoder_weights=../e.pth"]
     status, err, config = started(f"resume={run}/", *moved)
     assert (status, err) == (0, "")
     assert config is not None
@@ -207,3 +211,28 @@ def test_a_run_that_began_with_a_network_does_not_train_another(started: Started
     ):
         ensure_static(config, Device(), tmp_path, Console())
     assert sorted(tmp_path.rglob("*")) == there
+
+
+def test_the_network_of_synthetic_clips_is_known_by_the_content_of_its_encoder(
+    started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Untrained(Pretraining):
+        def run(self, report: EpochReport) -> SegmentationScores:
+            made.append(self.encoder_weights)
+            self.weights.write_bytes(b"trained")
+            return SegmentationScores(miou=0.5, fwiou=0.5, macc=0.5, score=0.5, iou_per_class=(0.5,))
+
+    made: list[str | None] = []
+    monkeypatch.setattr(vseg_nas.assembly.static_pretraining, "Pretraining", Untrained)
+    for name, content in {"a.pth": "a", "copy of a.pth": "a", "b.pth": "b"}.items():
+        (tmp_path / name).write_text(content)
+    for name in ("a.pth", "copy of a.pth"):
+        config = started(f"name={name}", f"static.encoder_weights={name}")[2]
+        assert config is not None
+        ensure_static(config, Device(), tmp_path, Console())
+    for name in ("b.pth", "null", "imagenet"):
+        config = started(f"name={name}", f"static.encoder_weights={name}")[2]
+        assert config is not None
+        with pytest.raises(ConfigError, match=r"belongs to other clips or another pre-training \(made_from.json\)"):
+            ensure_static(config, Device(), tmp_path, Console())
+    assert made == ["a.pth"]

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tests.fixtures import InProcess
 from tests.processes import in_fork
-from vseg_nas.config import command
+from vseg_nas.cli.command import command
 from vseg_nas.errors import DataError
 from vseg_nas.runs.resume import UNFINISHED, mark_unfinished
 from vseg_nas.schema import BenchmarkConfig, CheckConfig, CompareConfig, ExportConfig, PredictConfig, ReportConfig

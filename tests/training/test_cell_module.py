@@ -174,7 +174,7 @@ def test_scores_by_hand(make_features: Any) -> None:
     iou = hits / (counts.sum(0) + counts.sum(1) - hits)
     shares = counts.sum(1) / counts.sum()
     module.train()
-    scores = module.score(FeatureBatches(features, 2))
+    scores = module.score(FeatureBatches(features, 2)).whole
     assert module.training
     assert counts.sum() == (truth != 255).sum() < truth.size
     assert scores.iou_per_class == pytest.approx(iou)
@@ -192,6 +192,6 @@ def test_scores_at_the_size_of_the_masks(make_features: Any) -> None:
     module.classifier.bias.copy_(torch.tensor([0.0, 1.0, -1.0]))
     truth = features.masks
     share = (truth == 1).sum() / (truth != 255).sum()
-    scores = module.score(FeatureBatches(features, 2))
+    scores = module.score(FeatureBatches(features, 2)).whole
     assert scores.iou_per_class == pytest.approx((0, share.item(), 0))
     assert scores.macc == pytest.approx(1 / 3)

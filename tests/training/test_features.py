@@ -277,7 +277,7 @@ def test_scores_are_those_of_the_frames_themselves(
     torch.manual_seed(1)
     cell = DynamicCell(GENOTYPE)
     module = CellModule(cell, network.decoder.classifier, CellTraining())
-    found = module.score(FeatureBatches(features, 2))
+    found = module.score(FeatureBatches(features, 2)).whole
     segmenter = VideoSegmenter(network, CellPropagation(cell, network.decoder.classifier)).eval()
     confusion = ConfusionMatrix(len(source.classes))
     for index in INDICES:

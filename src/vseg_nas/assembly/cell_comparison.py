@@ -6,8 +6,10 @@ from pathlib import Path
 
 import torch
 
+from vseg_nas.assembly.candidate_executors import build_evaluator
 from vseg_nas.assembly.data_sources import PAIR, build_source
-from vseg_nas.assembly.search_plan import MetaData, build_evaluator, build_space
+from vseg_nas.assembly.meta_features import MetaData
+from vseg_nas.assembly.search_plan import build_space
 from vseg_nas.data import Clip, resized
 from vseg_nas.metrics import ConfusionMatrix
 from vseg_nas.models.complexity import count_parameters
@@ -22,7 +24,7 @@ from vseg_nas.results.scores import SegmentationScores
 from vseg_nas.schema import CompareConfig, SearchConfig
 from vseg_nas.space import Genotype
 from vseg_nas.training.device import Device
-from vseg_nas.training.features import FeatureBatches, TrackClips, cached_features
+from vseg_nas.training.features import FeatureBatches, TrackClips, cached_features, transformed
 
 
 class Comparison:
@@ -72,10 +74,8 @@ class Comparison:
         yield from self._random_rows()
 
     def _static_rows(self) -> Iterator[ComparisonRow]:
-        device, transform = self._device.tensors, self._transform
-        source = self._data.sources.train
-        clips = (transform(source[i]) for i in self._data.split.val)
-        pairs = (transform(self._pairs[i]) for i in range(len(self._pairs)))
+        device, clips = self._device.tensors, transformed(*self._data.val)
+        pairs = (self._transform(self._pairs[i]) for i in range(len(self._pairs)))
         meta_val, copied_meta_val = _score_static(self._data.network, clips, device)
         val, copied_val = _score_static(self._data.network, pairs, device)
         yield _static_row("static network per frame", meta_val, val)
@@ -100,8 +100,8 @@ class Comparison:
             self._device,
             NoPruner(),
             self._run_dir,
+            self._search.reward,
             past,
-            self._search.reward.reference,
         )
         module = evaluator.build(genotype, seed)
         meta_val, _ = train_cell(
@@ -109,6 +109,7 @@ class Comparison:
             features.train,
             features.val,
             derive_seed(seed, "order"),
+            lambda scores: scores.whole.score,
             NoPruner(),
             lambda epoch, epochs, score: None,
             self._run_dir,
@@ -123,8 +124,8 @@ class Comparison:
             past=past,
             flow=False,
             parameters=count_parameters(module.cell),
-            meta_val=meta_val,
-            val=val,
+            meta_val=meta_val.whole,
+            val=val.whole,
         )
 
 

@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import nn
 
 from vseg_nas.assembly.data_sources import PAIR, build_source
 from vseg_nas.assembly.frame_memory import check_frame_memory
-from vseg_nas.assembly.static_weights import load_static_for
+from vseg_nas.assembly.static_loading import load_static_for
 from vseg_nas.data import ClipSource, resized
 from vseg_nas.data.cityscapes import SNIPPET
 from vseg_nas.data.inspection import require_labels
@@ -101,6 +102,13 @@ class VideoMethod:
     def digest(self) -> str:
         """SHA-256 of the weights and the name."""
         return digest_of(self.weights.read_bytes(), self.group)
+
+
+class MeasuredMethod(NamedTuple):
+    """A method and what was measured of it."""
+
+    method: VideoMethod
+    result: MeasuredRow
 
 
 class SplitEvaluator:
@@ -280,17 +288,15 @@ class SplitEvaluator:
         split = self._split
         return 0 if split is None or split.only_last_labelled else sum(map(len, split.sequences))
 
-    def panel_rows(
-        self, static: tuple[VideoMethod, MeasuredRow], ours: tuple[VideoMethod, MeasuredRow], picked: Sequence[int]
-    ) -> list[PanelRow]:
+    def panel_rows(self, static: MeasuredMethod, ours: MeasuredMethod, picked: Sequence[int]) -> list[PanelRow]:
         """Returns what pictures of the second frames of some pairs show."""
-        networks = [method.load().to(self.device) for method, _ in (static, ours)]
+        networks = [network.method.load().to(self.device) for network in (static, ours)]
         rows = []
         for index in picked:
             raw = self.pairs[index]
             clip = self._transform(raw)
             before, after = (label_pair(network, clip, self.device).cpu().byte().numpy() for network in networks)
-            scores = [measured.miou_per_frame[index] or 0.0 for _, measured in (static, ours)]
+            scores = [network.result.miou_per_frame[index] or 0.0 for network in (static, ours)]
             rows.append(PanelRow(raw.names[1], raw.frames[1], before, after, raw.masks[1], scores[0], scores[1]))
         return rows
 

@@ -85,5 +85,5 @@ class TrialCounter:
         self._newest.append(trial)
         if trial.evaluation is not None:
             self._recent.append(trial.evaluation.score)
-            if self._best is None or trial.evaluation.score > self._best.evaluation.score:
+            if self._best is None or trial.evaluation.reward > self._best.evaluation.reward:
                 self._best = Scored(trial, trial.evaluation)

@@ -111,7 +111,8 @@ def _size(path: Path) -> tuple[int, int] | None:
 def require_labels(source: ClipSource, split: str, indices: Sequence[int] | None = None, key: str = "dataset") -> None:
     """Checks that some frame that counts has a labelled pixel, before hours of training or scoring are spent.
 
-    In clips of several frames, all frames after the first count. Reading stops at the first clip with labels.
+    In clips of several frames, all frames after the first count; single frames count themselves. Reading stops at the
+    first clip with labels.
 
     Args:
         source: The clips.
@@ -123,6 +124,6 @@ def require_labels(source: ClipSource, split: str, indices: Sequence[int] | None
         DataError: No pixel is labelled, or a file cannot be used.
     """
     chosen = range(len(source)) if indices is None else indices
-    first = min(1, source.length - 1)
-    if not any((mask != IGNORE).any() for index in chosen for mask in source[index].masks[first:]):
+    clips = (source[index].masks for index in chosen)
+    if not any((mask != IGNORE).any() for masks in clips for mask in masks[1:] or masks):
         raise DataError(f"{key}: found no labelled pixel in {split} (clips: {len(chosen)}), expected some")

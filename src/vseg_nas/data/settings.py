@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from vseg_nas.settings import EXECUTION, LATER, Amount, Count, Positive, Range, Seed, Settings, Share, Size, Text
-from vseg_nas.validation import unexpected
+from vseg_nas.validators import unexpected
 
 SplitMode = Literal["random", "by_sequence"]
 """How training clips are divided into meta-train and meta-val: by single clips, or by whole sequences."""

@@ -218,7 +218,7 @@ def reward_band(searches: Sequence[Sequence[Trial]], window: int) -> Band:
 def _curve(trials: Sequence[Trial], window: int) -> list[float | None]:
     """Returns the running mean at every ended candidate; None before the first score."""
     history = ended(trials)
-    means = iter(running_mean([t.evaluation.score for t in history if t.evaluation is not None], window))
+    means = iter(running_mean([t.evaluation.reward for t in history if t.evaluation is not None], window))
     curve: list[float | None] = []
     for trial in history:
         curve.append(next(means) if trial.evaluation is not None else (curve[-1] if curve else None))

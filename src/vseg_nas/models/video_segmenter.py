@@ -5,7 +5,7 @@ No other module has a state over time.
 Legend: B clips, T frames, H, W pixels, h, w at 1/8, K classes.
 """
 
-from itertools import accumulate
+from collections.abc import Callable
 from typing import Self
 
 import torch
@@ -56,10 +56,31 @@ class VideoSegmenter(nn.Module):
         following: FrameState = self.propagation(self.static, state, frame)
         return following
 
-    def forward(self, clips: Tensor) -> list[FrameState]:
-        """Returns the T states of clips (B, T, 3, H, W), whose first frame is the key frame."""
-        first, *later = clips.unbind(1)
-        return list(accumulate(later, self.follow, initial=self.key(first)))
+    def forward(
+        self,
+        clips: Tensor,
+        gradient_frames: int | None = None,
+        change_past: Callable[[FrameState], FrameState] | None = None,
+    ) -> list[FrameState]:
+        """Predicts whole clips, whose first frame is the key frame.
+
+        Args:
+            clips: (B, T, 3, H, W) frames.
+            gradient_frames: The number of frames that a gradient flows through, see `Unroll`; None means all of them.
+            change_past: Changes the state that the frame after the key frame reads.
+
+        Returns:
+            The T states; the first is that of the key frame as it is.
+        """
+        key_frame, *later = clips.unbind(1)
+        states = [self.key(key_frame)]
+        past = states[0] if change_past is None else change_past(states[0])
+        for t, frame in enumerate(later):
+            if gradient_frames and t and t % gradient_frames == 0:
+                past = FrameState(*(plane.detach() for plane in past))
+            past = self.follow(past, frame)
+            states.append(past)
+        return states
 
     def reset(self) -> Self:
         """Forgets the video, so that the next frame is a key frame."""

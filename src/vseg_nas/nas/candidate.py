@@ -1,5 +1,6 @@
 """The real evaluator: a short Lightning fit of a cell on cached features, scored on meta-val (section 4.1)."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,15 @@ from torch import nn
 
 from vseg_nas.clock import working_s
 from vseg_nas.data.feature_cache import StaticFeatures
-from vseg_nas.metrics import SegmentationScores
+from vseg_nas.metrics.clip_scores import ClipScores
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.complexity import count_macs, count_parameters
 from vseg_nas.models.settings import Past
+from vseg_nas.nas.frame_cost import frame_cost
 from vseg_nas.nas.pruners import Pruner, is_halfway
+from vseg_nas.nas.rewards import reward_of, score_of
 from vseg_nas.nas.seeds import derive_seed
+from vseg_nas.nas.settings import RewardSettings
 from vseg_nas.nas.trial import Evaluation, Progress
 from vseg_nas.space import Genotype
 from vseg_nas.training.cell_module import CellModule
@@ -30,11 +34,14 @@ VAL_BATCH = 8
 class _HalfwayAndEnd(Callback):
     """Scores the cell after half of the epochs, where the pruner may end the fit, and after the last."""
 
-    def __init__(self, val: FeatureBatches, pruner: Pruner, progress: Progress) -> None:
+    def __init__(
+        self, val: FeatureBatches, reward: Callable[[ClipScores], float], pruner: Pruner, progress: Progress
+    ) -> None:
         self.val = val
+        self.reward = reward
         self.pruner = pruner
         self.progress = progress
-        self.scores: SegmentationScores | None = None
+        self.scores: ClipScores | None = None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, CellModule)
@@ -42,9 +49,9 @@ class _HalfwayAndEnd(Callback):
         measured = is_halfway(epoch, epochs) or epoch == epochs
         if measured:
             self.scores = pl_module.score(self.val)
-            if epoch < epochs and self.pruner.should_prune(self.scores.score):
+            if epoch < epochs and self.pruner.should_prune(self.reward(self.scores)):
                 trainer.should_stop = True
-        self.progress(epoch, epochs, self.scores.score if measured and self.scores else None)
+        self.progress(epoch, epochs, self.reward(self.scores) if measured and self.scores else None)
 
 
 def train_cell(
@@ -52,11 +59,12 @@ def train_cell(
     train: StaticFeatures,
     val: StaticFeatures,
     seed: int,
+    reward: Callable[[ClipScores], float],
     pruner: Pruner,
     progress: Progress,
     root_dir: Path,
     **trainer_options: Any,
-) -> tuple[SegmentationScores, int]:
+) -> tuple[ClipScores, int]:
     """Fits a cell.
 
     Args:
@@ -64,6 +72,7 @@ def train_cell(
         train: Cached features of the clips to train on.
         val: Cached features of the clips to score on.
         seed: Seed of the order of clips.
+        reward: Turns scores into what the pruner judges.
         pruner: Pruner that is asked half-way.
         progress: Called after every epoch.
         root_dir: Folder that Lightning takes for its own; nothing is written there.
@@ -74,7 +83,7 @@ def train_cell(
     """
     options = module.options
     batches = FeatureBatches(train, options.batch_size, torch.Generator().manual_seed(seed))
-    watch = _HalfwayAndEnd(FeatureBatches(val, VAL_BATCH), pruner, progress)
+    watch = _HalfwayAndEnd(FeatureBatches(val, VAL_BATCH), reward, pruner, progress)
     trainer = quiet_trainer(
         root_dir,
         options.epochs,
@@ -98,8 +107,8 @@ class CandidateEvaluator:
         training: Settings of the training.
         pruner: Pruner that is asked half-way.
         root_dir: Folder that Lightning takes for its own; nothing is written there.
+        reward: Settings of score, cost and reward.
         past: The frame that a cell reads as the previous one, as in `CellModule`.
-        reference_scores: Whether scores are those of the authors' code, as in `CellModule`.
         **trainer_options: Accelerator, devices and precision of the Trainer.
     """
 
@@ -111,8 +120,8 @@ class CandidateEvaluator:
         training: CellTraining,
         pruner: Pruner,
         root_dir: Path,
+        reward: RewardSettings,
         past: Past = "previous",
-        reference_scores: bool = False,
         **trainer_options: Any,
     ) -> None:
         self.train = train
@@ -121,8 +130,8 @@ class CandidateEvaluator:
         self.training = training
         self.pruner = pruner
         self.root_dir = root_dir
+        self.reward = reward
         self.past = past
-        self.reference_scores = reference_scores
         self.trainer_options = trainer_options
 
     def evaluate(self, genotype: Genotype, seed: int, progress: Progress) -> Evaluation:
@@ -132,34 +141,50 @@ class CandidateEvaluator:
             NonFiniteError: At the first NaN or infinite loss or logit.
         """
         started = working_s()
-        module = self.build(genotype, seed)
+        module, settings = self.build(genotype, seed), self.reward
+        cost = self._cost(module)
         scores, epochs = train_cell(
             module,
             self.train,
             self.val,
             derive_seed(seed, "order"),
+            lambda scores: reward_of(settings.cost, score_of(settings, scores), cost),
             self.pruner,
             progress,
             self.root_dir,
             **self.trainer_options,
         )
+        score = score_of(settings, scores)
         return Evaluation(
-            scores.score,
-            scores.miou,
-            scores.fwiou,
-            scores.macc,
+            score,
+            scores.whole.miou,
+            scores.whole.fwiou,
+            scores.whole.macc,
             count_parameters(module.cell),
             self._macs(module.cell),
             working_s() - started,
             epochs,
             stopped=epochs < self.training.epochs,
+            steadiness=scores.steadiness,
+            cost=cost,
+            penalised=None if settings.cost.budget is None else reward_of(settings.cost, score, cost),
         )
 
     def build(self, genotype: Genotype, seed: int) -> CellModule:
         """Returns a cell with initial weights drawn from ``seed``; the global generator is left as it was."""
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            return CellModule(DynamicCell(genotype), self.classifier, self.training, self.past, self.reference_scores)
+            cell = DynamicCell(genotype)
+        damage_seed = derive_seed(seed, "damage")
+        return CellModule(cell, self.classifier, self.training, self.past, self.reward.reference, damage_seed)
+
+    def _cost(self, module: CellModule) -> float | None:
+        cost = self.reward.cost
+        if cost.size is None:
+            return None
+        assert isinstance(module.cell, DynamicCell)
+        device = self.train.layer2.device
+        return frame_cost(module.cell, module.classifier, cost.size, self.reward.key_every, cost.repeats, device)
 
     def _macs(self, cell: nn.Module) -> int:
         """Returns the multiply-accumulate operations of the cell for one frame of meta-val."""

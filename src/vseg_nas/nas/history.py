@@ -82,8 +82,8 @@ def scored(trials: Iterable[Trial]) -> list[Scored]:
 
 
 def best_cells(trials: Iterable[Trial], k: int) -> list[Scored]:
-    """Returns the ``k`` best different cells, highest score first; of equal scores, the earlier trial is first."""
-    ranked = sorted(scored(trials), key=lambda cell: (-cell.evaluation.score, cell.trial.id))
+    """Returns the ``k`` best different cells, highest reward first; of equal rewards, the earlier trial is first."""
+    ranked = sorted(scored(trials), key=lambda cell: (-cell.evaluation.reward, cell.trial.id))
     best: dict[str, Scored] = {}
     for cell in ranked:
         best.setdefault(cell.trial.genotype.key, cell)

@@ -33,12 +33,15 @@ COLUMNS = (
     *EVALUATION_FIELDS,
     *("reason", "failure", "reused_from", "failed_reward"),
 )
+_OPTIONAL = ("steadiness", "cost", "penalised")
+"""Columns of an evaluation that may be empty beside its scores."""
 WAIT_FOR_LOCK_S = 30.0  # a reader holds the file for milliseconds
 _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("id", "seed", "attempts"), (int,)),
     **dict.fromkeys(("genotype", "key", "state", "sha256"), (str,)),
     **dict.fromkeys(("reason", "failure"), (str, type(None))),
     **dict.fromkeys(("score", "miou", "fwiou", "macc", "seconds", "failed_reward"), (float, type(None))),
+    **dict.fromkeys(_OPTIONAL, (float, type(None))),
     **dict.fromkeys(("parameters", "macs", "epochs", "stopped", "reused_from"), (int, type(None))),
 }
 
@@ -276,7 +279,7 @@ def _trial(row: sqlite3.Row) -> Trial:
             raise ValueError(f"{name}: found {brief(value)}")
         if type(value) is int and value < 0:
             raise ValueError(f"{name}: found {value}, expected at least 0")
-    scores = [row[column] for column in EVALUATION_FIELDS]
+    scores = [row[column] for column in EVALUATION_FIELDS if column not in _OPTIONAL]
     has_scores = row["state"] in (TrialState.COMPLETE, TrialState.STOPPED)
     if not (all(value is not None for value in scores) if has_scores else scores == [None] * len(scores)):
         raise ValueError(f"state: found {brief(row['state'])}, which does not go with its scores")

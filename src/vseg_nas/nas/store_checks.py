@@ -16,14 +16,14 @@ from typing import Any
 from vseg_nas.errors import RunError
 from vseg_nas.runs.files import open_regular
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 SCHEMA = """
 CREATE TABLE meta (schema_version INTEGER NOT NULL);
 CREATE TABLE trials (
     id INTEGER PRIMARY KEY, genotype TEXT NOT NULL, key TEXT NOT NULL, seed INTEGER NOT NULL,
     state TEXT NOT NULL, score REAL, miou REAL, fwiou REAL, macc REAL, parameters INTEGER, macs INTEGER,
-    seconds REAL, epochs INTEGER, stopped INTEGER, reason TEXT, failure TEXT, reused_from INTEGER,
-    failed_reward REAL, attempts INTEGER NOT NULL DEFAULT 0, sha256 TEXT
+    seconds REAL, epochs INTEGER, stopped INTEGER, steadiness REAL, cost REAL, penalised REAL,
+    reason TEXT, failure TEXT, reused_from INTEGER, failed_reward REAL, attempts INTEGER NOT NULL DEFAULT 0, sha256 TEXT
 );
 CREATE INDEX trials_by_key ON trials (key);
 CREATE INDEX trials_by_score ON trials (score);

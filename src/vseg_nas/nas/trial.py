@@ -47,7 +47,8 @@ class Evaluation:
     """What a short training run of a cell showed on meta-val; every score is a fraction.
 
     Attributes:
-        score: Geometric mean of the three metrics below (section 3.3), which is the reward.
+        score: What is maximised, apart from cost: the geometric mean of the three metrics below (section 3.3), or its
+            mean over distances from the key frame, see `vseg_nas.nas.rewards`.
         miou: Mean intersection over union.
         fwiou: Frequency-weighted intersection over union.
         macc: Mean pixel accuracy.
@@ -56,6 +57,9 @@ class Evaluation:
         seconds: Seconds spent on training and scoring.
         epochs: Number of epochs trained, which is fewer than planned if the cell was pruned.
         stopped: Whether the pruner ended the training; the scores are then those half-way.
+        steadiness: Share of the predictions that stay as they are where the truth does, see `ClipScores`.
+        cost: Average cost of a frame over the key-frame period, as a share of the static network's frame.
+        penalised: The score, less if the cost is above its budget; None if there is no budget.
     """
 
     score: float
@@ -67,6 +71,14 @@ class Evaluation:
     seconds: float
     epochs: int
     stopped: bool = False
+    steadiness: float | None = None
+    cost: float | None = None
+    penalised: float | None = None
+
+    @property
+    def reward(self) -> float:
+        """What the strategy learns from, and by what cells are ranked."""
+        return self.score if self.penalised is None else self.penalised
 
     @property
     def is_finite(self) -> bool:
@@ -107,7 +119,7 @@ class Trial:
     @property
     def reward(self) -> float | None:
         """What the strategy learns from; None until the trial has ended, and after most failures."""
-        return self.failed_reward if self.evaluation is None else self.evaluation.score
+        return self.failed_reward if self.evaluation is None else self.evaluation.reward
 
     def completed(self, evaluation: Evaluation) -> "Trial":
         """This trial with its evaluation: complete, or stopped half-way by the pruner."""

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from vseg_nas.results.result import Amount, Count, Record, Result, ResultRun, Seed, Size, Text
 from vseg_nas.results.scores import AnyConsistency, RollingScores, SegmentationScores
 from vseg_nas.results.used_cell import CellRecord
-from vseg_nas.validation import expected, refused
+from vseg_nas.validators import expected, refused
 
 KEY_EVERY: tuple[int | None, ...] = (1, 2, 5, None)
 """Numbers of frames from one key frame to the next in full sequences; None means only the first is a key frame."""
@@ -113,7 +113,7 @@ class EvaluationResult(Result):
     size: Size
     classes: tuple[Text, ...]
     consistency_key_every: Count
-    rolling_skip_reason: Annotated[Text | None, Field(alias="rolling_refused")]
+    rolling_skip_reason: Annotated[Text | None, Field(alias="rolling_skip_reason")]
     machine: Text
     seconds: Amount
     rows: tuple[EvaluationRow, ...]

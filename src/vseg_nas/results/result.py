@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 from vseg_nas.errors import DataError
 from vseg_nas.runs.files import printable, read_regular, write_json
 from vseg_nas.space import strict_json
-from vseg_nas.validation import expected
+from vseg_nas.validators import expected
 
 MAX_BYTES = 16 * 2**20
 """The largest size of a result file that is read."""

@@ -30,7 +30,6 @@ from vseg_nas.runs.record import (
 )
 from vseg_nas.settings import Settings, free_keys
 
-_HARMLESS_IN_ANOTHER = ("debug", "runs_dir", "name")
 UNFINISHED = "unfinished"
 """File of the run directory of a command that cannot resume, until the command has succeeded."""
 _BOOKKEEPING = {
@@ -92,13 +91,13 @@ def mark_unfinished(run_dir: Path, products: Sequence[str]) -> None:
             path.unlink()
 
 
-def check_same_command(run_dir: Path, config: DictConfig) -> None:
+def check_same_command(run_dir: Path, config: DictConfig, schema: type[Settings]) -> None:
     """Refuses to replace an unfinished run of another command.
 
     Raises:
         RunError: Keys differ; the message names them.
     """
-    if changes := _changes(run_dir, config, _HARMLESS_IN_ANOTHER):
+    if changes := _changes(run_dir, config, free_keys(schema, "when_replaced")):
         raise RunError(f"{run_dir}: holds an unfinished run of another command ({changes}); choose another name")
 
 

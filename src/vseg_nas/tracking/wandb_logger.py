@@ -233,12 +233,13 @@ def candidate_metrics(history: Sequence[Trial], window: int) -> dict[str, float]
     trial = history[-1]
     metrics: dict[str, float] = {}
     if trial.evaluation is not None:
-        metrics["reward"] = trial.evaluation.score
-        metrics |= {name: float(getattr(trial.evaluation, name)) for name in EVALUATION_FIELDS[1:]}
-    scores = [t.evaluation.score for t in history if t.evaluation is not None]
-    if scores:
-        recent = scores[-window:]
-        metrics |= {"best": max(scores), "mean": sum(recent) / len(recent)}
+        metrics["reward"] = trial.evaluation.reward
+        values = {name: getattr(trial.evaluation, name) for name in EVALUATION_FIELDS[1:]}
+        metrics |= {name: float(value) for name, value in values.items() if value is not None}
+    rewards = [t.evaluation.reward for t in history if t.evaluation is not None]
+    if rewards:
+        recent = rewards[-window:]
+        metrics |= {"best": max(rewards), "mean": sum(recent) / len(recent)}
     counts = Counter(map(outcome, history))
     metrics |= {f"trials/{kind.name.lower()}": counts[kind] for kind in Outcome}
     shares = token_shares([t.genotype for t in history[-window:]])

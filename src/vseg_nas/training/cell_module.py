@@ -9,6 +9,7 @@ import copy
 import itertools
 from collections.abc import Iterable, Iterator
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from vseg_nas.data.feature_cache import StaticFeatures
 from vseg_nas.errors import NonFiniteError
 from vseg_nas.flow import shrink_flow, warp
-from vseg_nas.metrics import ConfusionMatrix, SegmentationScores
+from vseg_nas.metrics.clip_scores import ClipCounts, ClipScores
 from vseg_nas.models.arch2 import Arch2Decoder
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.layers import label_map, stride_of
@@ -26,6 +27,7 @@ from vseg_nas.space.vocabulary import DEC_STRIDE, INPUT_STRIDES, INPUTS
 from vseg_nas.training.losses import segmentation_loss, shrink_masks
 from vseg_nas.training.schedules import POWER, with_poly
 from vseg_nas.training.settings import CellTraining
+from vseg_nas.training.unroll import Damage
 
 _LAYER4_STRIDE = INPUT_STRIDES[INPUTS.index("layer4")]
 
@@ -63,6 +65,7 @@ class CellModule(pl.LightningModule):
             zeros, in training and in scoring, so that the cell becomes a decoder of single frames. ``current``
             is made by the data: the features are those of `extract_current`.
         reference_scores: Whether scores are computed as in the authors' code, see `vseg_nas.metrics.confusion`.
+        seed: The seed of the damage to the past of some clips; every batch of every epoch has its own draws.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class CellModule(pl.LightningModule):
         training: CellTraining,
         past: Past = "previous",
         reference_scores: bool = False,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.cell = cell.to(memory_format=torch.channels_last)
@@ -80,17 +84,20 @@ class CellModule(pl.LightningModule):
         self.options = training
         self.past = past
         self._reference_scores = reference_scores
+        self._seed = seed
 
     def forward(self, features: StaticFeatures) -> Iterator[Tensor]:
         """Yields the logits (B, K, h, w) of each frame after the first; dec is carried from frame to frame."""
         previous_layer4, dec = features.key_layer4, features.key_dec
+        piece = self.options.unroll.gradient_frames
         if self.past == "zero":
             previous_layer4, dec = torch.zeros_like(previous_layer4), torch.zeros_like(dec)
         flows = itertools.repeat(None) if features.flow is None else features.flow.unbind(1)
         # Not strict, because without flow the last iterator is endless.
-        for layer2, layer3, layer4, flow in zip(
-            features.layer2.unbind(1), features.layer3.unbind(1), features.layer4.unbind(1), flows, strict=False
-        ):
+        later = features.layer2.unbind(1), features.layer3.unbind(1), features.layer4.unbind(1), flows
+        for t, (layer2, layer3, layer4, flow) in enumerate(zip(*later, strict=False)):
+            if piece and t and t % piece == 0:
+                dec = dec.detach()
             if flow is not None:
                 previous_layer4 = warp(previous_layer4, shrink_flow(flow, _LAYER4_STRIDE // DEC_STRIDE))
                 dec = warp(dec, flow)
@@ -106,6 +113,8 @@ class CellModule(pl.LightningModule):
         Raises:
             NonFiniteError: The loss is NaN or infinite.
         """
+        if self.options.unroll.damaged:
+            batch = self._damaged(batch, batch_idx)
         losses = []
         for t, logits in enumerate(self(batch)):
             masks = batch.masks[:, t]
@@ -116,6 +125,20 @@ class CellModule(pl.LightningModule):
             raise NonFiniteError(f"loss {loss.item()} in epoch {self.current_epoch + 1}, batch {batch_idx + 1}")
         return loss
 
+    def _damaged(self, batch: StaticFeatures, batch_idx: int) -> StaticFeatures:
+        """Returns the batch with some pasts damaged; the draws depend on seed, epoch and batch alone."""
+        rng = np.random.default_rng((self._seed, self.current_epoch, batch_idx))
+        damage = Damage.draw(batch.clips, self.options.unroll.damaged, rng)
+        return batch._replace(
+            key_layer4=damage.past(batch.key_layer4, _LAYER4_STRIDE),
+            key_dec=damage.past(batch.key_dec, DEC_STRIDE),
+            layer2=damage.later(batch.layer2),
+            layer3=damage.later(batch.layer3),
+            layer4=damage.later(batch.layer4),
+            masks=damage.later(batch.masks),
+            flow=None if batch.flow is None else damage.later(batch.flow),
+        )
+
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Returns Adam with the learning rate of the schedule."""
         o = self.options
@@ -123,7 +146,7 @@ class CellModule(pl.LightningModule):
         return with_poly(self, optimizer, POWER[o.schedule])
 
     @torch.no_grad()
-    def score(self, batches: Iterable[StaticFeatures]) -> SegmentationScores:
+    def score(self, batches: Iterable[StaticFeatures]) -> ClipScores:
         """Scores the frames after the first of every clip, at the size of their masks.
 
         Raises:
@@ -131,13 +154,14 @@ class CellModule(pl.LightningModule):
         """
         training = self.training
         self.eval()
-        confusion = ConfusionMatrix(self.classifier.out_channels)
+        counts = ClipCounts(self.classifier.out_channels)
         for batch in batches:
             batch = batch.to(self.device)
-            for t, logits in enumerate(self(batch)):
+            predictions = []
+            for logits in self(batch):
                 if not logits.isfinite().all():
                     raise NonFiniteError(f"logits are not finite in epoch {self.current_epoch + 1}")
-                masks = batch.masks[:, t].long()
-                confusion.update(label_map(logits, batch.frame, (masks.shape[-2], masks.shape[-1])), masks)
+                predictions.append(label_map(logits, batch.frame, (batch.masks.shape[-2], batch.masks.shape[-1])))
+            counts.update(predictions, batch.masks.long())
         self.train(training)
-        return confusion.scores(self._reference_scores)
+        return counts.scores(self._reference_scores)

@@ -134,7 +134,7 @@ def cached_features(
     features = open_cache(root, key)
     if features is None:
         network = network.to(device)
-        clips = track(_transformed(source, indices, transform), len(indices))
+        clips = track(transformed(source, indices, transform), len(indices))
         count = len(indices) * (source.length - 1 if past_is_current else 1)
         computed = (
             extract_current(network, clip, device, for_training)
@@ -148,7 +148,8 @@ def cached_features(
     return features
 
 
-def _transformed(source: ClipSource, indices: tuple[int, ...], transform: ClipTransform) -> Iterator[Clip]:
+def transformed(source: ClipSource, indices: tuple[int, ...], transform: ClipTransform) -> Iterator[Clip]:
+    """Yields clips of a source, each with random parameters of its own."""
     for index in indices:
         transform.set_seed(index)  # so that the features of a clip do not depend on which others are computed
         yield transform(source[index])

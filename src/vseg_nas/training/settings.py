@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 from vseg_nas.data.settings import TransformSettings
 from vseg_nas.settings import (
     EXECUTION,
-    INPUT,
     LATER,
     Amount,
     Count,
@@ -15,7 +14,6 @@ from vseg_nas.settings import (
     Settings,
     Share,
     Size,
-    Text,
 )
 
 Schedule = Literal["constant", "poly"]
@@ -55,7 +53,6 @@ class StaticTraining(Settings):
     Attributes:
         epochs: The number of passes over the training split.
         batch_size: The number of frames in a batch, on all devices together.
-        encoder_weights: A file of ImageNet's weights, ``imagenet`` to download them, or None for random weights.
         encoder_lr: The initial learning rate of the encoder.
         decoder_lr: The initial learning rate of the decoder.
         momentum: The momentum of SGD.
@@ -71,7 +68,6 @@ class StaticTraining(Settings):
 
     epochs: Positive
     batch_size: Positive
-    encoder_weights: Annotated[Text | None, INPUT]
     encoder_lr: PositiveNumber
     decoder_lr: PositiveNumber
     momentum: Share
@@ -84,6 +80,21 @@ class StaticTraining(Settings):
     transform: TransformSettings
 
 
+class Unroll(Settings):
+    """How a cell learns from clips of several frames, in which it reads its own output of the frame before.
+
+    Attributes:
+        gradient_frames: The number of frames through which a gradient flows. The frames after the key frame are cut
+            into pieces of so many, and no gradient leaves a piece; only the first one, which begins at the key frame,
+            passes it on to the static network. None cuts nothing.
+        damaged: The share of clips in a batch whose cell starts from a damaged past: an empty one, that of a frame
+            earlier than it should be, or one that lies at the wrong place.
+    """
+
+    gradient_frames: Positive | None = None
+    damaged: Share = 0.0
+
+
 class CellTraining(Settings):
     """Training of a cell alone by Adam, on cached features; the defaults are those of CamVid in section 4.1.
 
@@ -94,6 +105,7 @@ class CellTraining(Settings):
         weight_decay: The factor of the L2 penalty inside Adam.
         gradient_clip: The largest norm of the gradient; longer gradients are scaled down to it.
         schedule: The schedule of the learning rate over all epochs, whether or not the fit is stopped early.
+        unroll: How the cell learns from clips of several frames.
     """
 
     epochs: Positive = 20
@@ -102,6 +114,7 @@ class CellTraining(Settings):
     weight_decay: Amount = 1e-5
     schedule: Schedule = "constant"
     gradient_clip: PositiveNumber = 3.0
+    unroll: Annotated[Unroll, LATER] = Unroll()
 
 
 class CellStage(CellTraining):
@@ -133,6 +146,7 @@ class VideoTraining(Settings):
         gradient_clip: The largest norm of the gradient of each part: encoder, decoder, cell.
         val_every: The number of epochs between validations; the last epoch is always validated.
         transform: The augmentation of the clips.
+        unroll: How the cell learns from clips of several frames.
     """
 
     epochs: Count
@@ -146,6 +160,7 @@ class VideoTraining(Settings):
     gradient_clip: PositiveNumber
     val_every: Positive
     transform: TransformSettings
+    unroll: Annotated[Unroll, LATER] = Unroll()
 
 
 class FinalTraining(Settings):

@@ -3,6 +3,7 @@
 Legend: B clips, T frames, K classes, H, W.
 """
 
+import numpy as np
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from vseg_nas.training.optimizers import JointOptimizer
 from vseg_nas.training.schedules import with_poly
 from vseg_nas.training.segmentation_module import SegmentationModule
 from vseg_nas.training.settings import VideoTraining
+from vseg_nas.training.unroll import Damage
 
 
 class VideoModule(SegmentationModule):
@@ -31,13 +33,15 @@ class VideoModule(SegmentationModule):
         segmenter: The network; it is trained in place.
         training: The settings of the training.
         spec: The `SegmenterSpec` as JSON, which is stored in checkpoints.
+        seed: The seed of the damage to the past of some clips; every batch of every epoch has its own draws.
     """
 
-    def __init__(self, segmenter: VideoSegmenter, training: VideoTraining, spec: str) -> None:
+    def __init__(self, segmenter: VideoSegmenter, training: VideoTraining, spec: str, seed: int = 0) -> None:
         super().__init__(len(segmenter.static.classes))
         self.save_hyperparameters({SPEC: spec})
         self.segmenter = segmenter
         self.options = training
+        self._seed = seed
         self.train()  # Lightning fits modules in the mode that they are in
 
     def train(self, mode: bool = True) -> "VideoModule":
@@ -69,10 +73,14 @@ class VideoModule(SegmentationModule):
         Raises:
             NonFiniteError: The loss is NaN or infinite.
         """
-        key, *later = self.segmenter(batch.frames)
-        loss = torch.stack(
-            [segmentation_loss(state.pred, batch.masks[:, t]) for t, state in enumerate(later, start=1)]
-        ).sum()
+        unroll, frames, masks, change_past = self.options.unroll, batch.frames, batch.masks, None
+        if unroll.damaged:
+            rng = np.random.default_rng((self._seed, self.current_epoch, self.global_rank, batch_idx))
+            damage = Damage.draw(len(frames), unroll.damaged, rng)
+            frames, masks = (torch.cat((x[:, :1], damage.later(x[:, 1:])), 1) for x in (frames, masks))
+            change_past = damage.state
+        key, *later = self.segmenter(frames, unroll.gradient_frames, change_past)
+        loss = torch.stack([segmentation_loss(state.pred, masks[:, t]) for t, state in enumerate(later, start=1)]).sum()
         if self.options.static_weight:
             # Summed over the ranks, since all of them have to take the same branch.
             first_is_labelled = bool(summed((batch.masks[:, 0] != IGNORE).sum()))

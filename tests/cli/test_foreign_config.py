@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from tests.builders import composed, scored, store_trials
 from vseg_nas.assembly.cells import resolve_cell
-from vseg_nas.checking import check, stored_config
+from vseg_nas.cli.typed_config import stored_config, typed_config
 from vseg_nas.errors import ConfigError, RunError, UserError
 from vseg_nas.reporting.opened_runs import open_runs
 from vseg_nas.runs.record import write_record
@@ -44,7 +44,7 @@ def test_any_value_anywhere(plain: dict[str, Any], key: str) -> None:
     lines = []
     for data in changed(plain, key):
         try:
-            check(OmegaConf.create(data), SearchConfig)
+            typed_config(OmegaConf.create(data), SearchConfig)
         except UserError as error:
             lines.append(str(error))
     assert len(lines) >= len(ODD) - 2  # -(2**60) is a name, None is one of some values
@@ -56,13 +56,13 @@ def test_a_configuration_of_an_older_run_lacks_only_the_keys_that_came_later(pla
     for group in (older["gpu"], older["strategy"], older["pruner"], older["reward"], older["phase"]["search"]):
         for later in ("devices", "reference"):
             group.pop(later, None)
-    assert check(OmegaConf.create(older), SearchConfig) == check(OmegaConf.create(plain), SearchConfig)
+    assert typed_config(OmegaConf.create(older), SearchConfig) == typed_config(OmegaConf.create(plain), SearchConfig)
     for key in ("strategy.clip", "phase.search.epochs"):  # although they have defaults for callers from Python
         broken = OmegaConf.create(plain)
         group, _, name = key.rpartition(".")
         del OmegaConf.select(broken, group)[name]
         with pytest.raises(ConfigError, match=f"^{key}: not set, expected a value$"):
-            check(broken, SearchConfig)
+            typed_config(broken, SearchConfig)
 
 
 def test_a_search_of_before_with_old_keys_is_read_by_report_and_refused_by_others(
