@@ -22,11 +22,13 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 
-from vseg_nas.assembly.search_plan import build_evaluator, build_meta_data, build_space
-from vseg_nas.checking import check
-from vseg_nas.config import conf_dir
+from vseg_nas.assembly.candidate_executors import build_evaluator
+from vseg_nas.assembly.meta_features import build_meta_data
+from vseg_nas.assembly.search_plan import build_space
+from vseg_nas.cli.composition import conf_dir
+from vseg_nas.cli.typed_config import typed_config
 from vseg_nas.nas.pruners import NoPruner
-from vseg_nas.nas.trial import derive_seed
+from vseg_nas.nas.seeds import derive_seed
 from vseg_nas.schema import SearchConfig
 from vseg_nas.space import Genotype, SearchSpace
 from vseg_nas.training.device import Device, open_device
@@ -149,7 +151,7 @@ def main() -> None:
     if options.cells < 2 or options.seeds < 2:
         parser.error("--cells, --seeds: expected at least 2")
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = check(compose("search", overrides=options.overrides), SearchConfig)
+        config = typed_config(compose("search", overrides=options.overrides), SearchConfig)
     device = open_device(config.gpu)
     cells = different_cells(build_space(config), options.cells)
     found = dict(trained(config, device, cells, options.seeds, options.out))

@@ -18,10 +18,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from vseg_nas.assembly.search_plan import CandidateFactory
+from vseg_nas.assembly.candidate_executors import CandidateFactory
 from vseg_nas.data.feature_cache import CacheKey, StaticFeatures, write_cache
 from vseg_nas.machine import describe
-from vseg_nas.nas.executors.ray import RayExecutor, Share
+from vseg_nas.nas.executors.ray import CandidateResources, RayExecutor
 from vseg_nas.nas.pruners import NoPruner
 from vseg_nas.nas.settings import GeometricMeanSettings
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState
@@ -86,7 +86,7 @@ class Trials:
 def candidates_an_hour(factory: CandidateFactory, workers: int) -> tuple[float, float]:
     """And the mean seconds that a candidate took."""
     trials = Trials(workers * TRIALS_A_WORKER)
-    executor = RayExecutor(factory, NoPruner(), Share(gpus=0, cpus=1), workers=workers)
+    executor = RayExecutor(factory, NoPruner(), CandidateResources(gpus=0, cpus=1), workers=workers)
     ends, seconds = list[float](), list[float]()
     waiting = iter(trials)
     with executor.session(lambda *progress: None):

@@ -25,11 +25,11 @@ import matplotlib as mpl
 import torch
 
 from vseg_nas.machine import describe
-from vseg_nas.nas.executors.executor import Attempt, Report
+from vseg_nas.nas.executors.executor import Attempt, OnEpoch
 from vseg_nas.nas.fake import FakeEvaluator
-from vseg_nas.nas.listener import Budget
 from vseg_nas.nas.loop import SearchLoop
 from vseg_nas.nas.pruners import NoPruner
+from vseg_nas.nas.settings import Budget
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.strategies.random import RandomSearch
@@ -181,17 +181,17 @@ class CostlyStore(TrialStore):
         self._clock.spend(self._costs.snapshot + self._costs.commit)
         super().finish(trial, snapshot, attempts)
 
-    def count_attempts(self, trial: Trial, attempts: int) -> None:
+    def set_attempts(self, trial: Trial, attempts: int) -> None:
         """See `TrialStore`."""
         self._clock.spend(self._costs.commit)
-        super().count_attempts(trial, attempts)
+        super().set_attempts(trial, attempts)
 
 
 class VirtualDevices:
     """An executor whose candidates take drawn seconds of virtual time.
 
     Attributes:
-        ends: when the search heard of each end.
+        ends: when the search was told of each end.
         last_drawn: when the last candidate was handed out.
     """
 
@@ -204,7 +204,7 @@ class VirtualDevices:
         self.last_drawn = 0.0
 
     @contextmanager
-    def session(self, report: Report) -> Iterator[None]:
+    def session(self, on_epoch: OnEpoch) -> Iterator[None]:
         """See `Executor`."""
         self._rng = random.Random(0)
         self._running: list[tuple[float, int, Trial]] = []

@@ -8,7 +8,7 @@ One thread. Four tables and a JSON line:
   shown apart, reading their batches; random search, because the update of PPO is measured in `controller.py`. On
   features of 32x32 pixels, and of 180x240 (as once `experiment=camvid_cpu`: 108 and 12 clips of 3);
 - memory over real trials;
-- with ``--camvid``: trials an hour of `experiment=camvid_cpu` on the real features, all cores, stopping=median.
+- with ``--camvid``: trials an hour of `experiment=camvid_cpu` on the real features, all cores, pruner=median.
 
 ``--long`` runs searches of 10,000 fake and 100 real trials.
 """
@@ -40,10 +40,10 @@ from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.candidate import CandidateEvaluator
 from vseg_nas.nas.executors.serial import SerialExecutor
 from vseg_nas.nas.fake import FakeEvaluator
-from vseg_nas.nas.listener import Budget, SearchListener
+from vseg_nas.nas.listener import SearchListener
 from vseg_nas.nas.loop import SearchLoop
 from vseg_nas.nas.pruners import NoPruner, Pruner, build_pruner
-from vseg_nas.nas.settings import GeometricMeanSettings, MedianSettings
+from vseg_nas.nas.settings import Budget, GeometricMeanSettings, MedianSettings
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.strategies.settings import PPOSettings, RandomSettings, StrategySettings

@@ -47,7 +47,7 @@ TINY_EVALUATION = [
     "gpu=cpu",
     "dataset.size=[48,64]",
     "dataset.val_clips=2",
-    "dataset.frames_per_run=4",
+    "dataset.frames_per_drive=4",
     "baselines=false",
 ]
 """Overrides of an evaluation of a moment."""
@@ -140,7 +140,7 @@ def static_training(**changes: Any) -> StaticTraining:
     from vseg_nas.training.settings import StaticTraining
 
     settings: dict[str, Any] = {
-        "epochs": 1, "batch_size": 2, "encoder_weights": None, "encoder_lr": 0.02, "decoder_lr": 0.05, "momentum": 0.9,
+        "epochs": 1, "batch_size": 2, "encoder_lr": 0.02, "decoder_lr": 0.05, "momentum": 0.9,
         "weight_decay": 1e-5, "power": 0.9, "auxiliary_weight": 0.3, "gradient_clip": 1.0, "average_decay": None,
         "val_every": 1, "transform": _TRANSFORM,
     }  # fmt: skip
@@ -188,7 +188,7 @@ def composed(verb: str, *overrides: str) -> DictConfig:
     """The configuration of a command line."""
     from hydra import compose, initialize_config_dir
 
-    from vseg_nas.config import conf_dir
+    from vseg_nas.cli.composition import conf_dir
 
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose(verb, list(overrides))
@@ -222,7 +222,7 @@ def evaluation_of_one_row() -> dict[str, Any]:
     }  # fmt: skip
     return {
         "format": "vseg_nas.evaluation/2", "dataset": "camvid", "split": "val", "size": [4, 4], "classes": ["a", "b"],
-        "consistency_key_every": 5, "rolling_refused": None, "command": "c", "machine": "m", "date": "d",
+        "consistency_key_every": 5, "rolling_skip_reason": None, "command": "c", "machine": "m", "date": "d",
         "seconds": 1.0, "rows": [row], "truth_consistency": {}, "panels": [],
     }  # fmt: skip
 

@@ -82,7 +82,7 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "training": ({"training": TRAINING.model_copy(update={"epochs": 3})}, "training.epochs was 2, is 3"),
     "learning rate": ({"training": TRAINING.model_copy(update={"lr": 1e-3})}, "training.lr was 0.008, is 0.001"),
     "strategy": ({"strategy": "random"}, "strategy was ppo, is random"),
-    "stopping": ({"stopping": "none"}, "stopping was halfway, is none"),
+    "pruner": ({"pruner": "none"}, "pruner was halfway, is none"),
     "val_fraction": ({"val_fraction": 0.3}, "val_fraction was 0.2, is 0.3"),
     "transform": ({"transform": training((64, 64), flip=False)}, "transform was ...width': 64}), ('HorizontalFlip'"),
     "crop": ({"transform": training((32, 64))}, "transform was ..."),
@@ -96,7 +96,7 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
         {"clips": SyntheticStreet(6, 3, (64, 64), seed=1), "seed": 3},
         "the clips differ; seed was 0, is 3; choose",
     ),
-    "several": ({"seed": 1, "layers": 1, "width": 32, "stopping": "none"}, "and 1 more"),
+    "several": ({"seed": 1, "layers": 1, "width": 32, "pruner": "none"}, "and 1 more"),
 }
 
 

@@ -37,7 +37,7 @@ def test_a_good_data_set_gets_a_manifest(start: Start, root: Path, tmp_path: Pat
     assert "12 files can be used" in out
     assert "100.00" in out  # all road
     result = json.loads((tmp_path / "runs/check/camvid/a/check.json").read_text())
-    assert result["splits"]["val"]["runs"] == [{"first": "0016E5_000030", "last": "0016E5_000060", "frames": 2}]
+    assert result["splits"]["val"]["sequences"] == [{"first": "0016E5_000030", "last": "0016E5_000060", "frames": 2}]
     manifest = json.loads((tmp_path / "runs/check/camvid/manifest.json").read_text())
     assert len(manifest["files"]) == 12
 
@@ -74,7 +74,7 @@ def test_a_folder_whose_name_is_not_utf_8_is_escaped(
     manifest = json.loads((tmp_path / "runs/check/camvid/manifest.json").read_text(encoding="utf-8"))
     assert manifest["root"] == f"{tmp_path}/caf\\udce9"
     mask.write_bytes(content[:-1] + b"?")
-    options = ["static.name=a", "phase.pretrain.encoder_weights=null", "gpu=cpu"]
+    options = ["static.name=a", "static.encoder_weights=null", "gpu=cpu"]
     status, _, err = in_process(vseg_nas.pretrain.main, *command, *options)
     assert (status, err.count("\n")) == (2, 1)
     assert "0016E5_000030.png: changed since `check` read it" in err
@@ -134,7 +134,7 @@ def static_weights(tmp_path: Path) -> Path:
 
 
 COMMANDS: dict[str, tuple[Callable[[], None], list[str]]] = {
-    "pretrain": (vseg_nas.pretrain.main, ["static.name=a", "phase.pretrain.encoder_weights=null"]),
+    "pretrain": (vseg_nas.pretrain.main, ["static.name=a", "static.encoder_weights=null"]),
     "search": (vseg_nas.search.main, ["name=a", "logger=none", "dataset.length=2"]),
     "train": (vseg_nas.train.main, ["name=a", "logger=none", "dataset.length=2", "cell=local_filters"]),
     "evaluate": (vseg_nas.evaluate.main, ["name=a", "checkpoint=data/train.txt"]),
@@ -192,7 +192,7 @@ def test_a_file_that_changed_since_is_refused_by_the_commands_that_use_it(
     assert start("dataset=camvid", f"dataset.root={root}", "name=a")[0] == 0
     frame = root / "train" / "0001TP_000060.png"
     frame.write_bytes(frame.read_bytes()[:-1] + b"?")
-    command = ["dataset=camvid", f"dataset.root={root}", "phase.pretrain.encoder_weights=null", "gpu=cpu"]
+    command = ["dataset=camvid", f"dataset.root={root}", "static.encoder_weights=null", "gpu=cpu"]
     status, _, err = in_process(vseg_nas.pretrain.main, *command)
     assert status == 2
     assert err.startswith(f"error: {frame}: changed since `check` read it")

@@ -20,7 +20,7 @@ from tests import processes
 from tests.builders import video_training
 from tests.fixtures import InProcess
 from tests.processes import PIPE, is_alive, start, wait_until
-from vseg_nas.config import shared_overrides
+from vseg_nas.cli.printed import shared_overrides
 from vseg_nas.data import SyntheticStreet, resized
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.errors import ConfigError
@@ -33,7 +33,7 @@ from vseg_nas.training.video_module import VideoModule
 
 SIZE = (48, 64)
 PRETRAIN = [
-    *("gpu=cpu", "dataset.size=[48,64]", "dataset.clips=9", "dataset.val_clips=5", "dataset.frames_per_run=11"),
+    *("gpu=cpu", "dataset.size=[48,64]", "dataset.clips=9", "dataset.val_clips=5", "dataset.frames_per_drive=11"),
     *("phase.pretrain.epochs=1", "phase.pretrain.batch_size=8", "phase.pretrain.transform.crop=[48,64]"),
 ]
 """One step: a network without ImageNet's weights soon makes much of how sums are rounded, also of 1 or 2 threads."""

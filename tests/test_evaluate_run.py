@@ -20,7 +20,7 @@ TINY = [
     "gpu=cpu",
     "dataset.size=[48,64]",
     "dataset.val_clips=5",
-    "dataset.frames_per_run=7",
+    "dataset.frames_per_drive=7",
     "static.weights=static.safetensors",
     "panels=1",
     "name=e",
@@ -90,7 +90,7 @@ def test_a_trained_static_network_has_the_rows_of_the_pretrained_one(start: Star
 
 def test_the_truth_is_as_steady_as_can_be(start: Start, tmp_path: Path) -> None:
     make(tmp_path / "b/v.safetensors", 2, None)
-    clips = ["dataset.val_clips=19", "dataset.frames_per_run=21"]
+    clips = ["dataset.val_clips=19", "dataset.frames_per_drive=21"]
     assert start(*TINY, *clips, "checkpoint=b/v.safetensors", "baselines=false")[0] == 0
     result = json.loads((tmp_path / "runs/evaluate/synthetic/e/evaluate.json").read_text())
     truth = result["truth_consistency"]

@@ -54,7 +54,7 @@ def test_a_run_goes_on_where_it_was_cut(
         return Evaluation(drawn, drawn, drawn, drawn, parameters=1, macs=1, seconds=1.0, epochs=1)
 
     monkeypatch.setattr(CandidateEvaluator, "evaluate", scored)
-    tiny = ["gpu=cpu", "dataset.size=[32,48]", "dataset.clips=10", "dataset.frames_per_run=3", "dataset.val_clips=3"]
+    tiny = ["gpu=cpu", "dataset.size=[32,48]", "dataset.clips=10", "dataset.frames_per_drive=3", "dataset.val_clips=3"]
     tiny += ["static.weights=static.safetensors", "phase.search.transform.crop=[32,48]", "phase.search.epochs=1"]
     arguments = ["rank_correlation.py", "--out", "found.jsonl", "--cells", "2", "space.layers=1", *tiny]
     monkeypatch.setattr(sys, "argv", arguments)

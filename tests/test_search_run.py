@@ -133,8 +133,8 @@ def test_cityscapes_from_files_to_trials(tmp_path: Path) -> None:
     data = ["dataset=cityscapes", "dataset.root=data", "gpu=cpu", "gpu.threads=1"]
     pretrain = ["phase.pretrain.epochs=1", "phase.pretrain.batch_size=2", "phase.pretrain.transform.crop=[64,64]"]
     search = ["phase.search.epochs=2", "phase.search.trials=1", "phase.search.val_size=[32,64]"]
-    search += ["phase.search.transform.crop=[32,32]", "name=tiny", "logger=none", "stopping=none"]
-    done = processes.run("vseg_nas.pretrain", *data, *pretrain, "phase.pretrain.encoder_weights=null", cwd=tmp_path)
+    search += ["phase.search.transform.crop=[32,32]", "name=tiny", "logger=none", "pruner=none"]
+    done = processes.run("vseg_nas.pretrain", *data, *pretrain, "static.encoder_weights=null", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     finish(start(tmp_path, *data, *search), tmp_path)
     (trial,) = TrialStore.read(tmp_path / "runs/search/cityscapes/tiny" / STORE).trials()

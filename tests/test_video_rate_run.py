@@ -20,7 +20,7 @@ VIDEO = [
     "phase.search.trials=2",
     "phase.search.unroll.damaged=0.5",
     "phase.search.unroll.gradient_frames=2",
-    "stopping=none",
+    "pruner=none",
 ]
 
 

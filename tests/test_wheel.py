@@ -54,7 +54,7 @@ def test_the_console_script_runs_from_another_folder(wheel: Path, tmp_path: Path
     assert mistake.returncode == 2
     assert mistake.stderr.startswith(b"error: phase.search.epochs: found 0")
     code = (
-        "from vseg_nas.config import conf_dir; from vseg_nas.models.bundled import bundled_checkpoint as b; "
+        "from vseg_nas.cli.composition import conf_dir; from vseg_nas.models.bundled import bundled_checkpoint as b; "
         "print(b().is_file(), b(), conf_dir(), sep=chr(10))"
     )
     found = subprocess.run([str(python), "-c", code], cwd=elsewhere, env=environment, capture_output=True, text=True)

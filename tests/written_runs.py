@@ -98,7 +98,7 @@ def evaluation_data() -> Json:
         "size": [360, 480],
         "classes": CLASSES,
         "consistency_key_every": 5,
-        "rolling_refused": None,
+        "rolling_skip_reason": None,
         "command": "python -m vseg_nas.evaluate name=first",
         "machine": "a machine",
         "date": "2026-11-22",
@@ -179,7 +179,7 @@ def other_results(evaluation_data: Json) -> dict[str, Json]:
     }  # fmt: skip
     split = {
         "frames": 3, "masks": 3, "seconds_between_frames": 1.0, "shares": {"road": 0.75, "ignored": 0.125},
-        "runs": [{"first": "a", "last": "c", "frames": 3}], "problems": ["d.png: found a damaged image"],
+        "sequences": [{"first": "a", "last": "c", "frames": 3}], "problems": ["d.png: found a damaged image"],
     }  # fmt: skip
     prediction = {
         "format": "vseg_nas.predict/1", "source": "drive.mp4", "checkpoint": None, "network": "a network",
@@ -193,7 +193,7 @@ def other_results(evaluation_data: Json) -> dict[str, Json]:
         | {"format": "vseg_nas.compare/1", "dataset": "camvid", "search": "runs/search/camvid/first"}
         | {"rows": [row | {"meta_val": row["val"]} for row in rows]},
         "check.json": made
-        | {"format": "vseg_nas.check/1", "dataset": "camvid", "root": "data", "splits": {"train": split}},
+        | {"format": "vseg_nas.check/2", "dataset": "camvid", "root": "data", "splits": {"train": split}},
         "predict.json": prediction | made,
     }
 

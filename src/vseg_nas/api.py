@@ -6,17 +6,17 @@ from reprlib import repr as brief
 from typing import Any
 
 from vseg_nas.assembly.data_sources import check_batches
-from vseg_nas.assembly.search_plan import MetaClips, SearchPlan, cached_meta_features
+from vseg_nas.assembly.meta_features import MetaClips, cached_meta_features
+from vseg_nas.assembly.search_plan import SearchPlan
 from vseg_nas.data import Clip, ClipSource, ClipTransform, MetaSplit, meta_split, resized
 from vseg_nas.data.inspection import require_labels
 from vseg_nas.errors import ConfigError, DataError, RunError
-from vseg_nas.machine import require_cuda
 from vseg_nas.models.segmenter_file import load_for_inference
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.executors.settings import SerialSettings
-from vseg_nas.nas.listener import Budget
+from vseg_nas.nas.history import scored
 from vseg_nas.nas.pruners import build_pruner
-from vseg_nas.nas.settings import GeometricMeanSettings, PrunerSettings
+from vseg_nas.nas.settings import Budget, GeometricMeanSettings, PrunerSettings
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.strategies.settings import StrategySettings
@@ -26,7 +26,7 @@ from vseg_nas.runs.lock import RunLock
 from vseg_nas.runs.record import CONFIG, SETTINGS, recorded_settings, write_settings
 from vseg_nas.settings import Positive, Seed, Text, checked, options, validated
 from vseg_nas.space import SearchSpace
-from vseg_nas.training.device import Device
+from vseg_nas.training.device import Device, require_cuda
 from vseg_nas.training.features import weights_digest
 from vseg_nas.training.settings import CellTraining
 from vseg_nas.video.torch_predictor import TorchPredictor
@@ -92,7 +92,7 @@ def search(
     layers: int = 5,
     width: int | str = 64,
     strategy: str = "ppo",
-    stopping: str = "halfway",
+    pruner: str = "halfway",
     val_fraction: float = 0.1,
     seed: int = 0,
     device: str = "cpu",
@@ -112,7 +112,7 @@ def search(
         layers: The number of layers of a cell.
         width: The number of channels of a cell, or ``native``.
         strategy: The strategy that proposes cells: ``ppo``, ``reinforce`` or ``random``.
-        stopping: The pruner: ``halfway``, ``median`` or ``none``.
+        pruner: The pruner: ``halfway``, ``median`` or ``none``.
         val_fraction: The share of the clips that cells are scored on.
         seed: The seed of everything.
         device: The device to compute on, ``cpu`` or ``cuda``.
@@ -137,7 +137,7 @@ def search(
         raise ConfigError(f"clips: found {found} classes, expected the {expected} of the static network, in its order")
     run_dir = _path("run_dir", run_dir)
     chosen_strategy = _chosen(StrategySettings, strategy, "strategy")
-    chosen_pruner = _chosen(PrunerSettings, stopping, "stopping")
+    chosen_pruner = _chosen(PrunerSettings, pruner, "pruner")
     try:
         space = SearchSpace(layers, width)  # type: ignore[arg-type]  # checked there
     except ValueError as error:
@@ -167,7 +167,7 @@ def search(
         "layers": layers,
         "width": width,
         "strategy": strategy,
-        "stopping": stopping,
+        "pruner": pruner,
         "val_fraction": val_fraction,
         "seed": seed,
     }
@@ -185,10 +185,10 @@ def search(
         write_settings(run_dir, settings)  # after the features: until then the folder belongs to no search
         with TrialStore(run_dir / STORE) as store:
             ended = plan.loop(features, store, run_dir).run()
-    scored = [trial for trial in ended if trial.evaluation is not None]
-    if not scored:
+    best_first = sorted(scored(ended), key=lambda cell: cell.evaluation.score, reverse=True)
+    if not best_first:
         raise RunError(f"{run_dir}: found no cell with a score among {len(ended)}; the last: {ended[-1].reason}")
-    return sorted(scored, key=lambda trial: trial.evaluation.score if trial.evaluation else 0.0, reverse=True)
+    return [cell.trial for cell in best_first]
 
 
 def _path(argument: str, given: str | Path) -> Path:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from vseg_nas.assembly.cells import resolve_cell
-from vseg_nas.checking import require_checkpoint
-from vseg_nas.command_line import several
-from vseg_nas.config import command
+from vseg_nas.assembly.required_files import require_checkpoint
+from vseg_nas.cli.command import command
+from vseg_nas.cli.values import list_hint
 from vseg_nas.console.lines import print_line
 from vseg_nas.errors import ConfigError
 from vseg_nas.schema import BenchmarkConfig
@@ -15,7 +15,7 @@ from vseg_nas.schema import BenchmarkConfig
 
 def _preflight(config: BenchmarkConfig) -> None:
     for path in config.checkpoint or ():
-        require_checkpoint(path, several("checkpoint", path))
+        require_checkpoint(path, list_hint("checkpoint", path))
     if config.cell is not None:
         resolve_cell(config.cell, config.flow)
     elif config.flow:

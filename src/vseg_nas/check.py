@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from vseg_nas.checking import check_root
-from vseg_nas.config import command
+from vseg_nas.assembly.required_files import require_dataset_root
+from vseg_nas.cli.command import command
 from vseg_nas.console.lines import print_line
 from vseg_nas.data.settings import SyntheticSettings
 from vseg_nas.errors import DataError
@@ -20,7 +20,7 @@ MOST_SHOWN = 20
 def _preflight(config: CheckConfig) -> None:
     if isinstance(config.dataset, SyntheticSettings):
         raise DataError("dataset: found synthetic, which has no files, expected camvid or cityscapes")
-    check_root(config.dataset)
+    require_dataset_root(config.dataset)
 
 
 @command("check", CheckConfig, _preflight)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vseg_nas.checking import stored_config
-from vseg_nas.config import command
+from vseg_nas.cli.command import command
+from vseg_nas.cli.typed_config import stored_config
 from vseg_nas.console.lines import print_line
 from vseg_nas.errors import RunError
 from vseg_nas.nas.store import STORE, TrialStore
-from vseg_nas.runs.digests import keep_weights_digest
+from vseg_nas.runs.digests import store_or_compare_weights_digest
 from vseg_nas.runs.files import write_text
 from vseg_nas.schema import CompareConfig, SearchConfig
 
@@ -38,14 +38,14 @@ def main(config: CompareConfig, run_dir: Path) -> None:
     search_dir = Path(config.run)
     search = stored_config(search_dir, SearchConfig, "search")
     # Meta-val scores are compared with those of the search, so the network must be the one that it was run with.
-    keep_weights_digest(search_dir, Path(search.static.weights))
+    store_or_compare_weights_digest(search_dir, Path(search.static.weights))
     with TrialStore.read(search_dir / STORE) as store:
         best = best_cells(store.trials(), 1)
     if not best:
         raise RunError(f"{search_dir}: no trial has a score yet, expected at least one")
     # Torch is loaded from here on: what is wrong with the search so far is said at once.
     from vseg_nas.assembly.cell_comparison import Comparison
-    from vseg_nas.assembly.search_plan import build_meta_data
+    from vseg_nas.assembly.meta_features import build_meta_data
     from vseg_nas.console.progress import track
     from vseg_nas.reporting.search_tables import comparison_table
     from vseg_nas.reporting.table_formats import markdown

@@ -5,13 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vseg_nas.assembly.required_files import require_checkpoint, require_dataset_root
 from vseg_nas.assembly.static_weights import require_static
-from vseg_nas.checking import check_root, require_checkpoint
+from vseg_nas.cli.command import command
+from vseg_nas.cli.printed import python_command
+from vseg_nas.cli.values import assignment, list_hint
 from vseg_nas.clock import working_s
-from vseg_nas.command_line import assignment, several
-from vseg_nas.config import command, python_command
 from vseg_nas.console.lines import print_line
-from vseg_nas.runs.digests import CHECKPOINT_NOTE, keep_digests, keep_weights_digest, sha256_of
+from vseg_nas.runs.digests import (
+    CHECKPOINT_DIGESTS_FILE,
+    sha256_of,
+    store_or_compare_digests,
+    store_or_compare_weights_digest,
+)
 from vseg_nas.schema import EvaluateConfig
 
 if TYPE_CHECKING:
@@ -19,17 +25,16 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from vseg_nas.assembly.split_evaluator import SplitEvaluator, VideoMethod
+    from vseg_nas.assembly.split_evaluator import MeasuredMethod, SplitEvaluator
     from vseg_nas.results.evaluation_result import EvaluationRow, Panel
-    from vseg_nas.results.row_files import MeasuredRow
 
 
 def _preflight(config: EvaluateConfig) -> None:
     if config.baselines:
         require_static(config)
-    check_root(config.dataset)
+    require_dataset_root(config.dataset)
     for path in config.checkpoint:
-        require_checkpoint(path, several("checkpoint", path))
+        require_checkpoint(path, list_hint("checkpoint", path))
 
 
 @command("evaluate", EvaluateConfig, _preflight)
@@ -46,8 +51,8 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
     console, started = Console(), working_s()
     evaluator = SplitEvaluator(config)
     _keep_input_digests(config, evaluator, run_dir, console)
-    if evaluator.rolling_refused:
-        print_line(console, f"no rolling: {evaluator.rolling_refused}")
+    if evaluator.rolling_skip_reason:
+        print_line(console, f"no rolling: {evaluator.rolling_skip_reason}")
     measured = _measure(evaluator, run_dir, console)
     with steps("ground truth", evaluator.truth_ticks, console) as tick:
         truth_consistency = evaluator.truth_consistency(tick)
@@ -58,12 +63,12 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
         size=evaluator.frame_size,
         classes=evaluator.pairs.classes,
         consistency_key_every=CONSISTENCY_KEY_EVERY,
-        rolling_refused=evaluator.rolling_refused,
+        rolling_skip_reason=evaluator.rolling_skip_reason,
         command=command_line("evaluate"),
         machine=describe(evaluator.device),
         date=today(),
         seconds=round(working_s() - started, 1),
-        rows=tuple(found.row for _, found in measured),
+        rows=tuple(network.result.row for network in measured),
         truth_consistency=truth_consistency,
         panels=tuple(panels),
     )
@@ -77,18 +82,19 @@ def main(config: EvaluateConfig, run_dir: Path) -> None:
 
 def _keep_input_digests(config: EvaluateConfig, evaluator: SplitEvaluator, run_dir: Path, console: Console) -> None:
     """Stores the digests of networks and data, or compares them with those of an earlier start."""
-    from vseg_nas.assembly.data_sources import keep_data_digests
-    from vseg_nas.console.progress import hashing
+    from vseg_nas.assembly.data_sources import store_or_compare_data_digests
+    from vseg_nas.console.progress import track_files
 
     networks = {f"network {index}": sha256_of(Path(path)) for index, path in enumerate(config.checkpoint, 1)}
-    keep_digests(run_dir / CHECKPOINT_NOTE, networks, "checkpoint")
+    store_or_compare_digests(run_dir / CHECKPOINT_DIGESTS_FILE, networks, "checkpoint")
     if config.baselines:
-        keep_weights_digest(run_dir, Path(config.static.weights))
-    keep_data_digests(run_dir, evaluator.sources, hashing(console))
+        store_or_compare_weights_digest(run_dir, Path(config.static.weights))
+    store_or_compare_data_digests(run_dir, evaluator.sources, track_files(console))
 
 
-def _measure(evaluator: SplitEvaluator, run_dir: Path, console: Console) -> list[tuple[VideoMethod, MeasuredRow]]:
+def _measure(evaluator: SplitEvaluator, run_dir: Path, console: Console) -> list[MeasuredMethod]:
     """Measures all rows; each is stored as soon as it has been measured."""
+    from vseg_nas.assembly.split_evaluator import MeasuredMethod
     from vseg_nas.console.progress import steps
     from vseg_nas.results.row_files import load_row, save_row
 
@@ -100,7 +106,7 @@ def _measure(evaluator: SplitEvaluator, run_dir: Path, console: Console) -> list
             with steps(method.group, evaluator.ticks(method), console) as tick:
                 found = evaluator.measure(method, tick)
             save_row(run_dir, evaluator.key(method), found)
-        measured.append((method, found))
+        measured.append(MeasuredMethod(method, found))
         print_line(console, _line(found.row))
     return measured
 
@@ -119,9 +125,7 @@ def _log(config: EvaluateConfig, run_dir: Path, rows: Sequence[EvaluationRow], p
         logger.log(rows, pictures)
 
 
-def _save_pictures(
-    evaluator: SplitEvaluator, measured: list[tuple[VideoMethod, MeasuredRow]], run_dir: Path, count: int
-) -> list[Panel]:
+def _save_pictures(evaluator: SplitEvaluator, measured: list[MeasuredMethod], run_dir: Path, count: int) -> list[Panel]:
     """Writes pictures of the first checkpoint, or of the first one with a cell if there is any.
 
     They are its confusion matrix, the pairs that are hardest for the static network, and the most improved pairs.
@@ -132,24 +136,26 @@ def _save_pictures(
     from vseg_nas.figures.frame_panel import save_panel
     from vseg_nas.results.evaluation_result import STATIC, Panel
 
-    trained = [pair for pair in measured if pair[0].spec is not None]
-    ours = next((pair for pair in trained if pair[0].has_cell), trained[0])
-    static = next((pair for pair in measured if pair[0].group == STATIC), None)
-    source, folder, name = evaluator.pairs, run_dir / "panels", ours[0].group
+    trained = [network for network in measured if network.method.spec is not None]
+    ours = next((network for network in trained if network.method.has_cell), trained[0])
+    static = next((network for network in measured if network.method.group == STATIC), None)
+    source, folder, name = evaluator.pairs, run_dir / "panels", ours.method.group
     title = f"{name}: percent of the pixels of each class, pair protocol"
-    path = save_confusion(np.array(ours[1].confusion), source.classes, folder / "confusion.png", title)
+    path = save_confusion(np.array(ours.result.confusion), source.classes, folder / "confusion.png", title)
     panels = [Panel(file=str(path.relative_to(run_dir)), title="confusion", row=name)]
     if static is None or not count:
         return panels
-    scores = zip(static[1].miou_per_frame, ours[1].miou_per_frame, strict=True)
-    frames = [(i, a, b) for i, (a, b) in enumerate(scores) if a is not None and b is not None]
+    scores = zip(static.result.miou_per_frame, ours.result.miou_per_frame, strict=True)
+    by_index = {
+        i: (before, after) for i, (before, after) in enumerate(scores) if before is not None and after is not None
+    }
     chosen = {
-        "hardest": sorted(frames, key=lambda frame: frame[1])[:count],
-        "most improved": sorted(frames, key=lambda frame: frame[1] - frame[2])[:count],
+        "hardest": sorted(by_index, key=lambda index: by_index[index][0])[:count],
+        "most improved": sorted(by_index, key=lambda index: by_index[index][0] - by_index[index][1])[:count],
     }
     for title, picked in chosen.items():
         path = folder / f"{title.replace(' ', '-')}.png"
-        rows = evaluator.panel_rows(static, ours, [index for index, _, _ in picked])
+        rows = evaluator.panel_rows(static, ours, picked)
         save_panel(rows, path, source.classes, source.palette, name, f"{title} frames, pair protocol")
         panels.append(Panel(file=str(path.relative_to(run_dir)), title=title, row=name))
     return panels

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vseg_nas.checking import require_checkpoint
-from vseg_nas.config import command
+from vseg_nas.assembly.required_files import require_checkpoint
+from vseg_nas.cli.command import command
 from vseg_nas.console.lines import print_line
 from vseg_nas.schema import ExportConfig
 

@@ -6,8 +6,6 @@ import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vseg_nas.errors import ConfigError
-
 if TYPE_CHECKING:
     import torch
 
@@ -20,22 +18,6 @@ def describe(device: torch.device) -> str:
         return f"cuda: {torch.cuda.get_device_name(device)}; torch {torch.__version__}"
     threads = torch.get_num_threads()
     return f"cpu: {cpu_name()}, {threads} thread{'s' * (threads > 1)}; torch {torch.__version__}"
-
-
-def require_cuda(key: str, instead: str) -> None:
-    """Checks that there is a CUDA device.
-
-    Args:
-        key: The configuration key or argument that asks for one.
-        instead: The setting that works without CUDA; the error message recommends it.
-
-    Raises:
-        ConfigError: There is no CUDA device.
-    """
-    import torch
-
-    if not torch.cuda.is_available():
-        raise ConfigError(f"{key}: found no CUDA device, expected one; use {instead}")
 
 
 def bytes_in_words(count: int) -> str:

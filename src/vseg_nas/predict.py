@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vseg_nas.config import command
+from vseg_nas.cli.command import command
 from vseg_nas.console.lines import print_line
 from vseg_nas.errors import missing_extra
 from vseg_nas.schema import PredictConfig

@@ -2,36 +2,38 @@
 
 from pathlib import Path
 
-from vseg_nas.checking import check_root
-from vseg_nas.command_line import assignment
-from vseg_nas.config import command, python_command, shared_overrides
+from vseg_nas.assembly.required_files import require_dataset_root
+from vseg_nas.assembly.static_weights import encoder_content
+from vseg_nas.cli.command import command
+from vseg_nas.cli.printed import python_command, shared_overrides
+from vseg_nas.cli.values import assignment
 from vseg_nas.console.lines import print_line
-from vseg_nas.runs.digests import ENCODER_NOTE, keep_digests, sha256_of
+from vseg_nas.runs.digests import ENCODER_DIGEST_FILE, store_or_compare_digests
 from vseg_nas.schema import PretrainConfig
 
 WEIGHTS = "static.safetensors"
 
 
-@command("pretrain", PretrainConfig, lambda config: check_root(config.dataset))
+@command("pretrain", PretrainConfig, lambda config: require_dataset_root(config.dataset))
 def main(config: PretrainConfig, run_dir: Path) -> None:
     """Trains, validates at full size, and writes ``static.safetensors`` into the run directory."""
     from rich.console import Console
 
-    from vseg_nas.console.progress import FitView, hashing
+    from vseg_nas.console.progress import FitView, track_files
 
     console = Console()
     print_line(
         console,
         f"Pre-training arch2 on {config.dataset.name}; Ctrl-C stops, {assignment('resume', run_dir)} continues.",
     )
-    from vseg_nas.assembly.data_sources import build_single_frames, keep_data_digests
+    from vseg_nas.assembly.data_sources import build_single_frames, store_or_compare_data_digests
     from vseg_nas.assembly.static_pretraining import Pretraining
     from vseg_nas.training.device import open_device
 
-    encoder = str(config.static.encoder_weights)
-    digest = sha256_of(Path(encoder)) if Path(encoder).is_file() else encoder
-    keep_digests(run_dir / ENCODER_NOTE, {"encoder": digest}, "static.encoder_weights")
-    keep_data_digests(run_dir, build_single_frames(config.dataset, config.runs_dir), hashing(console))
+    store_or_compare_digests(
+        run_dir / ENCODER_DIGEST_FILE, {"encoder": encoder_content(config.static)}, "static.encoder_weights"
+    )
+    store_or_compare_data_digests(run_dir, build_single_frames(config.dataset, config.runs_dir), track_files(console))
     pretraining = Pretraining(
         config.dataset,
         config.runs_dir,

@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
-from vseg_nas.command_line import several
-from vseg_nas.config import command
+from vseg_nas.cli.command import command
+from vseg_nas.cli.values import list_hint
 from vseg_nas.console.lines import print_line
 from vseg_nas.errors import RunError
-from vseg_nas.runs.resume import folder_of
+from vseg_nas.runs.resume import folder_hint
 from vseg_nas.schema import ReportConfig
 
 
 def _preflight(config: ReportConfig) -> None:
     for run in config.run:
         if not Path(run).is_dir():
-            meant = folder_of(Path(run)) or several("run", run)
+            meant = folder_hint(Path(run)) or list_hint("run", run)
             raise RunError(f"run: found no directory {run}, expected one of a command that leaves results{meant}")
 
 

@@ -12,6 +12,7 @@ from vseg_nas.nas.settings import PrunerSettings, RewardSettings, SearchPhase, S
 from vseg_nas.nas.strategies.settings import StrategySettings
 from vseg_nas.settings import (
     AVERAGED_OVER,
+    COSMETIC,
     EXECUTION,
     INPUT,
     FolderName,
@@ -47,7 +48,14 @@ class PhaseConfig(Settings):
 class CommandConfig(Settings):
     """The settings that every command has."""
 
-    debug: Annotated[bool, EXECUTION]
+    debug: Annotated[bool, COSMETIC]
+
+
+class NamedCommandConfig(CommandConfig):
+    """What every command has that names its run and runs no static network."""
+
+    runs_dir: Annotated[Text, COSMETIC]
+    name: Annotated[FolderName, COSMETIC]
 
 
 class NetworkConfig(CommandConfig):
@@ -57,7 +65,7 @@ class NetworkConfig(CommandConfig):
     phase: PhaseConfig
     gpu: Annotated[DeviceSettings, AVERAGED_OVER]
     static: StaticSettings
-    runs_dir: Annotated[Text, EXECUTION]
+    runs_dir: Annotated[Text, COSMETIC]
 
 
 class PretrainConfig(NetworkConfig):
@@ -73,10 +81,10 @@ class SearchConfig(PretrainConfig):
     space: SpaceSettings
     strategy: StrategySettings
     executor: Annotated[ExecutorSettings, EXECUTION]
-    stopping: PrunerSettings
+    pruner: PrunerSettings
     reward: RewardSettings
     logger: Annotated[LoggerSettings, EXECUTION]
-    name: Annotated[FolderName, EXECUTION]
+    name: Annotated[FolderName, COSMETIC]
 
 
 class TrainConfig(PretrainConfig):
@@ -86,7 +94,7 @@ class TrainConfig(PretrainConfig):
     past: Past
     flow: bool
     logger: Annotated[LoggerSettings, EXECUTION]
-    name: Annotated[FolderName, EXECUTION]
+    name: Annotated[FolderName, COSMETIC]
 
     @model_validator(mode="after")
     def _warps_what_is_there(self) -> Self:
@@ -107,37 +115,33 @@ class EvaluateConfig(NetworkConfig):
     resume: Annotated[Text | None, EXECUTION]
     panels: Annotated[int, Field(ge=0, le=20)]
     logger: Annotated[LoggerSettings, EXECUTION]
-    name: Annotated[FolderName, EXECUTION]
+    name: Annotated[FolderName, COSMETIC]
 
 
-class ReportConfig(CommandConfig):
+class ReportConfig(NamedCommandConfig):
     """The configuration of `report`."""
 
     run: Paths
-    runs_dir: Text
-    name: FolderName
 
 
-class CheckConfig(CommandConfig):
+class CheckConfig(NamedCommandConfig):
     """The configuration of `check`."""
 
     dataset: DatasetSettings
     threads: Annotated[int, Field(ge=1, le=256)] | None
-    runs_dir: Text
-    name: FolderName
 
 
 class CompareConfig(CommandConfig):
     """The configuration of `compare`."""
 
     run: Text
-    name: FolderName
+    name: Annotated[FolderName, COSMETIC]
     seed: Seed
     random_cells: Positive
     repeats: Positive
 
 
-class BenchmarkConfig(CommandConfig):
+class BenchmarkConfig(NamedCommandConfig):
     """The configuration of `benchmark`."""
 
     checkpoint: Paths | None
@@ -149,11 +153,9 @@ class BenchmarkConfig(CommandConfig):
     repeats: Positive
     warmup: Positive
     gpu: DeviceSettings
-    runs_dir: Text
-    name: FolderName
 
 
-class PredictConfig(CommandConfig):
+class PredictConfig(NamedCommandConfig):
     """The configuration of `predict`."""
 
     source: Text
@@ -167,19 +169,15 @@ class PredictConfig(CommandConfig):
     opacity: Share
     labels: bool
     gpu: DeviceSettings
-    runs_dir: Text
-    name: FolderName
 
 
 _GraphSide = Annotated[int, Field(ge=64)]
 
 
-class ExportConfig(CommandConfig):
+class ExportConfig(NamedCommandConfig):
     """The configuration of `export`."""
 
     checkpoint: Text | None
     format: Literal["onnx", "pt2"]
     output: Literal["logits", "labels"]
     size: Annotated[tuple[_GraphSide, _GraphSide], Field(strict=False)] | None
-    runs_dir: Text
-    name: FolderName

@@ -6,18 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vseg_nas.assembly.static_weights import ensure_static, require_static
-from vseg_nas.command_line import assignment
-from vseg_nas.config import command, python_command, shared_overrides
+from vseg_nas.cli.command import command
+from vseg_nas.cli.printed import python_command, shared_overrides
+from vseg_nas.cli.values import assignment
 from vseg_nas.console.lines import print_line
-from vseg_nas.nas.executors.ray_extra import require_head, require_ray
+from vseg_nas.nas.executors.ray_head import require_head, require_ray
 from vseg_nas.nas.executors.settings import RaySettings
-from vseg_nas.runs.digests import keep_weights_digest
+from vseg_nas.runs.digests import store_or_compare_weights_digest
 from vseg_nas.schema import SearchConfig
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from vseg_nas.assembly.search_plan import MetaData
+    from vseg_nas.assembly.meta_features import MetaData
     from vseg_nas.nas.store import TrialStore
     from vseg_nas.training.device import Device
 
@@ -26,7 +27,7 @@ def _preflight(config: SearchConfig) -> None:
     require_static(config)
     executor = config.executor
     if config.gpu.devices != 1:
-        from vseg_nas.assembly.search_plan import executor_of  # loads torch, which counts the devices
+        from vseg_nas.assembly.executor_choice import executor_of  # loads torch, which counts the devices
 
         executor = executor_of(config)
     if isinstance(executor, RaySettings):
@@ -50,7 +51,7 @@ def main(config: SearchConfig, run_dir: Path) -> None:
             stored.trials()  # a damaged one, or odd rows, before anything is computed
     device = open_device(config.gpu)
     ensure_static(config, device, run_dir, console)
-    keep_weights_digest(run_dir, Path(config.static.weights))
+    store_or_compare_weights_digest(run_dir, Path(config.static.weights))
     print_line(
         console,
         f"Searching on {config.dataset.name}; Ctrl-C stops, {assignment('resume', run_dir)} continues.",
@@ -67,11 +68,11 @@ def main(config: SearchConfig, run_dir: Path) -> None:
 
 
 def _meta_data(config: SearchConfig, device: Device, run_dir: Path, console: Console) -> MetaData:
-    from vseg_nas.assembly.data_sources import build_sources, keep_data_digests
-    from vseg_nas.assembly.search_plan import build_meta_data
-    from vseg_nas.console.progress import hashing, track
+    from vseg_nas.assembly.data_sources import build_sources, store_or_compare_data_digests
+    from vseg_nas.assembly.meta_features import build_meta_data
+    from vseg_nas.console.progress import track, track_files
 
-    keep_data_digests(run_dir, build_sources(config.dataset, config.runs_dir), hashing(console))
+    store_or_compare_data_digests(run_dir, build_sources(config.dataset, config.runs_dir), track_files(console))
     data = build_meta_data(
         config,
         device,

@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 
 from vseg_nas.errors import ConfigError
 from vseg_nas.space.strict_json import is_text
-from vseg_nas.validation import refused, unexpected
+from vseg_nas.validators import refused, unexpected
 
 _LONGEST_PATH, _LONGEST_NAME = 4096, 255  # characters; bytes of a name in a folder
 _LONGEST_FOLDER = 128  # bytes; W&B takes no longer name of a run
@@ -30,14 +30,19 @@ class MayDiffer:
     Attributes:
         when_resumed: Whether a resumed run may differ in it from its earlier starts.
         when_averaged: Whether searches that a report averages over may differ in it.
+        when_replaced: Whether a run that cannot be resumed and has not finished may be replaced by one that differs in
+            it.
     """
 
     when_resumed: bool = False
     when_averaged: bool = False
+    when_replaced: bool = False
 
 
+COSMETIC = MayDiffer(when_resumed=True, when_averaged=True, when_replaced=True)
+"""Marks a key that nothing is computed from: where a run lies, what it is called, how errors are shown."""
 EXECUTION = MayDiffer(when_resumed=True, when_averaged=True)
-"""Marks a key that says how a run is executed: where, for how long, under which name."""
+"""Marks a key that says how a run is executed: on which devices, for how long."""
 INPUT = MayDiffer(when_resumed=True)
 """Marks a key that names what a run reads. The content decides; the run directory holds its digests."""
 AVERAGED_OVER = MayDiffer(when_averaged=True)
@@ -194,7 +199,9 @@ def keys(schema: type[Settings], prefix: str = "") -> Iterator[tuple[str, FieldI
             yield from keys(option, f"{prefix}{name}.")
 
 
-def free_keys(schema: type[Settings], when: Literal["when_resumed", "when_averaged"]) -> tuple[str, ...]:
+def free_keys(
+    schema: type[Settings], when: Literal["when_resumed", "when_averaged", "when_replaced"]
+) -> tuple[str, ...]:
     """Returns the keys, and groups of keys, in which runs may differ; see `MayDiffer`."""
     return tuple(
         key
@@ -261,7 +268,7 @@ _BOUNDS = {
 
 def _first_error(error: ValidationError, schema: type[Settings], key: str = "", null: str = "null") -> str:
     first = error.errors(include_url=False)[0]
-    place, field, siblings = _place(schema, first["loc"])
+    place, field, siblings = _locate(schema, first["loc"])
     value, kind = first["input"], first["type"]
     if kind == "missing" and place.endswith("]"):  # a list that is too short lacks its last element
         place, kind = place.rpartition("[")[0], "too_long"
@@ -295,7 +302,7 @@ def _expected(error: ErrorDetails, kind: str, tags: Sequence[str]) -> str:
     return _EXPECTED.get(kind, error["msg"])
 
 
-def _place(schema: type[Settings], loc: tuple[int | str, ...]) -> tuple[str, FieldInfo | None, list[str]]:
+def _locate(schema: type[Settings], loc: tuple[int | str, ...]) -> tuple[str, FieldInfo | None, list[str]]:
     """Returns the dotted key of an error, its field if there is one, and the keys beside it.
 
     Pydantic names in the place of an error also which option of a group was picked; that is not part of the key.

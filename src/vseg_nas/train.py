@@ -6,16 +6,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vseg_nas.assembly.cells import STATIC_CELL, trained_cell
+from vseg_nas.assembly.cells import STATIC_CELL, cell_name, trained_cell
 from vseg_nas.assembly.static_weights import ensure_static, require_static
+from vseg_nas.cli.command import command
+from vseg_nas.cli.printed import python_command, shared_overrides
+from vseg_nas.cli.values import assignment
 from vseg_nas.clock import working_s
-from vseg_nas.command_line import assignment
-from vseg_nas.config import command, python_command, shared_overrides
 from vseg_nas.console.lines import print_line
 from vseg_nas.errors import ConfigError
-from vseg_nas.runs.digests import keep_weights_digest
-from vseg_nas.runs.files import read_note, write_text
-from vseg_nas.runs.record import GENOTYPE_NOTE
+from vseg_nas.runs.digests import store_or_compare_weights_digest
+from vseg_nas.runs.files import read_if_there, write_text
+from vseg_nas.runs.record import GENOTYPE_FILE
 from vseg_nas.schema import TrainConfig
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from vseg_nas.results.training_result import TrainingResult
     from vseg_nas.space import Genotype
     from vseg_nas.training.device import Device
-    from vseg_nas.training.fitting import Progress
+    from vseg_nas.training.fitting import EpochReport
 
 
 def _preflight(config: TrainConfig) -> None:
@@ -51,9 +52,10 @@ def main(config: TrainConfig, run_dir: Path) -> None:
     started = working_s()
     device = open_device(config.gpu)
     ensure_static(config, device, run_dir, console)
-    keep_weights_digest(run_dir, Path(config.static.weights))
-    genotype = _keep_genotype(run_dir, trained_cell(config.cell, config.past, config.flow))
-    print_line(console, f"Training {_words(genotype)}")
+    store_or_compare_weights_digest(run_dir, Path(config.static.weights))
+    genotype = _store_or_compare_genotype(run_dir, trained_cell(config.cell, config.past, config.flow))
+    what = "the static network alone" if genotype is None else genotype.expression()
+    print_line(console, f"Training {what}")
     print_line(
         console,
         f"on {config.dataset.name}; Ctrl-C stops, {assignment('resume', run_dir)} continues.",
@@ -100,20 +102,17 @@ def _result(
     )
 
 
-def _words(genotype: Genotype | None) -> str:
-    return "the static network alone" if genotype is None else genotype.expression()
-
-
 def _train(
     config: TrainConfig, genotype: Genotype | None, device: Device, run_dir: Path, console: Console
 ) -> SegmentationScores:
-    from vseg_nas.assembly.data_sources import build_sources, keep_data_digests
+    from vseg_nas.assembly.data_sources import build_sources, store_or_compare_data_digests
     from vseg_nas.assembly.final_training import CellAndVideoTraining
     from vseg_nas.assembly.tracked_run import open_run
-    from vseg_nas.console.progress import FitView, hashing, track
+    from vseg_nas.console.progress import FitView, track, track_files
+    from vseg_nas.results.scores import SCORE_NAMES
     from vseg_nas.tracking.wandb_logger import FitLogger
 
-    keep_data_digests(run_dir, build_sources(config.dataset, config.runs_dir), hashing(console))
+    store_or_compare_data_digests(run_dir, build_sources(config.dataset, config.runs_dir), track_files(console))
     with ExitStack() as stack:
         logger: FitLogger | None = None
         if config.logger.name != "none":
@@ -122,7 +121,7 @@ def _train(
             )
 
         @contextmanager
-        def view(stage: str) -> Iterator[Progress]:
+        def view(stage: str) -> Iterator[EpochReport]:
             with FitView(stage, console) as shown:
 
                 def report(epoch: int, epochs: int, metrics: dict[str, float]) -> None:
@@ -132,31 +131,43 @@ def _train(
 
                 yield report
 
-        training = CellAndVideoTraining(config, genotype, device, run_dir)
+        training = CellAndVideoTraining(
+            dataset=config.dataset,
+            runs_dir=config.runs_dir,
+            training=config.phase.train,
+            static_weights=Path(config.static.weights),
+            genotype=genotype,
+            name=cell_name(config.cell),
+            past=config.past,
+            flow=config.flow,
+            seed=config.seed,
+            device=device,
+            run_dir=run_dir,
+        )
         scores = training.run(lambda clips, total: track(clips, "caching features", total, console), view)
         if logger is not None:
-            logger.on_end(
-                genotype, {f"val/{name}": getattr(scores, name) for name in ("miou", "fwiou", "macc", "score")}
-            )
+            logger.on_end(genotype, {f"val/{name}": getattr(scores, name) for name in SCORE_NAMES})
     return scores
 
 
-def _keep_genotype(run_dir: Path, genotype: Genotype | None) -> Genotype | None:
-    """Notes the cell in the run, or checks it against the note of an earlier start: a rank may change hands.
+def _store_or_compare_genotype(run_dir: Path, genotype: Genotype | None) -> Genotype | None:
+    """Stores the cell in the run, or compares it with the one that an earlier start stored.
+
+    ``cell=RUN`` names the best cell of a search, and which cell that is changes while the search runs.
 
     Raises:
         ConfigError: The run began with another cell.
-        DataError: The note cannot be read.
+        DataError: What an earlier start stored cannot be read.
     """
     from vseg_nas.space.strict_json import MAX_CHARACTERS
 
-    path, note = run_dir / GENOTYPE_NOTE, genotype.to_json() if genotype else "null"
-    noted = read_note(path, MAX_CHARACTERS, "a genotype")
-    if noted is None:
-        write_text(path, note)
-    elif noted != note.encode():
+    path, text = run_dir / GENOTYPE_FILE, genotype.to_json() if genotype else "null"
+    stored = read_if_there(path, MAX_CHARACTERS, "a genotype")
+    if stored is None:
+        write_text(path, text)
+    elif stored != text.encode():
         raise ConfigError(
-            f"cell: it is another one now than when {run_dir} began; go on with {assignment('cell', path)}"
+            f"cell: it is another one now than when {run_dir} began; continue with {assignment('cell', path)}"
         )
     return genotype
 

@@ -4,10 +4,12 @@ import pytest
 from rich.console import Console
 
 from tests.fixtures import MakeTrials
-from vseg_nas.console.live import NEWEST, LiveView, SearchProgress, TrialCounter
+from vseg_nas.console.live import LiveView
 from vseg_nas.console.progress import FitView, track
+from vseg_nas.console.search_progress import NEWEST, SearchProgress, TrialCounter
 from vseg_nas.nas.history import best_cells, outcome_counts, scored
-from vseg_nas.nas.listener import Budget, SearchListener
+from vseg_nas.nas.listener import SearchListener
+from vseg_nas.nas.settings import Budget
 from vseg_nas.nas.trial import Trial
 
 

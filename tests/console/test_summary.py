@@ -9,7 +9,8 @@ from vseg_nas.console.summary import final_summary
 from vseg_nas.console.tables import best_cells_table
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState
 from vseg_nas.nas.trial_rows import write_trials_csv
-from vseg_nas.reporting.search_files import best_cells_markdown, write_report
+from vseg_nas.reporting.search_files import ranking_table, write_report
+from vseg_nas.reporting.table_formats import markdown
 from vseg_nas.results.numbers import duration, quantity
 from vseg_nas.space import Genotype, Layer
 
@@ -27,7 +28,7 @@ def two_trials() -> list[Trial]:
 
 
 def test_markdown_by_hand() -> None:
-    assert best_cells_markdown(two_trials(), 5).splitlines() == [
+    assert markdown(ranking_table(two_trials(), 5)).splitlines() == [
         "| rank | trial | score | mIoU | params | MACs | epochs | cell |",
         "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
         "| 1 | 1 | 0.5000 | 0.4100 | 1.50M | 98.8M | 20 | `a = attend(deform(prev_l4), gap(l4)); out = a` |",

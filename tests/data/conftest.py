@@ -81,10 +81,10 @@ class MadeUp:
     classes = ("one", "two")
     palette = ((0, 0, 0), (255, 255, 255))
 
-    def __init__(self, frames_per_run: Sequence[int], length: int = 3, size: tuple[int, int] = (12, 16)) -> None:
+    def __init__(self, frames_per_drive: Sequence[int], length: int = 3, size: tuple[int, int] = (12, 16)) -> None:
         places = [
             (f"run{run}", tuple(range(start, start + length)))
-            for run, frames in enumerate(frames_per_run)
+            for run, frames in enumerate(frames_per_drive)
             for start in range(frames - length + 1)
         ]
         self.length = length

@@ -22,7 +22,7 @@ def test_seeds_decide(made_up: Any) -> None:
     source = made_up(CAMVID)
     assert meta_split(source, seed=1) == meta_split(source, seed=1)
     assert meta_split(source, seed=1) != meta_split(source, seed=2)
-    chosen = {meta_split(source, mode="by_run", seed=seed).val for seed in range(20)}
+    chosen = {meta_split(source, mode="by_sequence", seed=seed).val for seed in range(20)}
     assert len(chosen) > 1
 
 
@@ -30,7 +30,7 @@ def test_seeds_decide(made_up: Any) -> None:
 @pytest.mark.parametrize("fraction", [0.05, 0.1, 0.5, 0.95])
 def test_by_run_keeps_runs_whole(made_up: Any, seed: int, fraction: float) -> None:
     source = made_up(CAMVID)
-    split = meta_split(source, fraction, "by_run", seed)
+    split = meta_split(source, fraction, "by_sequence", seed)
     assert sorted(split.train + split.val) == list(range(357))
     assert split.train
     assert split.val
@@ -42,12 +42,12 @@ def test_by_run_keeps_runs_whole(made_up: Any, seed: int, fraction: float) -> No
 def test_by_run_comes_close_where_runs_are_short(made_up: Any) -> None:
     source = made_up([5] * 40)
     for seed in range(5):
-        assert len(meta_split(source, 0.1, "by_run", seed).val) == 12
+        assert len(meta_split(source, 0.1, "by_sequence", seed).val) == 12
 
 
 def test_by_run_takes_the_smallest_where_all_are_too_long(made_up: Any) -> None:
     source = made_up([30, 20, 40], length=1)
-    split = meta_split(source, 0.05, "by_run")
+    split = meta_split(source, 0.05, "by_sequence")
     assert {source.sequences[i] for i in split.val} == {"run1"}
 
 
@@ -72,7 +72,7 @@ def test_random_leaks_on_video(made_up: Any) -> None:
 
 def test_mistakes(made_up: Any) -> None:
     with pytest.raises(ConfigError, match="use random"):
-        meta_split(made_up([9]), mode="by_run")
+        meta_split(made_up([9]), mode="by_sequence")
     for fraction in (0, 1, -0.1):
         with pytest.raises(ConfigError, match="fraction"):
             meta_split(made_up([9]), fraction)

@@ -20,9 +20,9 @@ def street(seed: int = 0) -> Scene:
 
 
 def test_frames_are_functions_of_their_place() -> None:
-    source = SyntheticStreet(6, length=3, seed=4, frames_per_run=5)
+    source = SyntheticStreet(6, length=3, seed=4, frames_per_drive=5)
     forwards = [source[i] for i in range(6)]
-    fresh = SyntheticStreet(6, length=3, seed=4, frames_per_run=5)
+    fresh = SyntheticStreet(6, length=3, seed=4, frames_per_drive=5)
     backwards = [fresh[i] for i in reversed(range(6))][::-1]
     for one, other in zip(forwards, backwards, strict=True):
         np.testing.assert_array_equal(one.frames, other.frames)
@@ -38,7 +38,7 @@ def test_seeds_splits_and_runs_differ() -> None:
         SyntheticStreet(1, 1, seed=0)[0],
         SyntheticStreet(1, 1, seed=1)[0],
         SyntheticStreet(1, 1, seed=0, split="val")[0],
-        SyntheticStreet(2, 1, seed=0, frames_per_run=1)[1],
+        SyntheticStreet(2, 1, seed=0, frames_per_drive=1)[1],
     ]
     masks = [clip.masks[0] for clip in clips]
     for i, one in enumerate(masks):
@@ -58,7 +58,7 @@ def test_any_size_and_length(size: tuple[int, int], length: int) -> None:
 
 
 def test_all_classes_appear_and_neighbours_tell_much() -> None:
-    source = SyntheticStreet(12, 2, (64, 96), frames_per_run=2)
+    source = SyntheticStreet(12, 2, (64, 96), frames_per_drive=2)
     masks = np.array([source[i].masks for i in range(12)])
     share = np.bincount(masks.ravel(), minlength=256) / masks.size
     assert (share[:8] > 0.003).all()
@@ -150,7 +150,7 @@ def test_fingerprints_follow_every_parameter() -> None:
         SyntheticStreet(8, size=(96, 129)),
         SyntheticStreet(8, seed=1),
         SyntheticStreet(8, split="val"),
-        SyntheticStreet(8, frames_per_run=7),
+        SyntheticStreet(8, frames_per_drive=7),
     ]
     assert len({source.fingerprint() for source in sources}) == len(sources)
     assert SyntheticStreet(8).fingerprint() == SyntheticStreet(8).fingerprint()

@@ -106,7 +106,7 @@ def measured(found: AnyConsistency) -> Consistency:
 
 def reason(found: AnyConsistency) -> str:
     assert isinstance(found, NotMeasured)
-    return found.refused
+    return found.skip_reason
 
 
 def test_runs_are_put_in_order() -> None:

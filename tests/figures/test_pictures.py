@@ -9,9 +9,9 @@ from tests.fixtures import MakeTrials
 from vseg_nas.errors import RunError
 from vseg_nas.figures.cell_drawing import FILLS, draw_cell, save_cell_drawing
 from vseg_nas.figures.cell_layout import cell_layout
-from vseg_nas.figures.search_curves import save_reward_curve, save_token_shares
+from vseg_nas.figures.search_curves import draw_reward_curve, draw_token_shares
 from vseg_nas.figures.search_pictures import write_pictures
-from vseg_nas.figures.style import PALE, SERIES, VERMILLION
+from vseg_nas.figures.style import PALE, SERIES, VERMILLION, save_figure
 from vseg_nas.results.names import label
 from vseg_nas.runs.files import replacing
 from vseg_nas.space import Genotype, Layer
@@ -49,8 +49,8 @@ def test_only_unread_inputs_are_grey() -> None:
 
 def test_reward_curve_shows_failures_only_if_there_are_any(make_trials: MakeTrials, tmp_path: Path) -> None:
     trials = make_trials(40)
-    with_failures = save_reward_curve(trials, tmp_path / "all.png", "a title")
-    without = save_reward_curve([t for t in trials if t.evaluation], tmp_path / "scored.png")
+    with_failures = save_figure(draw_reward_curve(trials, "a title"), tmp_path / "all.png")
+    without = save_figure(draw_reward_curve([t for t in trials if t.evaluation]), tmp_path / "scored.png")
     assert share_of(with_failures, VERMILLION) > 0 == share_of(without, VERMILLION)
     assert share_of(with_failures, "#000000") > 0.002  # the running mean
     assert Image.open(with_failures).size == Image.open(without).size == (1350, 750)
@@ -58,11 +58,11 @@ def test_reward_curve_shows_failures_only_if_there_are_any(make_trials: MakeTria
 
 def test_reward_curve_of_failures_alone(make_trials: MakeTrials, tmp_path: Path) -> None:
     failures = [trial for trial in make_trials(20) if trial.evaluation is None]
-    assert share_of(save_reward_curve(failures, tmp_path / "failures.png"), VERMILLION) > 0
+    assert share_of(save_figure(draw_reward_curve(failures), tmp_path / "failures.png"), VERMILLION) > 0
 
 
 def test_token_shares_draws_every_line(make_trials: MakeTrials, tmp_path: Path) -> None:
-    path = save_token_shares(make_trials(40), tmp_path / "shares.png")
+    path = save_figure(draw_token_shares(make_trials(40)), tmp_path / "shares.png")
     assert all(share_of(path, colour) > 0.0005 for colour in SERIES)
 
 

@@ -92,7 +92,7 @@ def test_vc_void() -> None:
 
 
 def test_vc_windows_of_short_runs() -> None:
-    """The script drops the last window of each run; no window crosses from one run to the next."""
+    """The script drops the last window of each sequence; no window crosses from one sequence to the next."""
     still = (np.zeros((2, 2), int), np.zeros((2, 2), int))
     lengths = (10, 3, 4, 5)
     runs = [[still] * length for length in lengths]

@@ -19,7 +19,7 @@ import torch
 from tests.builders import GOOD, TARGET
 from tests.nas.loops import run_trials
 from vseg_nas.errors import NonFiniteError
-from vseg_nas.nas.executors.pool import PoolExecutor
+from vseg_nas.nas.executors.isolated import IsolatedExecutor
 from vseg_nas.nas.fake import FakeEvaluator
 from vseg_nas.nas.pruners import NoPruner, Pruner
 from vseg_nas.nas.trial import Evaluation, FailureKind, Progress, Trial, TrialState
@@ -219,7 +219,7 @@ def note_and_hang(candidate: Candidate) -> Evaluation:
 def search_and_hang(folder: Path) -> None:
     folder.mkdir()
     (folder / "parent").write_text(str(os.getpid()))
-    executor = PoolExecutor(Acting(note_and_hang), NoPruner(), folder / "worker")
+    executor = IsolatedExecutor(Acting(note_and_hang), NoPruner(), folder / "worker")
     list(run_trials(executor, [trial(0)]))
 
 

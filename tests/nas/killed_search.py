@@ -21,10 +21,10 @@ from tests.builders import SPACE, TARGET, state_of
 from vseg_nas.errors import RunError
 from vseg_nas.nas.executors.serial import SerialExecutor
 from vseg_nas.nas.fake import FakeEvaluator
-from vseg_nas.nas.listener import Budget
 from vseg_nas.nas.loop import SearchLoop
 from vseg_nas.nas.pruners import HalfwayPruner
 from vseg_nas.nas.queue import MAX_ATTEMPTS
+from vseg_nas.nas.settings import Budget
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.strategies.settings import PPOSettings
@@ -66,9 +66,9 @@ class MortalStore(TrialStore):
         with self._announced("ask", len(self)):
             super().add(trials, snapshot)
 
-    def count_attempts(self, trial: Trial, attempts: int) -> None:
+    def set_attempts(self, trial: Trial, attempts: int) -> None:
         with self._announced("attempt", trial.id):
-            super().count_attempts(trial, attempts)
+            super().set_attempts(trial, attempts)
 
     def finish(self, trial: Trial, snapshot: bytes, attempts: int | None = None) -> None:
         with self._announced("tell", trial.id):

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from vseg_nas.nas.executors.executor import Attempt, Executor, Report
+from vseg_nas.nas.executors.executor import Attempt, Executor, OnEpoch
 from vseg_nas.nas.executors.serial import SerialExecutor
 from vseg_nas.nas.fake import FakeEvaluator
-from vseg_nas.nas.listener import Budget
 from vseg_nas.nas.loop import SearchLoop
 from vseg_nas.nas.pruners import NoPruner
+from vseg_nas.nas.settings import Budget
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import Strategy
 from vseg_nas.nas.trial import Evaluation, Progress, Trial
@@ -69,8 +69,8 @@ class FakeExecutor:
         self.running: list[Trial] = []
 
     @contextmanager
-    def session(self, report: Report) -> Iterator[None]:
-        self.report = report
+    def session(self, on_epoch: OnEpoch) -> Iterator[None]:
+        self.on_epoch = on_epoch
         self.running = []
         yield
 
@@ -88,10 +88,10 @@ def ignore(trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
     """Nobody watches."""
 
 
-def run_trials(executor: Executor, trials: Iterable[Trial], report: Report = ignore) -> Iterator[Attempt]:
+def run_trials(executor: Executor, trials: Iterable[Trial], on_epoch: OnEpoch = ignore) -> Iterator[Attempt]:
     """Attempts every trial once, as a search without a strategy; a trial is drawn when there is room for it."""
     waiting, running, over = iter(trials), 0, False
-    with executor.session(report):
+    with executor.session(on_epoch):
         while not over or running:
             while not over and executor.has_room():
                 trial = next(waiting, None)

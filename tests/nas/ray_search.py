@@ -14,19 +14,19 @@ import numpy as np
 from tests.builders import GOOD, SPACE, TARGET
 from tests.nas.faults import Acting, ActingEvaluator, Candidate, kill
 from vseg_nas.nas.executors.executor import Executor
-from vseg_nas.nas.executors.ray import RayExecutor, Share
+from vseg_nas.nas.executors.ray import CandidateResources, RayExecutor
 from vseg_nas.nas.executors.worker import EvaluatorFactory
 from vseg_nas.nas.fake import FakeEvaluator
-from vseg_nas.nas.listener import Budget
 from vseg_nas.nas.loop import SearchLoop
 from vseg_nas.nas.pruners import HalfwayPruner, NoPruner, Pruner
+from vseg_nas.nas.settings import Budget
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.strategies.settings import ReinforceSettings
 from vseg_nas.nas.trial import Evaluation, Evaluator, Progress
 from vseg_nas.space import Genotype
 
-CORE = Share(gpus=0, cpus=1)
+CORE = CandidateResources(gpus=0, cpus=1)
 
 
 @contextmanager

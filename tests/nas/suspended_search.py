@@ -1,4 +1,4 @@
-"""Run by test_pool.py: says the process of a candidate that has four seconds, and what came of it."""
+"""Run by test_isolated.py: says the process of a candidate that has four seconds, and what came of it."""
 
 import os
 import sys
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tests.builders import GOOD
 from tests.nas.faults import Acting, Candidate, trial
+from tests.nas.isolated_search import isolated
 from tests.nas.loops import run_trials
-from tests.nas.pool_search import isolated
 from vseg_nas.nas.executors.executor import Failure
 from vseg_nas.nas.trial import Evaluation, Trial
 

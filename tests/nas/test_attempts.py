@@ -12,14 +12,15 @@ from tests.builders import GOOD
 from tests.nas.loops import ONE_LAYER, Failing, FakeExecutor, Listed, Recorder, cells, make_loop
 from vseg_nas.errors import DataError, RunError
 from vseg_nas.nas.executors.executor import Attempt, Died
-from vseg_nas.nas.listener import Budget
 from vseg_nas.nas.loop import SearchLoop
 from vseg_nas.nas.pruners import NoPruner
 from vseg_nas.nas.queue import MAX_ATTEMPTS
+from vseg_nas.nas.seeds import derive_seed
+from vseg_nas.nas.settings import Budget
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import Strategy, build_strategy
 from vseg_nas.nas.strategies.settings import PPOSettings
-from vseg_nas.nas.trial import Trial, TrialState, derive_seed
+from vseg_nas.nas.trial import Trial, TrialState
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def killed(store: TrialStore, strategy: Listed | Strategy, times: int) -> None:
     """Leaves the store as a process does that is killed `times` times during its second trial."""
     with pytest.raises(KeyboardInterrupt):
         make_loop(store, strategy, Failing({1: KeyboardInterrupt()}), 2).run()
-    store.count_attempts(store.unfinished()[0], times)
+    store.set_attempts(store.unfinished()[0], times)
 
 
 def test_three_kills_abandon_a_trial_and_the_search_goes_on(store: TrialStore) -> None:
@@ -101,7 +102,7 @@ def test_an_abandoned_trial_is_none_of_ten_failures_in_a_row(store: TrialStore) 
     killed(store, Listed(cells(20)), MAX_ATTEMPTS)
     with pytest.raises(RunError, match=r"^10 candidates failed in a row; the last: error: ValueError.*bang 9"):
         make_loop(store, Listed(cells(20)), Failing(errors), 20).run()
-    assert store.counts()[TrialState.ABANDONED] == 1
+    assert len(store.trials(TrialState.ABANDONED)) == 1
 
 
 Kills = Callable[[set[int]], bool]

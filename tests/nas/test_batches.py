@@ -15,10 +15,10 @@ from tests.nas.loops import ONE_LAYER, ONE_LAYER_TARGET, Failing, FakeExecutor, 
 from vseg_nas.nas.executors.executor import Attempt, Died, Executor
 from vseg_nas.nas.executors.serial import SerialExecutor
 from vseg_nas.nas.fake import FakeEvaluator
-from vseg_nas.nas.listener import Budget
 from vseg_nas.nas.loop import SearchLoop
 from vseg_nas.nas.pruners import HalfwayPruner, MedianPruner, NoPruner
 from vseg_nas.nas.queue import MAX_ATTEMPTS
+from vseg_nas.nas.settings import Budget
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.strategies.settings import ReinforceSettings
@@ -58,7 +58,7 @@ class Shuffled(FakeExecutor):
         if trial.id not in self._died and self._rng.random() < self._deaths:
             self._died.add(trial.id)
             return [Attempt(trial, Died("killed"))]
-        return list(run_trials(self._serial, [trial], self.report))
+        return list(run_trials(self._serial, [trial], self.on_epoch))
 
 
 class Interrupting(Recorder):
@@ -288,7 +288,7 @@ class DyingBesideOthers(FakeExecutor):
             return [Attempt(trial, Died("killed"))]
         if self._interrupted:
             raise KeyboardInterrupt
-        return list(run_trials(self._serial, [trial], self.report))
+        return list(run_trials(self._serial, [trial], self.on_epoch))
 
 
 def test_a_third_death_that_waits_for_its_turn_is_a_failure_also_after_ctrl_c(tmp_path: Path) -> None:

@@ -12,10 +12,9 @@ from vseg_nas.errors import NonFiniteError
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.nas.candidate import CandidateEvaluator
 from vseg_nas.nas.executors.serial import SerialExecutor
-from vseg_nas.nas.listener import Budget
 from vseg_nas.nas.loop import SearchLoop
 from vseg_nas.nas.pruners import NoPruner, Pruner
-from vseg_nas.nas.settings import GeometricMeanSettings
+from vseg_nas.nas.settings import Budget, GeometricMeanSettings
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.strategies.settings import PPOSettings

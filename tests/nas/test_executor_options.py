@@ -10,17 +10,17 @@ from omegaconf import OmegaConf
 import vseg_nas.search
 from tests.builders import composed
 from tests.fixtures import InProcess
-from vseg_nas.assembly.search_plan import executor_of
-from vseg_nas.checking import check
-from vseg_nas.config import conf_dir
+from vseg_nas.assembly.executor_choice import executor_of
+from vseg_nas.cli.composition import conf_dir
+from vseg_nas.cli.typed_config import typed_config
 from vseg_nas.errors import ConfigError
-from vseg_nas.nas.executors.ray import Share
+from vseg_nas.nas.executors.ray import CandidateResources
 from vseg_nas.nas.executors.settings import ExecutorSettings, IsolatedSettings, RaySettings, SerialSettings
 from vseg_nas.schema import SearchConfig
 
 
 def executor(*overrides: str) -> ExecutorSettings:
-    return check(composed("search", *overrides), SearchConfig).executor
+    return typed_config(composed("search", *overrides), SearchConfig).executor
 
 
 def test_candidates_run_in_process_unless_isolation_is_asked_for() -> None:
@@ -46,7 +46,7 @@ def test_candidates_run_in_process_unless_isolation_is_asked_for() -> None:
 def test_several_devices_mean_ray_unless_another_executor_is_asked_for(
     overrides: list[str], expected: ExecutorSettings
 ) -> None:
-    config = check(composed("search", "gpu=cpu", *overrides), SearchConfig)
+    config = typed_config(composed("search", "gpu=cpu", *overrides), SearchConfig)
     assert executor_of(config) == expected
 
 
@@ -54,9 +54,12 @@ def test_several_devices_mean_ray_unless_another_executor_is_asked_for(
 def test_without_the_extra_the_line_names_it(
     in_process: InProcess, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
 ) -> None:
-    monkeypatch.setattr("vseg_nas.nas.executors.ray_extra.find_spec", lambda name: None)
+    monkeypatch.setattr("vseg_nas.nas.executors.ray_head.find_spec", lambda name: None)
     status, _, errors = in_process(vseg_nas.search.main, *overrides)
-    expected = "error: executor: found ray, which is not installed, expected it: pip install 'vseg-nas[ray]'\n"
+    expected = (
+        "error: ray: not installed, needed to search on several devices (executor=ray); "
+        "install it with: pip install 'vseg-nas[ray]'\n"
+    )
     assert (status, errors) == (2, expected)
     assert list(Path.cwd().iterdir()) == []
 
@@ -65,8 +68,8 @@ LOOKS = """
 import os, sys
 from hydra import compose, initialize_config_dir
 from vseg_nas import search
-from vseg_nas.checking import check
-from vseg_nas.config import conf_dir
+from vseg_nas.cli.typed_config import typed_config
+from vseg_nas.cli.composition import conf_dir
 
 class Watch:
     def find_spec(self, name, path=None, target=None):
@@ -77,7 +80,7 @@ class Watch:
 sys.meta_path.insert(0, Watch())
 for overrides in ([], ["executor=ray"], ["gpu=cpu", "gpu.devices=2"]):
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        search._preflight(check(compose("search", overrides), search.SearchConfig))
+        search._preflight(typed_config(compose("search", overrides), search.SearchConfig))
     print("looked", flush=True)
 """
 
@@ -119,17 +122,19 @@ def test_options_are_named_in_the_table_of_contents() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "machine", "expected"),
+    ("resources", "machine", "expected"),
     [
-        (Share(0, 1), {"CPU": 4.0}, 4),
-        (Share(0, 6), {"CPU": 4.0}, 0),  # a cluster of two such machines holds none either
-        (Share(0, 0.1), {"CPU": 1.0}, 10),
-        (Share(1, 1), {"CPU": 16.0, "GPU": 4.0}, 4),
-        (Share(0.4, 1), {"CPU": 16.0, "GPU": 4.0}, 8),  # two on each device, though ten times 0.4 are four
-        (Share(0.1, 1), {"CPU": 16.0, "GPU": 1.0}, 10),
-        (Share(0.5, 4), {"CPU": 16.0, "GPU": 4.0}, 4),
-        (Share(1, 1), {"CPU": 16.0}, 0),
+        (CandidateResources(0, 1), {"CPU": 4.0}, 4),
+        (CandidateResources(0, 6), {"CPU": 4.0}, 0),  # a cluster of two such machines holds none either
+        (CandidateResources(0, 0.1), {"CPU": 1.0}, 10),
+        (CandidateResources(1, 1), {"CPU": 16.0, "GPU": 4.0}, 4),
+        (CandidateResources(0.4, 1), {"CPU": 16.0, "GPU": 4.0}, 8),  # two on each device, though ten times 0.4 are four
+        (CandidateResources(0.1, 1), {"CPU": 16.0, "GPU": 1.0}, 10),
+        (CandidateResources(0.5, 4), {"CPU": 16.0, "GPU": 4.0}, 4),
+        (CandidateResources(1, 1), {"CPU": 16.0}, 0),
     ],
 )
-def test_a_candidate_fits_one_machine_and_one_device(share: Share, machine: dict[str, float], expected: int) -> None:
-    assert share.fits(machine) == expected
+def test_a_candidate_fits_one_machine_and_one_device(
+    resources: CandidateResources, machine: dict[str, float], expected: int
+) -> None:
+    assert resources.fits(machine) == expected

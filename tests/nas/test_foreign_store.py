@@ -18,9 +18,9 @@ import torch
 from vseg_nas.errors import RunError
 from vseg_nas.nas.executors.serial import SerialExecutor
 from vseg_nas.nas.fake import FakeEvaluator
-from vseg_nas.nas.listener import Budget
 from vseg_nas.nas.loop import SearchLoop
 from vseg_nas.nas.pruners import HalfwayPruner
+from vseg_nas.nas.settings import Budget
 from vseg_nas.nas.store import STORE, TrialStore, _row_digest
 from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.strategies.settings import ReinforceSettings

@@ -35,8 +35,8 @@ def test_a_failure_is_no_score_even_when_the_strategy_is_given_one() -> None:
 
 def test_outcomes_count_every_ended_trial_once(make_trials: Callable[[int], list[Trial]]) -> None:
     trials = make_trials(30)
-    queued = Trial(30, CELL, 0, TrialState.QUEUED)
-    counts = outcome_counts([*trials, queued])
+    running = Trial(30, CELL, 0, TrialState.RUNNING)
+    counts = outcome_counts([*trials, running])
     assert sum(counts.values()) == 30
     assert counts[Outcome.FAILED] == 3
     assert counts[Outcome.REUSED] == 4  # ids 6, 13, 20, 27

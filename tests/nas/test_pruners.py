@@ -4,8 +4,8 @@ import pytest
 
 from vseg_nas.errors import ConfigError
 from vseg_nas.nas.pruners import HalfwayPruner, MedianPruner, Pruner, build_pruner
+from vseg_nas.nas.seeds import derive_seed
 from vseg_nas.nas.settings import HalfwaySettings, MedianSettings, NoPruningSettings, PrunerSettings
-from vseg_nas.nas.trial import derive_seed
 from vseg_nas.settings import Settings, validated
 
 

@@ -4,7 +4,8 @@ import math
 import pytest
 
 from tests.builders import GOOD
-from vseg_nas.nas.trial import Evaluation, FailureKind, Trial, TrialState, derive_seed
+from vseg_nas.nas.seeds import derive_seed
+from vseg_nas.nas.trial import Evaluation, FailureKind, Trial, TrialState
 from vseg_nas.space import Genotype
 
 CELL = Genotype.from_tokens([0, 1, 2, 3, 4])
@@ -53,7 +54,7 @@ def test_one_bad_metric_makes_an_evaluation_unusable(metric: str, bad: float) ->
 
 
 def test_final_states() -> None:
-    assert [state for state in TrialState if not state.is_final] == [TrialState.QUEUED, TrialState.RUNNING]
+    assert [state for state in TrialState if not state.is_final] == [TrialState.RUNNING]
 
 
 def test_derived_seeds_are_stable_and_unrelated() -> None:

@@ -34,7 +34,7 @@ from vseg_nas.schema import (
 from vseg_nas.settings import Settings, kinds, options
 
 SEED = 0
-SYNTHETIC = ("dataset.size=[64,64]", "dataset.clips=8", "dataset.val_clips=2", "dataset.frames_per_run=4")
+SYNTHETIC = ("dataset.size=[64,64]", "dataset.clips=8", "dataset.val_clips=2", "dataset.frames_per_drive=4")
 BASE: dict[str, tuple[str, ...]] = {  # command lines that are right in a world
     "search": ("gpu=cpu", "logger=none", "static.weights=static.safetensors", *SYNTHETIC),
     "pretrain": ("gpu=cpu", *SYNTHETIC),
@@ -59,7 +59,7 @@ SCHEMAS: dict[str, type[CommandConfig]] = {
     "export": ExportConfig,
     "report": ReportConfig,
 }
-DEFAULTS = {"dataset": "synthetic", "strategy": "ppo", "executor": "serial", "stopping": "halfway", "key": "every"}
+DEFAULTS = {"dataset": "synthetic", "strategy": "ppo", "executor": "serial", "pruner": "halfway", "key": "every"}
 ODD = "odd"
 """Folder in a world that a case may make and fill."""
 
@@ -306,12 +306,12 @@ PATHS: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {  # key, what 
     "search": (
         ("static.weights", "static.safetensors", ()),
         ("resume", "search", ()),
-        ("dataset.root", "camvid", ("dataset=camvid", "phase.pretrain.encoder_weights=null")),
+        ("dataset.root", "camvid", ("dataset=camvid", "static.encoder_weights=null")),
     ),
     "pretrain": (
-        ("dataset.root", "camvid", ("dataset=camvid", "phase.pretrain.encoder_weights=null")),
-        ("dataset.root", "camvid", ("dataset=cityscapes", "phase.pretrain.encoder_weights=null")),
-        ("phase.pretrain.encoder_weights", "static.safetensors", ()),
+        ("dataset.root", "camvid", ("dataset=camvid", "static.encoder_weights=null")),
+        ("dataset.root", "camvid", ("dataset=cityscapes", "static.encoder_weights=null")),
+        ("static.encoder_weights", "static.safetensors", ()),
         ("resume", "search", ()),
     ),
     "train": (

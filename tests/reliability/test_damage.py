@@ -26,12 +26,13 @@ from vseg_nas.models.segmenter_file import load_segmenter
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.nas.executors.serial import SerialExecutor
 from vseg_nas.nas.fake import FakeEvaluator
-from vseg_nas.nas.listener import Budget
 from vseg_nas.nas.loop import SearchLoop
 from vseg_nas.nas.pruners import HalfwayPruner
+from vseg_nas.nas.settings import Budget
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.strategies.settings import RandomSettings
+from vseg_nas.nas.trial import TrialState
 from vseg_nas.runs.record import recorded_config, recorded_overrides, write_record
 from vseg_nas.space.hand_written import HAND_WRITTEN
 from vseg_nas.training.checkpoints import VerifiedCheckpointIO, newest_checkpoint, read_checkpoint
@@ -66,7 +67,8 @@ def store(path: Path) -> object:
     with TrialStore(path) as opened:
         cells = [opened.find(trial.genotype.key) for trial in opened.trials()]
         attempts = [opened.attempts(trial) for trial in opened.trials()]
-        return opened.trials(), cells, attempts, opened.counts(), opened.snapshot()
+        counts = [len(opened.trials(state)) for state in TrialState]
+        return opened.trials(), cells, attempts, counts, opened.snapshot()
 
 
 def shown(path: Path) -> object:

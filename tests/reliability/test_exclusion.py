@@ -18,7 +18,7 @@ from vseg_nas.runs.lock import RunLock
 # A command of our own kind that only holds its run for a while; nothing of torch.
 SCRIPT = """
 import sys, time
-from vseg_nas.config import command
+from vseg_nas.cli.command import command
 from vseg_nas.schema import ReportConfig
 
 @command("report", ReportConfig)

@@ -1,4 +1,4 @@
-"""The full forms of tests/nas/test_pool.py, and isolation on the command line."""
+"""The full forms of tests/nas/test_isolated.py, and isolation on the command line."""
 
 import sqlite3
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 
 from tests.builders import TINY
 from tests.fixtures import Figure
-from tests.nas.pool_search import check_ends, check_faults
+from tests.nas.isolated_search import check_ends, check_faults
 from tests.processes import run
 from vseg_nas.nas.store import STORE
 

@@ -135,7 +135,7 @@ def test_weights_of_the_encoder_and_of_the_static_network(
     path = name.replace(".ckpt", ".pth")
     PICKLES[name](tmp_path / path)
     tiny = ["gpu=cpu", "dataset.size=[48,64]", "dataset.clips=8", "dataset.val_clips=2"]
-    assert path in attacked(vseg_nas.pretrain.main, *tiny, f"phase.pretrain.encoder_weights={path}")
+    assert path in attacked(vseg_nas.pretrain.main, *tiny, f"static.encoder_weights={path}")
     with pytest.raises(DataError, match=path):
         StaticSegmenter.load(tmp_path / path)
     assert not (tmp_path / CANARY).exists()

@@ -12,8 +12,8 @@ from torch import nn
 
 from tests.fixtures import Figure
 from tests.nas.faults import Faulty
+from tests.nas.isolated_search import isolated
 from tests.nas.loops import run_trials
-from tests.nas.pool_search import isolated
 from vseg_nas.nas.candidate import CandidateEvaluator
 from vseg_nas.nas.executors.executor import Died, Failure
 from vseg_nas.nas.executors.serial import SerialExecutor

@@ -63,7 +63,7 @@ CONFIG = {  # command line of `search`: what the line has to name
     "dataset.size=[64]": "dataset.size",
     "dataset.size=64": "dataset.size",
     "dataset.clips=0": "dataset.clips",
-    "dataset.frames_per_run=2": "dataset.frames_per_run",
+    "dataset.frames_per_drive=2": "dataset.frames_per_drive",
     "dataset.length=21": "dataset.length",
     "dataset=camvid": "dataset.root: not set",
     "dataset=camvid dataset.root=nowhere": "nowhere",
@@ -74,7 +74,7 @@ CONFIG = {  # command line of `search`: what the line has to name
     "strategy.learning_rate=0": "strategy.learning_rate",
     "space.width=wide": "space.width: found",
     "space.layers=11": "space.layers",
-    "stopping=never": "stopping=never",
+    "pruner=never": "pruner=never",
     "gpu=ten": "gpu=ten",
     "gpu.precision=8-true": "gpu.precision",
     "gpu.threads=0": "gpu.threads",
@@ -267,7 +267,7 @@ def test_data_sets(refused: Refused, tmp_path: Path, damage: str) -> None:
     write_camvid(tmp_path / "d")
     break_it, named = LISTS[damage]
     break_it(tmp_path / "d")
-    command = ["dataset=camvid", "dataset.root=d", "phase.pretrain.encoder_weights=null", "gpu=cpu"]
+    command = ["dataset=camvid", "dataset.root=d", "static.encoder_weights=null", "gpu=cpu"]
     assert named in refused(vseg_nas.pretrain.main, *command)
 
 

@@ -156,7 +156,7 @@ def test_a_search_alone_and_one_that_has_just_begun(
 def test_a_data_set_without_labelled_sequences(evaluation_data: Json, write_run: WriteRun, tmp_path: Path) -> None:
     for row in evaluation_data["rows"]:
         row |= {"rolling": {}, "consistency": {}}
-    evaluation_data |= {"dataset": "cityscapes", "rolling_refused": "no two frames follow each other"}
+    evaluation_data |= {"dataset": "cityscapes", "rolling_skip_reason": "no two frames follow each other"}
     page, *files = build_report([write_run("first", "evaluate.json", evaluation_data)], tmp_path / "report")
     assert "Table 4. Segmentation scores on CityScapes" in page.read_text()
     assert "Full sequences are not scored: no two frames follow each other." in page.read_text()

@@ -6,13 +6,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from tests.builders import scored, seal
 from tests.fixtures import WriteSearch
-from vseg_nas.config import conf_dir
+from vseg_nas.cli.composition import conf_dir
 from vseg_nas.errors import ConfigError, DataError
 from vseg_nas.figures.search_curves import draw_reward_bands, reward_band
 from vseg_nas.nas.trial import Trial, TrialState
 from vseg_nas.reporting.opened_runs import open_runs
 from vseg_nas.reporting.search_tables import group_searches
-from vseg_nas.runs.digests import WEIGHTS_NOTE
+from vseg_nas.runs.digests import STATIC_DIGEST_FILE
 from vseg_nas.runs.record import CONFIG, flat, write_record
 from vseg_nas.runs.resume import check_same_meaning
 from vseg_nas.schema import SearchConfig
@@ -121,7 +121,7 @@ def test_searches_of_one_static_network_are_one_group_wherever_it_lies(
         OmegaConf.save(config, run / CONFIG)
         seal(run)
         if note is not None:
-            (run / WEIGHTS_NOTE).write_text(note)
+            (run / STATIC_DIGEST_FILE).write_text(note)
     groups = group_searches([run.config for run in open_runs(runs).searches])
     assert [group.members for group in groups] == members
     if notes[0] and notes[0] != notes[1] and notes[1]:
@@ -130,7 +130,7 @@ def test_searches_of_one_static_network_are_one_group_wherever_it_lies(
 
 def test_a_damaged_digest_of_the_static_network_is_named(write_search: WriteSearch) -> None:
     run = write_search("a", search(0.2))
-    (run / WEIGHTS_NOTE).write_text("odd")
+    (run / STATIC_DIGEST_FILE).write_text("odd")
     with pytest.raises(DataError, match=r"static\.sha256: found b'odd', expected the SHA-256 of the static network"):
         open_runs([run])
 

@@ -42,7 +42,7 @@ def test_an_evaluation_is_read_back(evaluation_data: Json, tmp_path: Path) -> No
     results = read_evaluation(written(tmp_path / "evaluate.json", evaluation_data))
     assert (results.dataset, results.split, results.size) == ("camvid", "val", (360, 480))
     static, _, one, _ = results.rows
-    assert (results.consistency_key_every, results.rolling_refused) == (5, None)
+    assert (results.consistency_key_every, results.rolling_skip_reason) == (5, None)
     assert (static.cell, static.seed, static.recipe) == (None, None, None)
     assert one.cell is not None
     assert one.cell.genotype.expression() == evaluation_data["rows"][2]["expression"]
@@ -54,7 +54,7 @@ def test_an_evaluation_is_read_back(evaluation_data: Json, tmp_path: Path) -> No
     assert one.rolling["never"].minimum == pytest.approx(0.51 - 0.17)
     assert one.consistency == {
         "vc8": Consistency(correct=0.51, reference=0.51, windows=7, flow=None),
-        "tc": NotMeasured(refused="frames are 1 s apart"),
+        "tc": NotMeasured(skip_reason="frames are 1 s apart"),
     }
 
 
@@ -111,7 +111,7 @@ BROKEN: list[tuple[Change, str]] = [
     (lambda d: d["rows"][0].update(recipe=3), "rows[0].recipe: found 3, expected a string"),
     (lambda d: d["rows"][0].pop("recipe"), "rows[0].recipe: found no such key"),
     (lambda d: d.update(consistency_key_every=None), "consistency_key_every: found None, expected a whole number"),
-    (lambda d: d.update(rolling_refused=True), "rolling_refused: found True, expected a string"),
+    (lambda d: d.update(rolling_skip_reason=True), "rolling_skip_reason: found True, expected a string"),
     (lambda d: d["rows"][2]["rolling"].update(soon={}), "rows[2].rolling: found the key 'soon', expected a number"),
     (lambda d: d["rows"][2]["rolling"].update({"2": 3}), "rows[2].rolling.2: found 3, expected an object"),
     (lambda d: d["rows"][2]["rolling"]["5"].update(average="0.5"), "rows[2].rolling.5.average: found '0.5'"),

@@ -10,20 +10,24 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+import vseg_nas.assembly.static_pretraining
 import vseg_nas.data.manifest
 from tests.data.conftest import save_frame, save_mask
 from tests.fixtures import InProcess
-from vseg_nas.assembly.data_sources import keep_data_digests
+from vseg_nas.assembly.data_sources import store_or_compare_data_digests
+from vseg_nas.assembly.static_pretraining import Pretraining
 from vseg_nas.assembly.static_weights import ensure_static
-from vseg_nas.checking import stored_config
-from vseg_nas.config import command
+from vseg_nas.cli.command import command
+from vseg_nas.cli.typed_config import stored_config
 from vseg_nas.data import CamVid
 from vseg_nas.data.manifest import KnownDigests
 from vseg_nas.data.settings import CamVidSettings
-from vseg_nas.errors import DataError
-from vseg_nas.runs.digests import DATA_NOTE, WEIGHTS_NOTE, keep_digests, sha256_of
+from vseg_nas.errors import ConfigError, DataError
+from vseg_nas.metrics import SegmentationScores
+from vseg_nas.runs.digests import DATA_DIGESTS_FILE, STATIC_DIGEST_FILE, sha256_of, store_or_compare_digests
 from vseg_nas.schema import SearchConfig
 from vseg_nas.training.device import Device
+from vseg_nas.training.fitting import EpochReport
 
 Move = Callable[[Path], Path]
 FRAMES = ("0001TP_000030", "0001TP_000060", "0001TP_000090")
@@ -68,10 +72,10 @@ MOVES: dict[str, Move] = {
 def test_data_elsewhere_is_the_same_data(tmp_path: Path, move: str) -> None:
     source = CamVid(make_data(tmp_path / "data"), "train", 2)
     before = source.fingerprint()
-    keep_data_digests(tmp_path, [source])
+    store_or_compare_data_digests(tmp_path, [source])
     source = CamVid(MOVES[move](tmp_path / "data"), "train", 2)
     assert source.fingerprint() == before  # the name of its feature cache
-    keep_data_digests(tmp_path, [source])
+    store_or_compare_data_digests(tmp_path, [source])
 
 
 CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -91,15 +95,15 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_other_data_in_the_same_place_is_refused(tmp_path: Path, change: str) -> None:
     root = make_data(tmp_path / "data")
     before = CamVid(root, "train", 2).fingerprint()
-    keep_data_digests(tmp_path, [CamVid(root, "train", 2)])
-    kept = (tmp_path / DATA_NOTE).read_bytes()
+    store_or_compare_data_digests(tmp_path, [CamVid(root, "train", 2)])
+    kept = (tmp_path / DATA_DIGESTS_FILE).read_bytes()
     alter, named = CHANGES[change]
     alter(root)
     source = CamVid(root, "train", 2)
     assert source.fingerprint() != before
     with pytest.raises(DataError, match=f"^dataset.root: not what {tmp_path} began with: {named}"):
-        keep_data_digests(tmp_path, [source])
-    assert (tmp_path / DATA_NOTE).read_bytes() == kept
+        store_or_compare_data_digests(tmp_path, [source])
+    assert (tmp_path / DATA_DIGESTS_FILE).read_bytes() == kept
 
 
 def test_files_are_read_again_only_when_they_have_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,19 +132,19 @@ def test_files_are_read_again_only_when_they_have_changed(tmp_path: Path, monkey
 
 def test_a_note_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text(f"{'0' * 64}  a\n")
-    (tmp_path / DATA_NOTE).symlink_to(tmp_path / "victim")
+    (tmp_path / DATA_DIGESTS_FILE).symlink_to(tmp_path / "victim")
     with pytest.raises(DataError, match=r"data\.sha256: cannot be read \(found a symbolic link"):
-        keep_digests(tmp_path / DATA_NOTE, {"a": "0" * 64}, "dataset.root")
+        store_or_compare_digests(tmp_path / DATA_DIGESTS_FILE, {"a": "0" * 64}, "dataset.root")
 
 
 def test_networks_of_an_evaluation_are_told_apart_by_content_and_order(tmp_path: Path) -> None:
     note = tmp_path / "checkpoint.sha256"
-    keep_digests(note, {"network 1": "a", "network 2": "b"}, "checkpoint")
-    keep_digests(note, {"network 1": "a", "network 2": "b"}, "checkpoint")
+    store_or_compare_digests(note, {"network 1": "a", "network 2": "b"}, "checkpoint")
+    store_or_compare_digests(note, {"network 1": "a", "network 2": "b"}, "checkpoint")
     with pytest.raises(DataError, match=r"^checkpoint: not what .* began with: network 1 changed, network 2 changed;"):
-        keep_digests(note, {"network 1": "b", "network 2": "a"}, "checkpoint")
+        store_or_compare_digests(note, {"network 1": "b", "network 2": "a"}, "checkpoint")
     with pytest.raises(DataError, match="network 3 is new;"):
-        keep_digests(note, {"network 1": "a", "network 2": "b", "network 3": "c"}, "checkpoint")
+        store_or_compare_digests(note, {"network 1": "a", "network 2": "b", "network 3": "c"}, "checkpoint")
 
 
 @pytest.fixture
@@ -161,10 +165,10 @@ Started = Callable[..., tuple[int, str, SearchConfig | None]]
 
 
 def test_a_search_goes_on_with_its_data_and_weights_under_other_names(started: Started, tmp_path: Path) -> None:
-    given = ["dataset=camvid", "dataset.root=data", "static.weights=w", "phase.pretrain.encoder_weights=e.pth"]
+    given = ["dataset=camvid", "dataset.root=data", "static.weights=w", "static.encoder_weights=e.pth"]
     assert started(*given, "name=a")[0] == 0
     run = "runs/search/camvid/a"
-    moved = [f"dataset.root={tmp_path}/data/", "static.weights=./w", "phase.pretrain.encoder_weights=../e.pth"]
+    moved = [f"dataset.root={tmp_path}/data/", "static.weights=./w", "static.encoder_weights=../e.pth"]
     status, err, config = started(f"resume={run}/", *moved)
     assert (status, err) == (0, "")
     assert config is not None
@@ -200,10 +204,35 @@ def test_a_run_that_moved_looks_for_its_network_and_caches_where_it_lies(started
 def test_a_run_that_began_with_a_network_does_not_train_another(started: Started, tmp_path: Path) -> None:
     config = started("name=a")[2]
     assert config is not None
-    (tmp_path / WEIGHTS_NOTE).write_text("0" * 64)
+    (tmp_path / STATIC_DIGEST_FILE).write_text("0" * 64)
     there = sorted(tmp_path.rglob("*"))
     with pytest.raises(
         DataError, match=r"^static.weights: found no runs/pretrain.*static.weights=FILE, or runs_dir=DIR"
     ):
         ensure_static(config, Device(), tmp_path, Console())
     assert sorted(tmp_path.rglob("*")) == there
+
+
+def test_the_network_of_synthetic_clips_is_known_by_the_content_of_its_encoder(
+    started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Untrained(Pretraining):
+        def run(self, report: EpochReport) -> SegmentationScores:
+            made.append(self.encoder_weights)
+            self.weights.write_bytes(b"trained")
+            return SegmentationScores(miou=0.5, fwiou=0.5, macc=0.5, score=0.5, iou_per_class=(0.5,))
+
+    made: list[str | None] = []
+    monkeypatch.setattr(vseg_nas.assembly.static_pretraining, "Pretraining", Untrained)
+    for name, content in {"a.pth": "a", "copy of a.pth": "a", "b.pth": "b"}.items():
+        (tmp_path / name).write_text(content)
+    for name in ("a.pth", "copy of a.pth"):
+        config = started(f"name={name}", f"static.encoder_weights={name}")[2]
+        assert config is not None
+        ensure_static(config, Device(), tmp_path, Console())
+    for name in ("b.pth", "null", "imagenet"):
+        config = started(f"name={name}", f"static.encoder_weights={name}")[2]
+        assert config is not None
+        with pytest.raises(ConfigError, match=r"belongs to other clips or another pre-training \(made_from.json\)"):
+            ensure_static(config, Device(), tmp_path, Console())
+    assert made == ["a.pth"]

@@ -15,9 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from tests.fixtures import InProcess
 from tests.processes import in_fork
-from vseg_nas.config import command
+from vseg_nas.cli.command import command
 from vseg_nas.errors import DataError
-from vseg_nas.runs.resume import UNFINISHED, begin
+from vseg_nas.runs.resume import UNFINISHED, mark_unfinished
 from vseg_nas.schema import BenchmarkConfig, CheckConfig, CompareConfig, ExportConfig, PredictConfig, ReportConfig
 
 Run = Callable[[Any, Path], None]
@@ -124,7 +124,7 @@ def test_links_are_taken_away_and_not_followed(tmp_path: Path) -> None:
     (run_dir / ".a.partial-0.png").symlink_to(outside / "precious")
     (run_dir / "dangling").symlink_to("nowhere")
     (run_dir / UNFINISHED).write_text("")
-    begin(run_dir, ("labels", "overlay.mp4", "dangling"))
+    mark_unfinished(run_dir, ("labels", "overlay.mp4", "dangling"))
     assert [path.name for path in run_dir.iterdir()] == [UNFINISHED]
     assert (outside / "precious").read_text() == "mine"
 

@@ -14,7 +14,8 @@ import wandb
 from PIL import Image
 
 from tests.fixtures import MakeTrials
-from vseg_nas.nas.listener import Budget, SearchListener
+from vseg_nas.nas.listener import SearchListener
+from vseg_nas.nas.settings import Budget
 from vseg_nas.nas.trial import Trial
 from vseg_nas.results.evaluation_result import EvaluationRow
 from vseg_nas.results.scores import RollingScores, SegmentationScores

@@ -8,23 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from vseg_nas.errors import DataError
-from vseg_nas.training.fitting import Progress
+from vseg_nas.training.fitting import EpochReport
 from vseg_nas.training.ranks import Rank, on_ranks
 
 
-def counting(rank: Rank, report: Progress, factor: int) -> tuple[int, Rank]:
+def counting(rank: Rank, report: EpochReport, factor: int) -> tuple[int, Rank]:
     """Reports twice."""
     for epoch in (1, 2):
         report(epoch, 2, {"rank": float(rank.index)})
     return factor * (rank.index + 1), rank
 
 
-def environment(rank: Rank, report: Progress, names: tuple[str, ...]) -> dict[str, str]:
+def environment(rank: Rank, report: EpochReport, names: tuple[str, ...]) -> dict[str, str]:
     """Those of the variables that are set in this process."""
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
-def failing(rank: Rank, report: Progress, kind: str, folder: Path) -> None:
+def failing(rank: Rank, report: EpochReport, kind: str, folder: Path) -> None:
     """The last rank fails in some way; the others hang, as in a collective operation, in a loader process, too."""
     child = os.fork()
     if child == 0:

@@ -22,7 +22,7 @@ from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video_segmenter import VideoSegmenter
 from vseg_nas.space import SearchSpace
 from vseg_nas.training.cell_module import CellModule, DecoderAsCell
-from vseg_nas.training.features import FeatureBatches, cache_key, cached_features, placed
+from vseg_nas.training.features import FeatureBatches, cache_key, cached_features, to_device_if_room
 from vseg_nas.training.settings import CellTraining
 
 CPU = torch.device("cpu")
@@ -244,21 +244,21 @@ def test_features_go_to_the_device_where_its_share_has_room_for_all_of_them(
 
     monkeypatch.setattr(StaticFeatures, "to", move)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(free * size), int(total * size)))
-    found = placed(splits, torch.device("cuda"), share)
+    found = to_device_if_room(splits, torch.device("cuda"), share)
     assert moved == [torch.device("cuda")] * 2 * there
     assert all(one is other for one, other in zip(found, splits, strict=True))
 
 
 def test_features_stay_without_a_gpu(make_features: Any) -> None:
     features = make_features()
-    (found,) = placed([features], CPU)
+    (found,) = to_device_if_room([features], CPU)
     assert found is features
 
 
 @pytest.mark.gpu
 def test_batches_from_the_device_are_those_of_the_host(make_features: Any) -> None:
     features = make_features(clips=5)
-    (there,) = placed([features], torch.device("cuda"))
+    (there,) = to_device_if_room([features], torch.device("cuda"))
     assert there.layer2.is_cuda
     pairs = zip(*(FeatureBatches(form, 2, torch.Generator().manual_seed(0)) for form in (features, there)), strict=True)
     for expected, found in pairs:

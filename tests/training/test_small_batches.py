@@ -42,7 +42,7 @@ def test_a_batch_of_one_value_is_refused_and_no_other(crop: tuple[int, int], dro
 def test_pretraining_on_single_small_frames_is_one_line(in_process: InProcess) -> None:
     status, out, err = in_process(
         vseg_nas.pretrain.main,
-        *("gpu=cpu", "dataset.size=[32,32]", "dataset.frames_per_run=3", "dataset.clips=3", "dataset.val_clips=2"),
+        *("gpu=cpu", "dataset.size=[32,32]", "dataset.frames_per_drive=3", "dataset.clips=3", "dataset.val_clips=2"),
         *("phase.pretrain.epochs=1", "phase.pretrain.transform.crop=[32,32]", "phase.pretrain.batch_size=1"),
     )
     assert (status, err.count("\n")) == (2, 1)

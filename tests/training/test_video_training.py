@@ -23,7 +23,7 @@ from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video_segmenter import VideoSegmenter
 from vseg_nas.space.hand_written import HAND_WRITTEN
 from vseg_nas.training.cell_module import CellModule
-from vseg_nas.training.fitting import Progress, quiet_trainer
+from vseg_nas.training.fitting import EpochReport, quiet_trainer
 from vseg_nas.training.optimizers import JointOptimizer
 from vseg_nas.training.settings import CellTraining, Schedule
 from vseg_nas.training.static_module import StaticModule
@@ -111,7 +111,7 @@ def test_without_a_cell_the_decoder_trains_as_one(tmp_path: Path) -> None:
     assert (len(adam["params"]), len(sgd["params"])) == sizes
 
 
-def fit_video(folder: Path, epochs: int, report: Progress = lambda *_: None, workers: int = 0) -> dict[str, Tensor]:
+def fit_video(folder: Path, epochs: int, report: EpochReport = lambda *_: None, workers: int = 0) -> dict[str, Tensor]:
     """Weights after so many epochs of a fit that goes on from what the folder holds."""
     module = video_module(power=0.0, epochs=epochs, val_every=5)
     train_end_to_end(module, data(workers), folder / "last.ckpt", report, **OPTIONS)
@@ -240,7 +240,7 @@ def test_the_cell_stage_ends_at_the_rate_of_its_schedule(
     module = CellModule(cell, nn.Conv2d(64, 4, 3, padding=1), CellTraining(epochs=3, batch_size=2, schedule=schedule))
     rates = list[float]()
     features = make_features(clips=5, size=SIZE)
-    report: Progress = lambda *_: rates.append(module.trainer.optimizers[0].param_groups[0]["lr"])  # noqa: E731
+    report: EpochReport = lambda *_: rates.append(module.trainer.optimizers[0].param_groups[0]["lr"])  # noqa: E731
     train_cell_alone(module, features, 9, tmp_path / "cell.ckpt", report, **OPTIONS)
     assert rates == pytest.approx([8e-3 * (1 - done / 9) ** power for done in (3, 6, 9)])  # after epochs of 3 steps
 

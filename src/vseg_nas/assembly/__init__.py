@@ -1,1 +1,1 @@
-"""From the typed configuration to objects; only the commands import this package."""
+"""What each command does: builds the parts that its configuration asks for, and runs them. `api` uses them, too."""

@@ -6,27 +6,25 @@ from pathlib import Path
 
 import torch
 
-from vseg_nas.assembly.data_sources import build_source
-from vseg_nas.assembly.search_plan import MetaData, build_evaluator, build_space
+from vseg_nas.assembly.candidate_executors import build_evaluator
+from vseg_nas.assembly.data_sources import PAIR, build_source
+from vseg_nas.assembly.meta_features import MetaData
+from vseg_nas.assembly.search_plan import build_space
 from vseg_nas.data import Clip, resized
-from vseg_nas.data.feature_cache import StaticFeatures
 from vseg_nas.metrics import ConfusionMatrix
 from vseg_nas.models.complexity import count_parameters
 from vseg_nas.models.layers import label_map
 from vseg_nas.models.settings import Past
 from vseg_nas.models.static import StaticSegmenter
-from vseg_nas.nas.candidate import train_cell
+from vseg_nas.nas.candidate import VAL_BATCH, train_cell
 from vseg_nas.nas.pruners import NoPruner
-from vseg_nas.nas.trial import derive_seed
+from vseg_nas.nas.seeds import derive_seed
 from vseg_nas.results.comparison import RANDOM_CELL, ComparisonRow
 from vseg_nas.results.scores import SegmentationScores
 from vseg_nas.schema import CompareConfig, SearchConfig
 from vseg_nas.space import Genotype
 from vseg_nas.training.device import Device
-from vseg_nas.training.features import FeatureBatches, Track, cached_features, transformed
-
-_PAIR = 2
-_VAL_BATCH = 8
+from vseg_nas.training.features import FeatureBatches, TrackClips, cached_features, transformed
 
 
 class Comparison:
@@ -48,16 +46,25 @@ class Comparison:
         device: Device,
         data: MetaData,
         run_dir: Path,
-        track: Track,
+        track: TrackClips,
     ) -> None:
         self._search = search
         self._compare = compare
         self._device = device
         self._data = data
         self._run_dir = run_dir
-        self._pairs = build_source(search.dataset, search.runs_dir, "val", _PAIR)
+        self._pairs = build_source(search.dataset, search.runs_dir, "val", PAIR)
         self._transform = resized(search.phase.search.val_size)
-        self._val = self._cache_pairs(track)
+        self._val = cached_features(
+            Path(search.runs_dir) / "cache",
+            data.network,
+            self._pairs,
+            tuple(range(len(self._pairs))),
+            self._transform,
+            device.cache_precision,
+            device.tensors,
+            track,
+        )
 
     def rows(self, best: Genotype) -> Iterator[ComparisonRow]:
         """Yields a row as soon as it is measured: two baselines, then every training of every cell."""
@@ -108,7 +115,7 @@ class Comparison:
             self._run_dir,
             **evaluator.trainer_options,
         )
-        val = module.to(self._device.tensors).score(FeatureBatches(self._val, _VAL_BATCH))
+        val = module.to(self._device.tensors).score(FeatureBatches(self._val, VAL_BATCH))
         return ComparisonRow(
             name=name,
             seed=seed,
@@ -119,18 +126,6 @@ class Comparison:
             parameters=count_parameters(module.cell),
             meta_val=meta_val.whole,
             val=val.whole,
-        )
-
-    def _cache_pairs(self, track: Track) -> StaticFeatures:
-        return cached_features(
-            Path(self._search.runs_dir) / "cache",
-            self._data.network,
-            self._pairs,
-            tuple(range(len(self._pairs))),
-            self._transform,
-            self._device.cache_precision,
-            self._device.tensors,
-            track,
         )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from reprlib import repr as brief
 
 from vseg_nas.errors import ConfigError
+from vseg_nas.models.settings import MAX_NAME
 from vseg_nas.nas.history import best_cells
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.runs.files import read_regular
@@ -16,8 +17,6 @@ from vseg_nas.space.strict_json import MAX_CHARACTERS
 
 STATIC_CELL = "static"
 """The value of ``cell=`` by which a training has no cell: the static network labels every frame."""
-
-_MAX_NAME = 100
 
 
 def trained_cell(text: str, past: str, flow: bool) -> Genotype | None:
@@ -44,7 +43,7 @@ def resolve_cell(text: str, flow: bool) -> Genotype:
 
     Args:
         text: The value on the command line.
-        flow: Whether the previous frame is warped along optical flow, without which ``gated_warp`` is not itself.
+        flow: Whether the previous frame is warped along optical flow, which ``gated_warp`` needs.
 
     Raises:
         ConfigError: There is no such cell.
@@ -82,7 +81,7 @@ def cell_name(text: str) -> str:
     run, _, rank = text.rpartition(":")
     is_ranked = bool(run) and (Path(run) / STORE).is_file()
     name = f"{Path(run).resolve().name}:{rank}" if is_ranked else Path(text).name.removesuffix(".json")
-    return "".join(character if character.isprintable() else "?" for character in name)[-_MAX_NAME:] or "cell"
+    return "".join(character if character.isprintable() else "?" for character in name)[-MAX_NAME:] or "cell"
 
 
 def _drawn(layers: int, seed: int) -> Genotype:

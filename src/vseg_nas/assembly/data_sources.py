@@ -8,7 +8,7 @@ from vseg_nas.assembly.dataset_files import verify_files
 from vseg_nas.assembly.frame_memory import check_frame_memory
 from vseg_nas.data import CamVid, CityScapes, ClipSource, ClipTransform, InMemory, SyntheticStreet, training
 from vseg_nas.data.image_files import FileClips
-from vseg_nas.data.manifest import KnownDigests, Track
+from vseg_nas.data.manifest import KnownDigests, TrackFiles
 from vseg_nas.data.motion import MotionSimulation
 from vseg_nas.data.settings import (
     CamVidSettings,
@@ -19,10 +19,12 @@ from vseg_nas.data.settings import (
 )
 from vseg_nas.data.wrappers import ClipsAndSingles
 from vseg_nas.errors import ConfigError
-from vseg_nas.runs.digests import DATA_NOTE, keep_digests
+from vseg_nas.runs.digests import DATA_DIGESTS_FILE, store_or_compare_digests
 
 STRIDE = 32
 """Stride of the encoder's last layer, whose planes are the smallest."""
+PAIR = 2
+"""Number of frames of the clips that are scored by the protocol of pairs: a key frame, and the frame after it."""
 
 
 class Sources(NamedTuple):
@@ -82,7 +84,7 @@ def _open(dataset: DatasetSettings, split: str, length: int | None) -> ClipSourc
             check_frame_memory("dataset.size", dataset.size)
             clips = dataset.clips if split == "train" else dataset.val_clips
             street = SyntheticStreet(
-                clips, frames, dataset.size, dataset.seed, split, dataset.frames_per_run, dataset.frame_seconds
+                clips, frames, dataset.size, dataset.seed, split, dataset.frames_per_drive, dataset.frame_seconds
             )
             return InMemory(street)
         case CamVidSettings(), "train" | "val" | "test":
@@ -92,8 +94,8 @@ def _open(dataset: DatasetSettings, split: str, length: int | None) -> ClipSourc
     raise ConfigError(f"split: found {split}, which has no labels in {dataset.name}, expected train or val")
 
 
-def keep_data_digests(run_dir: Path, sources: Iterable[ClipSource], track: Track = iter) -> None:
-    """Notes the content of the files that a run reads, or compares it; see `keep_digests`.
+def store_or_compare_data_digests(run_dir: Path, sources: Iterable[ClipSource], track: TrackFiles = iter) -> None:
+    """Stores the digests of the files that a run reads, or compares them; see `store_or_compare_digests`.
 
     Args:
         run_dir: The directory of the run.
@@ -109,7 +111,7 @@ def keep_data_digests(run_dir: Path, sources: Iterable[ClipSource], track: Track
             if isinstance(part, FileClips):
                 files |= part.digests(track)
     if files:
-        keep_digests(run_dir / DATA_NOTE, files, "dataset.root")
+        store_or_compare_digests(run_dir / DATA_DIGESTS_FILE, files, "dataset.root")
 
 
 def build_transform(settings: TransformSettings, motion: MotionSimulation | None = None) -> ClipTransform:

@@ -47,7 +47,7 @@ class SplitReport:
                 self.pixels += file.pixels
 
     @property
-    def runs(self) -> list[FrameSequence]:
+    def sequences(self) -> list[FrameSequence]:
         """The sequences of successive frames."""
         return sequence_reports(self.layout)
 
@@ -68,7 +68,7 @@ class SplitReport:
             masks=len(self.layout.masks),
             seconds_between_frames=self.layout.frame_seconds,
             shares=self.shares,
-            runs=tuple(self.runs),
+            sequences=tuple(self.sequences),
             problems=tuple(self.problems),
         )
 
@@ -109,7 +109,7 @@ def verify_files(runs_dir: Path, dataset: str, root: Path, source: FileClips) ->
     except FileNotFoundError:
         return
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); make it anew with `check`") from error
+        raise DataError(f"{path}: cannot be read ({error}); make it again with `check`") from error
     manifest = Manifest.from_json(text, path)
     if manifest.is_of(root):
         manifest.verify(root, source.files)

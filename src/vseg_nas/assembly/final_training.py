@@ -9,30 +9,37 @@ from pathlib import Path
 
 import torch
 
-from vseg_nas.assembly.cells import cell_name
-from vseg_nas.assembly.data_sources import build_motion, build_source, build_sources, build_transform, check_batches
-from vseg_nas.assembly.static_weights import load_static_for
+from vseg_nas.assembly.data_sources import (
+    PAIR,
+    build_motion,
+    build_source,
+    build_sources,
+    build_transform,
+    check_batches,
+)
+from vseg_nas.assembly.static_loading import load_static_for
 from vseg_nas.data import ClipSource, ClipTransform, resized
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.data.inspection import require_labels
-from vseg_nas.data.settings import TransformSettings
+from vseg_nas.data.settings import DatasetSettings, TransformSettings
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.propagation import CellPropagation, EachFrame
 from vseg_nas.models.segmenter_file import SegmenterSpec, save_segmenter
+from vseg_nas.models.settings import Past
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video_segmenter import VideoSegmenter
-from vseg_nas.nas.trial import derive_seed
+from vseg_nas.nas.seeds import derive_seed
 from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from vseg_nas.runs.digests import digest_of, sha256_of
-from vseg_nas.schema import TrainConfig
 from vseg_nas.space import Genotype
 from vseg_nas.training.cell_module import CellModule, DecoderAsCell
 from vseg_nas.training.checkpoints import newest_checkpoint
 from vseg_nas.training.device import Device
-from vseg_nas.training.features import Track, cached_features
-from vseg_nas.training.fitting import Progress
+from vseg_nas.training.features import TrackClips, cached_features
+from vseg_nas.training.fitting import EpochReport
 from vseg_nas.training.ranks import SINGLE_PROCESS, Rank, on_ranks
+from vseg_nas.training.settings import FinalTraining
 from vseg_nas.training.video_module import VideoModule
 from vseg_nas.training.video_training import restore_trained_cell, train_cell_alone, train_end_to_end
 
@@ -44,9 +51,7 @@ SEGMENTER = "video.safetensors"
 TUNED, DECODER_TUNED = "fine-tuned", "decoder trained on"
 """Names of trainings of the static network: in both stages, and in the first one alone."""
 
-_PAIR = 2
-
-StageView = Callable[[str], AbstractContextManager[Progress]]
+StageView = Callable[[str], AbstractContextManager[EpochReport]]
 """Shows a stage, by its name, while it runs."""
 
 
@@ -58,18 +63,32 @@ class CellAndVideoTraining:
     same cached features; in the second its encoder and decoder train as the encoder and a cell do, on the same frames.
 
     Attributes:
-        config: The configuration of `train`.
+        dataset: The settings of the data set.
+        runs_dir: The folder of all runs, in which features are cached.
+        training: The settings of both stages.
+        static_weights: The file of the static network that both stages begin with.
         genotype: The cell; None trains the static network.
+        name: The name of the cell, which the finished network carries.
+        past: What the cell reads as the previous frame.
+        flow: Whether the cell's past is warped along optical flow.
+        seed: The seed of initial weights and batches.
         device: The device to compute on, and its precision.
         run_dir: The directory of the run, with checkpoints from which each stage resumes.
     """
 
-    config: TrainConfig
+    dataset: DatasetSettings
+    runs_dir: str
+    training: FinalTraining
+    static_weights: Path
     genotype: Genotype | None
+    name: str
+    past: Past
+    flow: bool
+    seed: int
     device: Device
     run_dir: Path
 
-    def run(self, track: Track, view: StageView) -> SegmentationScores:
+    def run(self, track: TrackClips, view: StageView) -> SegmentationScores:
         """Runs both stages and writes ``video.safetensors``.
 
         Args:
@@ -84,7 +103,7 @@ class CellAndVideoTraining:
             DataError: The data set, the static weights or a stored checkpoint cannot be used.
             RunError: A file cannot be written, or one of several processes died.
         """
-        batch_size = self.config.phase.train.video.batch_size
+        batch_size = self.training.video.batch_size
         count = self.device.count_ranks(batch_size, "phase.train.video.batch_size")
         source, segmenter = self._build()
         self._check_data(source)
@@ -103,7 +122,7 @@ class CellAndVideoTraining:
         """Looks before the first stage for what would end the second."""
         require_labels(source, "train")
         require_labels(self._pairs(), "val")
-        cell, video = self.config.phase.train.cell, self.config.phase.train.video
+        cell, video = self.training.cell, self.training.video
         pairs = self._pairs_per_clip(source)
         check_batches(
             len(source) * pairs, cell.batch_size * pairs, cell.transform.crop, "phase.train.cell", drop_last=False
@@ -111,46 +130,47 @@ class CellAndVideoTraining:
         check_batches(len(source), video.batch_size, video.transform.crop, "phase.train.video", drop_last=True)
 
     def _pairs(self) -> ClipSource:
-        return build_source(self.config.dataset, self.config.runs_dir, "val", _PAIR)
+        return build_source(self.dataset, self.runs_dir, "val", PAIR)
 
     def _transform(self, settings: TransformSettings, source: ClipSource) -> ClipTransform:
-        return build_transform(settings, build_motion(self.config.dataset, source.classes))
+        return build_transform(settings, build_motion(self.dataset, source.classes))
 
     def _build(self) -> tuple[ClipSource, VideoSegmenter]:
         """Returns the training clips, and the network before both stages."""
-        source = build_sources(self.config.dataset, self.config.runs_dir).train
-        weights = Path(self.config.static.weights)
-        static = load_static_for(weights, source.classes, self.config.dataset.name).freeze()
+        source = build_sources(self.dataset, self.runs_dir).train
+        static = load_static_for(self.static_weights, source.classes, self.dataset.name).freeze()
         if self.genotype is None:
             return source, VideoSegmenter(static, EachFrame(), key_every=1)
         return source, VideoSegmenter(static, self._initial_cell(self.genotype, static))
 
     def _initial_cell(self, genotype: Genotype, static: StaticSegmenter) -> CellPropagation:
         with torch.random.fork_rng():
-            torch.manual_seed(derive_seed(self.config.seed, "cell"))
+            torch.manual_seed(derive_seed(self.seed, "cell"))
             cell = DynamicCell(genotype)
         classifier = copy.deepcopy(static.decoder.classifier).requires_grad_(True)
-        return CellPropagation(cell, classifier, self.config.past, self.config.flow)
+        return CellPropagation(cell, classifier, self.past, self.flow)
 
-    def _train_cell(self, source: ClipSource, segmenter: VideoSegmenter, track: Track, report: Progress) -> None:
+    def _train_cell(
+        self, source: ClipSource, segmenter: VideoSegmenter, track: TrackClips, report: EpochReport
+    ) -> None:
         """Runs the first stage, unless it has ended before."""
         module, checkpoint = self._cell_module(source, segmenter), self.run_dir / CELL_CHECKPOINT
         if restore_trained_cell(module, checkpoint):
             return
         features = cached_features(
-            Path(self.config.runs_dir) / "cache",
+            Path(self.runs_dir) / "cache",
             segmenter.static,
             source,
             tuple(range(len(source))),
-            self._transform(self.config.phase.train.cell.transform, source),
+            self._transform(self.training.cell.transform, source),
             self.device.cache_precision,
             self.device.tensors,
             track,
-            self.config.flow,
+            self.flow,
             for_training=True,
-            past_is_current=self.config.past == "current",
+            past_is_current=self.past == "current",
         )
-        seed = derive_seed(self.config.seed, "order of cached clips")
+        seed = derive_seed(self.seed, "order of cached clips")
         train_cell_alone(module, features, seed, checkpoint, report, **self.device.trainer_options())
 
     def _pairs_per_clip(self, source: ClipSource) -> int:
@@ -158,20 +178,20 @@ class CellAndVideoTraining:
 
         Batches grow by the same factor, so that a step sees as many frames, and an epoch has as many steps.
         """
-        return source.length - 1 if self.config.past == "current" else 1
+        return source.length - 1 if self.past == "current" else 1
 
     def _cell_module(self, source: ClipSource, segmenter: VideoSegmenter) -> CellModule:
         """Returns what trains the cell of a network, or without one the decoder."""
-        cell = self.config.phase.train.cell
+        cell = self.training.cell
         training = cell.model_copy(update={"batch_size": cell.batch_size * self._pairs_per_clip(source)})
         propagation, decoder = segmenter.propagation, segmenter.static.decoder
         if not isinstance(propagation, CellPropagation):
             decoder.requires_grad_(True)
             return CellModule(DecoderAsCell(decoder), decoder.classifier, training, past="zero")
-        seed = derive_seed(self.config.seed, "damage to cached clips")
+        seed = derive_seed(self.seed, "damage to cached clips")
         return CellModule(propagation.cell, propagation.classifier, training, propagation.past, seed=seed)
 
-    def _train_rank(self, rank: Rank, report: Progress) -> SegmentationScores:
+    def _train_rank(self, rank: Rank, report: EpochReport) -> SegmentationScores:
         """Runs the second stage in one of several processes, after the first one."""
         source, segmenter = self._build()
         if newest_checkpoint(self.run_dir / VIDEO_CHECKPOINT) is None:
@@ -180,19 +200,19 @@ class CellAndVideoTraining:
         return self._train_video(rank, report, source, segmenter)
 
     def _train_video(
-        self, rank: Rank, report: Progress, source: ClipSource, segmenter: VideoSegmenter
+        self, rank: Rank, report: EpochReport, source: ClipSource, segmenter: VideoSegmenter
     ) -> SegmentationScores:
         """Runs the second stage; the first rank writes ``video.safetensors``."""
         self.device.start(rank.world_size)
-        training = self.config.phase.train.video
+        training = self.training.video
         data = ClipDataModule(
             source,
             self._pairs(),
             self._transform(training.transform, source),
-            resized(self.config.phase.train.val_size),
+            resized(self.training.val_size),
             training.batch_size,
             num_workers=self.device.loader_workers,
-            seed=derive_seed(self.config.seed, "clips"),
+            seed=derive_seed(self.seed, "clips"),
             drop_last=len(source) > training.batch_size,
             rank=rank.index,
             world_size=rank.world_size,
@@ -200,7 +220,7 @@ class CellAndVideoTraining:
         segmenter.static.unfreeze()
         spec = self._spec(source)
         scores = train_end_to_end(
-            VideoModule(segmenter, training, json.dumps(spec.to_dict()), derive_seed(self.config.seed, "damage")),
+            VideoModule(segmenter, training, json.dumps(spec.to_dict()), derive_seed(self.seed, "damage")),
             data,
             self.run_dir / VIDEO_CHECKPOINT,
             report,
@@ -211,28 +231,27 @@ class CellAndVideoTraining:
         return scores
 
     def _spec(self, source: ClipSource) -> SegmenterSpec:
-        config, genotype = self.config, self.genotype
-        tuned = TUNED if config.phase.train.video.epochs else DECODER_TUNED
+        tuned = TUNED if self.training.video.epochs else DECODER_TUNED
         return SegmenterSpec(
-            cell_name(config.cell) if genotype else tuned,
-            config.seed,
+            self.name if self.genotype else tuned,
+            self.seed,
             self._recipe(),
             source.classes,
             source.palette,
-            genotype,
-            config.past if genotype else None,
-            config.flow,
+            self.genotype,
+            self.past if self.genotype else None,
+            self.flow,
             IMAGENET_MEAN,
             IMAGENET_STD,
-            config.phase.train.val_size,
+            self.training.val_size,
         )
 
     def _recipe(self) -> str:
         """Returns a digest of all that a training depends on besides the cell, what it reads and the seed."""
-        static = sha256_of(Path(self.config.static.weights))
+        static = sha256_of(self.static_weights)
         parts = [
-            self.config.dataset.model_dump(exclude={"root"}),
-            self.config.phase.train.model_dump(),
+            self.dataset.model_dump(exclude={"root"}),
+            self.training.model_dump(),
             self.device.precision,
             self.device.cache_precision,
             static,

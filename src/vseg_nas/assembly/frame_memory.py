@@ -1,4 +1,4 @@
-"""Whether frames of a size fit into memory, asked before minutes go by until something else fails.
+"""Checks that frames of a size fit into memory, before minutes of work end in a failed allocation.
 
 Legend: H, W pixels.
 """

@@ -68,5 +68,5 @@ def metadata_of(spec: SegmenterSpec, output: str) -> GraphMetadata:
 
 
 def other_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Returns another size, of another shape and with odd sides."""
+    """Returns another size with odd sides, to show that the graphs are not tied to the example."""
     return size[0] * 5 // 8 | 1, size[1] * 7 // 8 | 1

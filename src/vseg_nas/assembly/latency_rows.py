@@ -12,7 +12,7 @@ from vseg_nas.assembly.frame_memory import check_frame_memory
 from vseg_nas.data.cityscapes import CLASSES
 from vseg_nas.errors import DataError
 from vseg_nas.evaluation.frame_macs import frame_macs
-from vseg_nas.evaluation.latency import Latency, measure, random_frames
+from vseg_nas.evaluation.latency import measure, random_frames
 from vseg_nas.evaluation.memory import peak_memory
 from vseg_nas.evaluation.protocols import Tick
 from vseg_nas.models.complexity import count_parameters
@@ -27,7 +27,7 @@ from vseg_nas.results.scores import Quartiles
 from vseg_nas.schema import BenchmarkConfig
 from vseg_nas.training.device import Device, open_device
 
-STATIC = "arch2"
+ARCH2 = "arch2"
 _SEED = 0  # of random weights, which take no less time than trained ones
 _AUTOCAST = {"bf16-mixed": ("bf16 autocast", torch.bfloat16), "16-mixed": ("fp16 autocast", torch.float16)}
 
@@ -95,6 +95,7 @@ class Benchmark:
         macs_static, macs_dynamic = frame_macs(plain, size)
         spec = network.spec
         dynamic = None if latency.dynamic is None else Quartiles.of(latency.dynamic)
+        averages = {str(frames): Quartiles.of(latency.average(frames)) for frames in LENGTHS}
         return BenchmarkRow(
             name=network.name,
             genotype=spec.genotype if spec else None,
@@ -106,7 +107,7 @@ class Benchmark:
             macs_dynamic=macs_dynamic,
             static_ms=Quartiles.of(latency.static),
             dynamic_ms=dynamic,
-            average_ms=None if dynamic is None else _averages(latency) | {UNLIMITED: dynamic},
+            average_ms=None if dynamic is None else averages | {UNLIMITED: dynamic},
             peak_mib=peak_mib,
         )
 
@@ -115,7 +116,7 @@ def _arch2(classes: int) -> BenchmarkNetwork:
     with torch.random.fork_rng():
         torch.manual_seed(_SEED)
         static = StaticSegmenter(tuple(map(str, range(classes))), auxiliary=False)
-    return BenchmarkNetwork(STATIC, VideoSegmenter(static, EachFrame(), key_every=1).eval())
+    return BenchmarkNetwork(ARCH2, VideoSegmenter(static, EachFrame(), key_every=1).eval())
 
 
 def _with_cell(cell: str, classes: int, flow: bool) -> BenchmarkNetwork:
@@ -145,7 +146,3 @@ def _precision(device: Device) -> tuple[str, AbstractContextManager[Any]]:
         return words, torch.autocast("cuda", dtype)
     shortened = device.is_cuda and torch.backends.cudnn.allow_tf32
     return "fp32, convolutions in TF32" if shortened else "fp32", torch.autocast(device.kind, enabled=False)
-
-
-def _averages(latency: Latency) -> dict[str, Quartiles]:
-    return {str(frames): Quartiles.of(latency.average(frames)) for frames in LENGTHS}

@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import nn
 
-from vseg_nas.assembly.data_sources import build_source
+from vseg_nas.assembly.data_sources import PAIR, build_source
 from vseg_nas.assembly.frame_memory import check_frame_memory
-from vseg_nas.assembly.static_weights import load_static_for
+from vseg_nas.assembly.static_loading import load_static_for
 from vseg_nas.data import ClipSource, resized
 from vseg_nas.data.cityscapes import SNIPPET
 from vseg_nas.data.inspection import require_labels
@@ -51,8 +52,6 @@ from vseg_nas.results.scores import AnyConsistency, RollingScores
 from vseg_nas.runs.digests import digest_of
 from vseg_nas.schema import EvaluateConfig
 from vseg_nas.training.device import open_device
-
-_PAIR = 2
 
 
 @dataclass(frozen=True)
@@ -105,6 +104,13 @@ class VideoMethod:
         return digest_of(self.weights.read_bytes(), self.group)
 
 
+class MeasuredMethod(NamedTuple):
+    """A method and what was measured of it."""
+
+    method: VideoMethod
+    result: MeasuredRow
+
+
 class SplitEvaluator:
     """Scores methods on one split. All checkpoints are read and checked before anything is computed.
 
@@ -119,7 +125,7 @@ class SplitEvaluator:
     def __init__(self, config: EvaluateConfig) -> None:
         self._config = config
         self.device = open_device(config.gpu).tensors
-        self.pairs: ClipSource = self._source(_PAIR)
+        self.pairs: ClipSource = self._source(PAIR)
         require_labels(self.pairs, config.split)
         specs = {path: self._checked(path) for path in map(Path, config.checkpoint)}
         self.methods = self._methods(specs)
@@ -127,7 +133,7 @@ class SplitEvaluator:
         if self.size is not None:
             check_frame_memory("size", self.size, cuda=self.device.type == "cuda")
         self._transform = resized(self.size)
-        self._split, self.rolling_refused = self._open_split()
+        self._split, self.rolling_skip_reason = self._open_split()
         self._flows = FlowStore()
 
     def _source(self, length: int) -> ClipSource:
@@ -157,7 +163,12 @@ class SplitEvaluator:
             for baseline in baselines
             for path, spec in trained
         ]
-        return [*found, *(_network(path, spec) for path, spec in specs.items() if spec.genotype)]
+        found += [
+            VideoMethod(spec.group, path, lambda path=path: load_segmenter(path)[0], spec, has_cell=True)  # type: ignore[misc]
+            for path, spec in specs.items()
+            if spec.genotype
+        ]
+        return found
 
     def _pretrained(self) -> StaticSegmenter:
         return load_static_for(Path(self._config.static.weights), self.pairs.classes, self._config.dataset.name)
@@ -185,7 +196,7 @@ class SplitEvaluator:
 
     @cached_property
     def _data_digest(self) -> str:
-        return " ".join([*(source.fingerprint() for source in self.sources), str(self.rolling_refused)])
+        return " ".join([*(source.fingerprint() for source in self.sources), str(self.rolling_skip_reason)])
 
     def ticks(self, method: VideoMethod) -> int:
         """Returns the number of ticks of `measure`."""
@@ -236,7 +247,7 @@ class SplitEvaluator:
     def _rolled(
         self, segmenter: VideoSegmenter, keyed: bool, tick: Tick
     ) -> tuple[dict[str, RollingScores], dict[str, AnyConsistency]]:
-        """Scores of whole sequences by `rolling_key`, and temporal consistency by name."""
+        """Scores of full sequences by `rolling_key`, and temporal consistency by name."""
         split = self._split
         if split is None:
             return {}, {}
@@ -277,17 +288,15 @@ class SplitEvaluator:
         split = self._split
         return 0 if split is None or split.only_last_labelled else sum(map(len, split.sequences))
 
-    def panel_rows(
-        self, static: tuple[VideoMethod, MeasuredRow], ours: tuple[VideoMethod, MeasuredRow], picked: Sequence[int]
-    ) -> list[PanelRow]:
+    def panel_rows(self, static: MeasuredMethod, ours: MeasuredMethod, picked: Sequence[int]) -> list[PanelRow]:
         """Returns what pictures of the second frames of some pairs show."""
-        networks = [method.load().to(self.device) for method, _ in (static, ours)]
+        networks = [network.method.load().to(self.device) for network in (static, ours)]
         rows = []
         for index in picked:
             raw = self.pairs[index]
             clip = self._transform(raw)
             before, after = (label_pair(network, clip, self.device).cpu().byte().numpy() for network in networks)
-            scores = [measured.miou_per_frame[index] or 0.0 for _, measured in (static, ours)]
+            scores = [network.result.miou_per_frame[index] or 0.0 for network in (static, ours)]
             rows.append(PanelRow(raw.names[1], raw.frames[1], before, after, raw.masks[1], scores[0], scores[1]))
         return rows
 
@@ -299,10 +308,6 @@ def _size(specs: dict[Path, SegmenterSpec]) -> tuple[int, int] | None:
         found = " and ".join(sorted("data set's" if size is None else f"{size[0]}x{size[1]}" for size in sizes))
         raise ConfigError(f"size: not set, and the checkpoints were trained for frames of {found}; set size=[H,W]")
     return sizes.pop()
-
-
-def _network(path: Path, spec: SegmenterSpec) -> VideoMethod:
-    return VideoMethod(spec.group, path, lambda: load_segmenter(path)[0], spec, has_cell=True)
 
 
 def _of_static(

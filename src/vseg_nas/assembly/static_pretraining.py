@@ -16,7 +16,7 @@ from vseg_nas.models.mobilenet_v2 import load_encoder
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.training.checkpoints import newest_checkpoint
 from vseg_nas.training.device import Device
-from vseg_nas.training.fitting import Progress
+from vseg_nas.training.fitting import EpochReport
 from vseg_nas.training.pretraining import LAST, pretrain
 from vseg_nas.training.ranks import SINGLE_PROCESS, Rank, on_ranks
 from vseg_nas.training.settings import StaticTraining
@@ -44,7 +44,7 @@ class Pretraining:
     seed: int
     weights: Path
 
-    def run(self, report: Progress) -> SegmentationScores:
+    def run(self, report: EpochReport) -> SegmentationScores:
         """Trains the network and writes its weights; resumes from a checkpoint beside them.
 
         Returns:
@@ -57,7 +57,7 @@ class Pretraining:
         scores: SegmentationScores = on_ranks(count, report, self._train)
         return scores
 
-    def _train(self, rank: Rank, report: Progress) -> SegmentationScores:
+    def _train(self, rank: Rank, report: EpochReport) -> SegmentationScores:
         self.device.start(rank.world_size)
         sources = build_single_frames(self.dataset, self.runs_dir)
         self._check(sources, rank.world_size)

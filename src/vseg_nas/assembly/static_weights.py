@@ -1,6 +1,6 @@
-"""The static network that other commands build on: its check, its reading, and its making for synthetic clips.
+"""The static network that other commands build on: its check, and its making for synthetic clips.
 
-Torch is loaded only to read or make one.
+Torch is loaded only to make one.
 """
 
 from __future__ import annotations
@@ -8,21 +8,20 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vseg_nas.checking import check_root
-from vseg_nas.config import python_command, shared_overrides
+from vseg_nas.assembly.required_files import require_dataset_root
+from vseg_nas.cli.printed import python_command, shared_overrides
 from vseg_nas.console.lines import print_line
 from vseg_nas.errors import ConfigError, DataError
-from vseg_nas.runs.digests import WEIGHTS_NOTE, sha256_of
-from vseg_nas.runs.files import read_note, write_text
+from vseg_nas.models.settings import StaticSettings
+from vseg_nas.runs.digests import STATIC_DIGEST_FILE, sha256_of
+from vseg_nas.runs.files import read_if_there, write_text
 from vseg_nas.schema import NetworkConfig
-from vseg_nas.training.settings import StaticTraining
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from vseg_nas.models.static import StaticSegmenter
     from vseg_nas.training.device import Device
 
 _MADE_FROM = "the settings that the static network was made with"
@@ -43,32 +42,10 @@ def require_static(config: NetworkConfig) -> None:
         raise DataError(f"static.weights: found {weights} of {size} bytes, expected at most {_MOST_WEIGHT_BYTES}")
     if config.dataset.name == "synthetic":
         return
-    check_root(config.dataset)
+    require_dataset_root(config.dataset)
     if not weights.is_file():
         make = f"{python_command()} -m vseg_nas.pretrain {shared_overrides()}"
         raise DataError(f"static.weights: found no {weights}, expected the static network; make it with: {make}")
-
-
-def load_static_for(weights: Path, classes: tuple[str, ...], dataset: str) -> StaticSegmenter:
-    """Reads the static network of a data set.
-
-    Args:
-        weights: The file that `pretrain` wrote.
-        classes: The classes of the data set.
-        dataset: The name of the data set.
-
-    Raises:
-        DataError: The weights cannot be used, or belong to other classes.
-    """
-    from vseg_nas.models.static import StaticSegmenter
-
-    network = StaticSegmenter.load(weights)
-    if network.classes != classes:
-        raise DataError(
-            f"{weights}: trained for {len(network.classes)} classes ({network.classes[0]}, ...), "
-            f"expected the {len(classes)} of {dataset}"
-        )
-    return network
 
 
 def ensure_static(config: NetworkConfig, device: Device, run_dir: Path, console: Console) -> None:
@@ -85,19 +62,22 @@ def ensure_static(config: NetworkConfig, device: Device, run_dir: Path, console:
         return
     weights = Path(config.static.weights)
     # A network that is trained again is not that of the scores in this run, even from the same seed on another machine.
-    if (run_dir / WEIGHTS_NOTE).is_file() and not weights.is_file():
+    if (run_dir / STATIC_DIGEST_FILE).is_file() and not weights.is_file():
         raise DataError(
             f"static.weights: found no {weights}, expected the static network that {run_dir} began with; "
             "say where it is now: static.weights=FILE, or runs_dir=DIR"
         )
     weights.parent.mkdir(parents=True, exist_ok=True)
     made_from = weights.with_name("made_from.json")
-    frames = config.dataset.model_dump(exclude={"length", "motion"})  # how single frames become clips does not matter
-    made_of = {"dataset": frames, "pretrain": _by_content(config.phase.pretrain)}
+    made_of = {
+        "dataset": config.dataset.model_dump(exclude={"length", "motion"}),  # how frames become clips does not matter
+        "encoder_weights": encoder_content(config.static),
+        "pretrain": config.phase.pretrain.model_dump(),
+    }
     recipe = json.dumps(made_of, indent=1)
     # Several searches may begin at the same time: one of them trains the network, the others are refused meanwhile.
     with RunLock(weights.parent):
-        if read_note(made_from, _MOST_NOTE_BYTES, _MADE_FROM) not in (None, recipe.encode()):
+        if read_if_there(made_from, _MOST_NOTE_BYTES, _MADE_FROM) not in (None, recipe.encode()):
             raise ConfigError(
                 f"static.weights: {weights.parent} belongs to other clips or another pre-training (made_from.json); "
                 "choose another static.name"
@@ -122,8 +102,7 @@ def ensure_static(config: NetworkConfig, device: Device, run_dir: Path, console:
         print_line(console, f"static network: val mIoU {scores.miou:.4f}, score {scores.score:.4f}")
 
 
-def _by_content(training: StaticTraining) -> dict[str, Any]:
-    """Returns the settings of a pre-training, with the content of the encoder's weights in place of their path."""
-    settings = training.model_dump()
-    encoder = Path(str(training.encoder_weights))
-    return settings | ({"encoder_weights": sha256_of(encoder)} if encoder.is_file() else {})
+def encoder_content(static: StaticSettings) -> str:
+    """Returns what the encoder begins with: the digest of the file of its weights if it is one, wherever that lies."""
+    weights = str(static.encoder_weights)
+    return sha256_of(Path(weights)) if Path(weights).is_file() else weights

@@ -1,4 +1,4 @@
-"""The parts of a prediction: source, loaded, key frames. Imports torch only where it computes."""
+"""The parts of a prediction: source, predictor and policy of key frames. Imports torch only where it computes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from vseg_nas.checking import require_checkpoint
+from vseg_nas.assembly.required_files import require_checkpoint
 from vseg_nas.errors import DataError
 from vseg_nas.models.bundled import bundled_checkpoint
 from vseg_nas.schema import PredictConfig

@@ -50,7 +50,7 @@ def tracked(console: Console) -> Track:
     return shown
 
 
-def hashing(console: Console) -> Callable[[Sequence[Item]], Iterable[Item]]:
+def track_files(console: Console) -> Callable[[Sequence[Item]], Iterable[Item]]:
     """Returns a function that yields files and shows the progress of reading them."""
     return lambda items: tracked(console)(items, "reading files")
 

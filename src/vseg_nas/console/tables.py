@@ -75,10 +75,10 @@ def sequences_table(splits: Mapping[str, SplitCheck], most: int) -> Table:
         table.add_column(heading)
     table.add_column("frames", justify="right")
     for split, found in splits.items():
-        if len(found.runs) > most:
-            frames = [run.frames for run in found.runs]
-            table.add_row(split, f"{len(found.runs)} sequences of {min(frames)} to {max(frames)}", "", str(sum(frames)))
+        if (count := len(found.sequences)) > most:
+            frames = [sequence.frames for sequence in found.sequences]
+            table.add_row(split, f"{count} sequences of {min(frames)} to {max(frames)}", "", str(sum(frames)))
             continue
-        for run in found.runs:
-            table.add_row(split, run.first, run.last, str(run.frames))
+        for sequence in found.sequences:
+            table.add_row(split, sequence.first, sequence.last, str(sequence.frames))
     return table

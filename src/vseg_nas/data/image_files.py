@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vseg_nas.data.clip import RawClip
-from vseg_nas.data.manifest import KnownDigests, Track
+from vseg_nas.data.manifest import KnownDigests, TrackFiles
 from vseg_nas.errors import DataError
 from vseg_nas.labels import IGNORE, Colour
 from vseg_nas.pictures import Image, load_upright
@@ -148,7 +148,7 @@ class FileClips:
             *(f"{clip.sequence} {[path.name for path in clip.frames]}\n" for clip in self._clips),
         )
 
-    def digests(self, track: Track = iter) -> dict[str, str]:
+    def digests(self, track: TrackFiles = iter) -> dict[str, str]:
         """Returns the SHA-256 of each file, by the names of its folder and itself.
 
         Args:

@@ -93,8 +93,8 @@ class Manifest:
                 raise DataError(f"{path}: changed since `check` read it; restore the file or run `check` again")
 
 
-Track = Callable[[Sequence[Path]], Iterable[Path]]
-"""Yields the files that it is given, and shows the progress meanwhile."""
+TrackFiles = Callable[[Sequence[Path]], Iterable[Path]]
+"""Called with files; yields them and shows the progress."""
 
 
 class KnownDigests:
@@ -109,7 +109,7 @@ class KnownDigests:
         self._store = store
         self._records: dict[str, FileRecord] | None = None
 
-    def of(self, files: Sequence[Path], track: Track = iter) -> list[str]:
+    def of(self, files: Sequence[Path], track: TrackFiles = iter) -> list[str]:
         """Returns the digests of files, in their order.
 
         Args:

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from vseg_nas.settings import EXECUTION, LATER, Amount, Count, Positive, Range, Seed, Settings, Share, Size, Text
-from vseg_nas.validation import unexpected
+from vseg_nas.validators import unexpected
 
-SplitMode = Literal["random", "by_run"]
+SplitMode = Literal["random", "by_sequence"]
 """How training clips are divided into meta-train and meta-val: by single clips, or by whole sequences."""
 
 
@@ -61,7 +61,7 @@ class SyntheticSettings(Settings):
     Attributes:
         length: The number of frames in a clip.
         motion: The clips that are made from single frames.
-        frames_per_run: The number of frames of a drive.
+        frames_per_drive: The number of frames of a drive.
         clips: The number of training clips.
         val_clips: The number of validation clips.
         size: Height and width of the frames in pixels.
@@ -73,14 +73,14 @@ class SyntheticSettings(Settings):
     name: Literal["synthetic"] = "synthetic"
     length: Annotated[int, Field(ge=2, le=_MOST_FRAMES)]
     motion: Motion = MotionSettings()
-    frames_per_run: Annotated[int, Field(ge=2)]
+    frames_per_drive: Annotated[int, Field(ge=2)]
     clips: Annotated[int, Field(ge=2)]
     val_clips: Positive
     size: Size
     seed: Seed
     frame_seconds: Annotated[float, Field(ge=0.01, le=10), LATER] = 0.1
 
-    @field_validator("frames_per_run")
+    @field_validator("frames_per_drive")
     @classmethod
     def _holds_a_clip(cls, frames: int, info: ValidationInfo) -> int:
         if frames < info.data.get("length", 0):

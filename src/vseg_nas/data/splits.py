@@ -48,12 +48,12 @@ def meta_split(source: ClipSource, fraction: float = 0.1, mode: SplitMode = "ran
     """Divides the clips of a source into a training and a validation side.
 
     The paper draws single clips (`random`), so almost every validation clip has neighbours among the training clips
-    and scores are too high. Dividing by whole sequences (`by_run`) avoids that leak; `leak_report` measures it.
+    and scores are too high. Dividing by whole sequences (`by_sequence`) avoids that leak; `leak_report` measures it.
 
     Args:
         source: The clips to divide.
         fraction: The share of the validation side, between 0 and 1.
-        mode: `random` draws single clips. `by_run` goes through the sequences in random order and moves each whole
+        mode: `random` draws single clips. `by_sequence` goes through the sequences in random order and moves each whole
             sequence to validation if that brings validation closer to its share.
         seed: The seed of the draw.
 
@@ -89,7 +89,7 @@ def without_shared_frames(source: ClipSource, split: MetaSplit) -> MetaSplit:
 def _choose_sequences(sizes: Counter[str], target: float, rng: np.random.Generator) -> set[str]:
     """Chooses sequences in random order while that brings their total closer to the target: at least one, never all."""
     if len(sizes) < 2:
-        raise ConfigError("meta split: found a single sequence, expected two or more for by_run; use random")
+        raise ConfigError("meta split: found a single sequence, expected two or more for by_sequence; use random")
     names = list(sizes)
     order = [names[i] for i in rng.permutation(len(names))]
     chosen: set[str] = set()

@@ -39,7 +39,7 @@ class SyntheticStreet:
         size: Height and width in pixels.
         seed: The seed of streets, drives and camera.
         split: The split; the streets of the two splits never coincide.
-        frames_per_run: The number of frames of a drive; it yields `frames_per_run - length + 1` overlapping clips.
+        frames_per_drive: The number of frames of a drive; it yields `frames_per_drive - length + 1` overlapping clips.
         frame_seconds: The time between successive frames, in seconds.
 
     Raises:
@@ -53,13 +53,13 @@ class SyntheticStreet:
         size: tuple[int, int] = (96, 128),
         seed: int = 0,
         split: Literal["train", "val"] = "train",
-        frames_per_run: int = 6,
+        frames_per_drive: int = 6,
         frame_seconds: float = STEP_SECONDS,
     ) -> None:
-        if clips < 1 or length < 1 or frames_per_run < length or min(size) < 16 or frame_seconds <= 0:
-            found = f"{clips} clips of {length} from drives of {frames_per_run} frames, {size[0]}x{size[1]}"
+        if clips < 1 or length < 1 or frames_per_drive < length or min(size) < 16 or frame_seconds <= 0:
+            found = f"{clips} clips of {length} from drives of {frames_per_drive} frames, {size[0]}x{size[1]}"
             raise ConfigError(f"synthetic clips: found {found}; expected 1 or more, not longer than a drive, 16x16 up")
-        per_drive = frames_per_run - length + 1
+        per_drive = frames_per_drive - length + 1
         self.classes = CLASSES
         self.palette = PALETTE
         self.length = length
@@ -69,7 +69,7 @@ class SyntheticStreet:
         self._per_drive = per_drive
         self._size = size
         self._steps_per_frame = frame_seconds / STEP_SECONDS
-        self._frames_per_run = frames_per_run
+        self._frames_per_drive = frames_per_drive
         self._stream = (seed, ("train", "val").index(split))
 
     def __len__(self) -> int:
@@ -88,7 +88,7 @@ class SyntheticStreet:
             _VERSION,
             self._stream,
             self._size,
-            self._frames_per_run,
+            self._frames_per_drive,
             self.length,
             len(self),
         )
@@ -97,7 +97,7 @@ class SyntheticStreet:
         return digest_of(repr(parameters))
 
     def _frame(self, drive: int, frame: int) -> tuple[Image, Image]:
-        scene = _scene((*self._stream, drive), math.ceil(self._frames_per_run * self._steps_per_frame))
+        scene = _scene((*self._stream, drive), math.ceil(self._frames_per_drive * self._steps_per_frame))
         rng = np.random.default_rng((*self._stream, drive, frame + 1))  # + 1, since 0 is the stream of the scene
         return render(scene, frame * self._steps_per_frame, self._size, rng)
 

@@ -123,9 +123,9 @@ class _Metric(Protocol):
 
 def _both(correct: _Metric, reference: _Metric, flow: str | None, skip_reason: str | None) -> AnyConsistency:
     if skip_reason:
-        return NotMeasured(refused=skip_reason)
+        return NotMeasured(skip_reason=skip_reason)
     try:
         found, by_script = correct.result(), reference.result()
     except ValueError as error:
-        return NotMeasured(refused=str(error))
+        return NotMeasured(skip_reason=str(error))
     return Consistency(correct=found.value, reference=by_script.value, windows=found.windows, flow=flow)

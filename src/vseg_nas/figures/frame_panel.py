@@ -52,7 +52,7 @@ def save_panel(
     across = width * -(-LEAST_WIDTH // width) if width < LEAST_WIDTH else min(width, MOST_WIDTH)
     size = (across, round(height * across / width))
     font = ImageFont.truetype(findfont(FontProperties(family="DejaVu Sans")), size=max(15, across // 21))
-    table = _colour_table(palette)
+    table = {**dict(enumerate(palette)), IGNORE: VOID}
     strips = [_text_strip([title], 4 * (across + GAP), font)] if title else []
     strips.append(_text_strip(["frame", "static network per frame", method, "truth"], across + GAP, font))
     for row in rows:
@@ -61,10 +61,6 @@ def save_panel(
     with replacing(path) as partial:
         _stacked(strips).save(partial, format="PNG", optimize=True)
     return path
-
-
-def _colour_table(palette: Sequence[Colour]) -> dict[int, Colour]:
-    return {**dict(enumerate(palette)), IGNORE: VOID}
 
 
 def captions(row: PanelRow) -> list[str | None]:

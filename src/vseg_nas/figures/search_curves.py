@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -20,7 +19,6 @@ from vseg_nas.figures.style import (
     VERMILLION,
     count_candidates,
     plain,
-    save_figure,
     style_axes,
 )
 from vseg_nas.nas.history import (
@@ -48,11 +46,6 @@ PANELS = (
     ("Aggregations", "aggregations", AGGREGATIONS),
     ("Inputs", "inputs", (*INPUTS, "earlier layer")),
 )
-
-
-def save_reward_curve(trials: Iterable[Trial], path: Path, title: str | None = None) -> Path:
-    """Writes `draw_reward_curve` to `path`, replaced whole; its suffix picks the format. Returns `path`."""
-    return save_figure(draw_reward_curve(trials, title), path)
 
 
 def draw_reward_curve(trials: Iterable[Trial], title: str | None = None) -> Figure:
@@ -109,11 +102,6 @@ def _draw_trends(axes: Any, history: Sequence[Trial]) -> None:
         color=GREEN,
     )
     axes.margins(y=0.1)
-
-
-def save_token_shares(trials: Iterable[Trial], path: Path) -> Path:
-    """Writes `draw_token_shares` to `path`, replaced whole; its suffix picks the format. Returns `path`."""
-    return save_figure(draw_token_shares(trials), path)
 
 
 def draw_token_shares(trials: Iterable[Trial]) -> Figure:

@@ -18,13 +18,14 @@ def write_pictures(trials: Sequence[Trial], folder: Path) -> list[Path]:
         The files written.
     """
     from vseg_nas.figures.cell_drawing import save_cell_drawing
-    from vseg_nas.figures.search_curves import save_reward_curve, save_token_shares
+    from vseg_nas.figures.search_curves import draw_reward_curve, draw_token_shares
+    from vseg_nas.figures.style import save_figure
 
     if not ended(trials):
         return []
     paths = [
-        save_reward_curve(trials, folder / "reward.png"),
-        save_token_shares(trials, folder / "shares.png"),
+        save_figure(draw_reward_curve(trials), folder / "reward.png"),
+        save_figure(draw_token_shares(trials), folder / "shares.png"),
     ]
     for cell in best_cells(trials, 1):
         scores = cell.evaluation

@@ -9,6 +9,7 @@ from reprlib import repr as brief
 from typing import Any, Self
 
 from vseg_nas.labels import IGNORE
+from vseg_nas.models.settings import LONGEST_SIDE
 from vseg_nas.normalisation import check_normalisation
 from vseg_nas.space import strict_json
 
@@ -16,7 +17,6 @@ FORMAT = "vseg_nas.graphs/2"  # format 1 stretched planes, so labels drifted on 
 KEY = "vseg_nas"
 """The key of the metadata in an ONNX file, and the name of the extra file in a .pt2."""
 _LONGEST = 200  # characters of a name
-_LONGEST_SIDE = 2**14  # pixels of a frame
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class GraphMetadata:
                 f"name, classes: expected at most {IGNORE} printable names of at most {_LONGEST} characters"
             )
         check_normalisation(self.mean, self.std)
-        if self.size is not None and not all(0 < side <= _LONGEST_SIDE for side in self.size):
-            raise ValueError(f"size: found {list(self.size)}, expected at most {_LONGEST_SIDE} each")
+        if self.size is not None and not all(0 < side <= LONGEST_SIDE for side in self.size):
+            raise ValueError(f"size: found {list(self.size)}, expected at most {LONGEST_SIDE} each")
         if self.output not in ("logits", "labels"):
             raise ValueError(f"output: found {brief(self.output)}")
 

@@ -2,6 +2,18 @@
 
 Two kinds of file hold the same: ``.safetensors``, which is small and final, and the Lightning checkpoint ``.ckpt`` of a
 training.
+
+What identifies a network, from the narrowest to the widest (`EvaluationRow` stores all of them):
+
+====================  ==================================================  ==========================================
+identifier            made of                                             equal for
+====================  ==================================================  ==========================================
+name of a row         the folder of the run                               one training
+method, trained_with  cell, past, flow and recipe                         trainings that differ in their seed alone
+group                 name of the spec, past and flow                     what has one name in tables
+recipe                data set, stages, precision, static weights         all but cell, past, flow and seed
+name of the spec      what ``cell=`` says, or how static was trained on   trainings of one cell
+====================  ==================================================  ==========================================
 """
 
 import json
@@ -17,7 +29,7 @@ from vseg_nas.models.arch2 import DEC_CHANNELS
 from vseg_nas.models.bundled import bundled_checkpoint
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.propagation import PASTS, CellPropagation, EachFrame
-from vseg_nas.models.settings import Past
+from vseg_nas.models.settings import LONGEST_SIDE, MAX_NAME, Past
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.models.video_segmenter import VideoSegmenter
 from vseg_nas.models.weights import load_weights, read_pickled, read_safetensors, write_safetensors
@@ -26,8 +38,6 @@ from vseg_nas.runs.digests import verify_checksum
 from vseg_nas.space import Genotype, strict_json
 
 _FORMAT = "vseg_nas.video/1"
-_MAX_NAME = 100
-_LONGEST_SIDE = 2**14  # pixels of a frame
 _MAX_CLASSES = 254  # ids are stored as uint8, of which 255 means ignored
 SPEC = "spec"
 """The key of the metadata, or the hyperparameter of a Lightning checkpoint, that holds `SegmenterSpec` as JSON."""
@@ -71,9 +81,9 @@ class SegmenterSpec:
     def __post_init__(self) -> None:
         """Checks all values, since the file may be from an untrusted source."""
         if not _is_name(self.name):
-            raise ValueError(f"name: expected 1 to {_MAX_NAME} printable characters")
+            raise ValueError(f"name: expected 1 to {MAX_NAME} printable characters")
         if not _is_name(self.recipe):
-            raise ValueError(f"recipe: expected 1 to {_MAX_NAME} printable characters")
+            raise ValueError(f"recipe: expected 1 to {MAX_NAME} printable characters")
         if type(self.seed) is not int or not 0 <= self.seed < 2**63:
             raise ValueError(f"seed: found {brief(self.seed)}, expected an integer of at least 0 and 63 bits")
         if not 2 <= len(self.classes) <= _MAX_CLASSES or not all(map(_is_name, self.classes)):
@@ -89,8 +99,8 @@ class SegmenterSpec:
             raise ValueError("past, flow: found values, expected null and false as the genotype is null")
         check_normalisation(self.mean, self.std)
         sides = self.size or (1, 1)
-        if len(sides) != 2 or not all(type(v) is int and 0 < v <= _LONGEST_SIDE for v in sides):
-            raise ValueError(f"size: expected height and width, each at most {_LONGEST_SIDE}, or null")
+        if len(sides) != 2 or not all(type(v) is int and 0 < v <= LONGEST_SIDE for v in sides):
+            raise ValueError(f"size: expected height and width, each at most {LONGEST_SIDE}, or null")
 
     @property
     def group(self) -> str:
@@ -158,7 +168,7 @@ class SegmenterSpec:
 
 
 def _is_name(text: object) -> bool:
-    return isinstance(text, str) and 0 < len(text) <= _MAX_NAME and text.isprintable()
+    return isinstance(text, str) and 0 < len(text) <= MAX_NAME and text.isprintable()
 
 
 def save_segmenter(segmenter: VideoSegmenter, spec: SegmenterSpec, path: Path) -> None:

@@ -4,6 +4,12 @@ from typing import Annotated, Literal
 
 from vseg_nas.settings import INPUT, FolderName, Settings, Text
 
+LONGEST_SIDE = 2**14
+"""The largest height or width of a frame, in pixels, that the files of a network may state."""
+
+MAX_NAME = 100
+"""The most characters of the name of a cell, of a class or of a training in the files of a network."""
+
 Past = Literal["previous", "current", "zero"]
 """What a cell reads as the previous frame: that frame, the current frame, or zeros.
 

@@ -18,15 +18,17 @@ from vseg_nas.models.settings import Past
 from vseg_nas.nas.frame_cost import frame_cost
 from vseg_nas.nas.pruners import Pruner, is_halfway
 from vseg_nas.nas.rewards import reward_of, score_of
+from vseg_nas.nas.seeds import derive_seed
 from vseg_nas.nas.settings import RewardSettings
-from vseg_nas.nas.trial import Evaluation, Progress, derive_seed
+from vseg_nas.nas.trial import Evaluation, Progress
 from vseg_nas.space import Genotype
 from vseg_nas.training.cell_module import CellModule
 from vseg_nas.training.features import FeatureBatches
 from vseg_nas.training.fitting import fit, quiet_trainer
 from vseg_nas.training.settings import CellTraining
 
-_VAL_BATCH = 8
+VAL_BATCH = 8
+"""Number of clips that are scored at a time; it changes no score."""
 
 
 class _HalfwayAndEnd(Callback):
@@ -81,7 +83,7 @@ def train_cell(
     """
     options = module.options
     batches = FeatureBatches(train, options.batch_size, torch.Generator().manual_seed(seed))
-    watch = _HalfwayAndEnd(FeatureBatches(val, _VAL_BATCH), reward, pruner, progress)
+    watch = _HalfwayAndEnd(FeatureBatches(val, VAL_BATCH), reward, pruner, progress)
     trainer = quiet_trainer(
         root_dir,
         options.epochs,

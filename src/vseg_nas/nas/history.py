@@ -58,14 +58,14 @@ def window_for(candidates: int) -> int:
 
 def ended(trials: Iterable[Trial]) -> list[Trial]:
     """Returns the trials in a final state, in order of their ids."""
-    return sorted((trial for trial in trials if trial.state in OUTCOMES), key=lambda trial: trial.id)
+    return sorted((trial for trial in trials if trial.state.is_final), key=lambda trial: trial.id)
 
 
 def outcome(trial: Trial) -> Outcome:
     """Returns how a trial has ended.
 
     Raises:
-        KeyError: The trial is queued or running.
+        KeyError: The trial has not ended.
     """
     return OUTCOMES[trial.state] if trial.reused_from is None else Outcome.REUSED
 

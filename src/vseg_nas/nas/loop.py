@@ -4,14 +4,15 @@ from collections.abc import Sequence
 
 from vseg_nas.errors import RunError
 from vseg_nas.nas.executors.executor import Executor
-from vseg_nas.nas.listener import Budget, SearchListener
+from vseg_nas.nas.listener import SearchListener
 from vseg_nas.nas.pruners import Pruner
 from vseg_nas.nas.queue import TrialQueue
 from vseg_nas.nas.search_state import SearchState
+from vseg_nas.nas.seeds import derive_seed
+from vseg_nas.nas.settings import Budget
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import Strategy
-from vseg_nas.nas.trial import Trial, TrialState, derive_seed
-from vseg_nas.space import Genotype
+from vseg_nas.nas.trial import Trial, TrialState
 
 
 class SearchLoop:
@@ -29,7 +30,7 @@ class SearchLoop:
         store: Trial store of the run.
         seed: Seed of the run, from which every trial derives its own.
         budget: The number of trials and of hours after which no cell is asked for.
-        listeners: The listeners that hear of every event, in this order.
+        listeners: The listeners that are called at every event, in this order.
         failed_reward: Reward of a failed trial; with None the strategy gets no reward from it.
         max_failures_in_a_row: Number of failures in a row that are taken for a broken set-up, not for bad cells.
         batch: Number of cells to ask for at once.
@@ -103,7 +104,10 @@ class SearchLoop:
                     executor.submit(trial)
             elif has_room and self._may_ask():
                 cells = strategy.ask(min(self._batch, self._budget.trials - len(store)))
-                trials = [self._trial(id_, cell) for id_, cell in enumerate(cells, len(store))]
+                trials = [
+                    Trial(id_, cell, derive_seed(self._seed, "trial", id_), TrialState.RUNNING)
+                    for id_, cell in enumerate(cells, len(store))
+                ]
                 store.add(trials, state.to_bytes())
                 queue.add(trials)
             else:
@@ -120,9 +124,6 @@ class SearchLoop:
         hours = self._budget.hours
         is_in_time = hours is None or self._state.worked_s() < hours * 3600
         return self._queue.wants_more() and len(self._store) < self._budget.trials and is_in_time
-
-    def _trial(self, id_: int, cell: Genotype) -> Trial:
-        return Trial(id_, cell, derive_seed(self._seed, "trial", id_), TrialState.RUNNING)
 
     def _announce(self, trial: Trial) -> None:
         for listener in self._listeners:

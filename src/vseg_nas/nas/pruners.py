@@ -10,8 +10,8 @@ import random
 import statistics
 from typing import Any, Protocol
 
+from vseg_nas.nas.seeds import derive_seed
 from vseg_nas.nas.settings import HalfwaySettings, MedianSettings, PrunerSettings
-from vseg_nas.nas.trial import derive_seed
 
 
 class Pruner(Protocol):
@@ -96,11 +96,11 @@ class HalfwayPruner:
         self._seen = 0
 
     def should_prune(self, score: float) -> bool:
-        """Returns the answer for the next n, which `report` moves on to."""
+        """Returns what `report` would decide, on a copy: the answer must change neither average nor random numbers."""
         return not copy.deepcopy(self)._keep(score)
 
     def report(self, score: float) -> None:
-        """Moves on to the next n."""
+        """Counts a score: delta, m and u are those of the next n."""
         self._keep(score)
 
     def _keep(self, score: float) -> bool:

@@ -10,6 +10,7 @@ from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.trial import Evaluation, FailureKind, Trial
 
 MAX_ATTEMPTS = 3
+"""How often a trial is begun before it has failed, or is abandoned: a kill may come by chance, three hardly do."""
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +28,9 @@ class TrialQueue:
     turn, or when an exception or Ctrl-C ends the session. Otherwise:
 
     * A trial whose own process has died in `MAX_ATTEMPTS` attempts has failed.
-    * A trial that was running in `MAX_ATTEMPTS` sessions that were killed is abandoned; it could end every session. One
-      more kill would do that to a *quarantined* trial. It runs alone, since nobody knows which of several trials that
-      run side by side made the system kill the process.
+    * A trial that was running in `MAX_ATTEMPTS` sessions that were killed is abandoned; it could end every session.
+    * A trial with one attempt left is *quarantined*: it runs alone, since nobody knows which of several trials made the
+      system kill the process.
 
     Args:
         store: Trial store of the run; its unfinished trials are the first to wait.
@@ -59,10 +60,11 @@ class TrialQueue:
             self._waiting.append(trial)
 
     def wants_more(self) -> bool:
-        """Returns whether it is time to ask for cells: after a batch or, in an asynchronous search, in general.
+        """Returns whether to ask for cells now.
 
-        An asynchronous search asks for no more while as many trials wait for an equal cell as are running: a strategy
-        that proposes one cell again and again would otherwise use the whole budget up before it learns the score.
+        A search in batches asks when no trial is open, an asynchronous one while fewer open trials wait than do not.
+        Trials wait for an equal cell: a strategy that proposes one cell again and again would otherwise use the whole
+        budget up before it learns the score.
         """
         return not self._open or (self._asynchronous and 2 * len(self._waiting) < len(self._open))
 
@@ -88,7 +90,7 @@ class TrialQueue:
         """Counts an attempt at a trial, which runs from now on."""
         self._attempts[trial.id] = self._store.attempts(trial) + 1
         self._running[trial.id] = trial
-        self._store.count_attempts(trial, self._attempts[trial.id])
+        self._store.set_attempts(trial, self._attempts[trial.id])
 
     def attempts(self, trial: Trial) -> int | None:
         """Attempts at a trial, with the one that finished it; None if it did not start in this session."""
@@ -109,8 +111,10 @@ class TrialQueue:
                 else:
                     reason = f"{FailureKind.KILLED}: {result}, in the last of {attempts} attempts"
                     self.finish(trial.failed(reason, self._failed_reward, FailureKind.KILLED))
+        # A trial whose turn it is gets stored at once, with this attempt. For any other one, a later kill of the whole
+        # process has nothing to do with it.
         if trial.id in self._finished and not self._is_turn_of(trial):
-            self._release(trial)  # from here on, a kill of the whole process has nothing to do with this trial
+            self._release(trial)
         self._running.pop(trial.id)
 
     def finish(self, trial: Trial) -> None:
@@ -151,4 +155,4 @@ class TrialQueue:
             raise
 
     def _release(self, trial: Trial) -> None:
-        self._store.count_attempts(trial, self._attempts[trial.id] - 1)
+        self._store.set_attempts(trial, self._attempts[trial.id] - 1)

@@ -16,7 +16,8 @@ class SearchState:
     """The states of strategy and pruner, the scores that the pruner is still to be told, and the seconds worked.
 
     The pruner is told the half-way scores of a batch at its end, in the order in which its trials were told to the
-    strategy: so it answers all of a batch as it stood before. In an asynchronous search it is told each score at once.
+    strategy. So its answers to the trials of one batch depend on earlier batches only. In an asynchronous search it is
+    told each score at once.
 
     Args:
         strategy: Strategy of the search.
@@ -63,6 +64,7 @@ class SearchState:
     def to_bytes(self) -> bytes:
         """Returns the whole state as bytes, for the trial store."""
         buffer = io.BytesIO()
+        # Stored searches have these keys: "stopping" is the pruner, "heard" the scores that it is still to be told.
         state = {
             "strategy": self._strategy.state_dict(),
             "stopping": self._pruner.state_dict(),

@@ -1,5 +1,6 @@
 """Settings of a search: space, budget, pruner and reward. Nothing here loads torch."""
 
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -9,7 +10,7 @@ from vseg_nas.errors import ConfigError
 from vseg_nas.settings import EXECUTION, LATER, Amount, FolderName, Positive, PositiveNumber, Seed, Settings, Size
 from vseg_nas.space.genotype import MAX_LAYERS, MAX_WIDTH
 from vseg_nas.training.settings import CellStage
-from vseg_nas.validation import expected
+from vseg_nas.validators import expected
 
 
 class SpaceSettings(Settings):
@@ -56,7 +57,7 @@ class SearchPhase(CellStage):
 
 
 class HalfwaySettings(Settings):
-    """Candidates below the moving average are pruned half-way.
+    """Candidates below the moving average are pruned half-way, unless a random draw keeps them.
 
     Attributes:
         reference: Whether a cell above the average counts twice, as in the authors' code.
@@ -146,3 +147,16 @@ class RollingSettings(Settings):
 
 
 RewardSettings = Annotated[GeometricMeanSettings | RollingSettings, Field(discriminator="name")]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The number of trials and of hours after which no cell is asked for.
+
+    Attributes:
+        trials: The number of trials, whatever becomes of them.
+        hours: The number of hours over all sessions of a run; None sets no limit.
+    """
+
+    trials: int
+    hours: float | None = None

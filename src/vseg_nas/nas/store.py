@@ -4,64 +4,38 @@ Durability: rollback journal and `synchronous=FULL`, one writer, and one transac
 happens, so a process killed at any moment leaves the file as it was before or after it. Every row has a digest, and
 the state of the search knows how many there are: a changed bit is noticed, not learned from. No torch here.
 
-A store may be anybody's, digests included. So its tables are exactly ours before a query runs on them: views,
-triggers, generated columns and checks would run what its maker wrote. Values have the types of our columns.
+A store may be anybody's, digests included. `vseg_nas.nas.store_checks` looks at file and tables before they are used;
+here, values that are read have the types of our columns.
 """
 
-import dataclasses
 import json
 import math
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from functools import cache
 from pathlib import Path
 from reprlib import repr as brief
 from types import TracebackType
 from typing import Any, Self
 
 from vseg_nas.errors import RunError
-from vseg_nas.nas.trial import Evaluation, FailureKind, Trial, TrialState
+from vseg_nas.nas.store_checks import MAX_TRIALS, MAX_VALUE_BYTES, SCHEMA, SCHEMA_VERSION, check_files, check_tables
+from vseg_nas.nas.trial import EVALUATION_FIELDS, Evaluation, FailureKind, Trial, TrialState
 from vseg_nas.runs.digests import digest_of
-from vseg_nas.runs.files import open_regular, replacing
+from vseg_nas.runs.files import replacing
 from vseg_nas.space import Genotype
 
 STORE = "search.sqlite"
 """Name of the file in a run directory."""
-SCHEMA_VERSION = 4
-SCHEMA = """
-CREATE TABLE meta (schema_version INTEGER NOT NULL);
-CREATE TABLE trials (
-    id INTEGER PRIMARY KEY, genotype TEXT NOT NULL, key TEXT NOT NULL, seed INTEGER NOT NULL,
-    state TEXT NOT NULL, score REAL, miou REAL, fwiou REAL, macc REAL, parameters INTEGER, macs INTEGER,
-    seconds REAL, epochs INTEGER, stopped INTEGER, steadiness REAL, cost REAL, penalised REAL,
-    reason TEXT, failure TEXT, reused_from INTEGER, failed_reward REAL, attempts INTEGER NOT NULL DEFAULT 0, sha256 TEXT
-);
-CREATE INDEX trials_by_key ON trials (key);
-CREATE INDEX trials_by_score ON trials (score);
-CREATE TABLE snapshot (
-    id INTEGER PRIMARY KEY CHECK (id = 0), state BLOB NOT NULL, trials INTEGER NOT NULL, sha256 TEXT NOT NULL
-);
-"""
-EVALUATION_COLUMNS = tuple(field.name for field in dataclasses.fields(Evaluation))
 COLUMNS = (
     *("id", "genotype", "key", "seed", "state"),
-    *EVALUATION_COLUMNS,
+    *EVALUATION_FIELDS,
     *("reason", "failure", "reused_from", "failed_reward"),
 )
 _OPTIONAL = ("steadiness", "cost", "penalised")
 """Columns of an evaluation that may be empty beside its scores."""
 WAIT_FOR_LOCK_S = 30.0  # a reader holds the file for milliseconds
-MAX_BYTES = 2**28
-_MAX_VALUE_BYTES = 2**26  # the state of a search has at most a few MB
-_MAX_TRIALS = 100_000
-_HEADER_BYTES = 100
-_MAGIC = b"SQLite format 3\0"
-_ROLLBACK_JOURNAL = b"\x01\x01"  # of bytes 18 and 19 of the header
-_SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
-"""How a journal ends that names another one: SQLite would delete the file of that name, whatever it is."""
-_STEPS, _PARTS = 1000, 100  # of SQLite's virtual machine, before the tables are known: ours take a hundred
 _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("id", "seed", "attempts"), (int,)),
     **dict.fromkeys(("genotype", "key", "state", "sha256"), (str,)),
@@ -90,6 +64,7 @@ class TrialStore:
         self._open(path, "rw")
         self._check()
         with self._errors():
+            # Unlike a write-ahead log, this leaves one file between transactions, which may be copied alone.
             self._connection.execute("PRAGMA journal_mode = DELETE")
             self._connection.execute("PRAGMA synchronous = FULL")
 
@@ -131,7 +106,7 @@ class TrialStore:
             self._seal(trial)
             self._write_snapshot(snapshot)
 
-    def count_attempts(self, trial: Trial, attempts: int) -> None:
+    def set_attempts(self, trial: Trial, attempts: int) -> None:
         """Records how often a trial has been attempted: before an attempt, or when one does not count after all."""
         with self._errors(), self._transaction():
             self._connection.execute("UPDATE trials SET attempts = ? WHERE id = ?", (attempts, trial.id))
@@ -166,18 +141,12 @@ class TrialStore:
 
     def unfinished(self) -> list[Trial]:
         """Trials that were asked for and have not ended: those to run again after an interruption."""
-        return self.trials(TrialState.QUEUED, TrialState.RUNNING)
+        return self.trials(TrialState.RUNNING)
 
     def find(self, key: str) -> Trial | None:
         """Returns the first trial with an evaluation, complete or stopped, of the cell with this canonical key."""
         found = self._trials("WHERE key = ? AND score IS NOT NULL ORDER BY id LIMIT 1", (key,))
         return found[0] if found else None
-
-    def counts(self) -> dict[TrialState, int]:
-        """Returns the number of trials in each state."""
-        rows = self._select("SELECT state, COUNT(*) AS n FROM trials GROUP BY state")
-        found = {row["state"]: row["n"] for row in rows}
-        return {state: found.get(state, 0) for state in TrialState}
 
     def close(self) -> None:
         """Closes the file."""
@@ -198,7 +167,7 @@ class TrialStore:
 
     def _open(self, path: Path, mode: str) -> None:
         self._path = path
-        _check_files(path)
+        check_files(path)
         with self._errors():
             self._connection = sqlite3.connect(
                 f"{path.resolve().as_uri()}?mode={mode}",
@@ -207,45 +176,23 @@ class TrialStore:
                 timeout=WAIT_FOR_LOCK_S,
             )
             self._connection.row_factory = sqlite3.Row
-            self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
+            self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
+            # What a foreign file could make SQLite do: open other files, call functions, follow damaged pages.
             self._connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
             self._connection.execute("PRAGMA trusted_schema = OFF")
             self._connection.execute("PRAGMA cell_size_check = ON")
 
     def _check(self) -> None:
-        self._check_tables()
+        with self._errors():
+            check_tables(self._path, self._connection)
         damage = self._select("PRAGMA integrity_check(1)")[0][0]
         if damage != "ok":
             raise RunError(f"{self._path}: damaged ({damage.splitlines()[-1]})")
         counts = self._select("SELECT (SELECT COUNT(*) FROM trials), COALESCE((SELECT trials FROM snapshot), 0)")[0]
         if counts[0] != counts[1]:
             raise RunError(f"{self._path}: damaged (not as many trials as were stored)")
-        if counts[0] > _MAX_TRIALS:
-            raise RunError(f"{self._path}: found {counts[0]} trials, expected at most {_MAX_TRIALS}")
-
-    def _check_tables(self) -> None:
-        """Refuses other tables, indices, views and triggers than those that `SCHEMA` makes, before anything uses them.
-
-        Raises:
-            RunError: Something else was found; the message says what.
-        """
-        parts = iter(range(_PARTS))
-        self._connection.set_progress_handler(lambda: next(parts, None) is None, _STEPS)
-        found = {tuple(row) for row in self._select(f"{_TABLES} LIMIT 100")}
-        expected = _expected_tables()
-        if not (meta := {row for row in expected if row[1] == "meta"}) <= found:
-            raise RunError(f"{self._path}: a database, but not a trial store")
-        assert len(meta) == 1
-        versions = [row[0] for row in self._select("SELECT schema_version FROM meta LIMIT 3")]
-        if versions != [SCHEMA_VERSION]:
-            raise RunError(
-                f"{self._path}: found schema version {', '.join(map(brief, versions)) or 'none'}, "
-                f"expected {SCHEMA_VERSION}"
-            )
-        if found != expected:
-            names = sorted(str(row[1]) for row in found ^ expected)
-            raise RunError(f"{self._path}: found another schema ({brief(names[0])}), expected that of a trial store")
-        self._connection.set_progress_handler(None, 0)
+        if counts[0] > MAX_TRIALS:
+            raise RunError(f"{self._path}: found {counts[0]} trials, expected at most {MAX_TRIALS}")
 
     def _trials(self, where: str, parameters: Iterable[Any]) -> list[Trial]:
         rows = self._select(f"SELECT * FROM trials {where}", parameters)
@@ -273,7 +220,7 @@ class TrialStore:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute("BEGIN IMMEDIATE")  # takes the lock of the writer now, not at the first change
             yield
             self._connection.execute("COMMIT")
         except BaseException:  # Ctrl-C must not leave half a transaction open either
@@ -301,56 +248,6 @@ def _create(path: Path) -> None:
             raise RunError(f"{path}: {error}") from error
 
 
-_TABLES = "SELECT type, name, tbl_name, sql FROM sqlite_master"
-
-
-@cache
-def _expected_tables() -> set[tuple[Any, ...]]:
-    with closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(SCHEMA)
-        return set(connection.execute(_TABLES))
-
-
-def _check_files(path: Path) -> None:
-    """Checks a store, and the journals that SQLite would read with it, before SQLite opens it.
-
-    Raises:
-        RunError: A file is not regular, has the wrong size or form, or names another file that SQLite would delete.
-    """
-    try:
-        with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
-            size, header = os.fstat(file.fileno()).st_size, file.read(_HEADER_BYTES)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror})") from error
-    if size > MAX_BYTES:
-        raise RunError(f"{path}: found {size} bytes, expected at most {MAX_BYTES}")
-    if size and (len(header) < _HEADER_BYTES or not header.startswith(_MAGIC)):
-        raise RunError(f"{path}: file is not a database")
-    if size and header[18:20] != _ROLLBACK_JOURNAL:
-        raise RunError(f"{path}: found a database of another kind, expected one with a rollback journal")
-    for suffix in ("-wal", "-shm"):
-        if os.path.lexists(companion := path.with_name(path.name + suffix)):
-            raise RunError(f"{companion}: found that, expected a database with a rollback journal alone")
-    journal = path.with_name(path.name + "-journal")
-    try:
-        with os.fdopen(open_regular(journal, os.O_RDONLY), "rb") as file:
-            if (length := os.fstat(file.fileno()).st_size) > MAX_BYTES:
-                raise RunError(f"{journal}: found {length} bytes, expected at most {MAX_BYTES}")
-            head = file.read(28).ljust(28, b"\0")
-            pages, page_size = int.from_bytes(head[16:20], "big"), int.from_bytes(head[24:28], "big")
-            if pages * page_size > MAX_BYTES:
-                raise RunError(
-                    f"{journal}: found a database of {pages * page_size} bytes, expected at most {MAX_BYTES}"
-                )
-            file.seek(max(0, length - len(_SUPER_JOURNAL)))
-            if file.read() == _SUPER_JOURNAL:
-                raise RunError(f"{journal}: found the name of another journal, expected none")
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise RunError(f"{journal}: cannot be read ({error.strerror})") from error
-
-
 def _row_digest(row: sqlite3.Row) -> str:
     values = {name: row[name] for name in row.keys() if name != "sha256"}  # noqa: SIM118 (a row has no such iterator)
     return digest_of(json.dumps(values, default=str))
@@ -362,9 +259,9 @@ def _snapshot_digest(state: bytes, trials: int) -> str:
 
 def _row(trial: Trial) -> tuple[Any, ...]:
     scores = (
-        (None,) * len(EVALUATION_COLUMNS)
+        (None,) * len(EVALUATION_FIELDS)
         if trial.evaluation is None
-        else tuple(getattr(trial.evaluation, column) for column in EVALUATION_COLUMNS)
+        else tuple(getattr(trial.evaluation, column) for column in EVALUATION_FIELDS)
     )
     head = (trial.id, trial.genotype.to_json(), trial.genotype.key, trial.seed, str(trial.state))
     return (*head, *scores, trial.reason, trial.failure, trial.reused_from, trial.failed_reward)
@@ -382,11 +279,11 @@ def _trial(row: sqlite3.Row) -> Trial:
             raise ValueError(f"{name}: found {brief(value)}")
         if type(value) is int and value < 0:
             raise ValueError(f"{name}: found {value}, expected at least 0")
-    scores = [row[column] for column in EVALUATION_COLUMNS if column not in _OPTIONAL]
+    scores = [row[column] for column in EVALUATION_FIELDS if column not in _OPTIONAL]
     has_scores = row["state"] in (TrialState.COMPLETE, TrialState.STOPPED)
     if not (all(value is not None for value in scores) if has_scores else scores == [None] * len(scores)):
         raise ValueError(f"state: found {brief(row['state'])}, which does not go with its scores")
-    values = {column: row[column] for column in EVALUATION_COLUMNS}
+    values = {column: row[column] for column in EVALUATION_FIELDS}
     evaluation = None if row["score"] is None else Evaluation(**values | {"stopped": bool(row["stopped"])})
     genotype = Genotype.from_json(row["genotype"])
     if genotype.key != row["key"]:

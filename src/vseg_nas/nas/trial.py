@@ -6,14 +6,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from vseg_nas.runs.digests import digest_of
 from vseg_nas.space.genotype import Genotype
 
 
 class TrialState(StrEnum):
-    """Where a trial stands; the last four are final."""
+    """Where a trial stands, in the words of stored searches; all but the first are final.
 
-    QUEUED = "queued"
+    Attributes:
+        RUNNING: It was asked for and has not ended; whether it waits or is evaluated is not stored.
+        COMPLETE: It was trained to the end and scored.
+        STOPPED: The pruner ended its training half-way, and its scores are those of that moment.
+        FAILED: Its cell cannot be trained.
+        ABANDONED: It was given up through no fault of its cell.
+    """
+
     RUNNING = "running"
     COMPLETE = "complete"
     STOPPED = "stopped"
@@ -23,7 +29,7 @@ class TrialState(StrEnum):
     @property
     def is_final(self) -> bool:
         """Whether the trial has ended."""
-        return self not in (TrialState.QUEUED, TrialState.RUNNING)
+        return self is not TrialState.RUNNING
 
 
 class FailureKind(StrEnum):
@@ -78,6 +84,10 @@ class Evaluation:
     def is_finite(self) -> bool:
         """Whether all four scores are ordinary numbers."""
         return all(map(math.isfinite, (self.score, self.miou, self.fwiou, self.macc)))
+
+
+EVALUATION_FIELDS = tuple(field.name for field in dataclasses.fields(Evaluation))
+"""The names of an evaluation's values, also of the columns of the trial store and of ``trials.csv``."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +146,7 @@ class Progress(Protocol):
     """Called by an evaluator after every epoch."""
 
     def __call__(self, epoch: int, epochs: int, score: float | None) -> None:
-        """Hears that epoch `epoch` of `epochs` (1-based) has ended; `score` where the cell was scored at its end."""
+        """Called when epoch `epoch` of `epochs` (1-based) has ended; `score` where the cell was scored at its end."""
 
 
 class Evaluator(Protocol):
@@ -151,12 +161,3 @@ class Evaluator(Protocol):
         Raises:
             NonFiniteError: At the first NaN or infinite loss.
         """
-
-
-def derive_seed(seed: int, *path: str | int) -> int:
-    """Returns a 31-bit seed for one use (`path`) of a seed.
-
-    It is the same in every process, and unlike the seed of any other use.
-    """
-    text = ":".join(map(str, (seed, *path)))
-    return int(digest_of(text)[:8], 16) >> 1

@@ -1,19 +1,18 @@
 """Trials as rows: of the table of the best cells, and of a CSV file with all of them."""
 
 import csv
-import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
 from vseg_nas.nas.history import Scored
-from vseg_nas.nas.trial import Evaluation, Trial
+from vseg_nas.nas.trial import EVALUATION_FIELDS, Trial
 from vseg_nas.results.numbers import quantity
 from vseg_nas.runs.files import replacing
 
 REPORTED_CELLS = 10
+"""How many of the best cells every table shows."""
 HEADINGS = ("rank", "trial", "score", "mIoU", "params", "MACs", "epochs", "cell")
 TRIAL_FIELDS = ("trial", "state", "reused_from", "seed")
-EVALUATION_FIELDS = tuple(field.name for field in dataclasses.fields(Evaluation))
 CSV_FIELDS = (*TRIAL_FIELDS, *EVALUATION_FIELDS, "reason", "expression", "genotype")
 
 

@@ -58,10 +58,10 @@ def _setting(
     folder: ReportFolder,
 ) -> list[Block]:
     commands = [run.results.command for run in runs]
-    refused = dict.fromkeys(why for run in runs if (why := run.results.rolling_refused))
+    skip_reasons = dict.fromkeys(why for run in runs if (why := run.results.rolling_skip_reason))
     timed = [run.results for run in benchmarks]
     blocks: list[Block] = [
-        folder.table(f"pairs {setting}", detailed_table(setting, found, refused, timed), commands),
+        folder.table(f"pairs {setting}", detailed_table(setting, found, skip_reasons, timed), commands),
         folder.table(f"classes {setting}", class_table(setting, found), commands),
     ]
     way = share_table(setting, found)

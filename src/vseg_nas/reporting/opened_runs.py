@@ -18,7 +18,7 @@ from vseg_nas.results.predicted_video import PredictionResult
 from vseg_nas.results.result import AnyResult, Result, ResultRun, read_result
 from vseg_nas.results.runtime import BenchmarkResult, BenchmarkRun
 from vseg_nas.results.training_result import TrainingResult
-from vseg_nas.runs.digests import kept_weights_digest
+from vseg_nas.runs.digests import stored_weights_digest
 from vseg_nas.runs.files import printable
 from vseg_nas.runs.folder import check_folder
 from vseg_nas.runs.record import CONFIG, flat, recorded_config, recorded_overrides
@@ -136,7 +136,7 @@ def _config(folder: Path) -> dict[str, object]:
         if not isinstance(config.get(key), str):
             raise RunError(f"{folder / CONFIG}: {key}: found {str(config.get(key))[:40]!r}, expected a name")
     # The same network may lie in another place, and another one in the same place, so its content tells searches apart.
-    if digest := kept_weights_digest(folder):
+    if digest := stored_weights_digest(folder):
         config = {key: value for key, value in config.items() if not key.startswith("static.")}
         config["static.weights"] = digest[:_DIGEST_DIGITS]
     return config

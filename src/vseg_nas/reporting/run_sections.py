@@ -78,7 +78,7 @@ def check_table(results: CheckResult) -> Table:
     counts: list[Row] = [
         ("frames", *(Number(split.frames, 0) for split in splits)),
         ("masks", *(Number(split.masks, 0) for split in splits)),
-        ("sequences of successive frames", *(Number(len(split.runs), 0) for split in splits)),
+        ("sequences of successive frames", *(Number(len(split.sequences), 0) for split in splits)),
         ("files that cannot be used", *(Number(len(split.problems), 0) for split in splits)),
     ]
     classes = dict.fromkeys(name for split in splits for name in split.shares)

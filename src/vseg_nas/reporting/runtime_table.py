@@ -7,7 +7,6 @@ from vseg_nas.reporting.table_formats import Cell, Column, Row, Table
 from vseg_nas.results.methods import frame_size
 from vseg_nas.results.numbers import Number, milliseconds
 from vseg_nas.results.runtime import AVERAGE_KEYS, BenchmarkResult, BenchmarkRow, BenchmarkRun
-from vseg_nas.results.scores import Quartiles
 
 PAPER_NOTE = (
     "Rows of the paper are quoted from it, not measured by us: mean ± spread as it prints them; it does not state the "
@@ -45,16 +44,16 @@ def _paper_row(row: PaperRuntime) -> Row:
 
 def _our_row(results: BenchmarkResult, row: BenchmarkRow) -> Row:
     head = (row.name, "ours", f"{results.device}, {results.precision}", frame_size(results.size))
-    times = (row.static_ms, row.dynamic_ms, None, *(row.average(length) for length in AVERAGE_KEYS))
+    measured = (row.static_ms, row.dynamic_ms, None, *(row.average(length) for length in AVERAGE_KEYS))
+    times = (milliseconds(time, digits=None) for time in measured)
     macs = (_giga(row.macs_static), None if row.macs_dynamic is None else _giga(row.macs_dynamic))
-    return (*head, Number(row.parameters / 1e6, 2), *map(_time, times), *macs, Number(row.peak_mib, 0))
-
-
-def _time(timing: Quartiles | None) -> Number | None:
-    if timing is None:
-        return None
-    digits = 2 if timing.median < 9.995 else 1 if timing.median < 99.95 else 0
-    return milliseconds(timing, digits)
+    return (
+        *head,
+        Number(row.parameters / 1e6, 2),
+        *times,
+        *macs,
+        Number(row.peak_mib, 0),
+    )
 
 
 def _giga(macs: int) -> Number:

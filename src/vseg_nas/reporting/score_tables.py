@@ -68,7 +68,7 @@ def _score_row(setting: Setting, method: Method) -> Row:
 def detailed_table(
     setting: Setting,
     found: Sequence[Method],
-    refused: Iterable[str] = (),
+    skip_reasons: Iterable[str] = (),
     benchmarks: Sequence[BenchmarkResult] = (),
 ) -> Table:
     """Returns the table of costs, and of all scores of the pair protocol.
@@ -76,7 +76,7 @@ def detailed_table(
     Args:
         setting: The setting that all methods were measured in.
         found: The methods.
-        refused: The reasons why there are no scores of full sequences.
+        skip_reasons: The reasons why there are no scores of full sequences.
         benchmarks: Latency measurements; those without any of these methods are left out.
     """
     timed = [benchmark for benchmark in benchmarks if any(_timing(method, benchmark) for method in found)]
@@ -91,7 +91,7 @@ def detailed_table(
         COST_NOTE,
         "score: geometric mean of mIoU, fwIoU (frequency-weighted IoU) and mAcc (mean accuracy over classes).",
         *common_notes(found),
-        *(f"Full sequences are not scored: {reason}." for reason in refused),
+        *(f"Full sequences are not scored: {reason}." for reason in skip_reasons),
     )
     title = f"Scores of pairs on {setting}"
     return Table(title, columns, (tuple(_detailed_row(method, timed) for method in found),), notes)

@@ -20,16 +20,11 @@ def write_report(run_dir: Path, trials: Sequence[Trial]) -> list[Path]:
     folder = run_dir / "report"
     paths = [*write_pictures(trials, folder), write_trials_csv(trials, folder / "trials.csv")]
     table = folder / "best_cells.md"
-    return [*paths, write_text(table, best_cells_markdown(trials, REPORTED_CELLS))]
+    return [*paths, write_text(table, markdown(ranking_table(trials, REPORTED_CELLS)))]
 
 
-def best_cells_report(trials: Iterable[Trial], k: int, title: str = "") -> Table:
+def ranking_table(trials: Iterable[Trial], k: int, title: str = "") -> Table:
     """Returns the table of the ``k`` best different cells."""
     rows = [best_cell_row(rank, cell) for rank, cell in enumerate(best_cells(trials, k), 1)]
     columns = (*map(Column, HEADINGS[:-1]), Column(HEADINGS[-1], left=True))
     return Table(title, columns, (tuple((*numbers, Code(expression)) for *numbers, expression in rows),))
-
-
-def best_cells_markdown(trials: Iterable[Trial], k: int) -> str:
-    """Returns the table of the ``k`` best different cells in Markdown."""
-    return markdown(best_cells_report(trials, k))

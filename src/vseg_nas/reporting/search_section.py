@@ -7,14 +7,12 @@ from vseg_nas.figures.pareto import draw_search_trade_off
 from vseg_nas.figures.search_curves import draw_reward_bands, draw_reward_curve, draw_token_shares
 from vseg_nas.nas.history import Outcome, Scored, best_cells, ended, outcome, outcome_counts, scored
 from vseg_nas.nas.trial import Trial
-from vseg_nas.nas.trial_rows import write_trials_csv
+from vseg_nas.nas.trial_rows import REPORTED_CELLS, write_trials_csv
 from vseg_nas.reporting.opened_runs import SearchRun
 from vseg_nas.reporting.page import Block, Picture, Section
 from vseg_nas.reporting.report_folder import ReportFolder
-from vseg_nas.reporting.search_files import best_cells_report
+from vseg_nas.reporting.search_files import ranking_table
 from vseg_nas.reporting.search_tables import group_searches, search_table
-
-REPORTED_CELLS = 10
 
 
 def reward_section(searches: Sequence[SearchRun], folder: ReportFolder) -> list[Section]:
@@ -56,7 +54,7 @@ def search_section(run: SearchRun, folder: ReportFolder, evaluated: Collection[s
         blocks.append(_trade_off(run, folder, evaluated))
     for best in best_cells(run.trials, 1):
         title = f"Best {REPORTED_CELLS} different cells of {run.name}"
-        table = best_cells_report(run.trials, REPORTED_CELLS, title)
+        table = ranking_table(run.trials, REPORTED_CELLS, title)
         blocks += [folder.table(f"{run.name} best cells", table, [run.command]), _drawing(run, best, folder)]
     folder.save(f"{run.name} trials", lambda stem: [write_trials_csv(run.trials, stem.with_name(f"{stem.name}.csv"))])
     return [Section(f"Search {run.name}", tuple(blocks))]

@@ -45,7 +45,8 @@ def group_searches(configs: Sequence[Mapping[str, object]]) -> list[SearchGroup]
     """Groups searches by their configurations (flat, by dotted keys), in order of appearance."""
     groups: dict[tuple[tuple[str, str], ...], list[int]] = defaultdict(list)
     for index, config in enumerate(configs):
-        groups[tuple(sorted((key, str(value)) for key, value in config.items() if _matters(key)))].append(index)
+        kept = ((key, str(value)) for key, value in config.items() if not is_among(key, _FREE_KEYS))
+        groups[tuple(sorted(kept))].append(index)
     families: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
     for key in groups:
         families[_family(dict(key))].append(dict(key))
@@ -54,10 +55,6 @@ def group_searches(configs: Sequence[Mapping[str, object]]) -> list[SearchGroup]
         family = _family(dict(key))
         found.append(SearchGroup(*family, _differs(dict(key), families[family]), tuple(indices)))
     return found
-
-
-def _matters(key: str) -> bool:
-    return not is_among(key, _FREE_KEYS)
 
 
 def _family(config: Mapping[str, str]) -> tuple[str, str]:

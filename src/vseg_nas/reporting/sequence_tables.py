@@ -74,8 +74,8 @@ def consistency_table(
     columns += [Column(f"{name} {form}, %") for name in METRICS.values() for form in ("correct", "reference")]
     rows = [row for method in found for row in method.rows]
     key_frames = (
-        f"Of the labels of full sequences with a key frame every {setting.consistency_key_every} frames; the static "
-        "network per frame and averages of its logits label every frame anew."
+        f"Of the labels of full sequences with a key frame every {setting.consistency_key_every} frames; for the "
+        "static network per frame and averages of its logits, every frame is one."
     )
     notes = (key_frames, *CONSISTENCY_NOTES, *_flows(rows), *common_notes(found), *_skip_reasons(rows))
     ours = tuple((m.label, trainings(m), *_consistency([row.consistency for row in m.rows])) for m in found)
@@ -102,5 +102,5 @@ def _flows(rows: Sequence[EvaluationRow]) -> list[str]:
 
 def _skip_reasons(rows: Sequence[EvaluationRow]) -> list[str]:
     found = [(name, row.consistency.get(key)) for key, name in METRICS.items() for row in rows]
-    skipped = (f"{name} is not measured: {why.refused}." for name, why in found if isinstance(why, NotMeasured))
+    skipped = (f"{name} is not measured: {why.skip_reason}." for name, why in found if isinstance(why, NotMeasured))
     return list(dict.fromkeys(skipped))

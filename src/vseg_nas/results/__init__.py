@@ -1,1 +1,1 @@
-"""What the commands leave as JSON, in one spelling: the models that they write are the models that `report` reads."""
+"""What the commands leave as JSON: the models that they write and `report` reads, and how people read their values."""

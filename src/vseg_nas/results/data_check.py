@@ -27,7 +27,7 @@ class SplitCheck(Record):
         masks: Number of masks.
         seconds_between_frames: Time from a frame to the next; None if it is not known.
         shares: Share of each class among the labelled pixels, and of ``ignored`` among all; empty without masks.
-        runs: Sequences of successive frames.
+        sequences: Sequences of successive frames.
         problems: One line for each file that cannot be used.
     """
 
@@ -35,7 +35,7 @@ class SplitCheck(Record):
     masks: Count
     seconds_between_frames: Amount | None
     shares: dict[str, Fraction]
-    runs: tuple[FrameSequence, ...]
+    sequences: tuple[FrameSequence, ...]
     problems: tuple[Text, ...]
 
 
@@ -50,7 +50,7 @@ class CheckResult(Result):
 
     FILE: ClassVar[str] = "check.json"
 
-    format: Literal["vseg_nas.check/1"] = "vseg_nas.check/1"
+    format: Literal["vseg_nas.check/2"] = "vseg_nas.check/2"
     dataset: Text
     root: Text
     splits: dict[str, SplitCheck]

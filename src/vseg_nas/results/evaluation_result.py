@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from vseg_nas.results.result import Amount, Count, Record, Result, ResultRun, Seed, Size, Text
 from vseg_nas.results.scores import AnyConsistency, RollingScores, SegmentationScores
 from vseg_nas.results.used_cell import CellRecord
-from vseg_nas.validation import expected, refused
+from vseg_nas.validators import expected, refused
 
 KEY_EVERY: tuple[int | None, ...] = (1, 2, 5, None)
 """Numbers of frames from one key frame to the next in full sequences; None means only the first is a key frame."""
@@ -97,7 +97,7 @@ class EvaluationResult(Result):
         size: Height and width of a frame.
         classes: Names by id.
         consistency_key_every: Number of frames from one key frame to the next for temporal consistency.
-        rolling_refused: Why full sequences were not labelled; None if they were.
+        rolling_skip_reason: Why full sequences were not labelled; None if they were.
         machine: Device, in words.
         seconds: The duration of the evaluation in seconds.
         rows: A row for each method or training.
@@ -113,7 +113,7 @@ class EvaluationResult(Result):
     size: Size
     classes: tuple[Text, ...]
     consistency_key_every: Count
-    rolling_refused: Text | None
+    rolling_skip_reason: Annotated[Text | None, Field(alias="rolling_skip_reason")]
     machine: Text
     seconds: Amount
     rows: tuple[EvaluationRow, ...]

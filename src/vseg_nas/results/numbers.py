@@ -17,8 +17,13 @@ def quantity(number: int) -> str:
     for size, prefix in COUNTS:
         if number >= 0.9995 * size:  # 999,500 would round to 1000k
             value = number / size
-            return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}{prefix}"
+            return f"{value:.{_digits_of_three(value)}f}{prefix}"
     return str(number)
+
+
+def _digits_of_three(value: float) -> int:
+    """Returns how many digits after the point show three digits of a number below 1000, as it is rounded."""
+    return 2 if value < 9.995 else 1 if value < 99.95 else 0
 
 
 def duration(seconds: float) -> str:
@@ -78,9 +83,18 @@ def percent(values: Sequence[float]) -> Number:
     return Number.over([100 * value for value in values], 1)
 
 
-def milliseconds(time: Quartiles | None, digits: int = 1) -> Number | None:
-    """Returns the median of a time with its quartiles; None where nothing was measured."""
-    return None if time is None else Number(time.median, digits, quartiles=(time.low, time.high))
+def milliseconds(time: Quartiles | None, digits: int | None = 1) -> Number | None:
+    """Returns the median of a time with its quartiles; None where nothing was measured.
+
+    Args:
+        time: The time in milliseconds.
+        digits: The number of digits after the point; None shows three digits of the median.
+    """
+    if time is None:
+        return None
+    return Number(
+        time.median, _digits_of_three(time.median) if digits is None else digits, quartiles=(time.low, time.high)
+    )
 
 
 def percent_of_known(values: Iterable[float | None]) -> Number | None:

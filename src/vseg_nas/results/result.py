@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 from vseg_nas.errors import DataError
 from vseg_nas.runs.files import printable, read_regular, write_json
 from vseg_nas.space import strict_json
-from vseg_nas.validation import expected
+from vseg_nas.validators import expected
 
 MAX_BYTES = 16 * 2**20
 """The largest size of a result file that is read."""
@@ -70,7 +70,12 @@ Size = Annotated[tuple[Positive, Positive], Field(strict=False), expected("2 who
 class Record(BaseModel):
     """An object of a result file: immutable, without conversions of types and without unknown keys."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+    # An alias is the key of a field in files; in Python a field has its own name.
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the object as it stands in a file."""
+        return self.model_dump(mode="json", by_alias=True)
 
 
 class Result(Record):
@@ -142,7 +147,7 @@ def write_result(run_dir: Path, result: Result) -> Path:
     Returns:
         The file.
     """
-    return write_json(run_dir / result.FILE, result.model_dump(mode="json"))
+    return write_json(run_dir / result.FILE, result.to_json())
 
 
 def command_line(verb: str) -> str:

@@ -27,7 +27,7 @@ class MeasuredRow(Record):
 
 def save_row(run_dir: Path, key: str, measured: MeasuredRow) -> None:
     """Writes a row, whole or not at all."""
-    write_json(_path(run_dir, key), measured.model_dump(mode="json"))
+    write_json(_path(run_dir, key), measured.to_json())
 
 
 def load_row(run_dir: Path, key: str, classes: int, pairs: int) -> MeasuredRow | None:

@@ -7,7 +7,7 @@ from pydantic import Field
 from vseg_nas.results.result import Amount, Count, Positive, Result, ResultRun, Size, Text
 from vseg_nas.results.scores import Quartiles
 from vseg_nas.results.used_cell import CellRecord
-from vseg_nas.validation import expected
+from vseg_nas.validators import expected
 
 LENGTHS = (2, 5, 10)
 """Numbers of frames from one key frame to the next for which averages are given; Table 5 does not state its own."""

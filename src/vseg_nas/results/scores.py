@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Self
 
 import numpy as np
-from pydantic import Discriminator, Tag
+from pydantic import Discriminator, Field, Tag
 
 from vseg_nas.results.result import Amount, Count, Fraction, Record, ReferenceFraction, Text
 
@@ -27,6 +27,10 @@ class SegmentationScores(Record):
     iou_per_class: tuple[Fraction | None, ...]
 
 
+SCORE_NAMES = ("miou", "fwiou", "macc", "score")
+"""The fields of `SegmentationScores` that are one number each."""
+
+
 class DistanceScore(Record):
     """The mIoU of the frames at one distance, or group of distances, from the key frame that the protocol sets.
 
@@ -45,7 +49,7 @@ class DistanceScore(Record):
 
 
 class RollingScores(SegmentationScores):
-    """Scores over all labelled frames of whole sequences, key frames included.
+    """Scores over all labelled frames of full sequences, key frames included.
 
     Attributes:
         by_distance: The scores by distance from the key frame of the protocol, so that methods compare frame by frame.
@@ -77,17 +81,17 @@ class Consistency(Record):
 class NotMeasured(Record):
     """The reason why a metric of temporal consistency was not measured."""
 
-    refused: Text
+    skip_reason: Annotated[Text, Field(alias="refused")]
 
 
 def _tag(value: object) -> str | None:
     if isinstance(value, NotMeasured) or (isinstance(value, dict) and "refused" in value):
-        return "<refused>"
+        return "<skipped>"
     return "<measured>" if isinstance(value, Consistency | dict) else None
 
 
 AnyConsistency = Annotated[
-    Annotated[Consistency, Tag("<measured>")] | Annotated[NotMeasured, Tag("<refused>")], Discriminator(_tag)
+    Annotated[Consistency, Tag("<measured>")] | Annotated[NotMeasured, Tag("<skipped>")], Discriminator(_tag)
 ]
 """A metric of temporal consistency, or the reason why it was not measured."""
 

@@ -7,7 +7,7 @@ from pydantic import PlainSerializer, PlainValidator, ValidationInfo, field_vali
 
 from vseg_nas.results.result import Flag, Record, Text
 from vseg_nas.space import Genotype
-from vseg_nas.validation import refused, unexpected
+from vseg_nas.validators import refused, unexpected
 
 
 def _genotype(value: object) -> Genotype:

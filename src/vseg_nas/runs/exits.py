@@ -1,4 +1,4 @@
-"""How a command ends: with status 2 and one line on stderr for the user's mistakes, with a signal's own status for it.
+"""How a command ends: with status 2 and one line on stderr for the user's mistakes, after a signal with its status.
 
 Our own bugs keep their traceback.
 """
@@ -36,12 +36,12 @@ class OneLineErrors:
         if lost is not None and isinstance(error, OSError | SystemExit | None):
             gone = isinstance(lost, BrokenPipeError)
             _exit(f"standard output: cannot be written ({lost.strerror})", PIPE_CLOSED if gone else 2)
-        line = fault(error)
+        line = fault_line(error)
         if line is not None and not self._debug:
             _exit(line, 2)
 
 
-def fault(error: BaseException | None) -> str | None:
+def fault_line(error: BaseException | None) -> str | None:
     """Returns the line to print for an error that is the user's or the machine's fault; None for any other error."""
     if isinstance(error, UserError):
         return one_line(str(error))

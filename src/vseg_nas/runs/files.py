@@ -183,7 +183,7 @@ def read_regular(path: Path, most: int, follow: bool = False) -> bytes:
     return content
 
 
-def read_note(path: Path, most: int, expected: str) -> bytes | None:
+def read_if_there(path: Path, most: int, expected: str) -> bytes | None:
     """Returns the content of a file that an earlier start of a run may have left; None if there is no such file.
 
     Args:

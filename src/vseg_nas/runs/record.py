@@ -23,13 +23,12 @@ CONFIG = "config.yaml"
 OVERRIDES = "overrides.json"
 SETTINGS = "settings.json"
 DIGESTS = "record.sha256"
-GENOTYPE_NOTE = "genotype.json"
+GENOTYPE_FILE = "genotype.json"
 """File of the run directory of a training: the cell that it trains."""
 _MAX_BYTES = 2**16  # the longest of ours has 4 kB
 _MOST_VALUES = 1000  # ours have 150
 _MOST_NESTED = 16
 _LONGEST = 4096  # characters of a text: as long as a path may be
-_LARGEST = 2**63 - 1
 _PLAIN = (
     *(yaml.StreamStartToken, yaml.StreamEndToken, yaml.DocumentStartToken, yaml.DocumentEndToken),
     *(yaml.BlockSequenceStartToken, yaml.BlockMappingStartToken, yaml.BlockEndToken, yaml.BlockEntryToken),
@@ -173,7 +172,7 @@ def _problem(value: object) -> str | None:
         if "${" in value:  # OmegaConf takes this for a reference, wherever it stands
             return f"{brief(value)}, expected a value without references"
         return None
-    if isinstance(value, int) and abs(value) > _LARGEST:
+    if isinstance(value, int) and abs(value) > strict_json.LARGEST:
         return f"a whole number of {value.bit_length()} bits, expected at most 63"
     if value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return None

@@ -13,14 +13,14 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from vseg_nas.errors import ConfigError, RunError
-from vseg_nas.runs.digests import CHECKPOINT_NOTE, DATA_NOTE, ENCODER_NOTE, WEIGHTS_NOTE
+from vseg_nas.runs.digests import CHECKPOINT_DIGESTS_FILE, DATA_DIGESTS_FILE, ENCODER_DIGEST_FILE, STATIC_DIGEST_FILE
 from vseg_nas.runs.files import write_text
 from vseg_nas.runs.folder import check_folder
 from vseg_nas.runs.lock import RunLock
 from vseg_nas.runs.record import (
     CONFIG,
     DIGESTS,
-    GENOTYPE_NOTE,
+    GENOTYPE_FILE,
     OVERRIDES,
     flat,
     is_among,
@@ -30,12 +30,11 @@ from vseg_nas.runs.record import (
 )
 from vseg_nas.settings import Settings, free_keys
 
-_HARMLESS_IN_ANOTHER = ("debug", "runs_dir", "name")
 UNFINISHED = "unfinished"
 """File of the run directory of a command that cannot resume, until the command has succeeded."""
 _BOOKKEEPING = {
     *(CONFIG, OVERRIDES, DIGESTS, "lock", "log", UNFINISHED),
-    *(CHECKPOINT_NOTE, DATA_NOTE, ENCODER_NOTE, GENOTYPE_NOTE, WEIGHTS_NOTE),
+    *(CHECKPOINT_DIGESTS_FILE, DATA_DIGESTS_FILE, ENCODER_DIGEST_FILE, GENOTYPE_FILE, STATIC_DIGEST_FILE),
 }
 """Files of a run directory that a run without any result holds."""
 _STORABLE = re.compile(r"[+~]{0,2}(?!hydra\b)[A-Za-z_][\w./-]*(=(?:(?!\$\{).)*)?", re.DOTALL | re.ASCII)
@@ -48,12 +47,12 @@ _ADDRESS = "executor.address"
 _SHOWN = 60  # characters of a value in a message
 
 
-def folder_of(path: Path) -> str:
+def folder_hint(path: Path) -> str:
     """Returns a hint for an error message where a file of a run was given instead of the run directory."""
     return f"; did you mean {path.parent}?" if path.is_file() else ""
 
 
-def forget_empty(run_dir: Path, above: Sequence[Path] = ()) -> None:
+def remove_without_results(run_dir: Path, above: Sequence[Path] = ()) -> None:
     """Removes a run that ended without a result, so that the corrected command can use its name.
 
     Args:
@@ -69,7 +68,7 @@ def forget_empty(run_dir: Path, above: Sequence[Path] = ()) -> None:
                 folder.rmdir()
 
 
-def begin(run_dir: Path, products: Sequence[str]) -> None:
+def mark_unfinished(run_dir: Path, products: Sequence[str]) -> None:
     """Marks a run as unfinished and removes what a killed run has left.
 
     Args:
@@ -92,13 +91,13 @@ def begin(run_dir: Path, products: Sequence[str]) -> None:
             path.unlink()
 
 
-def check_same_command(run_dir: Path, config: DictConfig) -> None:
+def check_same_command(run_dir: Path, config: DictConfig, schema: type[Settings]) -> None:
     """Refuses to replace an unfinished run of another command.
 
     Raises:
         RunError: Keys differ; the message names them.
     """
-    if changes := _changes(run_dir, config, _HARMLESS_IN_ANOTHER):
+    if changes := _changes(run_dir, config, free_keys(schema, "when_replaced")):
         raise RunError(f"{run_dir}: holds an unfinished run of another command ({changes}); choose another name")
 
 
@@ -114,7 +113,7 @@ def stored_overrides(run_dir: Path, overrides: Sequence[str]) -> list[str]:
     """
     path = run_dir / OVERRIDES
     if not path.is_file():
-        raise RunError(f"resume: no run in {run_dir}, expected a directory with {OVERRIDES}{folder_of(run_dir)}")
+        raise RunError(f"resume: no run in {run_dir}, expected a directory with {OVERRIDES}{folder_hint(run_dir)}")
     check_folder(run_dir, to_write=True)
     with RunLock(run_dir):  # refuses at once a run that another process holds
         pass

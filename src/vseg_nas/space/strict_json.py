@@ -7,7 +7,7 @@ from reprlib import repr as brief
 from typing import Any
 
 MAX_CHARACTERS = 64 * 1024
-_LARGEST = 2**63 - 1  # the largest integer that arrays and databases hold
+LARGEST = 2**63 - 1  # the largest integer that arrays and databases hold
 _DIGITS = 20  # checked before int(), whose time is quadratic in the number of digits
 _ODD = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)")  # the escapes of NUL and of half a surrogate pair
 
@@ -55,7 +55,7 @@ def _refuse_constant(name: str) -> object:
 
 
 def _whole(digits: str) -> int:
-    if len(digits) > _DIGITS or abs(int(digits)) > _LARGEST:
+    if len(digits) > _DIGITS or abs(int(digits)) > LARGEST:
         raise ValueError(f"JSON: found {brief(digits)}, expected a whole number of at most 63 bits")
     return int(digits)
 

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any, Self
 from vseg_nas.errors import first_line
 from vseg_nas.figures.search_pictures import write_pictures
 from vseg_nas.nas.history import Outcome, best_cells, ended, outcome, token_shares, window_for
-from vseg_nas.nas.trial import Trial
-from vseg_nas.nas.trial_rows import EVALUATION_FIELDS, REPORTED_CELLS, trial_record
+from vseg_nas.nas.trial import EVALUATION_FIELDS, Trial
+from vseg_nas.nas.trial_rows import REPORTED_CELLS, trial_record
 from vseg_nas.results.evaluation_result import SHOWN_KEY, EvaluationRow
 from vseg_nas.results.names import training_names
+from vseg_nas.results.scores import SCORE_NAMES
 from vseg_nas.space import Genotype
 from vseg_nas.space.vocabulary import AGGREGATIONS, INPUTS, OPERATIONS
 from vseg_nas.tracking.wandb_run import wandb_errors, warn
 
 if TYPE_CHECKING:
-    from vseg_nas.nas.listener import Budget
+    from vseg_nas.nas.settings import Budget
 
 CELL_FIELDS = ("trial", *EVALUATION_FIELDS, "expression", "genotype")
 
@@ -191,13 +192,20 @@ class EvaluationLogger(_WandbCopy):
             return
         files = [Path(row.checkpoint).resolve() for row in rows if row.checkpoint]
         names = training_names(files)
-        columns = ["group", "training", "seed", "parameters", *_SCORES, f"rolling mIoU, key frame every {SHOWN_KEY}"]
+        columns = [
+            "group",
+            "training",
+            "seed",
+            "parameters",
+            *SCORE_NAMES,
+            f"rolling mIoU, key frame every {SHOWN_KEY}",
+        ]
         data: list[list[Any]] = []
         summary: dict[str, float] = {}
         for row in rows:
             training = names[Path(row.checkpoint).resolve()] if row.checkpoint else None
             rolling = row.rolling[SHOWN_KEY].miou if SHOWN_KEY in row.rolling else None
-            scores = {name: getattr(row.pair, name) for name in _SCORES}
+            scores = {name: getattr(row.pair, name) for name in SCORE_NAMES}
             data.append([row.group, training, row.seed, row.parameters, *scores.values(), rolling])
             key = f"{row.group}/{training}" if training else row.group
             summary |= {f"{key}/{name}": score for name, score in scores.items()}
@@ -210,9 +218,6 @@ class EvaluationLogger(_WandbCopy):
         table = wandb.Table(columns=columns, data=data)
         images = {f"evaluation/{title}": wandb.Image(str(path)) for title, path in pictures.items()}
         self._run.log({"evaluation/rows": table, **images})
-
-
-_SCORES = ("miou", "fwiou", "macc", "score")
 
 
 def candidate_metrics(history: Sequence[Trial], window: int) -> dict[str, float]:

@@ -8,7 +8,6 @@ at least one checkpoint is complete, so a save may be killed at any moment.
 
 import io
 import os
-import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,10 @@ from pytorch_lightning.plugins import CheckpointIO
 
 from vseg_nas.errors import DataError, RunError
 from vseg_nas.models.weights import read_pickled
-from vseg_nas.runs.digests import checksum_path, digest_of, sha256_of
-from vseg_nas.runs.files import flush, partials_of, read_regular, replacing, write_text
+from vseg_nas.runs.digests import checksum_path, checksums_of, digest_of, sha256_of
+from vseg_nas.runs.files import flush, partials_of, replacing, write_text
 from vseg_nas.runs.streams import say
 
-_MOST_CHECKSUM_BYTES = 2**16
 _KEPT_CHECKSUMS = 8  # more than the two in use, since a save that was killed leaves a digest without a file
 
 
@@ -155,12 +153,10 @@ def _checksums(path: Path) -> list[str]:
     """Returns the digests that ``path`` and `previous_of` it may have, newest first."""
     file = checksum_path(path)
     try:
-        content = read_regular(file, _MOST_CHECKSUM_BYTES).decode("ascii")
+        return checksums_of(path)
     except FileNotFoundError:
         raise DataError(f"{file}: not found, expected the SHA-256 of {path.name}; {_how_to_repair(path)}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot be read ({error})") from error
-    digests = [line.partition(" ")[0] for line in content.splitlines()]
-    if not digests or not all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests):
-        raise DataError(f"{file}: damaged, expected SHA-256 digests; {_how_to_repair(path)}")
-    return digests
+    except ValueError as error:
+        raise DataError(f"{file}: {error}; {_how_to_repair(path)}") from error

@@ -6,10 +6,23 @@ from typing import Any, Literal, Self
 import torch
 
 from vseg_nas.errors import ConfigError
-from vseg_nas.machine import require_cuda
 from vseg_nas.training.collectives import options_of
 from vseg_nas.training.ranks import SINGLE_PROCESS, Rank
 from vseg_nas.training.settings import CachePrecision, DeviceSettings, Precision
+
+
+def require_cuda(key: str, instead: str) -> None:
+    """Checks that there is a CUDA device.
+
+    Args:
+        key: The configuration key or argument that asks for one.
+        instead: The setting that works without CUDA; the error message recommends it.
+
+    Raises:
+        ConfigError: There is no CUDA device.
+    """
+    if not torch.cuda.is_available():
+        raise ConfigError(f"{key}: found no CUDA device, expected one; use {instead}")
 
 
 @dataclass(frozen=True)

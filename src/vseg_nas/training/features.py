@@ -19,8 +19,8 @@ from vseg_nas.training.losses import shrink_masks
 
 _FOR_FEATURES = 0.5  # share of a device's memory, and of what is free of it, that features may take
 
-Track = Callable[[Iterable[Clip], int], Iterable[Clip]]
-"""Yields the clips that it is given, of which there are so many, and shows the progress meanwhile."""
+TrackClips = Callable[[Iterable[Clip], int], Iterable[Clip]]
+"""Called with clips and their number; yields the clips and shows the progress."""
 
 
 @torch.inference_mode()
@@ -108,7 +108,7 @@ def cached_features(
     transform: ClipTransform,
     precision: str,
     device: torch.device,
-    track: Track,
+    track: TrackClips,
     flow: bool = False,
     for_training: bool = False,
     past_is_current: bool = False,
@@ -155,7 +155,9 @@ def transformed(source: ClipSource, indices: tuple[int, ...], transform: ClipTra
         yield transform(source[index])
 
 
-def placed(splits: Sequence[StaticFeatures], device: torch.device, share: float = 1.0) -> list[StaticFeatures]:
+def to_device_if_room(
+    splits: Sequence[StaticFeatures], device: torch.device, share: float = 1.0
+) -> list[StaticFeatures]:
     """Moves features to the memory of a CUDA device if all of them fit there, so that no batch has to be copied.
 
     They fit if they take at most half of this process's share of the memory, and half of what is free of it.

@@ -14,7 +14,7 @@ from torch import nn
 from vseg_nas.errors import NonFiniteError
 from vseg_nas.training.checkpoints import VerifiedCheckpointIO, newest_checkpoint
 
-Progress = Callable[[int, int, dict[str, float]], None]
+EpochReport = Callable[[int, int, dict[str, float]], None]
 """Called after every epoch with the number of finished epochs, the number of all epochs, and the logged metrics."""
 
 
@@ -107,7 +107,7 @@ class EpochProgress(Callback):
         report: Called after every epoch.
     """
 
-    def __init__(self, report: Progress) -> None:
+    def __init__(self, report: EpochReport) -> None:
         self.report = report
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

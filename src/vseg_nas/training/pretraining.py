@@ -10,7 +10,7 @@ from vseg_nas.errors import ConfigError, NonFiniteError
 from vseg_nas.metrics import SegmentationScores
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.training.checkpoints import SaveEveryEpoch
-from vseg_nas.training.fitting import EpochProgress, Progress, fit, quiet_trainer, require_finite
+from vseg_nas.training.fitting import EpochProgress, EpochReport, fit, quiet_trainer, require_finite
 from vseg_nas.training.settings import StaticTraining
 from vseg_nas.training.static_module import StaticModule
 
@@ -22,7 +22,7 @@ def pretrain(
     data: pl.LightningDataModule,
     training: StaticTraining,
     weights: Path,
-    report: Progress,
+    report: EpochReport,
     **trainer_options: Any,
 ) -> SegmentationScores:
     """Trains the static network and writes its weights; resumes from a checkpoint beside them if there is one.

@@ -1,8 +1,9 @@
 """Processes that train one network together, one per device; this process starts them, receives reports and ends them.
 
 This process is none of the ranks. It holds the terminal, the lock and the logger. It never waits in a collective
-operation, so it can end all ranks at once if one of them fails or dies, or if the user interrupts. It does not import
-torch; each rank imports what it needs.
+operation, so it can end all ranks at once if one of them fails or dies, or if the user interrupts. This is not the
+supervision of a search's workers (`vseg_nas.nas.executors.supervisor`): ranks have neither deadlines nor replacements,
+since one death ends all. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from vseg_nas.errors import RunError, UserError
 from vseg_nas.runs.processes import die_with_parent, how_ended, signals_blocked
 
 if TYPE_CHECKING:
-    from vseg_nas.training.fitting import Progress
+    from vseg_nas.training.fitting import EpochReport
 
 _POLL_S = 0.2  # time between checks which ranks live; waiting for pipes to close would wait for loader processes too
 _GRACE_S = 2.0  # time in which the cause of a failure may arrive after the failures that it caused in other ranks
@@ -52,7 +53,7 @@ SINGLE_PROCESS = Rank()
 """The rank of a process that trains without others."""
 
 
-def on_ranks(world_size: int, report: Progress, target: Callable[..., Any], *args: Any) -> Any:
+def on_ranks(world_size: int, report: EpochReport, target: Callable[..., Any], *args: Any) -> Any:
     """Runs ``target(rank, report, *args)`` in new processes, one for each rank.
 
     Args:
@@ -109,7 +110,7 @@ def _free_port() -> int:
         return port
 
 
-def _listen(links: list[Connection], processes: list[SpawnProcess], report: Progress) -> Any:
+def _listen(links: list[Connection], processes: list[SpawnProcess], report: EpochReport) -> Any:
     """Passes on reports until all ranks have returned a result or one has failed."""
     results: dict[int, Any] = {}
     failures: list[Exception] = []

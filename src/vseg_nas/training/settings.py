@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 from vseg_nas.data.settings import TransformSettings
 from vseg_nas.settings import (
     EXECUTION,
-    INPUT,
     LATER,
     Amount,
     Count,
@@ -15,7 +14,6 @@ from vseg_nas.settings import (
     Settings,
     Share,
     Size,
-    Text,
 )
 
 Schedule = Literal["constant", "poly"]
@@ -55,7 +53,6 @@ class StaticTraining(Settings):
     Attributes:
         epochs: The number of passes over the training split.
         batch_size: The number of frames in a batch, on all devices together.
-        encoder_weights: A file of ImageNet's weights, ``imagenet`` to download them, or None for random weights.
         encoder_lr: The initial learning rate of the encoder.
         decoder_lr: The initial learning rate of the decoder.
         momentum: The momentum of SGD.
@@ -71,7 +68,6 @@ class StaticTraining(Settings):
 
     epochs: Positive
     batch_size: Positive
-    encoder_weights: Annotated[Text | None, INPUT]
     encoder_lr: PositiveNumber
     decoder_lr: PositiveNumber
     momentum: Share
@@ -122,7 +118,7 @@ class CellTraining(Settings):
 
 
 class CellStage(CellTraining):
-    """The first stage of the final training (section 4.2).
+    """A cell's training with the augmentation of its clips: of a candidate, or the first stage of the final training.
 
     Attributes:
         transform: The augmentation of the clips whose features are cached.

@@ -16,7 +16,7 @@ from vseg_nas.metrics import SegmentationScores
 from vseg_nas.training.cell_module import CellModule
 from vseg_nas.training.checkpoints import SaveEveryEpoch, newest_checkpoint, read_checkpoint
 from vseg_nas.training.features import FeatureBatches
-from vseg_nas.training.fitting import EpochProgress, Progress, fit, quiet_trainer, require_finite
+from vseg_nas.training.fitting import EpochProgress, EpochReport, fit, quiet_trainer, require_finite
 from vseg_nas.training.video_module import VideoModule
 
 
@@ -43,7 +43,12 @@ class _Loss(Callback):
 
 
 def train_cell_alone(
-    module: CellModule, features: StaticFeatures, seed: int, checkpoint: Path, report: Progress, **trainer_options: Any
+    module: CellModule,
+    features: StaticFeatures,
+    seed: int,
+    checkpoint: Path,
+    report: EpochReport,
+    **trainer_options: Any,
 ) -> None:
     """Runs the first stage: it trains the cell on features of the static network, which does not change.
 
@@ -95,7 +100,7 @@ def train_end_to_end(
     module: VideoModule,
     data: pl.LightningDataModule,
     checkpoint: Path,
-    report: Progress,
+    report: EpochReport,
     **trainer_options: Any,
 ) -> SegmentationScores:
     """Runs the second stage: it trains all weights on clips.

@@ -1,5 +1,9 @@
 """Policies that decide which frames of a video are key frames.
 
+A frame becomes a key frame if a policy, or the ``key_every`` of the network itself, makes it one. A network from a file
+has no ``key_every`` (but 1 without a cell), so `predict` decides by its policy and an evaluation by its protocol;
+`load_predictor` sets ``key_every`` and needs no policy.
+
 Legend: K frames from one key frame to the next.
 """
 

@@ -172,6 +172,7 @@ class Predictor(ABC):
 def likeliest(logits: Floats, frame: Size, size: Size) -> Image:
     """Enlarges logits bilinearly and returns the most likely class of each pixel; of equals, the lower id.
 
+    This is the same as `vseg_nas.models.layers.label_map`, in NumPy, for runtimes without torch.
     It goes plane by plane, because NumPy's argmax over K planes of full size takes several times as long.
 
     Args:

@@ -39,8 +39,8 @@ class Attempt(NamedTuple):
     result: Evaluation | Failure | Died
 
 
-class Report(Protocol):
-    """Is called after every epoch of a trial; an exception from it ends the search."""
+class OnEpoch(Protocol):
+    """Called after every epoch of a trial; an exception from it ends the search."""
 
     def __call__(self, trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
         """See `Progress`."""
@@ -49,7 +49,7 @@ class Report(Protocol):
 class Executor(Protocol):
     """Evaluates trials, one or several at a time."""
 
-    def session(self, report: Report) -> AbstractContextManager[None]:
+    def session(self, on_epoch: OnEpoch) -> AbstractContextManager[None]:
         """Returns a context manager in which trials can be evaluated; at its end nothing runs any more."""
         ...
 

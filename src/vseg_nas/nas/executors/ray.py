@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from vseg_nas.clock import working_s
 from vseg_nas.errors import ConfigError, RunError
-from vseg_nas.nas.executors.ray_extra import HeadWatch, require_head, require_ray
+from vseg_nas.nas.executors.ray_head import HeadWatch, require_head, require_ray
 from vseg_nas.nas.executors.ray_worker import InMemoryFactory, WorkerActor
 from vseg_nas.nas.executors.supervisor import MAX_BAD_STARTS, Supervisor, WorkerDied, WorkerHandle, useful_workers
 from vseg_nas.nas.executors.worker import CacheMiss, Ended, EvaluatorFactory, Message
@@ -25,25 +25,25 @@ from vseg_nas.runs.signals import signals_deferred
 
 _SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
 _STORE_BYTES = 256 * 2**20  # of a Ray of our own: messages only, since its workers see the files of this process
-_LONGEST_WAIT_S = 0.25
-_TIDYING_S = 1.0
-_PATIENCE_S = 30.0
-_ANSWER_S = 1.0
-_ROUNDING = 1e-9
+_LONGEST_WAIT_S = 0.25  # inside Ray, where no signal handler runs: Ctrl-C waits no longer than this
+_TIDYING_S = 1.0  # in which idle workers remove a folder of temporary files; what a killed one leaves is removed later
+_PATIENCE_S = 30.0  # time enough to start a process and import torch, where there is room
+_REACHABLE_S = 1.0  # in which an idle actor answers, even from another machine
+_ROUNDING = 1e-9  # so that ten candidates with a tenth each fill a device
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 
-class Share(NamedTuple):
-    """The share of a machine that one candidate uses: CUDA devices and CPU cores, as Ray counts them."""
+class CandidateResources(NamedTuple):
+    """What one candidate uses of a machine: CUDA devices and CPU cores, as Ray counts them."""
 
     gpus: float
     cpus: float
 
     def fits(self, resources: dict[str, float]) -> int:
-        """Returns how many shares fit on one machine; a share of a CUDA device never spans two devices."""
+        """Returns how many candidates fit on one machine; a share of a CUDA device never spans two devices."""
         cores = int(resources.get("CPU", 0) / self.cpus + _ROUNDING)
         if not self.gpus:
             return cores
@@ -63,8 +63,10 @@ class RayWorker(WorkerHandle):
         self._ray = ray
         self.actor = actor
         self.opened_at = working_s()
-        self.placed = actor.__ray_ready__.remote()  # comes when Ray has found room for it, and its process is there
-        self.pending: Any = None  # what the actor's next message comes by
+        self.started_ref = (
+            actor.__ray_ready__.remote()
+        )  # comes when Ray has found room for it, and its process is there
+        self.message_ref: Any = None  # what the actor's next message comes by
         e = ray.exceptions
         # OutOfMemoryError: Ray ends a worker on a machine that is about to run out of memory.
         of_process = (e.RayActorError, e.WorkerCrashedError, e.ObjectLostError, e.OutOfMemoryError)
@@ -72,15 +74,15 @@ class RayWorker(WorkerHandle):
 
     def start(self, factory: bytes, *arrays: Any) -> None:
         """Starts to build the evaluator; a message will say whether that succeeded."""
-        self.pending = self.actor.start.remote(factory, *arrays)
+        self.message_ref = self.actor.start.remote(factory, *arrays)
 
     def begin(self, trial: Trial, pruner: Pruner) -> None:
         """See `WorkerHandle`."""
-        self.pending = self.actor.evaluate.options(num_returns="streaming").remote(trial, pruner)
+        self.message_ref = self.actor.evaluate.options(num_returns="streaming").remote(trial, pruner)
 
     def has_message(self) -> bool:
         """See `WorkerHandle`."""
-        return self.is_there(self.pending)
+        return self.is_there(self.message_ref)
 
     def is_there(self, answer: Any, timeout_s: float = 0.0) -> bool:
         """Returns whether an answer of the actor has come, or comes within the time."""
@@ -92,17 +94,17 @@ class RayWorker(WorkerHandle):
         """See `WorkerHandle`."""
         try:
             with signals_deferred():
-                message: Message = self._ray.get(self.pending if self.trial is None else next(self.pending))
+                message: Message = self._ray.get(self.message_ref if self.trial is None else next(self.message_ref))
         except self._deaths as error:
             raise WorkerDied(f"({type(error).__name__})", perhaps_whole_job=True) from error
         if self.trial is None or isinstance(message, Ended):
-            self.pending = None
+            self.message_ref = None
         return message
 
     def is_alive(self) -> bool:
         """See `WorkerHandle`."""
         answer = self.actor.__ray_ready__.remote()
-        if self.is_there(answer, _ANSWER_S):  # else it is out of reach, which its next message will show
+        if self.is_there(answer, _REACHABLE_S):  # else it is out of reach, which its next message will show
             try:
                 with signals_deferred():
                     self._ray.get(answer)
@@ -126,8 +128,8 @@ class RayExecutor(Supervisor[RayWorker]):
         factory: Builds the evaluator in each worker. Where a machine does not see its files, an `InMemoryFactory` is
             called with their arrays: Ray keeps one copy of them on each machine, which its workers share.
         pruner: The pruner, as in `Supervisor`.
-        share: The share of a machine that a candidate uses.
-        workers: Number of workers; None means as many as there are shares.
+        resources: What a candidate uses of a machine.
+        workers: Number of workers; None means as many as the machines hold.
         at_most: Number of candidates that there can be at a time, whatever `workers` says; None means any number.
         address: Host and port of a running cluster; None means a Ray on this machine that lives as long as the search.
         limit_s: The most seconds that one candidate may take, as in `Supervisor`.
@@ -137,7 +139,7 @@ class RayExecutor(Supervisor[RayWorker]):
         self,
         factory: EvaluatorFactory,
         pruner: Pruner,
-        share: Share,
+        resources: CandidateResources,
         *,
         workers: int | None = None,
         at_most: int | None = None,
@@ -147,21 +149,21 @@ class RayExecutor(Supervisor[RayWorker]):
         super().__init__(pruner, limit_s=limit_s)
         self._factory = factory
         self._pickled = pickle.dumps(factory)
-        self._share = share
+        self._resources = resources
         self._workers_wanted = workers
         self._at_most = at_most
         self._address = address
-        self._arrays: list[Any] = []  # a reference to them, once a machine has asked
+        self._arrays: list[Any] = []  # reference to the arrays in Ray's store, once a worker had no cache
         self._has_warned = False
 
     def _poll(self, timeout_s: float | None) -> Sequence[RayWorker]:
         self._head.check()
         self._warn_of_late_starts()
         timeout_s = _LONGEST_WAIT_S if timeout_s is None else min(timeout_s, _LONGEST_WAIT_S)
-        pending = [worker.pending for worker in self._workers if worker.pending is not None]
+        refs = [worker.message_ref for worker in self._workers if worker.message_ref is not None]
         with signals_deferred():
-            ready, _ = self._ray.wait(pending, timeout=timeout_s, fetch_local=False)
-        return [worker for worker in self._workers if ready and worker.pending is ready[0]]
+            ready, _ = self._ray.wait(refs, timeout=timeout_s, fetch_local=False)
+        return [worker for worker in self._workers if ready and worker.message_ref is ready[0]]
 
     def _warn_of_late_starts(self) -> None:
         """Warns once if workers have not started for a long time, most likely because Ray has no room for them."""
@@ -169,7 +171,7 @@ class RayExecutor(Supervisor[RayWorker]):
             return
         long_ago = working_s() - _PATIENCE_S
         late = [worker for worker in self._workers if not worker.is_ready and worker.opened_at < long_ago]
-        waiting = [worker for worker in late if not worker.is_there(worker.placed)]
+        waiting = [worker for worker in late if not worker.is_there(worker.started_ref)]
         if waiting:
             self._has_warned = True
             all_of = self._asking_the_head(self._ray.cluster_resources)
@@ -178,7 +180,7 @@ class RayExecutor(Supervisor[RayWorker]):
             logger.warning(
                 "executor=ray: %d of %d workers have not started in %.0f s; each takes %g GPUs and %g CPU cores, "
                 "and Ray has %s GPUs and %s CPU cores free",
-                *(len(waiting), len(self._workers), _PATIENCE_S, *self._share, *has),
+                *(len(waiting), len(self._workers), _PATIENCE_S, *self._resources, *has),
             )
 
     def _on_cache_miss(self, worker: RayWorker, message: CacheMiss) -> None:
@@ -218,7 +220,7 @@ class RayExecutor(Supervisor[RayWorker]):
 
     def _open(self, index: int) -> RayWorker:
         def opened() -> RayWorker:
-            options = {"num_gpus": self._share.gpus, "num_cpus": self._share.cpus}
+            options = {"num_gpus": self._resources.gpus, "num_cpus": self._resources.cpus}
             worker = RayWorker(self._ray, self._ray.remote(WorkerActor).options(**options).remote(self._folder))
             worker.start(self._pickled, *self._arrays)
             return worker
@@ -242,11 +244,11 @@ class RayExecutor(Supervisor[RayWorker]):
             self._asking_the_head(end)
 
     def _count(self) -> int:
-        return self._asking_the_head(self._count_shares)
+        return self._asking_the_head(self._count_workers)
 
-    def _count_shares(self) -> int:
+    def _count_workers(self) -> int:
         there = self._ray.cluster_resources()
-        most = sum(self._share.fits(node["Resources"]) for node in self._ray.nodes() if node["Alive"])
+        most = sum(self._resources.fits(node["Resources"]) for node in self._ray.nodes() if node["Alive"])
         wanted = self._workers_wanted
         if most < (wanted or 1):
             has = f"{there.get('GPU', 0):g} GPUs and {there.get('CPU', 0):g} CPU cores"
@@ -260,7 +262,8 @@ class RayExecutor(Supervisor[RayWorker]):
         """Yields while Ray runs; a Ray that this has started ends with the block, with its processes and files.
 
         Raises:
-            ConfigError: Ray is not installed, cannot be reached, or has fewer devices than asked for.
+            ConfigError: Ray cannot be reached, or has fewer devices than asked for.
+            ExtraError: Ray is not installed.
         """
         self._ray = _import_ray()
         handler = signal.getsignal(signal.SIGTERM)
@@ -275,7 +278,7 @@ class RayExecutor(Supervisor[RayWorker]):
             files.callback(self._head.close)
             yield
         except SystemExit:
-            if callable(handler):  # what Ray's own does about a signal that came early
+            if callable(handler):  # Ray's own handler has turned a SIGTERM that came early into this
                 handler(signal.SIGTERM, None)
             raise
         finally:
@@ -286,12 +289,14 @@ class RayExecutor(Supervisor[RayWorker]):
     def _connect(self) -> None:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if self._address is None:
+            # Workers that were asked for share the cores of this machine, instead of waiting for more of them.
             cores = os.cpu_count() or 1
-            options["num_cpus"] = max(cores, round((self._workers_wanted or 0) * self._share.cpus + 0.5))
+            options["num_cpus"] = max(cores, round((self._workers_wanted or 0) * self._resources.cpus + 0.5))
             options |= {"include_dashboard": False, "object_store_memory": _STORE_BYTES, "_temp_dir": self._folder}
-            if not self._share.gpus:
+            if not self._resources.gpus:
                 options["num_gpus"] = 0
         try:
+            # `auto` becomes host and port, so that the head can be asked before Ray waits for it.
             address = self._address and self._ray._private.services.canonicalize_bootstrap_address(self._address)
             require_head(address)
             self._ray.init(address=address or "local", **options)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from vseg_nas.errors import NonFiniteError, RunError, UserError
-from vseg_nas.nas.executors.executor import Attempt, Failure, Report
+from vseg_nas.nas.executors.executor import Attempt, Failure, OnEpoch
 from vseg_nas.nas.trial import Evaluation, Evaluator, FailureKind, Trial
 
 LONGEST_REASON = 400
@@ -25,12 +25,12 @@ class SerialExecutor:
         self._device_is_lost = False
 
     @contextmanager
-    def session(self, report: Report) -> Iterator[None]:
+    def session(self, on_epoch: OnEpoch) -> Iterator[None]:
         """See `Executor`."""
-        self._report = report
+        self._on_epoch = on_epoch
         self._trial: Trial | None = None
         self._evaluated = 0
-        gc.freeze()  # what is there already is no candidate's garbage, and takes long to go through each time
+        gc.freeze()  # nothing that is there already is a candidate's garbage, and each collection would go through it
         try:
             yield
         finally:
@@ -59,12 +59,13 @@ class SerialExecutor:
         _free_memory()
         self._evaluated += 1
         if self._evaluated % FREEZE_EVERY == 0:
-            gc.freeze()  # nor are ended trials garbage: a millisecond of every collection for each thousand
+            # Ended trials stay alive, too; unfrozen, each thousand would slow every collection by a millisecond.
+            gc.freeze()
         self._device_is_lost = device_is_lost()
         return [attempt]
 
     def _evaluate(self, trial: Trial) -> Evaluation | Failure:
-        progress = _Progress(trial, self._report)
+        progress = _Progress(trial, self._on_epoch)
         try:
             evaluation = self._evaluator.evaluate(trial.genotype, trial.seed, progress)
         except (UserError, OSError):
@@ -81,14 +82,14 @@ class SerialExecutor:
 class _Progress:
     """Passes progress on, and remembers whether an exception came from the listener and not from the candidate."""
 
-    def __init__(self, trial: Trial, report: Report) -> None:
+    def __init__(self, trial: Trial, on_epoch: OnEpoch) -> None:
         self._trial = trial
-        self._report = report
+        self._on_epoch = on_epoch
         self.listener_failed = False
 
     def __call__(self, epoch: int, epochs: int, score: float | None) -> None:
         self.listener_failed = True
-        self._report(self._trial, epoch, epochs, score)
+        self._on_epoch(self._trial, epoch, epochs, score)
         self.listener_failed = False
 
 

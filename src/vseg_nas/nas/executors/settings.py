@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from vseg_nas.nas.executors.ray_extra import check_address
+from vseg_nas.nas.executors.ray_head import check_address
 from vseg_nas.settings import LATER, Positive, PositiveNumber, Settings, Text
 
 

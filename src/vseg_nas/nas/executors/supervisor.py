@@ -13,13 +13,13 @@ from typing import Generic, TypeVar
 
 from vseg_nas.clock import working_s
 from vseg_nas.errors import RunError
-from vseg_nas.nas.executors.executor import Attempt, Died, Failure, Report
+from vseg_nas.nas.executors.executor import Attempt, Died, Failure, OnEpoch
 from vseg_nas.nas.executors.worker import CacheMiss, Ended, Epoch, FatalError, Message, Ready
 from vseg_nas.nas.pruners import Pruner
 from vseg_nas.nas.trial import FailureKind, Trial
 
-OWN_SIGNAL_S = 1.0
-MAX_BAD_STARTS = 3
+OWN_SIGNAL_S = 1.0  # in which a signal to the whole job that has ended a worker reaches this process as well
+MAX_BAD_STARTS = 3  # one worker may be killed by chance as it starts, three in a row hardly
 
 logger = logging.getLogger(__name__)
 
@@ -107,9 +107,9 @@ class Supervisor(ABC, Generic[W]):
         self._paused_at = -OWN_SIGNAL_S
 
     @contextmanager
-    def session(self, report: Report) -> Iterator[None]:
+    def session(self, on_epoch: OnEpoch) -> Iterator[None]:
         """See `Executor`."""
-        self._report = report
+        self._on_epoch = on_epoch
         self._bad_starts = 0
         self._workers: list[W] = []
         with self._environment():
@@ -125,7 +125,7 @@ class Supervisor(ABC, Generic[W]):
         for worker in [worker for worker in self._workers if worker.is_free]:
             if worker.is_alive():
                 return True
-            self._replace(worker)  # it ended after its last trial, and no trial is to be charged with that
+            self._replace(worker)  # it ended between trials, so no trial's attempts count it
         return False
 
     def submit(self, trial: Trial) -> None:
@@ -173,13 +173,13 @@ class Supervisor(ABC, Generic[W]):
             return self._time_out(worker) if worker.is_terminating else self._on_death(worker, death)
         match message:
             case _ if worker.is_terminating:
-                pass  # what comes now comes too late
+                pass  # also a result: the trial is a timeout, however soon after its deadline this came
             case Ready():
                 worker.is_ready = True
                 self._bad_starts = 0
             case Epoch():
                 assert worker.trial is not None
-                self._report(worker.trial, *message)
+                self._on_epoch(worker.trial, *message)
             case Ended(result, is_usable):
                 assert worker.trial is not None
                 attempt = Attempt(worker.trial, result)
@@ -222,7 +222,7 @@ class Supervisor(ABC, Generic[W]):
 
     @abstractmethod
     def _environment(self) -> AbstractContextManager[None]:
-        """Workers can be opened within this context."""
+        """Returns the context in which workers can be opened."""
 
     @abstractmethod
     def _count(self) -> int:

@@ -1,6 +1,6 @@
 """The worker's side of `Supervisor`: a process that evaluates one candidate after the other, and its messages.
 
-Down the pipe come tasks, up go the messages below.
+The parent sends `Task`s through a pipe; the worker answers with the messages below.
 """
 
 import os
@@ -86,7 +86,7 @@ class RemotePruner(NoPruner):
 
 
 def serve(pipe: Connection, factory: bytes, folder: Path, log: Path, memory_gib: float | None) -> None:
-    """Evaluates the tasks from the pipe until the parent closes it: the main function of a worker of `PoolExecutor`.
+    """Evaluates the tasks from the pipe until the parent closes it: the main function of an isolated worker.
 
     Args:
         pipe: Connection to the parent.
@@ -105,7 +105,7 @@ def serve(pipe: Connection, factory: bytes, folder: Path, log: Path, memory_gib:
     pruner = RemotePruner()
     try:
         evaluator = build(factory, pruner, folder)
-        _limit_memory(memory_gib)
+        _limit_memory(memory_gib)  # after the evaluator, so that an error can name what that holds
         pipe.send(Ready())
         evaluate(pipe, evaluator, pruner)
     except (UserError, OSError) as error:
@@ -150,11 +150,11 @@ def _data_bytes() -> int:
 def evaluate(pipe: Connection, evaluator: Evaluator, pruner: RemotePruner) -> None:
     """Evaluates the tasks from the pipe until it is closed or the device is lost."""
 
-    def report(trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
+    def on_epoch(trial: Trial, epoch: int, epochs: int, score: float | None) -> None:
         pipe.send(Epoch(epoch, epochs, score))
 
     executor = SerialExecutor(evaluator)
-    with executor.session(report), suppress(EOFError):  # raised by recv: the parent has closed its end
+    with executor.session(on_epoch), suppress(EOFError):  # raised by recv: the parent has closed its end
         is_usable = True
         while is_usable:
             task: Task = pipe.recv()

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vseg_nas.nas.seeds import derive_seed
 from vseg_nas.nas.strategies.policy import Policy
 from vseg_nas.nas.strategies.settings import PolicyGradientSettings
-from vseg_nas.nas.trial import Trial, derive_seed
+from vseg_nas.nas.trial import Trial
 from vseg_nas.space import Genotype, SearchSpace
 
 

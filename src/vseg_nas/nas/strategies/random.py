@@ -4,7 +4,8 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from vseg_nas.nas.trial import Trial, derive_seed
+from vseg_nas.nas.seeds import derive_seed
+from vseg_nas.nas.trial import Trial
 from vseg_nas.space import Genotype, SearchSpace
 
 

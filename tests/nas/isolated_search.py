@@ -14,12 +14,12 @@ import torch
 from tests.builders import SPACE, state_of
 from tests.nas.faults import FAULTS, Faulty, kind_of
 from tests.processes import ROOT, start, wait_until
-from vseg_nas.nas.executors.pool import PoolExecutor
+from vseg_nas.nas.executors.isolated import IsolatedExecutor
 from vseg_nas.nas.executors.serial import SerialExecutor
 from vseg_nas.nas.executors.worker import EvaluatorFactory
-from vseg_nas.nas.listener import Budget
 from vseg_nas.nas.loop import SearchLoop
 from vseg_nas.nas.pruners import HalfwayPruner, NoPruner, Pruner
+from vseg_nas.nas.settings import Budget
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.strategies.settings import PPOSettings
@@ -27,8 +27,8 @@ from vseg_nas.nas.trial import Trial, TrialState
 from vseg_nas.space import SearchSpace
 
 
-def isolated(factory: EvaluatorFactory, folder: Path, pruner: Pruner | None = None, **options: Any) -> PoolExecutor:
-    return PoolExecutor(factory, pruner or NoPruner(), folder / "worker", **options)
+def isolated(factory: EvaluatorFactory, folder: Path, pruner: Pruner | None = None, **options: Any) -> IsolatedExecutor:
+    return IsolatedExecutor(factory, pruner or NoPruner(), folder / "worker", **options)
 
 
 def children() -> list[psutil.Process]:

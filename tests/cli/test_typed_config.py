@@ -16,8 +16,8 @@ import vseg_nas.report
 import vseg_nas.search
 from tests.fixtures import InProcess
 from vseg_nas import schema
-from vseg_nas.checking import check
-from vseg_nas.config import conf_dir
+from vseg_nas.cli.composition import conf_dir
+from vseg_nas.cli.typed_config import typed_config
 from vseg_nas.errors import ConfigError
 
 COMMANDS: dict[str, tuple[type[schema.CommandConfig], list[str]]] = {
@@ -43,12 +43,12 @@ def test_no_key_takes_an_empty_value(verb: str, after_hydra: None) -> None:
     type_, overrides = COMMANDS[verb]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose(verb, overrides=overrides)
-    check(config, type_)
+    typed_config(config, type_)
     for key in _leaves(config):
         broken = config.copy()
         OmegaConf.update(broken, key, "")
         with pytest.raises(ConfigError, match=key.split(".")[0]):
-            check(broken, type_)
+            typed_config(broken, type_)
 
 
 @pytest.mark.parametrize("empty", [" ", ["a", ""], []])
@@ -57,7 +57,7 @@ def test_nor_does_a_list_of_paths(empty: object, after_hydra: None) -> None:
         config = compose("report", overrides=["run=a"])
     OmegaConf.update(config, "run", empty)
     with pytest.raises(ConfigError, match="run: found"):
-        check(config, schema.ReportConfig)
+        typed_config(config, schema.ReportConfig)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_value_that_does_not_fit_names_what_does(
     OmegaConf.set_struct(config, False)
     OmegaConf.update(config, key, value, force_add=True)
     with pytest.raises(ConfigError) as refused:
-        check(config, type_)
+        typed_config(config, type_)
     index = "" if not isinstance(value, list) else "[0]" if value[0] is None else "[1]"
     assert str(refused.value) == f"{key}{index}: {expected}"
 

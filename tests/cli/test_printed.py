@@ -14,8 +14,9 @@ from omegaconf import OmegaConf
 import vseg_nas.pretrain
 import vseg_nas.search
 from tests.fixtures import InProcess
-from vseg_nas.command_line import assignment
-from vseg_nas.config import command, python_command, shared_overrides
+from vseg_nas.cli.command import command
+from vseg_nas.cli.printed import python_command, shared_overrides
+from vseg_nas.cli.values import assignment
 from vseg_nas.schema import (
     CommandConfig,
     CompareConfig,

@@ -19,8 +19,8 @@ import vseg_nas.train
 from tests.builders import composed, record, scored, store_trials
 from tests.fixtures import InProcess
 from vseg_nas.assembly.cells import cell_name, resolve_cell
-from vseg_nas.checking import check
-from vseg_nas.config import conf_dir
+from vseg_nas.cli.composition import conf_dir
+from vseg_nas.cli.typed_config import typed_config
 from vseg_nas.nas.strategies.settings import PPOSettings
 from vseg_nas.schema import EvaluateConfig, NetworkConfig, PretrainConfig, SearchConfig, TrainConfig
 from vseg_nas.space import SearchSpace
@@ -36,13 +36,13 @@ MISTAKES = {
     "phase.search.epochs=many": ["phase.search.epochs", "many"],
     "phase.search.epochs=0": ["phase.search.epochs: found 0", "at least 1"],
     "phase.search.lr=-1": ["phase.search.lr: found -1"],
-    "phase.search.split=by_clip": ["phase.search.split", "random, by_run"],
+    "phase.search.split=by_clip": ["phase.search.split", "random, by_sequence"],
     "dataset.size=[64]": ["dataset.size", "2 numbers"],
     "strategy.name=tpe": ["strategy.name", "ppo, reinforce, random"],
     "space.width=wide": ["space.width", "wide", "'native'"],
     "space.layers=11": ["space.layers: found 11"],
     "phase.search.transform.scale=[2,1]": ["phase.search.transform.scale"],
-    "dataset.frames_per_run=2": ["dataset.frames_per_run: found 2"],
+    "dataset.frames_per_drive=2": ["dataset.frames_per_drive: found 2"],
     "seed=1,2": ["seed=1,2", "--multirun"],
     "nmae=(1)": ["nmae: no such key", "did you mean name"],
     "seed=é": ["'seed=é': not understood"],
@@ -50,6 +50,8 @@ MISTAKES = {
     "dataset=camvid": ["dataset.root: not set"],
     "resume=nowhere": ["nowhere"],
     "strategy=random strategy.clip=0.2": ["strategy.clip: no such key", "did you mean strategy"],
+    "stopping=median": ["stopping: no such key; did you mean pruner?"],
+    "dataset.frames_per_run=6": ["dataset.frames_per_run: no such key; did you mean dataset.frames_per_drive"],
     "~phase.search.epochs": ["phase.search.epochs: not set"],
     "~strategy.clip": ["strategy.clip: not set"],
 }
@@ -93,7 +95,7 @@ def test_a_missing_static_network_prints_the_command_that_makes_it(run: Run, tmp
 
 def test_a_run_that_failed_before_it_had_anything_frees_its_name(run: Run, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    command = ["dataset=camvid", "dataset.root=data", "phase.pretrain.encoder_weights=null"]
+    command = ["dataset=camvid", "dataset.root=data", "static.encoder_weights=null"]
     for _ in range(2):
         status, err = run(vseg_nas.pretrain.main, *command)
         assert status == 2
@@ -134,30 +136,30 @@ def test_resuming_with_a_changed_meaning_is_refused_and_a_larger_budget_is_not(r
 )
 @pytest.mark.parametrize("experiment", sorted(p.stem for p in (conf_dir() / "experiment").glob("*.yaml")))
 def test_experiments_add_no_key(verb: str, schema: type[NetworkConfig], needed: list[str], experiment: str) -> None:
-    check(composed(verb, "dataset=camvid", f"experiment={experiment}", *needed), schema)
+    typed_config(composed(verb, "dataset=camvid", f"experiment={experiment}", *needed), schema)
 
 
-@pytest.mark.parametrize("changes", [[], ["strategy.reference=false"], ["strategy=random", "stopping=median"]])
+@pytest.mark.parametrize("changes", [[], ["strategy.reference=false"], ["strategy=random", "pruner=median"]])
 def test_the_search_of_the_paper_is_the_authors(changes: list[str]) -> None:
     """One key stands for all of them; each can be changed alone, and what has no such form is left alone."""
-    ours = check(composed("search", *changes), SearchConfig)
-    theirs = check(composed("search", "experiment=paper", *changes), SearchConfig)
+    ours = typed_config(composed("search", *changes), SearchConfig)
+    theirs = typed_config(composed("search", "experiment=paper", *changes), SearchConfig)
     for config, expected in ((ours, False), (theirs, True)):
-        found = [getattr(getattr(config, part), "reference", None) for part in ("strategy", "stopping", "reward")]
+        found = [getattr(getattr(config, part), "reference", None) for part in ("strategy", "pruner", "reward")]
         absent = changes[:1] == ["strategy=random"]
         strategy = None if absent else expected and not changes
         assert found == [strategy, None if absent else expected, expected]
 
 
-@pytest.mark.parametrize("group", ["dataset", "gpu", "space", "strategy", "executor", "stopping", "reward", "logger"])
+@pytest.mark.parametrize("group", ["dataset", "gpu", "space", "strategy", "executor", "pruner", "reward", "logger"])
 def test_every_option_of_every_group_passes_the_schema(group: str) -> None:
     for option in sorted(p.stem for p in (conf_dir() / group).glob("*.yaml")):
-        check(composed("search", f"{group}={option}"), SearchConfig)
+        typed_config(composed("search", f"{group}={option}"), SearchConfig)
 
 
 def test_the_numbers_of_the_paper_are_the_defaults() -> None:
-    camvid = check(composed("search", "dataset=camvid"), SearchConfig)
-    cityscapes = check(composed("search", "dataset=cityscapes"), SearchConfig)
+    camvid = typed_config(composed("search", "dataset=camvid"), SearchConfig)
+    cityscapes = typed_config(composed("search", "dataset=cityscapes"), SearchConfig)
     assert (camvid.space.layers, camvid.phase.search.epochs, camvid.dataset.length) == (5, 20, 3)
     assert (cityscapes.space.layers, cityscapes.phase.search.epochs, cityscapes.dataset.length) == (4, 10, 2)
     for config in (camvid, cityscapes):
@@ -178,7 +180,7 @@ def test_the_numbers_of_the_paper_are_the_defaults() -> None:
 
 @pytest.mark.parametrize("choice", [["dataset=synthetic"], ["dataset=camvid", "experiment=camvid_cpu"]])
 def test_cells_beyond_the_paper_train_with_poly(choice: list[str]) -> None:
-    config = check(composed("search", *choice), SearchConfig)
+    config = typed_config(composed("search", *choice), SearchConfig)
     assert config.phase.search.schedule == config.phase.train.cell.schedule == "poly"
 
 
@@ -272,7 +274,7 @@ def test_broken_yaml_in_the_tree_is_one_line(run: Run, monkeypatch: pytest.Monke
     def broken(*args: object, **kwargs: object) -> None:
         raise yaml.YAMLError("while parsing\n  a block\n  found something")
 
-    monkeypatch.setattr("vseg_nas.config.compose", broken)
+    monkeypatch.setattr("vseg_nas.cli.composition.compose", broken)
     status, err = run(vseg_nas.search.main, "seed=1")
     assert status == 2
     assert err.count("\n") == 1
@@ -280,7 +282,7 @@ def test_broken_yaml_in_the_tree_is_one_line(run: Run, monkeypatch: pytest.Monke
 
 CASES = """
 import importlib, os, sys
-import vseg_nas.config
+import vseg_nas.cli.command
 for verb in ("search", "train", "evaluate", "benchmark", "report"):
     for argument in ("--help", "phase.search.epoch=3"):
         child = os.fork()

@@ -31,15 +31,15 @@ from tests.nas.faults import (
     hang_and_resist,
     trial,
 )
+from tests.nas.isolated_search import check_ends, check_faults, children, isolated, search
 from tests.nas.loops import run_trials
-from tests.nas.pool_search import check_ends, check_faults, children, isolated, search
 from tests.processes import PIPE, start
 from vseg_nas.errors import DataError, RunError
 from vseg_nas.nas.executors.executor import Died, Failure
-from vseg_nas.nas.listener import Budget
 from vseg_nas.nas.loop import SearchLoop
 from vseg_nas.nas.pruners import NoPruner
 from vseg_nas.nas.queue import MAX_ATTEMPTS
+from vseg_nas.nas.settings import Budget
 from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import build_strategy
 from vseg_nas.nas.strategies.settings import RandomSettings

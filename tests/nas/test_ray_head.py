@@ -14,8 +14,8 @@ import vseg_nas.search
 from tests.builders import TINY
 from tests.fixtures import InProcess
 from vseg_nas.errors import ConfigError, RunError
-from vseg_nas.nas.executors import ray_extra
-from vseg_nas.nas.executors.ray_extra import HeadWatch, check_address, require_head
+from vseg_nas.nas.executors import ray_head
+from vseg_nas.nas.executors.ray_head import HeadWatch, check_address, require_head
 from vseg_nas.runs.signals import Terminated, stopping
 
 
@@ -82,7 +82,7 @@ def free_port() -> int:
     ],
 )
 def test_what_is_no_head_is_named(monkeypatch: pytest.MonkeyPatch, answer: bytes | None, found: str) -> None:
-    monkeypatch.setattr(ray_extra, "_ANSWER_S", 0.5)
+    monkeypatch.setattr(ray_head, "_ANSWER_S", 0.5)
     with (
         service(answer) as address,
         pytest.raises(ConfigError, match=rf"^executor.address: found {found} at {address}"),
@@ -121,8 +121,8 @@ def test_a_head_that_refuses_for_long_is_lost(
     monkeypatch: pytest.MonkeyPatch, error: OSError | None, lost: bool
 ) -> None:
     """One that is silent, as a network can be for a while, is waited for longer."""
-    monkeypatch.setattr(ray_extra, "_LOOK_EVERY_S", 0.02)
-    monkeypatch.setattr(ray_extra, "_REFUSED_S", 0.2)
+    monkeypatch.setattr(ray_head, "_LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(ray_head, "_REFUSED_S", 0.2)
     looks: list[str] = []
 
     def connect(address: str) -> socket.socket:

@@ -1,4 +1,4 @@
-"""Checks a composed configuration against its schema and the disk."""
+"""The typed configuration of a command: of one that was composed, or of a run that has stored it."""
 
 from pathlib import Path
 from typing import TypeVar
@@ -6,11 +6,10 @@ from typing import TypeVar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vseg_nas.data.settings import DatasetSettings, SyntheticSettings
-from vseg_nas.errors import ConfigError, DataError, RunError
+from vseg_nas.errors import ConfigError, RunError
 from vseg_nas.runs.folder import check_folder
 from vseg_nas.runs.record import CONFIG, recorded_config
-from vseg_nas.runs.resume import folder_of, moved_runs_dir
+from vseg_nas.runs.resume import folder_hint, moved_runs_dir
 from vseg_nas.schema import CommandConfig
 from vseg_nas.settings import check_complete, validated
 
@@ -19,8 +18,8 @@ C = TypeVar("C", bound=CommandConfig)
 _BY_RESOLVER = "ConfigError raised while resolving interpolation: "  # what OmegaConf says before our reason
 
 
-def check(config: DictConfig, schema: type[C]) -> C:
-    """Returns the typed configuration.
+def typed_config(config: DictConfig, schema: type[C]) -> C:
+    """Checks a configuration against its schema, and returns it as an instance of that.
 
     Raises:
         ConfigError: A key is unknown or missing, or a value has the wrong type or is out of range.
@@ -58,27 +57,6 @@ def _written(config: DictConfig, key: str) -> object:
     return node
 
 
-_LAYOUT = {
-    "camvid": "train/, trainannot/ and train.txt",
-    "cityscapes": "leftImg8bit/, leftImg8bit_sequence/ and gtFine/",
-}
-
-
-def check_root(dataset: DatasetSettings) -> None:
-    """Checks that the folder of a data set is there.
-
-    Raises:
-        DataError: It is not set or does not exist.
-    """
-    if isinstance(dataset, SyntheticSettings):
-        return
-    holds = _LAYOUT[dataset.name]
-    if dataset.root is None:
-        raise DataError(f"dataset.root: not set, expected the folder that holds {holds}")
-    if not Path(dataset.root).is_dir():
-        raise DataError(f"dataset.root: found no folder {dataset.root}, expected one that holds {holds}")
-
-
 def stored_config(run_dir: Path, schema: type[C], verb: str) -> C:
     """Returns the checked configuration of a run, with the folder of runs that it lies in now; see `moved_runs_dir`.
 
@@ -91,7 +69,7 @@ def stored_config(run_dir: Path, schema: type[C], verb: str) -> C:
         RunError: The directory holds no run, a run of another command, or more than files and folders.
     """
     if not (run_dir / CONFIG).is_file():
-        raise RunError(f"{run_dir}: holds no run, expected {CONFIG} in it{folder_of(run_dir)}")
+        raise RunError(f"{run_dir}: holds no run, expected {CONFIG} in it{folder_hint(run_dir)}")
     check_folder(run_dir)
     recorded = OmegaConf.create(recorded_config(run_dir))
     moved, before = moved_runs_dir(run_dir, verb), f"{OmegaConf.select(recorded, 'runs_dir')}/"
@@ -101,20 +79,6 @@ def stored_config(run_dir: Path, schema: type[C], verb: str) -> C:
         if weights.startswith(before):
             OmegaConf.update(recorded, "static.weights", f"{moved}/{weights.removeprefix(before)}")
     try:
-        return check(recorded, schema)
+        return typed_config(recorded, schema)
     except ConfigError as error:
         raise RunError(f"{run_dir / CONFIG}: {error}") from error
-
-
-def require_checkpoint(path: str | Path, hint: str = "") -> None:
-    """Checks that a checkpoint exists.
-
-    Args:
-        path: The file that ``checkpoint=`` names.
-        hint: Words that are added to the error message.
-
-    Raises:
-        DataError: There is no such file.
-    """
-    if not Path(path).is_file():
-        raise DataError(f"checkpoint: found no file {path}, expected one that `train` wrote{hint}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures import InProcess
-from vseg_nas.config import command
+from vseg_nas.cli.command import command
 from vseg_nas.errors import DataError
 from vseg_nas.schema import CommandConfig, ReportConfig, SearchConfig
 

@@ -13,8 +13,8 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import OmegaConf
 
 from tests.fixtures import InProcess
-from vseg_nas.command_line import as_written, assignment, shown, text_of
-from vseg_nas.config import command
+from vseg_nas.cli.command import command
+from vseg_nas.cli.values import as_written, assignment, shown, text_of
 from vseg_nas.errors import ConfigError, RunError
 from vseg_nas.runs.record import write_record
 from vseg_nas.runs.resume import stored_overrides
@@ -136,7 +136,7 @@ def test_every_path_and_name_of_every_command_is_text() -> None:
     assert {"name", "resume", "runs_dir", "dataset.root", "static.weights", "static.encoder_weights"} <= set(
         keys[SearchConfig]
     )
-    assert "phase.pretrain.encoder_weights" in keys[TrainConfig]
+    assert "static.encoder_weights" in keys[TrainConfig]
     assert keys[TrainConfig]["cell"] is False
     assert keys[ReportConfig]["run"] is True
     assert keys[CompareConfig]["run"] is False

@@ -1,4 +1,7 @@
-"""Checks that Ray is installed and that a cluster answers. Nothing here loads torch: commands ask before they do."""
+"""Whether Ray is installed, and whether the head of a cluster answers, now and while a search runs.
+
+Nothing here loads torch or Ray: commands ask before they do.
+"""
 
 import socket
 import threading
@@ -6,25 +9,25 @@ from collections.abc import Callable
 from importlib.util import find_spec
 
 from vseg_nas.clock import working_s
-from vseg_nas.errors import ConfigError, RunError
+from vseg_nas.errors import ConfigError, RunError, missing_extra
 
-_ANSWER_S = 3.0
+_ANSWER_S = 3.0  # to look the name up, to connect and to answer; a head nearby takes milliseconds
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 """The first bytes of a gRPC client, which the head of a cluster answers; the last of them are its empty settings."""
-_SETTINGS_FRAME = 4
+_SETTINGS_FRAME = 4  # the type of the frame that begins the answer of an HTTP/2 server
 _LOOK_EVERY_S = 1.0
-_REFUSED_S = 3.0
-_SILENT_S = 30.0
+_REFUSED_S = 3.0  # a machine that refuses a connection is up, and no head listens there any more
+_SILENT_S = 30.0  # a network may be cut for a while; Ray itself gives up after a minute
 
 
 def require_ray() -> None:
     """Checks that the optional dependency is installed.
 
     Raises:
-        ConfigError: It is not installed.
+        ExtraError: It is not installed.
     """
     if find_spec("ray") is None:
-        raise ConfigError("executor: found ray, which is not installed, expected it: pip install 'vseg-nas[ray]'")
+        raise missing_extra("ray", "to search on several devices (executor=ray)", "ray")
 
 
 def check_address(address: str | None) -> None:
@@ -107,7 +110,7 @@ class HeadWatch:
         if self._lost is not None:
             raise RunError(
                 f"executor=ray: the head of the cluster at {self._address} has gone ({self._lost}); "
-                "with a running one, resume= goes on"
+                "with a running one, continue with resume="
             )
 
     def close(self) -> None:

@@ -25,11 +25,11 @@ from vseg_nas.nas.trial import Trial
 from vseg_nas.runs.processes import how_ended, signals_blocked
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_STARTS = 3
-_RESTART_S = 0.5
+_STARTS = 3  # a fork server that the system has killed is replaced; one that dies again and again is out of memory
+_RESTART_S = 0.5  # in which a fork server that is about to end has ended, so that the next one is started
 
 
-class PoolWorker(WorkerHandle):
+class IsolatedWorker(WorkerHandle):
     """The parent's handle of a child process.
 
     Args:
@@ -57,7 +57,7 @@ class PoolWorker(WorkerHandle):
             with suppress(EOFError, OSError):
                 message: Message = self.pipe.recv()
                 return message
-        self.process.kill()
+        self.process.kill()  # it may have closed the pipe without having ended
         self.process.join()
         status = self.process.exitcode
         assert status is not None
@@ -79,14 +79,14 @@ class PoolWorker(WorkerHandle):
         self.process.join()
 
 
-class PoolExecutor(Supervisor[PoolWorker]):
+class IsolatedExecutor(Supervisor[IsolatedWorker]):
     """Evaluates one candidate in each of some child processes, which are replaced when they die or take too long.
 
     Args:
         factory: Builds the evaluator in each child.
         pruner: The pruner, which decides in the parent, as in `Supervisor`.
-        folder: Folder with one for each child, which is emptied before the child starts; removed at the end. What
-            children write on their standard streams is added to a file of this name with the suffix ``.log``.
+        folder: Folder in which each child has one, emptied before the child starts; removed at the end. The children's
+            output goes to the file of that name with ``.log``.
         workers: Number of child processes.
         limit_s: The most seconds that one candidate may take, as in `Supervisor`.
         memory_gib: Limit of a child's data in GiB (RLIMIT_DATA), of which it holds some before the first candidate;
@@ -127,19 +127,19 @@ class PoolExecutor(Supervisor[PoolWorker]):
     def _count(self) -> int:
         return self._workers_wanted
 
-    def _open(self, index: int) -> PoolWorker:
+    def _open(self, index: int) -> IsolatedWorker:
         folder = self._folder / str(index)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        return PoolWorker(self._factory, folder, self._log, self._memory_gib)
+        return IsolatedWorker(self._factory, folder, self._log, self._memory_gib)
 
-    def _poll(self, timeout_s: float | None) -> Sequence[PoolWorker]:
+    def _poll(self, timeout_s: float | None) -> Sequence[IsolatedWorker]:
         sources = {source: worker for worker in self._workers for source in (worker.pipe, worker.process.sentinel)}
         ready = connection.wait(list(sources), timeout_s)
         return list(dict.fromkeys(sources[source] for source in ready))  # type: ignore[index]
 
-    def _close(self, workers: Sequence[PoolWorker]) -> None:
-        for worker in workers:
+    def _close(self, workers: Sequence[IsolatedWorker]) -> None:
+        for worker in workers:  # all at once, before the first is waited for
             worker.process.kill()
         for worker in workers:
             worker.kill()
@@ -160,13 +160,13 @@ def _start(*arguments: Any) -> ForkServerProcess:
     """
     for _ in range(_STARTS):
         process = _CONTEXT.Process(target=serve, args=arguments, daemon=True)
-        resource_tracker.ensure_running()  # when started, it unblocks the signals
+        resource_tracker.ensure_running()  # before the block, since starting it unblocks the signals
         with signals_blocked():
             forkserver.ensure_running()
         try:
             process.start()
         except (EOFError, ConnectionError):
-            time.sleep(_RESTART_S)  # one that is about to end would pass for running
+            time.sleep(_RESTART_S)  # a fork server that is about to end still counts as running
             continue
         return process
     raise RunError(

@@ -60,7 +60,7 @@ def assignment(key: str, value: object) -> str:
     return shlex.quote(quoted(key, text) if special else f"{key}={text}")
 
 
-def several(key: str, text: str) -> str:
+def list_hint(key: str, text: str) -> str:
     """Returns a hint for an error about a missing path whose commas suggest that several paths were meant.
 
     Args:

@@ -11,18 +11,19 @@ import pytest
 import torch
 from torch import nn
 
-import vseg_nas.assembly.search_plan
+import vseg_nas.assembly.candidate_executors
 from tests.builders import composed
-from tests.nas.pool_search import search
-from vseg_nas.assembly.search_plan import CandidateFactory, MetaFeatures, SearchPlan, build_ray_executor
-from vseg_nas.checking import check
+from tests.nas.isolated_search import search
+from vseg_nas.assembly.candidate_executors import CandidateFactory, build_ray_executor
+from vseg_nas.assembly.meta_features import MetaFeatures
+from vseg_nas.assembly.search_plan import SearchPlan
+from vseg_nas.cli.typed_config import typed_config
 from vseg_nas.data.feature_cache import CacheKey, StaticFeatures, map_cache, write_cache
-from vseg_nas.nas.executors.pool import PoolExecutor
+from vseg_nas.nas.executors.isolated import IsolatedExecutor
 from vseg_nas.nas.executors.settings import IsolatedSettings, RaySettings
 from vseg_nas.nas.executors.supervisor import useful_workers
-from vseg_nas.nas.listener import Budget
 from vseg_nas.nas.pruners import NoPruner
-from vseg_nas.nas.settings import GeometricMeanSettings
+from vseg_nas.nas.settings import Budget, GeometricMeanSettings
 from vseg_nas.nas.strategies.random import RandomSearch
 from vseg_nas.nas.trial import Trial
 from vseg_nas.schema import SearchConfig
@@ -69,9 +70,9 @@ def test_workers_that_share_a_device_put_on_it_what_fits_their_share(
         asked.append((len(splits), share))
         return list(splits)
 
-    monkeypatch.setattr(vseg_nas.assembly.search_plan, "placed", place)
+    monkeypatch.setattr(vseg_nas.assembly.candidate_executors, "to_device_if_room", place)
     overrides = ["gpu=cpu", "executor=ray", "executor.gpus_per_candidate=0.25"]
-    config = check(composed("search", *overrides), SearchConfig)
+    config = typed_config(composed("search", *overrides), SearchConfig)
     on_ray = dataclasses.replace(factory, device=open_device(config.gpu))
     assert isinstance(config.executor, RaySettings)
     handed_on = build_ray_executor(config.executor, on_ray, NoPruner(), batch=1)._factory
@@ -107,7 +108,7 @@ def test_workers_share_the_cores_and_the_device_unless_threads_are_set(
         batch=batch,
     )
     executor = plan.build_executor(features, tmp_path)
-    assert isinstance(executor, PoolExecutor)
+    assert isinstance(executor, IsolatedExecutor)
     sent: CandidateFactory = pickle.loads(executor._factory)
     useful = min(workers, batch)
     assert (sent.device.threads, sent.share, executor._workers_wanted) == (expected, 1 / useful, useful)
