@@ -1,5 +1,7 @@
 """Clips from single frames: positions follow the camera, objects move, and the last frame is the labelled one."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from vseg_nas.data.settings import MotionSettings
 from vseg_nas.data.wrappers import ClipsAndSingles, LastFrames
 from vseg_nas.errors import ConfigError
 
-NOTHING_MOVES = dict.fromkeys(set(MotionSettings.model_fields) - {"objects"}, 0.0) | {"objects": 0}
+NOTHING_MOVES: dict[str, Any] = dict.fromkeys(set(MotionSettings.model_fields) - {"objects"}, 0.0) | {"objects": 0}
 CLASSES = ("road", "car")
 H, W = 60, 80
 
@@ -25,7 +27,7 @@ def single(seed: int = 0) -> RawClip:
     return RawClip((frame,), (mask,), ("x",))
 
 
-def clip(frames: int = 3, seed: int = 0, **motion: float) -> RawClip:
+def clip(frames: int = 3, seed: int = 0, **motion: Any) -> RawClip:
     """A clip in which only what is given moves."""
     settings = MotionSettings(**(NOTHING_MOVES | motion))
     return MotionSimulation(frames, settings, CLASSES)(single(), np.random.default_rng(seed))

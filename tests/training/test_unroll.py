@@ -60,10 +60,10 @@ def test_draws_have_the_share_and_all_kinds() -> None:
     assert not Damage.draw(3000, 0.0, np.random.default_rng(0)).empty.any()
 
 
-def module(unroll: Unroll, cell: nn.Module | None = None) -> CellModule:
+def module(unroll: Unroll) -> CellModule:
     torch.manual_seed(0)
     training = CellTraining(epochs=1, batch_size=2, unroll=unroll)
-    return CellModule(cell or DynamicCell(GENOTYPE), nn.Conv2d(64, 5, 3, padding=1), training, seed=3)
+    return CellModule(DynamicCell(GENOTYPE), nn.Conv2d(64, 5, 3, padding=1), training, seed=3)
 
 
 def of_five_frames(make_features: Any, clips: int = 2) -> StaticFeatures:
@@ -105,7 +105,7 @@ def test_what_damage_is_for(make_features: Any) -> None:
     """The loss of a batch changes with damage, and scores never see it."""
     features = of_five_frames(make_features, 8)
     plain, damaged = module(Unroll()), module(Unroll(damaged=1.0))
-    plain.log = damaged.log = lambda *_, **__: None  # type: ignore[method-assign,assignment]
+    plain.log = damaged.log = lambda *_, **__: None  # type: ignore[method-assign]
     batch = features.take(torch.arange(8))
     assert plain.score([batch]) == damaged.score([batch])  # before batch norms learn from different batches
     assert plain.training_step(batch, 0) != damaged.training_step(batch, 0)
@@ -124,5 +124,5 @@ def test_a_video_network_unrolls_with_the_same_pieces_and_damage() -> None:
     reached: list[FrameState] = network(clips, 2)
     for state in reached:
         state.dec.retain_grad()
-    reached[-1].pred.sum().backward()
+    torch.autograd.backward(reached[-1].pred.sum())
     assert [state.dec.grad is not None for state in reached] == [False, False, False, True]
