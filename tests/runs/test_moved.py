@@ -227,11 +227,11 @@ def test_the_network_of_synthetic_clips_is_known_by_the_content_of_its_encoder(
     for name, content in {"a.pth": "a", "copy of a.pth": "a", "b.pth": "b"}.items():
         (tmp_path / name).write_text(content)
     for name in ("a.pth", "copy of a.pth"):
-        config = started(f"name={name}", f"static.encoder_weights={name}")[2]
+        config = started(f"name=from {name}", f"static.encoder_weights={name}")[2]
         assert config is not None
         ensure_static(config, Device(), tmp_path, Console())
     for name in ("b.pth", "null", "imagenet"):
-        config = started(f"name={name}", f"static.encoder_weights={name}")[2]
+        config = started(f"name=from {name}", f"static.encoder_weights={name}")[2]
         assert config is not None
         with pytest.raises(ConfigError, match=r"belongs to other clips or another pre-training \(made_from.json\)"):
             ensure_static(config, Device(), tmp_path, Console())

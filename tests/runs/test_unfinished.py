@@ -92,6 +92,21 @@ def test_another_command_does_not_replace_an_unfinished_run(in_process: InProces
     assert in_process(main, "run=some", "name=one", "debug=true")[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("verb", "schema", "options", "change", "told"),
+    [
+        ("check", CheckConfig, ["dataset=camvid", "dataset.root=a"], "dataset.root=b", "dataset.root was a, is b"),
+        ("benchmark", BenchmarkConfig, ["gpu.workers=1"], "gpu.workers=2", "gpu.workers was 1, is 2"),
+    ],
+)
+def test_what_may_differ_when_a_run_is_resumed_makes_another_command_here(
+    in_process: InProcess, tmp_path: Path, verb: str, schema: Any, options: list[str], change: str, told: str
+) -> None:
+    in_child(entry(verb, schema, dying(signal.SIGKILL)), *options, "name=one")
+    status, _, err = in_process(entry(verb, schema, write), *options, change, "name=one")
+    assert (status, f"holds an unfinished run of another command ({told})" in err) == (2, True), err
+
+
 def test_what_a_run_does_not_replace_is_taken_away(in_process: InProcess, tmp_path: Path) -> None:
     run_dir, products = tmp_path / "runs/predict/one", ("labels", "frames.csv")
 
