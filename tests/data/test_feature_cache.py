@@ -88,7 +88,7 @@ def test_memory_mapped_is_the_same(root: Path, features: StaticFeatures, monkeyp
 
     monkeypatch.setattr(np, "load", spy)
     in_memory = opened(root)
-    assert modes == [None] * 7
+    assert modes == [None] * 8
     monkeypatch.setattr(feature_cache, "_MEMORY_SHARE", 0.0)
     mapped = opened(root)
     assert modes[7:] == ["c"] * 7

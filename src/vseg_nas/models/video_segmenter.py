@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vseg_nas.models.layers import label_map
-from vseg_nas.models.propagation import FrameState
+from vseg_nas.models.propagation import CellPropagation, FrameState
 from vseg_nas.models.static import StaticSegmenter
 
 
@@ -49,6 +49,8 @@ class VideoSegmenter(nn.Module):
     def key(self, frame: Tensor) -> FrameState:
         """Predicts frames (B, 3, H, W) as key frames, by the static network alone."""
         output = self.static(frame)
+        if isinstance(self.propagation, CellPropagation):
+            return self.propagation.key_state(frame, output)
         return FrameState(frame, output.encoder.layer4, output.dec, output.pred)
 
     def follow(self, state: FrameState, frame: Tensor) -> FrameState:

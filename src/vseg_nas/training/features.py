@@ -43,6 +43,7 @@ def extract(
     return StaticFeatures(
         key.encoder.layer4.cpu(),
         key.dec.cpu(),
+        key.encoder.layer2.cpu(),
         later.layer2[None].cpu(),
         later.layer3[None].cpu(),
         later.layer4[None].cpu(),
