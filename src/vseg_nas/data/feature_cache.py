@@ -28,7 +28,8 @@ from vseg_nas.runs.digests import digest_of, sha256_of
 from vseg_nas.runs.files import as_run_error, read_regular
 
 _MANIFEST = "manifest.json"
-_LAYOUT = "channels last, planes by their strides, layer 2 of key frames"  # part of every key, so that caches of an older layout are not found
+# Part of every key, so that caches of an older layout are not found.
+_LAYOUT = "channels last, planes by their strides, layer 2 of key frames"
 _NO_PLANES: dict[str, np.dtype[Any]] = {"masks": np.dtype(np.uint8), "frame_size": np.dtype(np.int64)}
 _MOST_MANIFEST_BYTES = 2**16
 _MEMORY_SHARE = 0.5  # a cache larger than this share of the free memory stays on disk

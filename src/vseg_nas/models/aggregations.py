@@ -282,7 +282,8 @@ class GatedResidual(nn.Module):
 
     def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
         """Adds what the gate lets through of x2."""
-        return x1 + self.gate(torch.cat((x1, x2), 1)).sigmoid() * x2
+        shares: Tensor = self.gate(torch.cat((x1, x2), 1)).sigmoid()
+        return x1 + shares * x2
 
 
 _BUILDERS: dict[str, Callable[[int], nn.Module]] = {

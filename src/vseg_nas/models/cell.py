@@ -153,9 +153,10 @@ class DynamicCell(nn.Module):
             shares = (distance.clamp(max=FARTHEST) / FARTHEST).to(layer2.dtype)
             plane = shares.expand(-1, -1, layer2.shape[-2], layer2.shape[-1])
         planes = (prev_layer4, prev_dec, layer2, layer3, layer4, prev_layer2, plane)
-        given = dict(zip(STREAMING.inputs, planes, strict=True))
+        given: dict[str, Any] = dict(zip(STREAMING.inputs, planes, strict=True))
+        given |= {name: adapter(given[name]) for name, adapter in self.adapters.items()}
         inputs = self.genotype.vocabulary.inputs
-        pool: list[Any] = [self.adapters[name](given[name]) if name in self.adapters else given[name] for name in inputs]
+        pool = [given[name] for name in inputs]
         for layer, module in zip(self.genotype.layers, self.layers, strict=True):
             pool.append(module(pool[layer.input1], pool[layer.input2]))
         outputs = [pool[len(inputs) + index] for index in self.genotype.outputs]

@@ -109,8 +109,8 @@ def _choices(vocabulary: Vocabulary, stages: int, index: int, before: tuple[int,
         case 2 | 3:
             return (vocabulary.operations.index("skip"),) if constant[len(before) - 2] else tuple(values)
         case _:
-            refused = [aggregations for aggregations, is_so in zip(vocabulary.no_constant, constant, strict=True) if is_so]
-            return tuple(value for value in values if not any(value in aggregations for aggregations in refused))
+            refused = [side for side, is_constant in zip(vocabulary.no_constant, constant, strict=True) if is_constant]
+            return tuple(value for value in values if not any(value in side for side in refused))
 
 
 PAPER = Vocabulary(
