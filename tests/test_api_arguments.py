@@ -77,6 +77,7 @@ WRONG: dict[str, tuple[dict[str, Any], type[UserError], str]] = {
     "layers 2.0": ({"layers": 2.0}, ConfigError, "layers: found 2.0, expected 1..10"),
     "width all": ({"width": "all"}, ConfigError, "width: found 'all', expected 1..1024"),
     "strategy": ({"strategy": "best"}, ConfigError, "strategy: found 'best', expected one of ppo, reinforce, random"),
+    "vocabulary": ({"vocabulary": "any"}, ConfigError, "vocabulary: found 'any', expected one of paper, streaming"),
     "stopping": ({"stopping": None}, ConfigError, "stopping: found None, expected one of halfway, median, none"),
     "training": ({"training": None}, ConfigError, "training: found None, expected a CellTraining"),
     **{

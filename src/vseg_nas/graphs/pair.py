@@ -99,12 +99,10 @@ class Graph:
 
     @property
     def dynamic_shapes(self) -> tuple[Any, ...]:
-        """The free dimensions: height and width of every input. The exporter finds how they depend on each other."""
-        sides = {2: Dim.AUTO, 3: Dim.AUTO}
-        if not isinstance(self.module, NextFrame):
-            return tuple(sides for _ in self.inputs)
-        named = len(("frame", "layer4", "dec"))  # the others are in one tuple
-        return *(sides for _ in self.inputs[:named]), tuple(sides for _ in self.inputs[named:])
+        """The free dimensions: height and width of every plane. The exporter finds how they depend on each other."""
+        shapes = tuple(None if name == "distance" else {2: Dim.AUTO, 3: Dim.AUTO} for name in self.inputs)
+        named = len(("frame", "layer4", "dec"))  # what else `NextFrame` takes is in one tuple
+        return (*shapes[:named], shapes[named:]) if isinstance(self.module, NextFrame) else shapes
 
 
 def graph_pair(segmenter: VideoSegmenter, size: tuple[int, int], output: Output) -> tuple[Graph, Graph]:
