@@ -50,7 +50,7 @@ def test_the_paper_s_words_keep_their_indices() -> None:
 @pytest.mark.parametrize("index", [0, 1])
 def test_choices_are_the_rules(index: int) -> None:
     for encoder in STREAMING.encoder_stages:
-        found = {()}
+        found: set[tuple[int, ...]] = {()}
         for _ in range(5):
             found = {(*before, token) for before in found for token in STREAMING.choices(encoder, index, before)}
         everything = itertools.product(*map(range, STREAMING.layer_sizes(index)))
@@ -127,7 +127,8 @@ def test_keys_do_not_depend_on_the_encoder_and_differ_from_the_paper_s() -> None
 
 def test_derived_facts_of_a_known_cell() -> None:
     assert CELL.tokens == (0, 2, 1, 4, 4, 6, 7, 6, 0, 4, 7)
-    assert (CELL.outputs, CELL.reads) == ((1,), {LAYER2, PREV_DEC, DISTANCE})
+    assert CELL.outputs == (1,)
+    assert CELL.reads == {LAYER2, PREV_DEC, DISTANCE}
     assert CELL.expression() == "a = align(l2, prev_dec); b = gate(sep3(a), dist); out = b"
     assert CELL.to_dict() == {
         "format": 1,
