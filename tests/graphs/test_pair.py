@@ -219,7 +219,8 @@ def test_pt2_of_the_controls(past: Past, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", ["onnx", "pt2"])
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kind", [pytest.param("onnx", marks=pytest.mark.slow), "pt2"])
 def test_a_cell_of_all_words_of_streaming(kind: str, tmp_path: Path) -> None:
     segmenter = network(ALL_STREAMING)
     pair = graph_pair(segmenter, SIZES[0], "logits")
