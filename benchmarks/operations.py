@@ -1,14 +1,15 @@
 """Every operation and aggregation on its own: ``python benchmarks/operations.py [--batch 1] [--threads 1]``.
 
 64 channels, 45x60 pixels (1/8 of CamVid), in training mode, channels-last as in training and inference. The baseline
-is one plain 3x3 convolution; three rows more are the obvious forms of what we compute otherwise: torchvision's
-deformable convolution, nn.Conv3d over two stacked maps, local filters by unfolding. All interleaved in one process;
-process CPU time (minimum / median) and wall time (minimum) in ms, and how many times as long as the baseline. Prints a
-JSON line.
+is one plain 3x3 convolution; four rows more are the obvious forms of what we compute otherwise: torchvision's
+deformable convolution, nn.Conv3d over two stacked maps, local filters and window attention by unfolding. All
+interleaved in one process; process CPU time (minimum / median) and wall time (minimum) in ms, and how many times as
+long as the baseline. Prints a JSON line.
 """
 
 import argparse
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -19,10 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d as torchvision_deform_conv2d
 
-from vseg_nas.models.aggregations import build_aggregation
+from vseg_nas.models.aggregations import Align, build_aggregation
 from vseg_nas.models.deform import deform_conv2d
 from vseg_nas.models.operations import build_operation
-from vseg_nas.space.vocabulary import AGGREGATIONS, OPERATIONS
+from vseg_nas.space.vocabulary import OPERATIONS, STREAMING
 
 CHANNELS, HEIGHT, WIDTH = 64, 45, 60
 BASELINE = "3x3 convolution"
@@ -55,6 +56,20 @@ class UnfoldedPredictive(nn.Module):
         return torch.einsum("bckhw,bkhw->bchw", patches, self.kernels(x1).softmax(1))
 
 
+class UnfoldedAlign(Align):
+    """As `Align`, with 25 copies of the keys and of x2."""
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """Attends to all neighbours at once."""
+        side = 2 * self.RADIUS + 1
+        keys, values = (F.unfold(x, side, padding=self.RADIUS) for x in (self.key(x2), x2))
+        inside = F.unfold(torch.ones(1, 1, HEIGHT, WIDTH), side, padding=self.RADIUS).view(1, -1, HEIGHT, WIDTH)
+        keys = keys.view(-1, self.CHANNELS, side**2, HEIGHT, WIDTH)
+        scores = torch.einsum("bchw,bckhw->bkhw", self.query(x1), keys) / math.sqrt(self.CHANNELS) + self.bias
+        weights = scores.masked_fill(inside == 0, -math.inf).softmax(1)
+        return torch.einsum("bckhw,bkhw->bchw", values.view(-1, CHANNELS, side**2, HEIGHT, WIDTH), weights)
+
+
 def torchvisions(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     """Their operator with the order of our arguments."""
     out: Tensor = torchvision_deform_conv2d(x, offset, weight, padding=1, mask=mask)
@@ -77,10 +92,11 @@ def calls(batch: int) -> Iterator[tuple[str, Call]]:
     yield BASELINE, of_module(nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1), (x1,))
     for index, name in enumerate(OPERATIONS):
         yield name, of_module(build_operation(index, CHANNELS), (x1,))
-    for index, name in enumerate(AGGREGATIONS):
+    for index, name in enumerate(STREAMING.aggregations):
         yield name, of_module(build_aggregation(index, CHANNELS), (x1, x2))
     yield "conv_3d by nn.Conv3d", of_module(StackedConv3d(), (x1, x2))
     yield "predictive by unfolding", of_module(UnfoldedPredictive(), (x1, x2))
+    yield "align by unfolding", of_module(UnfoldedAlign(CHANNELS), (x1, x2))
     inputs = (x1, plane(18, 2.0), plane(9), torch.randn(CHANNELS, CHANNELS, 3, 3, requires_grad=True))
     yield "deformable, ours", partial(run, deform_conv2d, inputs, ())
     yield "deformable, torchvision", partial(run, torchvisions, inputs, ())

@@ -46,6 +46,7 @@ def draw_features(clips: int, seed: int) -> Iterator[StaticFeatures]:
         yield StaticFeatures(
             plane(320, 32),
             plane(64, 8),
+            plane(32, 8),
             plane(32, 8, later),
             plane(96, 16, later),
             plane(320, 32, later),

@@ -208,6 +208,7 @@ def random_features(
     return StaticFeatures(
         planes(clips, 320, *sizes[32]),
         planes(clips, 64, *sizes[8]),
+        planes(clips, 32, *sizes[8]),
         planes(clips, 2, 32, *sizes[8]),
         planes(clips, 2, 96, *sizes[16]),
         planes(clips, 2, 320, *sizes[32]),

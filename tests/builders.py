@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState
 from vseg_nas.normalisation import IMAGENET_MEAN, IMAGENET_STD
-from vseg_nas.space import Genotype, SearchSpace
+from vseg_nas.space import Genotype, Layer, SearchSpace
 from vseg_nas.space.hand_written import HAND_WRITTEN
+from vseg_nas.space.vocabulary import STREAMING
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -58,6 +59,20 @@ _TRANSFORM = {"scale": (1.0, 1.0), "crop": (32, 48), "flip": True, "jitter": 0.0
 
 SPACE = SearchSpace(2)
 TARGET = SPACE.genotype([0, 1, 2, 3, 4, 5, 4, 3, 2, 1])
+_ALIGN, _GATE = (STREAMING.aggregations.index(name) for name in ("align", "gated_residual"))
+_PREV_LAYER2, _DISTANCE = (STREAMING.inputs.index(name) for name in ("prev_layer2", "distance"))
+ALL_STREAMING = Genotype(
+    (
+        Layer(_PREV_LAYER2, 1, 4, 4, 0),  # layer 2 and dec of the previous frame
+        Layer(2, 7, 0, 4, _ALIGN),  # moved onto layer 2
+        Layer(8, _DISTANCE, 4, 4, 0),
+        Layer(2, 9, 0, 4, _GATE),
+    ),
+    width=16,
+    vocabulary=STREAMING,
+    encoder=2,
+)
+"""A cell that uses every word that the paper does not have."""
 GOOD = Evaluation(0.5, 0.4, 0.7, 0.6, parameters=10, macs=100, seconds=3.0, epochs=4)
 
 

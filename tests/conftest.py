@@ -143,13 +143,14 @@ def make_features() -> MakeFeatures:
         masks = torch.randint(classes, (clips, frames - 1, *size), generator=generator, dtype=torch.uint8)
         masks[torch.rand(masks.shape, generator=generator) < 0.1] = 255
         return StaticFeatures(
-            draw(320, 32),
-            draw(64, 8),
-            draw(32, 8, frames - 1),
-            draw(96, 16, frames - 1),
-            draw(320, 32, frames - 1),
-            masks,
-            torch.tensor([size] * clips),
+            key_layer4=draw(320, 32),
+            key_dec=draw(64, 8),
+            layer2=draw(32, 8, frames - 1),
+            layer3=draw(96, 16, frames - 1),
+            layer4=draw(320, 32, frames - 1),
+            masks=masks,
+            frame_size=torch.tensor([size] * clips),
+            key_layer2=draw(32, 8),
         )
 
     return make

@@ -78,6 +78,7 @@ WRONG: dict[str, tuple[dict[str, Any], type[UserError], str]] = {
     "width all": ({"width": "all"}, ConfigError, "width: found 'all', expected 1..1024"),
     "strategy": ({"strategy": "best"}, ConfigError, "strategy: found 'best', expected one of ppo, reinforce, random"),
     "pruner": ({"pruner": None}, ConfigError, "pruner: found None, expected one of halfway, median, none"),
+    "vocabulary": ({"vocabulary": "any"}, ConfigError, "vocabulary: found 'any', expected one of paper, streaming"),
     "training": ({"training": None}, ConfigError, "training: found None, expected a CellTraining"),
     **{
         f"training.{field} {value!r}": (

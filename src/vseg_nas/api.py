@@ -26,6 +26,7 @@ from vseg_nas.runs.lock import RunLock
 from vseg_nas.runs.record import CONFIG, SETTINGS, recorded_settings, write_settings
 from vseg_nas.settings import Positive, Seed, Text, checked, options, validated
 from vseg_nas.space import SearchSpace
+from vseg_nas.space.vocabulary import PAPER, VOCABULARIES
 from vseg_nas.training.device import Device, require_cuda
 from vseg_nas.training.features import weights_digest
 from vseg_nas.training.settings import CellTraining
@@ -91,6 +92,7 @@ def search(
     training: CellTraining = _DEFAULT_TRAINING,
     layers: int = 5,
     width: int | str = 64,
+    vocabulary: str = "paper",
     strategy: str = "ppo",
     pruner: str = "halfway",
     val_fraction: float = 0.1,
@@ -111,6 +113,8 @@ def search(
         training: The settings of the training of each cell.
         layers: The number of layers of a cell.
         width: The number of channels of a cell, or ``native``.
+        vocabulary: The inputs, operations and aggregations of a cell: ``paper``, or ``streaming`` for cheap cells at
+            video rate.
         strategy: The strategy that proposes cells: ``ppo``, ``reinforce`` or ``random``.
         pruner: The pruner: ``halfway``, ``median`` or ``none``.
         val_fraction: The share of the clips that cells are scored on.
@@ -138,8 +142,10 @@ def search(
     run_dir = _path("run_dir", run_dir)
     chosen_strategy = _chosen(StrategySettings, strategy, "strategy")
     chosen_pruner = _chosen(PrunerSettings, pruner, "pruner")
+    if vocabulary not in VOCABULARIES:
+        raise ConfigError(f"vocabulary: found {brief(vocabulary)}, expected one of {', '.join(VOCABULARIES)}")
     try:
-        space = SearchSpace(layers, width)  # type: ignore[arg-type]  # checked there
+        space = SearchSpace(layers, width, VOCABULARIES[vocabulary])  # type: ignore[arg-type]  # checked there
     except ValueError as error:
         raise ConfigError(str(error)) from error
     plan = SearchPlan(
@@ -166,6 +172,7 @@ def search(
         **{f"training.{name}": value for name, value in training.model_dump().items()},
         "layers": layers,
         "width": width,
+        **({} if vocabulary == PAPER.name else {"vocabulary": vocabulary}),
         "strategy": strategy,
         "pruner": pruner,
         "val_fraction": val_fraction,
@@ -233,7 +240,8 @@ def _check_settings(run_dir: Path, settings: Mapping[str, object]) -> None:
         if (run_dir / STORE).exists():
             raise RunError(f"{run_dir}: holds trials without {SETTINGS}, so nobody knows what they mean")
         return
-    stored = recorded_settings(run_dir)
+    # Folders of searches of the paper's cells do not name their vocabulary.
+    settings, stored = ({"vocabulary": PAPER.name} | dict(given) for given in (settings, recorded_settings(run_dir)))
     differing = [key for key in {**settings, **stored} if stored.get(key) != settings.get(key)]
     if differing:
         changes = "; ".join(_change(key, stored.get(key), settings.get(key)) for key in differing[:3])

@@ -19,12 +19,14 @@ import vseg_nas.train
 from tests.builders import composed, record, scored, store_trials
 from tests.fixtures import InProcess
 from vseg_nas.assembly.cells import cell_name, resolve_cell
+from vseg_nas.assembly.search_plan import build_space
 from vseg_nas.cli.composition import conf_dir
 from vseg_nas.cli.typed_config import typed_config
 from vseg_nas.nas.strategies.settings import PPOSettings
 from vseg_nas.schema import EvaluateConfig, NetworkConfig, PretrainConfig, SearchConfig, TrainConfig
 from vseg_nas.space import SearchSpace
 from vseg_nas.space.hand_written import HAND_WRITTEN
+from vseg_nas.space.vocabulary import PAPER, STREAMING
 
 Run = Callable[..., tuple[int, str]]
 
@@ -155,6 +157,16 @@ def test_the_search_of_the_paper_is_the_authors(changes: list[str]) -> None:
 def test_every_option_of_every_group_passes_the_schema(group: str) -> None:
     for option in sorted(p.stem for p in (conf_dir() / group).glob("*.yaml")):
         typed_config(composed("search", f"{group}={option}"), SearchConfig)
+
+
+def test_the_space_is_the_paper_s_unless_another_one_is_asked_for() -> None:
+    for option, width, vocabulary in (
+        ("uniform", 64, PAPER),
+        ("native", "native", PAPER),
+        ("streaming", 64, STREAMING),
+    ):
+        space = build_space(typed_config(composed("search", f"space={option}", "dataset=camvid"), SearchConfig))
+        assert space == SearchSpace(5, width, vocabulary)  # type: ignore[arg-type]
 
 
 def test_the_numbers_of_the_paper_are_the_defaults() -> None:

@@ -88,10 +88,10 @@ def test_memory_mapped_is_the_same(root: Path, features: StaticFeatures, monkeyp
 
     monkeypatch.setattr(np, "load", spy)
     in_memory = opened(root)
-    assert modes == [None] * 7
+    assert modes == [None] * 8
     monkeypatch.setattr(feature_cache, "_MEMORY_SHARE", 0.0)
     mapped = opened(root)
-    assert modes[7:] == ["c"] * 7
+    assert modes[8:] == ["c"] * 8
     assert same(mapped, in_memory)
     indices = torch.tensor([1, 1, 0])
     assert same(mapped.take(indices), features.take(indices))

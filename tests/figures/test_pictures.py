@@ -1,3 +1,4 @@
+import random
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -5,16 +6,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.builders import ALL_STREAMING, scored
 from tests.fixtures import MakeTrials
 from vseg_nas.errors import RunError
 from vseg_nas.figures.cell_drawing import FILLS, draw_cell, save_cell_drawing
 from vseg_nas.figures.cell_layout import cell_layout
 from vseg_nas.figures.search_curves import draw_reward_curve, draw_token_shares
 from vseg_nas.figures.search_pictures import write_pictures
-from vseg_nas.figures.style import PALE, SERIES, VERMILLION, save_figure
+from vseg_nas.figures.style import PALE, PURPLE, SERIES, VERMILLION, save_figure
 from vseg_nas.results.names import label
 from vseg_nas.runs.files import replacing
-from vseg_nas.space import Genotype, Layer
+from vseg_nas.space import Genotype, Layer, SearchSpace
+from vseg_nas.space.vocabulary import STREAMING
 
 CELL = Genotype((Layer(1, 2, 0, 5, 1), Layer(5, 1, 2, 2, 5)))
 
@@ -47,6 +50,23 @@ def test_only_unread_inputs_are_grey() -> None:
     assert len(grey) == 5 - len(CELL.reads) == 3
 
 
+def test_the_past_of_streaming_cells_is_purple(tmp_path: Path) -> None:
+    from matplotlib.colors import to_hex
+
+    (axes,) = draw_cell(cell_layout(ALL_STREAMING), ALL_STREAMING.reads).axes
+    purple = [patch for patch in axes.patches if to_hex(patch.get_edgecolor()) == PURPLE.lower()]
+    assert len([patch for patch in purple if patch.get_facecolor()[:3] == (1, 1, 1) and patch.get_facecolor()[3]]) == 3
+    labels = {text.get_text() for text in axes.texts}
+    assert {"previous\nlayer 2", "distance", "align", "gated\nresidual"} <= labels
+
+
+def test_token_shares_of_streaming_cells(tmp_path: Path) -> None:
+    space, rng = SearchSpace(3, 64, STREAMING), random.Random(0)
+    trials = [scored(space.sample(rng), 0.5, id_) for id_ in range(40)]
+    path = save_figure(draw_token_shares(trials), tmp_path / "shares.png")
+    assert all(share_of(path, colour) > 0.0005 for colour in SERIES)
+
+
 def test_reward_curve_shows_failures_only_if_there_are_any(make_trials: MakeTrials, tmp_path: Path) -> None:
     trials = make_trials(40)
     with_failures = save_figure(draw_reward_curve(trials, "a title"), tmp_path / "all.png")
@@ -63,7 +83,7 @@ def test_reward_curve_of_failures_alone(make_trials: MakeTrials, tmp_path: Path)
 
 def test_token_shares_draws_every_line(make_trials: MakeTrials, tmp_path: Path) -> None:
     path = save_figure(draw_token_shares(make_trials(40)), tmp_path / "shares.png")
-    assert all(share_of(path, colour) > 0.0005 for colour in SERIES)
+    assert all(share_of(path, colour) > 0.0005 for colour in SERIES[:6])  # of six words at most
 
 
 def test_without_an_ended_trial_there_is_nothing_to_draw(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import vseg_nas.export
 import vseg_nas.predict
-from tests.builders import video_spec
+from tests.builders import ALL_STREAMING, video_spec
 from tests.fixtures import InProcess
 from tests.video.making import write_video
 from vseg_nas.assembly.graph_export import metadata_of
@@ -37,7 +37,8 @@ from vseg_nas.models.settings import Past
 from vseg_nas.models.video_segmenter import VideoSegmenter
 from vseg_nas.space import Genotype, SearchSpace
 from vseg_nas.space.hand_written import HAND_WRITTEN
-from vseg_nas.space.vocabulary import AGGREGATIONS, OPERATIONS
+from vseg_nas.space.vocabulary import OPERATIONS, STREAMING
+from vseg_nas.video.onnx_predictor import OnnxPredictor
 
 CHANNELS = 6
 METADATA = GraphMetadata("n", "e", ("a", "b"), ((0, 0, 0), (1, 1, 1)), (0.5,) * 3, (0.2,) * 3, None, "logits")
@@ -83,9 +84,9 @@ def test_an_operation_alone(name: str) -> None:
     run_alone(build_operation(OPERATIONS.index(name), CHANNELS), 1)
 
 
-@pytest.mark.parametrize("name", AGGREGATIONS)
+@pytest.mark.parametrize("name", STREAMING.aggregations)
 def test_an_aggregation_alone(name: str) -> None:
-    run_alone(build_aggregation(AGGREGATIONS.index(name), CHANNELS), 2)
+    run_alone(build_aggregation(STREAMING.aggregations.index(name), CHANNELS), 2)
 
 
 class Exported(NamedTuple):
@@ -215,6 +216,42 @@ def test_an_operator_that_onnx_lacks_is_named() -> None:
 @pytest.mark.parametrize("past", [pytest.param("current", marks=pytest.mark.slow), "zero"])
 def test_pt2_of_the_controls(past: Past, tmp_path: Path) -> None:
     check(network(HAND_WRITTEN["local_filters"], past), "logits", tmp_path, "pt2")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kind", [pytest.param("onnx", marks=pytest.mark.slow), "pt2"])
+def test_a_cell_of_all_words_of_streaming(kind: str, tmp_path: Path) -> None:
+    segmenter = network(ALL_STREAMING)
+    pair = graph_pair(segmenter, SIZES[0], "logits")
+    assert pair[1].inputs == ("frame", "layer4", "dec", "layer2", "distance")
+    check(segmenter, "logits", tmp_path, kind)
+    if kind == "pt2":
+        return
+    frames = torch.randn(4, 3, *SIZES[1], generator=torch.Generator().manual_seed(3))
+    predictor = OnnxPredictor(tmp_path, None)
+    for frame in frames:  # the distance is counted through the graphs
+        labels = predictor.predict(frame[None].numpy(), False, SIZES[1])
+        assert (torch.from_numpy(labels) == segmenter.step(frame)).double().mean() >= 0.999
+
+
+@pytest.mark.parametrize(
+    ("genotype", "names"),
+    [
+        (HAND_WRITTEN["low_latency"], ("layer4", "dec")),
+        (HAND_WRITTEN["aligned_low_latency"], ("layer4", "dec")),
+        (ALL_STREAMING, ("layer4", "dec", "layer2", "distance")),
+    ],
+)
+def test_graphs_pass_on_what_the_cell_reads(genotype: Genotype, names: tuple[str, ...]) -> None:
+    segmenter = network(genotype)
+    key, following = graph_pair(segmenter, SIZES[0], "logits")
+    assert key.outputs == following.outputs == ("logits", *(f"next_{name}" for name in names))
+    with torch.no_grad():
+        _, *state = key.module(*key.example)
+        _, *after = following.module(*following.example)
+    assert len(state) == len(after) == len(names)
+    assert all(one.shape == other.shape for one, other in zip(state, after, strict=True))
 
 
 def check(segmenter: VideoSegmenter, output: Output, folder: Path, kind: str) -> None:

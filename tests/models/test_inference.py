@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.builders import video_spec
+from tests.builders import ALL_STREAMING, video_spec
 from vseg_nas.models.inference import optimized
 from vseg_nas.models.layers import label_map
 from vseg_nas.models.segmenter_file import load_segmenter
@@ -17,7 +17,7 @@ from vseg_nas.models.video_segmenter import VideoSegmenter
 from vseg_nas.space import Genotype, SearchSpace
 from vseg_nas.space.genotype import Layer
 from vseg_nas.space.hand_written import HAND_WRITTEN
-from vseg_nas.space.vocabulary import AGGREGATIONS, OPERATIONS
+from vseg_nas.space.vocabulary import AGGREGATIONS, OPERATIONS, STREAMING
 
 SHIPPED = Path(__file__).parents[2] / "weights/camvid_cpu_best_cell.safetensors"
 PAIRS = [(op, agg) for op in range(len(OPERATIONS)) for agg in range(len(AGGREGATIONS))]
@@ -60,6 +60,10 @@ def test_every_operation_and_aggregation_is_the_same(op: int, agg: int) -> None:
     assert_alike(build(Genotype((Layer(1, 2, op, op, agg),))), frames(3, (64, 96)))
 
 
+def test_what_streaming_adds_is_the_same() -> None:
+    assert_alike(build(ALL_STREAMING), frames(4, (50, 70)))
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_cells_are_the_same(seed: int) -> None:
     assert_alike(build(SearchSpace(5).sample(random.Random(seed))), frames(3, (50, 70)))
@@ -93,8 +97,14 @@ def cell(*layers: tuple[int, int]) -> Genotype:
         (cell((0, 2)), "previous", (3, 3, 3, 3)),  # the next frame reads it
         (cell((1, 2)), "current", (3, 3, 3, 3)),
         (HAND_WRITTEN["low_latency"], "previous", (3, 3, 1, 1)),
+        (HAND_WRITTEN["aligned_low_latency"], "previous", (3, 3, 1, 1)),
+        (Genotype((Layer(5, 6, 0, 4, 0),), vocabulary=STREAMING, encoder=4), "previous", (3, 3, 1, 1)),
+        (Genotype((Layer(3, 6, 0, 4, 0),), vocabulary=STREAMING, encoder=4), "previous", (3, 3, 3, 1)),
     ],
-    ids=["layer 2", "layer 3", "layer 4", "previous layer 4", "current", "low latency"],
+    ids=[
+        *("layer 2", "layer 3", "layer 4", "previous layer 4", "current", "low latency", "aligned low latency"),
+        *("previous layer 2 and distance", "layer 3 and distance"),
+    ],
 )
 def test_stages_that_nothing_reads_do_not_run(genotype: Genotype, past: Past, ran: tuple[int, ...]) -> None:
     counts = runs(build(genotype, past), frames(3, (64, 64)))

@@ -8,6 +8,7 @@ from tests.builders import scored
 from vseg_nas.nas.history import Outcome, best_cells, outcome_counts, running_mean, token_shares, uniform_shares
 from vseg_nas.nas.trial import Trial, TrialState
 from vseg_nas.space import Genotype, Layer, SearchSpace
+from vseg_nas.space.vocabulary import PAPER, STREAMING, Vocabulary
 from vseg_nas.tracking.wandb_logger import candidate_metrics
 
 CELL = Genotype((Layer(0, 1, 0, 5, 1), Layer(5, 4, 2, 2, 5)))
@@ -56,10 +57,11 @@ def test_token_shares_of_a_cell_counted_by_hand() -> None:
     assert list(shares.inputs) == [1 / 4, 1 / 4, 0, 0, 1 / 4, 1 / 4]  # the last: layer 0, read by layer 1
 
 
-def test_uniform_shares_are_those_of_uniformly_drawn_cells() -> None:
-    space, rng = SearchSpace(4), random.Random(0)
+@pytest.mark.parametrize("vocabulary", [PAPER, STREAMING], ids=["paper", "streaming"])
+def test_uniform_shares_are_those_of_uniformly_drawn_cells(vocabulary: Vocabulary) -> None:
+    space, rng = SearchSpace(4, 64, vocabulary), random.Random(0)
     drawn = token_shares([space.sample(rng) for _ in range(4000)])
-    expected = uniform_shares(4)
+    expected = uniform_shares(4, vocabulary)
     np.testing.assert_allclose(drawn.inputs, expected.inputs, atol=0.01)
     np.testing.assert_allclose(drawn.operations, expected.operations, atol=0.01)
     np.testing.assert_allclose(drawn.aggregations, expected.aggregations, atol=0.01)

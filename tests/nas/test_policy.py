@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from vseg_nas.nas.strategies.policy import Policy
 from vseg_nas.nas.strategies.settings import Feedback
 from vseg_nas.space import SearchSpace
+from vseg_nas.space.vocabulary import STREAMING
 
 FEEDBACKS: tuple[Feedback, ...] = ("hidden", "token")
 
@@ -130,3 +131,64 @@ def test_refuses_what_it_cannot_do() -> None:
         policy(torch.zeros(2, 4, dtype=torch.int64))
     with pytest.raises(ValueError, match="feedback"):
         Policy(SearchSpace(1), seeded(0), "none")  # type: ignore[arg-type]
+
+
+def make_masked(layers: int, feedback: Feedback) -> tuple[Policy, SearchSpace]:
+    space = SearchSpace(layers, 64, STREAMING)
+    policy = Policy(space, seeded(0), feedback)
+    with torch.no_grad():
+        policy.heads.weight.mul_(20.0)
+    return policy, space
+
+
+def all_strings(space: SearchSpace) -> list[tuple[int, ...]]:
+    """Every string that the space allows."""
+    strings: list[tuple[int, ...]] = [()]
+    for _ in range(space.num_tokens):
+        strings = [(*string, value) for string in strings for value in space.allowed(string)]
+    return strings
+
+
+@pytest.mark.parametrize("feedback", FEEDBACKS)
+def test_a_masked_policy_emits_what_is_allowed_and_nothing_else(feedback: Feedback) -> None:
+    policy, space = make_masked(3, feedback)
+    with torch.no_grad():
+        sampled = policy(n=300, generator=seeded(1))
+        rescored = policy(sampled.tokens)
+    for tokens in sampled.tokens.tolist():
+        assert list(space.genotype(tokens).tokens) == tokens  # which refuses what is not allowed
+    assert {tokens[0] for tokens in sampled.tokens.tolist()} == {0, 1, 2}
+    torch.testing.assert_close(rescored.log_prob, sampled.log_prob)
+    torch.testing.assert_close(rescored.entropy, sampled.entropy)
+
+
+@pytest.mark.parametrize("feedback", FEEDBACKS)
+def test_masked_probabilities_sum_to_one_and_their_entropy_is_that_of_the_strings(feedback: Feedback) -> None:
+    policy, space = make_masked(1, feedback)
+    strings = torch.tensor(all_strings(space))
+    assert len(strings) == space.cardinality
+    with torch.no_grad():
+        output = policy(strings)
+    probability = output.log_prob.double().exp()
+    assert probability.sum().item() == pytest.approx(1, abs=1e-4)
+    # The entropy of a string is the sum over its tokens given those before; its mean is that of the distribution.
+    entropy = -(probability * output.log_prob).sum()
+    assert (probability * output.entropy).sum().item() == pytest.approx(entropy.item(), rel=1e-4)
+
+
+def test_a_string_that_is_not_allowed_has_no_probability() -> None:
+    policy, space = make_masked(1, "hidden")
+    layer3 = STREAMING.inputs.index("layer3")
+    assert layer3 in space.allowed([1])
+    assert layer3 not in space.allowed([0])
+    tokens = torch.tensor([[0, layer3, 1, 0, 0, 0], [1, layer3, 1, 0, 0, 0]])
+    out, inside = policy(tokens).log_prob.exp().tolist()
+    assert out == 0 < inside
+
+
+@pytest.mark.parametrize("feedback", FEEDBACKS)
+def test_masked_gradients_are_finite_and_reach_every_parameter(feedback: Feedback) -> None:
+    policy, _ = make_masked(2, feedback)
+    output = policy(n=8, generator=seeded(4))
+    (output.log_prob.sum() + output.entropy.sum()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.any() for p in policy.parameters())

@@ -1,5 +1,6 @@
 import dataclasses
 import io
+import math
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ from vseg_nas.nas.strategies.policy_gradient import PolicyGradient
 from vseg_nas.nas.strategies.settings import PPOSettings, RandomSettings, ReinforceSettings, StrategySettings
 from vseg_nas.nas.trial import Trial, TrialState
 from vseg_nas.space import Genotype, SearchSpace
+from vseg_nas.space.vocabulary import STREAMING
 
 SPACE = SearchSpace(2, width=32)
+SPACES = (SPACE, SearchSpace(2, 32, STREAMING))
 STRATEGIES: list[StrategySettings] = [
     RandomSettings(),
     ReinforceSettings(),
@@ -49,31 +52,37 @@ def futures(strategy: Strategy, waiting: Genotype) -> list[Genotype]:
     return cells + strategy.ask(5)
 
 
+@pytest.mark.parametrize("space", SPACES, ids=["paper", "streaming"])
 @pytest.mark.parametrize("settings", STRATEGIES)
 class TestEveryStrategy:
-    def test_asks_for_cells_of_its_space(self, settings: StrategySettings) -> None:
-        cells = build_strategy(settings, SPACE, 0).ask(20)
+    def test_asks_for_cells_of_its_space(self, settings: StrategySettings, space: SearchSpace) -> None:
+        cells = build_strategy(settings, space, 0).ask(20)
         assert len({cell.tokens for cell in cells}) > 10
         assert all(len(cell.layers) == 2 and cell.width == 32 for cell in cells)
+        assert all(space.genotype(cell.tokens) == cell for cell in cells)
 
-    def test_is_a_function_of_its_seed(self, settings: StrategySettings) -> None:
+    def test_is_a_function_of_its_seed(self, settings: StrategySettings, space: SearchSpace) -> None:
         before = torch.get_rng_state()
-        one, same, other = (build_strategy(settings, SPACE, seed).ask(5) for seed in (1, 1, 2))
+        one, same, other = (build_strategy(settings, space, seed).ask(5) for seed in (1, 1, 2))
         assert one == same != other
         assert torch.equal(before, torch.get_rng_state())
 
-    def test_continues_from_its_state_as_if_never_interrupted(self, settings: StrategySettings) -> None:
-        strategy = build_strategy(settings, SPACE, 0)
+    def test_continues_from_its_state_as_if_never_interrupted(
+        self, settings: StrategySettings, space: SearchSpace
+    ) -> None:
+        strategy = build_strategy(settings, space, 0)
         live(strategy)
         (waiting,) = strategy.ask(1)
         state = through_disk(strategy.state_dict())
-        resumed = build_strategy(settings, SPACE, 99)
+        resumed = build_strategy(settings, space, 99)
         resumed.load_state_dict(state)
         assert futures(resumed, waiting) == futures(strategy, waiting)
         assert resumed.diagnostics() == strategy.diagnostics()
 
-    def test_failures_teach_nothing_unless_they_have_a_reward(self, settings: StrategySettings) -> None:
-        strategy = build_strategy(settings, SPACE, 0)
+    def test_failures_teach_nothing_unless_they_have_a_reward(
+        self, settings: StrategySettings, space: SearchSpace
+    ) -> None:
+        strategy = build_strategy(settings, space, 0)
         live(strategy)
         before = strategy.diagnostics()
         cells = strategy.ask(2)
@@ -94,6 +103,16 @@ def test_an_abandoned_trial_is_forgotten(settings: StrategySettings) -> None:
     after = strategy.state_dict()
     assert after.pop("generator").tolist() != before.pop("generator").tolist()
     assert repr(after) == repr(before)
+
+
+@pytest.mark.parametrize("space", SPACES, ids=["paper", "streaming"])
+def test_a_buffer_of_empty_rows_teaches_finite_numbers(space: SearchSpace) -> None:
+    strategy = build_strategy(PPOSettings(reference=True, buffer_size=4), space, 0)
+    for score in (0.5, 0.2, 0.9):
+        (cell,) = strategy.ask(1)
+        strategy.tell([scored(cell, score)])
+    assert all(math.isfinite(figure) for figure in strategy.diagnostics().values())
+    assert abs(strategy.diagnostics()["approx_kl"]) < 1e4  # the empty rows are strings of the space
 
 
 @pytest.mark.parametrize("settings", LEARNING)

@@ -14,15 +14,15 @@ SYMMETRIC = {0, 1, 4}
 
 def spellings(genotype: Genotype) -> Iterator[tuple[tuple[int, ...], ...]]:
     """Every valid spelling of the network, by trying all orders and all swaps."""
-    layers = genotype.layers
+    layers, inputs = genotype.layers, len(genotype.vocabulary.inputs)
     for order in itertools.permutations(range(len(layers))):
-        label = {source: source for source in range(5)}
-        label |= {5 + old: 5 + new for new, old in enumerate(order)}
+        label = {source: source for source in range(inputs)}
+        label |= {inputs + old: inputs + new for new, old in enumerate(order)}
         choices = []
         for new, old in enumerate(order):
             input1, input2, op1, op2, aggregation = layers[old]
             input1, input2 = label[input1], label[input2]
-            if max(input1, input2) >= 5 + new:
+            if max(input1, input2) >= inputs + new:
                 break
             sides = [(input1, input2, op1, op2, aggregation)]
             if aggregation in SYMMETRIC:

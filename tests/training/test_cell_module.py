@@ -30,7 +30,9 @@ class StubCell(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.tensor(0.5))
 
-    def forward(self, prev_layer4: Tensor, prev_dec: Tensor, layer2: Tensor, layer3: Tensor, layer4: Tensor) -> Tensor:
+    reads = frozenset({"prev_layer4", "prev_dec", "layer2"})
+
+    def forward(self, prev_layer4: Tensor, prev_dec: Tensor, layer2: Tensor, *others: Tensor) -> Tensor:
         return self.weight * (prev_dec + layer2.mean(1, True) + prev_layer4.sum((1, 2, 3), True) / 32)
 
 

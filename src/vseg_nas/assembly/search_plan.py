@@ -23,13 +23,15 @@ from vseg_nas.nas.store import TrialStore
 from vseg_nas.nas.strategies.base import Strategy, build_strategy
 from vseg_nas.schema import SearchConfig
 from vseg_nas.space import SearchSpace
+from vseg_nas.space.vocabulary import VOCABULARIES
 from vseg_nas.training.device import Device
 from vseg_nas.training.settings import CellTraining
 
 
 def build_space(config: SearchConfig) -> SearchSpace:
     """Returns the search space that the configuration asks for."""
-    return SearchSpace(layers=config.space.layers, width=config.space.width)
+    space = config.space
+    return SearchSpace(layers=space.layers, width=space.width, vocabulary=VOCABULARIES[space.vocabulary])
 
 
 @dataclass(frozen=True)

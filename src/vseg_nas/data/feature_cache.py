@@ -28,7 +28,8 @@ from vseg_nas.runs.digests import digest_of, sha256_of
 from vseg_nas.runs.files import as_run_error, read_regular
 
 _MANIFEST = "manifest.json"
-_LAYOUT = "channels last, planes by their strides"  # part of every key, so that caches of an older layout are not found
+# Part of every key, so that caches of an older layout are not found.
+_LAYOUT = "channels last, planes by their strides, layer 2 of key frames"
 _NO_PLANES: dict[str, np.dtype[Any]] = {"masks": np.dtype(np.uint8), "frame_size": np.dtype(np.int64)}
 _MOST_MANIFEST_BYTES = 2**16
 _MEMORY_SHARE = 0.5  # a cache larger than this share of the free memory stays on disk
@@ -42,6 +43,7 @@ class StaticFeatures(NamedTuple):
     Attributes:
         key_layer4: (N, 320, h/32, w/32) layer 4 of frame 0.
         key_dec: (N, 64, h/8, w/8) dec of frame 0.
+        key_layer2: (N, 32, h/8, w/8) layer 2 of frame 0.
         layer2: (N, T-1, 32, h/8, w/8) layer 2 of the later frames.
         layer3: (N, T-1, 96, h/16, w/16) layer 3 of the later frames.
         layer4: (N, T-1, 320, h/32, w/32) layer 4 of the later frames.
@@ -54,6 +56,7 @@ class StaticFeatures(NamedTuple):
 
     key_layer4: Tensor
     key_dec: Tensor
+    key_layer2: Tensor
     layer2: Tensor
     layer3: Tensor
     layer4: Tensor

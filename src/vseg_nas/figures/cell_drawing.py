@@ -1,6 +1,6 @@
 """Draws a cell as in Figure 7: orange operations, green aggregations, with names instead of numbers."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from matplotlib.path import Path as Outline
 from vseg_nas.figures.cell_layout import Box, CellLayout, Wire, cell_layout
 from vseg_nas.figures.style import BLUE, GREEN, GREY, ORANGE, PALE, PURPLE, save_figure
 from vseg_nas.space import Genotype
-from vseg_nas.space.vocabulary import INPUTS
 
 MARGIN = 0.18
 TITLE_ROOM = 0.34
@@ -62,20 +61,20 @@ def draw_cell(layout: CellLayout, reads: Collection[int], title: str | None = No
     if title:
         axes.text(0, -TITLE_ROOM, title, fontsize=10.5, va="center", weight="bold")
     for _, wires in groupby(sorted(layout.wires), key=lambda wire: wire.pool_id):
-        _draw_wires(axes, list(wires))
+        _draw_wires(axes, list(wires), layout.inputs)
     for box in layout.boxes:
-        _draw_box(axes, box, read=box.kind != "input" or box.pool_id in reads)
+        _draw_box(axes, box, layout.inputs, read=box.kind != "input" or box.pool_id in reads)
     for caption in layout.captions:
         axes.text(caption.x, caption.y, caption.text, fontsize=8.5, weight="bold", color=GREY, va="baseline")
     _draw_legend(figure)
     return figure
 
 
-def _ink(source: int) -> str:
-    """Returns the colour of the source of a wire: previous frame, current frame, or a layer of this cell."""
-    if not 0 <= source < len(INPUTS):
+def _ink(source: int, inputs: Sequence[str]) -> str:
+    """Returns the colour of the source of a wire: of the past, of the current frame, or a layer of this cell."""
+    if not 0 <= source < len(inputs):
         return LAYER_INK
-    return PURPLE if INPUTS[source].startswith("prev_") else BLUE
+    return BLUE if inputs[source].startswith("layer") else PURPLE
 
 
 def _outline(wire: Wire) -> Outline:
@@ -84,22 +83,22 @@ def _outline(wire: Wire) -> Outline:
     return Outline(points, [Outline.MOVETO, Outline.CURVE4, Outline.CURVE4, Outline.CURVE4])
 
 
-def _draw_wires(axes: Any, wires: list[Wire]) -> None:
+def _draw_wires(axes: Any, wires: list[Wire], inputs: Sequence[str]) -> None:
     """Draws all halos of a source before its wires, so that no halo cuts a wire where they fork."""
     style = {"facecolor": "none", "capstyle": "butt"}
     for wire in wires:
         axes.add_patch(PathPatch(_outline(wire), edgecolor="white", linewidth=HALO, **style))
     for wire in wires:
-        ink = _ink(wire.pool_id)
+        ink = _ink(wire.pool_id, inputs)
         axes.add_patch(PathPatch(_outline(wire), edgecolor=ink, linewidth=STROKE, **style))
         if wire.arrow:
             tip = [(wire.x1, wire.y1), (wire.x1 - 0.09, wire.y1 - 0.045), (wire.x1 - 0.09, wire.y1 + 0.045)]
             axes.add_patch(PathPatch(Outline([*tip, tip[0]], closed=True), facecolor=ink, edgecolor=ink, linewidth=0.5))
 
 
-def _draw_box(axes: Any, box: Box, read: bool) -> None:
+def _draw_box(axes: Any, box: Box, inputs: Sequence[str], read: bool) -> None:
     if box.kind == "input":
-        fill, edge = "#FFFFFF", _ink(box.pool_id) if read else PALE
+        fill, edge = "#FFFFFF", _ink(box.pool_id, inputs) if read else PALE
     else:
         fill, edge = FILLS[box.kind], EDGES[box.kind]
     corner = (box.x - box.width / 2, box.y - box.height / 2)

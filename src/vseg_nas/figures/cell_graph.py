@@ -13,7 +13,6 @@ from itertools import combinations, pairwise
 from typing import Literal, NamedTuple
 
 from vseg_nas.space import Genotype
-from vseg_nas.space.vocabulary import INPUTS
 
 SWEEPS = 12
 
@@ -44,14 +43,14 @@ class CellGraph:
 
 def cell_graph(genotype: Genotype) -> CellGraph:
     """Returns the layered graph of a cell, ordered for few crossings; it depends on the genotype alone."""
-    nodes = _place(genotype)
+    nodes, inputs = _place(genotype), len(genotype.vocabulary.inputs)
     output = Node("output", -1, 1 + max(node.column for node in nodes.values()))
     targets: dict[int, list[tuple[Node, int]]] = defaultdict(list)
     for i, layer in enumerate(genotype.layers):
-        targets[layer.input1].append((nodes[len(INPUTS) + i], 0))
-        targets[layer.input2].append((nodes[len(INPUTS) + i], 1))
+        targets[layer.input1].append((nodes[inputs + i], 0))
+        targets[layer.input2].append((nodes[inputs + i], 1))
     for i in genotype.outputs:
-        targets[len(INPUTS) + i].append((output, 0))
+        targets[inputs + i].append((output, 0))
 
     segments = [s for source in sorted(targets) for s in _route(nodes[source], targets[source])]
     columns: list[list[Node]] = [[] for _ in range(output.column + 1)]
@@ -61,10 +60,11 @@ def cell_graph(genotype: Genotype) -> CellGraph:
 
 
 def _place(genotype: Genotype) -> dict[int, Node]:
-    nodes = {i: Node("input", i, 0) for i in range(len(INPUTS))}
+    inputs = len(genotype.vocabulary.inputs)
+    nodes = {i: Node("input", i, 0) for i in range(inputs)}
     for i, layer in enumerate(genotype.layers):
         column = 1 + max(nodes[layer.input1].column, nodes[layer.input2].column)
-        nodes[len(INPUTS) + i] = Node("layer", len(INPUTS) + i, column)
+        nodes[inputs + i] = Node("layer", inputs + i, column)
     return nodes
 
 

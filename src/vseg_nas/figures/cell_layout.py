@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from vseg_nas.figures.cell_graph import CellGraph, Node, Segment, cell_graph
 from vseg_nas.results.names import label
 from vseg_nas.space import Genotype, Layer
-from vseg_nas.space.vocabulary import AGGREGATIONS, INPUTS, OPERATIONS
+from vseg_nas.space.vocabulary import Vocabulary
 
 PORT = 0.29  # a layer's two operations lie this far above and below its centre
 HEIGHTS = {"input": 0.46, "layer": 2 * PORT + 0.42, "pass": 0.06, "output": 0.46}
@@ -72,18 +72,19 @@ class Caption(NamedTuple):
 
 @dataclass(frozen=True)
 class CellLayout:
-    """Everything to draw; all of it lies between (0, 0) and (width, height)."""
+    """Everything to draw; all of it lies between (0, 0) and (width, height). `inputs` are the names by `pool_id`."""
 
     boxes: tuple[Box, ...]
     wires: tuple[Wire, ...]
     captions: tuple[Caption, ...]
     width: float
     height: float
+    inputs: tuple[str, ...]
 
 
 def cell_layout(genotype: Genotype) -> CellLayout:
     """Lays out a cell: inputs left, each layer right of what it reads, `concat` and `dec` on the right."""
-    graph = cell_graph(genotype)
+    graph, vocabulary = cell_graph(genotype), genotype.vocabulary
     ys = cell_rows(graph)
     lefts = _lefts(graph, ys)
     boxes: list[Box] = []
@@ -92,12 +93,12 @@ def cell_layout(genotype: Genotype) -> CellLayout:
     for node, y in ys.items():
         x = lefts[node.column]
         if node.kind == "layer":
-            index = node.pool_id - len(INPUTS)
+            index = node.pool_id - len(vocabulary.inputs)
             name = chr(ord("a") + index)  # the name in the genotype's expression
             captions.append(Caption(name, x, y - HEIGHTS["layer"] / 2 - 0.05))
-            boxes += _layer_boxes(genotype.layers[index], x, y)
+            boxes += _layer_boxes(genotype.layers[index], vocabulary, x, y)
         elif node.kind == "input":
-            text = box_label(INPUTS[node.pool_id])
+            text = box_label(vocabulary.inputs[node.pool_id])
             boxes.append(Box("input", text, x + INPUT_SIZE[0] / 2, y, *INPUT_SIZE, node.pool_id))
         elif node.kind == "output":
             half, step = OUTPUT_SIZE[0] / 2, OUTPUT_SIZE[0] + INNER_GAP
@@ -105,7 +106,8 @@ def cell_layout(genotype: Genotype) -> CellLayout:
             boxes.append(Box("output", "dec", x + half + step, y, *OUTPUT_SIZE))
         wires += _inner_wires(node, x, y)
     bottom = max(*(box.y + box.height / 2 for box in boxes), *(wire.y1 for wire in wires))
-    return CellLayout(tuple(boxes), tuple(wires), tuple(captions), lefts[-1] + WIDTHS["output"], bottom)
+    width = lefts[-1] + WIDTHS["output"]
+    return CellLayout(tuple(boxes), tuple(wires), tuple(captions), width, bottom, vocabulary.inputs)
 
 
 def _lefts(graph: CellGraph, ys: dict[Node, float]) -> list[float]:
@@ -117,15 +119,15 @@ def _lefts(graph: CellGraph, ys: dict[Node, float]) -> list[float]:
     return lefts
 
 
-def _layer_boxes(layer: Layer, x: float, y: float) -> list[Box]:
+def _layer_boxes(layer: Layer, vocabulary: Vocabulary, x: float, y: float) -> list[Box]:
     aggregation_x = x + WIDTHS["layer"] - AGGREGATION_SIZE[0] / 2
     operations = [
-        Box("operation", box_label(OPERATIONS[op]), x + OPERATION_SIZE[0] / 2, y + port(side), *OPERATION_SIZE)
-        for side, op in enumerate((layer.op1, layer.op2))
+        Box("operation", box_label(name), x + OPERATION_SIZE[0] / 2, y + port(side), *OPERATION_SIZE)
+        for side, name in enumerate(vocabulary.operations[op] for op in (layer.op1, layer.op2))
     ]
     return [
         *operations,
-        Box("aggregation", box_label(AGGREGATIONS[layer.aggregation]), aggregation_x, y, *AGGREGATION_SIZE),
+        Box("aggregation", box_label(vocabulary.aggregations[layer.aggregation]), aggregation_x, y, *AGGREGATION_SIZE),
     ]
 
 

@@ -34,18 +34,12 @@ from vseg_nas.nas.history import (
 )
 from vseg_nas.nas.trial import Trial
 from vseg_nas.results.names import label
-from vseg_nas.space.vocabulary import AGGREGATIONS, INPUTS, OPERATIONS
 
 DOTS: dict[Outcome, dict[str, Any]] = {
     Outcome.COMPLETE: {"marker": "o", "s": 22, "facecolor": BLUE, "edgecolor": "none", "alpha": 0.55},
     Outcome.STOPPED: {"marker": "v", "s": 26, "facecolor": "none", "edgecolor": ORANGE, "linewidth": 1.2},
     Outcome.REUSED: {"marker": "D", "s": 20, "facecolor": "none", "edgecolor": GREY, "linewidth": 1.0},
 }
-PANELS = (
-    ("Operations", "operations", OPERATIONS),
-    ("Aggregations", "aggregations", AGGREGATIONS),
-    ("Inputs", "inputs", (*INPUTS, "earlier layer")),
-)
 
 
 def draw_reward_curve(trials: Iterable[Trial], title: str | None = None) -> Figure:
@@ -118,9 +112,15 @@ def draw_token_shares(trials: Iterable[Trial]) -> Figure:
     ends = range(min(window // 2, len(cells)), len(cells) + 1)  # shares of one or two cells say nothing
     shares = [token_shares(cells[max(0, end - window) : end]) for end in ends]
     ids = [history[end - 1].id for end in ends]
-    uniform = uniform_shares(len(cells[0].layers))
+    vocabulary = cells[0].vocabulary
+    uniform = uniform_shares(len(cells[0].layers), vocabulary)
+    panels = (
+        ("Operations", "operations", vocabulary.operations),
+        ("Aggregations", "aggregations", vocabulary.aggregations),
+        ("Inputs", "inputs", (*vocabulary.inputs, "earlier layer")),
+    )
     figure = Figure(figsize=(13.5, 5.2), layout="constrained")
-    for axes, (title, field, names) in zip(figure.subplots(1, 3, sharey=True), PANELS, strict=True):
+    for axes, (title, field, names) in zip(figure.subplots(1, 3, sharey=True), panels, strict=True):
         _draw_shares(axes, ids, shares, uniform, field, names)
         axes.set(title=title, xlabel="candidate")
         style_axes(axes)
@@ -143,7 +143,7 @@ def _draw_shares(
     for i, name in enumerate(names):
         line = [getattr(share, field)[i] for share in shares]
         axes.plot(ids, line, color=SERIES[i], linestyle=DASHES[i], linewidth=1.9, label=label(name), zorder=2)
-    for i, level in enumerate(sorted(set(getattr(uniform, field)))):
+    for i, level in enumerate(sorted({round(share, 9) for share in getattr(uniform, field)})):
         caption = None if i else "drawn uniformly"
         axes.axhline(level, color=GREY, linewidth=0.9, linestyle=":", zorder=1, label=caption)
 

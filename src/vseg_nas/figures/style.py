@@ -24,11 +24,14 @@ PURPLE = "#AA3377"
 GREY = "#6B6B6B"
 PALE = "#C4C4C4"
 
-SERIES = (BLUE, ORANGE, GREEN, PURPLE, SKY, "#000000")  # one for each entry of the largest vocabulary
+# One for each entry of the largest vocabulary.
+SERIES = (BLUE, ORANGE, GREEN, PURPLE, SKY, "#000000", VERMILLION, "#8C6D31")
 DPI = 150
 GRID = "#E4E4E4"
 LONGEST_NAME = 56  # characters of a name in a figure
-DASHES: tuple[Any, ...] = ("-", "--", "-.", (0, (1, 1.2)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
+DASHES: tuple[Any, ...] = (
+    "-", "--", "-.", (0, (1, 1.2)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 3)), (0, (6, 1, 1, 1))
+)  # fmt: skip
 
 
 def style_axes(axes: Any) -> None:

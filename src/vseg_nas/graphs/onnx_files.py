@@ -23,7 +23,7 @@ except ImportError as error:
 OPSET = 20
 """The first version of ONNX's operators for which torch exports all operations; see the test of each operation."""
 
-_PLANES = {"frame": "", "layer4": "_32nd", "dec": "_8th", "logits": "_8th", "labels": ""}
+_PLANES = {"frame": "", "layer4": "_32nd", "dec": "_8th", "layer2": "_8th", "logits": "_8th", "labels": ""}
 
 
 def write_onnx(graph: Graph, metadata: GraphMetadata, path: Path) -> None:
@@ -90,7 +90,8 @@ class OnnxPair:
             DataError: onnxruntime cannot run the graph.
         """
         session = self._sessions[name]
-        names = ("frame", "layer4", "dec") if name == NEXT_FRAME else ("frame",)
+        state = [entry.name.removeprefix("next_") for entry in session.get_outputs()[1:]]
+        names = ("frame", *state) if name == NEXT_FRAME else ("frame",)
         taken = {entry.name for entry in session.get_inputs()}  # the exporter drops inputs that nothing reads
         feeds = {key: value.numpy() for key, value in zip(names, inputs, strict=True) if key in taken}
         try:
@@ -102,7 +103,10 @@ class OnnxPair:
 def _name_planes(model: onnx.ModelProto) -> None:
     """Names the free sides of inputs and outputs height and width, instead of by the exporter's symbols."""
     for value in (*model.graph.input, *model.graph.output):
-        suffix = _PLANES[value.name.removeprefix("next_")]
+        name = value.name.removeprefix("next_")
+        if name == "distance":  # one number
+            continue
+        suffix = _PLANES[name]
         for dim, side in zip(value.type.tensor_type.shape.dim[-2:], ("height", "width"), strict=True):
             dim.dim_param = side + suffix
 

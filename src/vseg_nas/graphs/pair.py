@@ -20,55 +20,63 @@ from vseg_nas.models.video_segmenter import VideoSegmenter
 from vseg_nas.space.vocabulary import DEC_STRIDE
 
 Output = Literal["logits", "labels"]
-State = tuple[Tensor, Tensor, Tensor]
 
 KEY_FRAME, NEXT_FRAME = "key_frame", "next_frame"
-STATE_INPUTS = ("layer4", "dec")
-STATE_OUTPUTS = ("next_layer4", "next_dec")
 
 
 class KeyFrame(nn.Module):
-    """``frame -> (output, next_layer4, next_dec)``."""
+    """``frame -> (output, next_layer4, next_dec)``; further planes follow if the cell reads more of the past."""
 
     def __init__(self, segmenter: VideoSegmenter, output: Output) -> None:
         super().__init__()
         self.segmenter = segmenter
         self.output = output
 
-    def forward(self, frame: Tensor) -> State:
+    def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
         """Labels a frame (1, 3, H, W) with the static network."""
         return _outputs(self.segmenter.key(frame), self.output)
 
 
 class NextFrame(nn.Module):
-    """``(frame, layer4, dec) -> (output, next_layer4, next_dec)``."""
+    """``(frame, layer4, dec) -> (output, next_layer4, next_dec)``; further planes follow if the cell reads more."""
 
     def __init__(self, segmenter: VideoSegmenter, output: Output) -> None:
         super().__init__()
         self.segmenter = segmenter
         self.output = output
 
-    def forward(self, frame: Tensor, layer4: Tensor, dec: Tensor) -> State:
+    def forward(self, frame: Tensor, layer4: Tensor, dec: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
         """Labels a frame (1, 3, H, W).
 
         Args:
             frame: The current frame.
             layer4: (1, 320, H/32, W/32) layer 4 of the previous frame.
             dec: (1, 64, h, w) dec of the previous frame.
+            *more: What else of `FrameState` the cell reads, in the order of `state_names`.
         """
         before = FrameState(frame, layer4, dec, dec)  # stand-ins: without flow, previous frame and logits are not read
+        before = before._replace(**dict(zip(state_names(self.segmenter)[2:], more, strict=True)))
         after = self.segmenter.follow(before, frame)
         if not after.layer4.numel():  # the cell does not read it; passing it on keeps the shape of the state
             after = after._replace(layer4=layer4.clone())
         return _outputs(after, self.output)
 
 
-def _outputs(state: FrameState, output: Output) -> State:
+def state_names(segmenter: VideoSegmenter) -> tuple[str, ...]:
+    """Returns the names of what one frame leaves for the next in graphs: always ``layer4`` and ``dec``."""
+    propagation = segmenter.propagation
+    reads = propagation.cell.reads if isinstance(propagation, CellPropagation) else frozenset()
+    more = {"layer2": "prev_layer2" in reads, "distance": "distance" in reads}
+    return "layer4", "dec", *(name for name, is_read in more.items() if is_read)
+
+
+def _outputs(state: FrameState, output: Output) -> tuple[Tensor, ...]:
+    left = [state.layer4, state.dec, *(plane for plane in (state.layer2, state.distance) if plane is not None)]
     if output == "logits":
-        return state.pred, state.layer4, state.dec
+        return state.pred, *left
     size = state.frame.shape[-2], state.frame.shape[-1]
     logits = enlarge(state.pred, DEC_STRIDE, size)  # not `label_map`, whose loop over bands would fix the sizes
-    return logits.max(1).indices.to(torch.uint8), state.layer4, state.dec
+    return logits.max(1).indices.to(torch.uint8), *left
 
 
 @dataclass(frozen=True)
@@ -90,9 +98,11 @@ class Graph:
     outputs: tuple[str, ...]
 
     @property
-    def dynamic_shapes(self) -> tuple[dict[int, Any], ...]:
-        """The free dimensions: height and width of every input. The exporter finds how they depend on each other."""
-        return tuple({2: Dim.AUTO, 3: Dim.AUTO} for _ in self.inputs)
+    def dynamic_shapes(self) -> tuple[Any, ...]:
+        """The free dimensions: height and width of every plane. The exporter finds how they depend on each other."""
+        shapes = tuple(None if name == "distance" else {2: Dim.AUTO, 3: Dim.AUTO} for name in self.inputs)
+        named = len(("frame", "layer4", "dec"))  # what else `NextFrame` takes is in one tuple
+        return (*shapes[:named], shapes[named:]) if isinstance(self.module, NextFrame) else shapes
 
 
 def graph_pair(segmenter: VideoSegmenter, size: tuple[int, int], output: Output) -> tuple[Graph, Graph]:
@@ -115,10 +125,11 @@ def graph_pair(segmenter: VideoSegmenter, size: tuple[int, int], output: Output)
     frame = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         state = segmenter.eval().key(frame)
-    outputs = (output, *STATE_OUTPUTS)
+    names = state_names(segmenter)
+    outputs = (output, *(f"next_{name}" for name in names))
     key = Graph(KEY_FRAME, KeyFrame(segmenter, output).eval(), (frame,), ("frame",), outputs)
-    inputs = ("frame", *STATE_INPUTS)
-    example = (frame, state.layer4, state.dec)
+    inputs = ("frame", *names)
+    example = (frame, *(getattr(state, name) for name in names))
     return key, Graph(NEXT_FRAME, NextFrame(segmenter, output).eval(), example, inputs, outputs)
 
 

@@ -3,6 +3,8 @@
 Legend: B clips, C channels, H, W size of the frame.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,14 +15,28 @@ from vseg_nas.models.layers import conv_bn_relu, enlarge, enlarge_to_finest
 from vseg_nas.models.mobilenet_v2 import TAP_CHANNELS
 from vseg_nas.models.operations import build_operation
 from vseg_nas.space.genotype import Genotype, Layer
-from vseg_nas.space.vocabulary import DEC_STRIDE, INPUT_STRIDES, INPUTS
+from vseg_nas.space.vocabulary import DEC_STRIDE, INPUTS, STREAMING
 
 _, _LAYER2, _LAYER3, _LAYER4 = TAP_CHANNELS
 INPUT_CHANNELS = (_LAYER4, DEC_CHANNELS, _LAYER2, _LAYER3, _LAYER4)  # in the order of vocabulary.INPUTS
+FARTHEST = 8
+"""The distance from the key frame, in frames, beyond which a cell does not tell distances apart."""
+
+
+def _with_channels(c_in: int, c_out: int) -> nn.Module:
+    """Returns what brings a map to another number of channels."""
+    if c_in > 1:
+        return conv_bn_relu(c_in, c_out)
+    # The distance from the key frame. In training it is the same for the whole batch, so batch norm would remove it.
+    # It starts without effect and without ReLU, through which nothing would be learnt then.
+    conv = nn.Conv2d(1, c_out, 1)
+    nn.init.zeros_(conv.weight)
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    return conv
 
 
 def _match_channels(c_in: int, c_out: int) -> nn.Module:
-    return nn.Identity() if c_in == c_out else conv_bn_relu(c_in, c_out)
+    return nn.Identity() if c_in == c_out else _with_channels(c_in, c_out)
 
 
 class CellLayer(nn.Module):
@@ -70,8 +86,11 @@ class DynamicCell(nn.Module):
 
     Args:
         genotype: The layout of the cell.
-        input_channels: The numbers of channels of the five inputs, in the order of the arguments of `forward`.
+        input_channels: The numbers of channels of the paper's five inputs, in the order of the arguments of `forward`.
         dec_channels: The number of channels of dec.
+
+    Attributes:
+        reads: The names of the inputs that the cell reads; `forward` takes anything for the others.
     """
 
     def __init__(
@@ -82,12 +101,16 @@ class DynamicCell(nn.Module):
     ) -> None:
         super().__init__()
         self.genotype = genotype
-        pool, strides = list(input_channels), list(INPUT_STRIDES)
+        inputs = genotype.vocabulary.inputs
+        self.reads = frozenset(inputs[source] for source in genotype.reads)
+        channels = dict(zip(INPUTS, input_channels, strict=True))
+        channels |= {"prev_layer2": channels["layer2"], "distance": 1}
+        pool, strides = [channels[name] for name in inputs], list(genotype.vocabulary.input_strides)
         self.adapters = nn.ModuleDict()
         if genotype.width != "native":
             # Inputs that no layer reads get no adapter, so the number of parameters is that of what is computed.
             for source in sorted(genotype.reads):
-                self.adapters[INPUTS[source]] = conv_bn_relu(pool[source], genotype.width)
+                self.adapters[inputs[source]] = _with_channels(pool[source], genotype.width)
                 pool[source] = genotype.width
         self.layers = nn.ModuleList()
         # A layer may read any earlier layer, so channels and strides of each result join those of the inputs.
@@ -97,10 +120,19 @@ class DynamicCell(nn.Module):
             self.layers.append(module)
             pool.append(module.channels)
             strides.append(module.stride)
-        self._output_strides = [strides[len(INPUTS) + index] for index in genotype.outputs]
-        self.reduce = conv_bn_relu(sum(pool[len(INPUTS) + index] for index in genotype.outputs), dec_channels)
+        self._output_strides = [strides[len(inputs) + index] for index in genotype.outputs]
+        self.reduce = conv_bn_relu(sum(pool[len(inputs) + index] for index in genotype.outputs), dec_channels)
 
-    def forward(self, prev_layer4: Tensor, prev_dec: Tensor, layer2: Tensor, layer3: Tensor, layer4: Tensor) -> Tensor:
+    def forward(
+        self,
+        prev_layer4: Tensor,
+        prev_dec: Tensor,
+        layer2: Tensor,
+        layer3: Tensor,
+        layer4: Tensor,
+        prev_layer2: Tensor | None = None,
+        distance: Tensor | None = None,
+    ) -> Tensor:
         """Computes dec of the current frame.
 
         Args:
@@ -109,17 +141,25 @@ class DynamicCell(nn.Module):
             layer2: (B, 32, H/8, W/8) layer 2 of the current frame.
             layer3: (B, 96, H/16, W/16) layer 3 of the current frame.
             layer4: (B, 320, H/32, W/32) layer 4 of the current frame.
+            prev_layer2: (B, 32, H/8, W/8) layer 2 of the previous frame.
+            distance: (B, 1, 1, 1) number of frames from the last key frame to the current frame.
 
         Returns:
             (B, 64, H/8, W/8) dec of the current frame.
         """
-        pool = [prev_layer4, prev_dec, layer2, layer3, layer4]
-        for name, adapter in self.adapters.items():
-            source = INPUTS.index(name)
-            pool[source] = adapter(pool[source])
+        plane = None
+        if "distance" in self.reads:
+            assert distance is not None
+            shares = (distance.clamp(max=FARTHEST) / FARTHEST).to(layer2.dtype)
+            plane = shares.expand(-1, -1, layer2.shape[-2], layer2.shape[-1])
+        planes = (prev_layer4, prev_dec, layer2, layer3, layer4, prev_layer2, plane)
+        given: dict[str, Any] = dict(zip(STREAMING.inputs, planes, strict=True))
+        given |= {name: adapter(given[name]) for name, adapter in self.adapters.items()}
+        inputs = self.genotype.vocabulary.inputs
+        pool = [given[name] for name in inputs]
         for layer, module in zip(self.genotype.layers, self.layers, strict=True):
             pool.append(module(pool[layer.input1], pool[layer.input2]))
-        outputs = [pool[len(INPUTS) + index] for index in self.genotype.outputs]
+        outputs = [pool[len(inputs) + index] for index in self.genotype.outputs]
         dec = self.reduce(F.relu(torch.cat(enlarge_to_finest(outputs, self._output_strides), 1)))
         # A cell whose outputs all are coarser than 1/8 reduces them there, and dec is enlarged to the plane of layer 2.
         return enlarge(dec, min(self._output_strides) // DEC_STRIDE, (layer2.shape[-2], layer2.shape[-1]))

@@ -1,6 +1,7 @@
 """Counts of parameters and of multiply-accumulate operations (MACs), without computing anything.
 
-1 MAC = 2 FLOP. Convolutions, matrix products and bilinear sampling count; norms, activations and resizing do not.
+1 MAC = 2 FLOP. Convolutions, matrix products, bilinear sampling and window attention count; norms, activations and
+resizing do not.
 """
 
 import itertools
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
+
+from vseg_nas.models.aggregations import Align
 
 _BILINEAR_FLOP = 8  # per sampled value: four products and four additions
 
@@ -88,11 +91,18 @@ def count_macs(module: nn.Module, *shapes: tuple[int, ...]) -> int:
     }
     inputs = tuple(torch.empty(shape, device="meta") for shape in shapes)
     counter = _Counter()  # type: ignore[no-untyped-call]
+
+    def add_window(part: Align, planes: tuple[Tensor, Tensor], out: Tensor) -> None:
+        counter.flop += 2 * part.window_macs(*planes)
+
+    handles = [part.register_forward_hook(add_window) for part in module.modules() if isinstance(part, Align)]
     module.eval()
     try:
         with torch.no_grad(), counter:
             functional_call(module, tensors, inputs)
     finally:
+        for handle in handles:
+            handle.remove()
         for part, training in modes.items():
             part.training = training
     return counter.flop // 2

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from vseg_nas.flow import dis_flow, shrink_flow, warp
 from vseg_nas.models.cell import DynamicCell
 from vseg_nas.models.layers import enlarge, stride_of
-from vseg_nas.models.mobilenet_v2 import EncoderOutput
+from vseg_nas.models.mobilenet_v2 import TAP_CHANNELS, EncoderOutput
 from vseg_nas.models.settings import Past
-from vseg_nas.models.static import StaticSegmenter
+from vseg_nas.models.static import StaticOutput, StaticSegmenter
 from vseg_nas.space.vocabulary import DEC_STRIDE, INPUT_STRIDES, INPUTS
 
 PASTS: tuple[str, ...] = get_args(Past)
@@ -30,12 +30,33 @@ class FrameState(NamedTuple):
         layer4: (B, 320, H/32, W/32) layer 4; empty if the next frame does not read it.
         dec: (B, 64, h, w) dec.
         pred: (B, K, h, w) logits; (B, K, H, W) if they were warped.
+        layer2: (B, 32, h, w) layer 2; None if the next frame does not read it.
+        distance: (B, 1, 1, 1) number of frames since the key frame, 0 for that itself; None if the next frame does not
+            read it.
     """
 
     frame: Tensor
     layer4: Tensor
     dec: Tensor
     pred: Tensor
+    layer2: Tensor | None = None
+    distance: Tensor | None = None
+
+
+class PastInputs(NamedTuple):
+    """What a cell reads of the past.
+
+    Attributes:
+        layer4: Layer 4 of the previous frame, as in `FrameState`.
+        dec: Its dec.
+        layer2: Its layer 2; None if the cell does not read it.
+        distance: The number of frames from the last key frame to the current one; None if the cell does not read it.
+    """
+
+    layer4: Tensor
+    dec: Tensor
+    layer2: Tensor | None
+    distance: Tensor | None
 
 
 class Propagation(Protocol):
@@ -123,13 +144,17 @@ class CellPropagation(nn.Module):
     def forward(self, static: StaticSegmenter, state: FrameState, frame: Tensor) -> FrameState:
         """Runs the encoder, up to the last stage that anything reads, and the cell."""
         taps = static.encode(frame, self._stages)
-        layer4, dec = self._past_of(static, taps, state, frame)
-        dec = self.cell(layer4, dec, taps.layer2, taps.layer3, taps.layer4)
-        return FrameState(frame, taps.layer4, dec, self.classifier(dec))
+        past = self._past_of(static, taps, state, frame)
+        dec = self.cell(past.layer4, past.dec, taps.layer2, taps.layer3, taps.layer4, past.layer2, past.distance)
+        layer2 = taps.layer2 if "prev_layer2" in self.cell.reads else None
+        return FrameState(frame, taps.layer4, dec, self.classifier(dec), layer2, past.distance)
 
-    @property
-    def _read(self) -> set[str]:
-        return {INPUTS[source] for source in self.cell.genotype.reads}
+    def key_state(self, frame: Tensor, output: StaticOutput) -> FrameState:
+        """Returns what a key frame (B, 3, H, W) leaves for the cell, given what the static network says of it."""
+        reads = self.cell.reads
+        layer2 = output.encoder.layer2 if "prev_layer2" in reads else None
+        distance = frame.new_zeros(frame.shape[0], 1, 1, 1) if "distance" in reads else None
+        return FrameState(frame, output.encoder.layer4, output.dec, output.pred, layer2, distance)
 
     @property
     def _stages(self) -> int:
@@ -138,25 +163,32 @@ class CellPropagation(nn.Module):
         They are those that the cell reads in this frame or in the next one, or that the static decoder reads. There are
         at least two, because dec gets the size of layer 2.
         """
-        if self.past == "current" or self._read & {"layer4", "prev_layer4"}:
-            return 4
-        return 3 if "layer3" in self._read else 2
+        if self.past == "current":
+            return len(TAP_CHANNELS)
+        genotype = self.cell.genotype
+        return max(2, *(genotype.vocabulary.input_stages[source] for source in genotype.reads))
 
-    def _past_of(
-        self, static: StaticSegmenter, taps: EncoderOutput, state: FrameState, frame: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _past_of(self, static: StaticSegmenter, taps: EncoderOutput, state: FrameState, frame: Tensor) -> PastInputs:
         match self.past:
             case "current":
                 dec: Tensor = static.decoder(taps)[0]
-                return taps.layer4, dec
+                return PastInputs(taps.layer4, dec, taps.layer2, state.distance)  # which stays 0
             case "zero":
-                return torch.zeros_like(state.layer4), torch.zeros_like(state.dec)
+                layer2 = None if state.layer2 is None else torch.zeros_like(state.layer2)
+                return PastInputs(torch.zeros_like(state.layer4), torch.zeros_like(state.dec), layer2, state.distance)
             case "previous":
-                if not self.flow:
-                    return state.layer4, state.dec
-                # Flow is computed at full size, where displacements are largest, and shrunk to each plane.
-                flow = dis_flow(frame, state.frame)
-                layer4 = state.layer4
-                if "prev_layer4" in self._read:
-                    layer4 = warp(layer4, shrink_flow(flow, INPUT_STRIDES[INPUTS.index("prev_layer4")]))
-                return layer4, warp(state.dec, shrink_flow(flow, DEC_STRIDE))
+                distance = None if state.distance is None else state.distance + 1
+                past = PastInputs(state.layer4, state.dec, state.layer2, distance)
+                return self._warped(past, dis_flow(frame, state.frame)) if self.flow else past
+
+    def _warped(self, past: PastInputs, flow: Tensor) -> PastInputs:
+        """Warps what the cell reads along flow.
+
+        Flow is computed at full size, where displacements are largest, and shrunk to each plane.
+        """
+        at_8th, layer4, layer2 = shrink_flow(flow, DEC_STRIDE), past.layer4, past.layer2
+        if "prev_layer4" in self.cell.reads:
+            layer4 = warp(layer4, shrink_flow(flow, INPUT_STRIDES[INPUTS.index("prev_layer4")]))
+        if layer2 is not None:
+            layer2 = warp(layer2, at_8th)
+        return past._replace(layer4=layer4, dec=warp(past.dec, at_8th), layer2=layer2)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vseg_nas.models.layers import label_map
-from vseg_nas.models.propagation import FrameState
+from vseg_nas.models.propagation import CellPropagation, FrameState
 from vseg_nas.models.static import StaticSegmenter
 
 
@@ -49,6 +49,8 @@ class VideoSegmenter(nn.Module):
     def key(self, frame: Tensor) -> FrameState:
         """Predicts frames (B, 3, H, W) as key frames, by the static network alone."""
         output = self.static(frame)
+        if isinstance(self.propagation, CellPropagation):
+            return self.propagation.key_state(frame, output)
         return FrameState(frame, output.encoder.layer4, output.dec, output.pred)
 
     def follow(self, state: FrameState, frame: Tensor) -> FrameState:
@@ -77,7 +79,7 @@ class VideoSegmenter(nn.Module):
         past = states[0] if change_past is None else change_past(states[0])
         for t, frame in enumerate(later):
             if gradient_frames and t and t % gradient_frames == 0:
-                past = FrameState(*(plane.detach() for plane in past))
+                past = FrameState._make(None if plane is None else plane.detach() for plane in past)
             past = self.follow(past, frame)
             states.append(past)
         return states

@@ -189,5 +189,6 @@ class CandidateEvaluator:
     def _macs(self, cell: nn.Module) -> int:
         """Returns the multiply-accumulate operations of the cell for one frame of meta-val."""
         v = self.val
-        shapes = [v.key_layer4[:1], v.key_dec[:1], v.layer2[:1, 0], v.layer3[:1, 0], v.layer4[:1, 0]]
-        return count_macs(cell, *(tuple(s.shape) for s in shapes))
+        arrays = [v.key_layer4[:1], v.key_dec[:1], v.layer2[:1, 0], v.layer3[:1, 0], v.layer4[:1, 0], v.key_layer2[:1]]
+        distance = (1, 1, 1, 1)
+        return count_macs(cell, *(tuple(array.shape) for array in arrays), distance)

@@ -1,5 +1,6 @@
 """What a list of trials says as numbers: outcomes, best, running mean, token shares. Every view asks here."""
 
+import itertools
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from enum import StrEnum
 
 from vseg_nas.nas.trial import Evaluation, Trial, TrialState
 from vseg_nas.space import Genotype, Layer
-from vseg_nas.space.vocabulary import AGGREGATIONS, INPUTS, OPERATIONS
+from vseg_nas.space.vocabulary import PAPER, Vocabulary
 
 
 class Outcome(StrEnum):
@@ -41,9 +42,9 @@ class TokenShares:
     """How often each vocabulary entry was chosen, as fractions that sum to 1 over each vocabulary.
 
     Attributes:
-        operations: The shares of operations, in the order of `OPERATIONS`.
-        aggregations: The shares of aggregations, in the order of `AGGREGATIONS`.
-        inputs: The shares of inputs, in the order of `INPUTS`, then of all earlier layers of the cell together.
+        operations: The shares of operations, in the order of the vocabulary.
+        aggregations: The shares of aggregations, in the order of the vocabulary.
+        inputs: The shares of inputs, in the order of the vocabulary, then of all earlier layers of the cell together.
     """
 
     operations: tuple[float, ...]
@@ -101,33 +102,47 @@ def running_mean(values: Sequence[float], window: int) -> list[float]:
 
 
 def token_shares(genotypes: Sequence[Genotype]) -> TokenShares:
-    """Returns the shares of all tokens of some cells (Figure 4).
+    """Returns the shares of all tokens of the layers of some cells of one vocabulary (Figure 4).
 
     Raises:
         ZeroDivisionError: There are no cells.
     """
     layers = [layer for genotype in genotypes for layer in genotype.layers]
+    vocabulary = genotypes[0].vocabulary if genotypes else PAPER
+    inputs = len(vocabulary.inputs)
 
     def shares(size: int, tokens: Callable[[Layer], tuple[int, ...]]) -> tuple[float, ...]:
         counts = Counter(token for layer in layers for token in tokens(layer))
         return tuple(counts[token] / counts.total() for token in range(size))
 
     return TokenShares(
-        operations=shares(len(OPERATIONS), lambda layer: (layer.op1, layer.op2)),
-        aggregations=shares(len(AGGREGATIONS), lambda layer: (layer.aggregation,)),
-        inputs=shares(
-            len(INPUTS) + 1,
-            lambda layer: (min(layer.input1, len(INPUTS)), min(layer.input2, len(INPUTS))),
-        ),
+        operations=shares(len(vocabulary.operations), lambda layer: (layer.op1, layer.op2)),
+        aggregations=shares(len(vocabulary.aggregations), lambda layer: (layer.aggregation,)),
+        inputs=shares(inputs + 1, lambda layer: (min(layer.input1, inputs), min(layer.input2, inputs))),
     )
 
 
-def uniform_shares(layers: int) -> TokenShares:
-    """Returns the expected shares of cells that are sampled uniformly; only later layers can read an earlier one."""
-    pools = [len(INPUTS) + i for i in range(layers)]
-    each = sum(1 / pool for pool in pools) / layers
-    return TokenShares(
-        operations=(1 / len(OPERATIONS),) * len(OPERATIONS),
-        aggregations=(1 / len(AGGREGATIONS),) * len(AGGREGATIONS),
-        inputs=(each,) * len(INPUTS) + (1 - len(INPUTS) * each,),
-    )
+def uniform_shares(layers: int, vocabulary: Vocabulary = PAPER) -> TokenShares:
+    """Returns the expected shares of cells each of whose tokens is drawn uniformly from those that are allowed."""
+    inputs = [0.0] * (len(vocabulary.inputs) + 1)
+    operations, aggregations = [0.0] * len(vocabulary.operations), [0.0] * len(vocabulary.aggregations)
+    encoders: tuple[int | None, ...] = vocabulary.encoder_stages or (None,)
+    for stages, index in itertools.product(encoders, range(layers)):
+
+        def allowed(*before: int, stages: int | None = stages, index: int = index) -> tuple[int, ...]:
+            return vocabulary.choices(stages, index, before)
+
+        # What may follow depends on the two inputs alone, so it is asked after the first operation that is allowed.
+        for one in allowed():
+            for other in allowed(one):
+                share = 1 / (len(encoders) * layers * len(allowed()) * len(allowed(one)))
+                first = allowed(one, other)
+                second = allowed(one, other, first[0])
+                for source in (one, other):
+                    inputs[min(source, len(inputs) - 1)] += share / 2
+                for choices in (first, second):
+                    for operation in choices:
+                        operations[operation] += share / 2 / len(choices)
+                for aggregation in (last := allowed(one, other, first[0], second[0])):
+                    aggregations[aggregation] += share / len(last)
+    return TokenShares(tuple(operations), tuple(aggregations), tuple(inputs))

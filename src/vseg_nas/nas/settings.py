@@ -20,6 +20,7 @@ class SpaceSettings(Settings):
         name: The name of the space.
         width: The number of channels inside a cell, or ``native`` to keep those of its inputs.
         layers: The number of layers of a cell.
+        vocabulary: The inputs, operations and aggregations of a cell, see `vseg_nas.space.vocabulary`.
     """
 
     name: FolderName
@@ -28,6 +29,7 @@ class SpaceSettings(Settings):
         expected(f"a whole number from 1 to {MAX_WIDTH} or 'native'"),
     ]
     layers: Annotated[int, Field(ge=1, le=MAX_LAYERS)]
+    vocabulary: Annotated[Literal["paper", "streaming"], LATER] = "paper"
 
 
 class SearchPhase(CellStage):

@@ -1,11 +1,12 @@
 """Cells written by hand as baselines: published ideas that the search space generalises."""
 
 from vseg_nas.space.genotype import Genotype, Layer
-from vseg_nas.space.vocabulary import AGGREGATIONS, INPUTS, OPERATIONS
+from vseg_nas.space.vocabulary import INPUTS, OPERATIONS, STREAMING
 
 
 def _layer(input1: int, input2: int, op1: str, op2: str, aggregation: str) -> Layer:
-    return Layer(input1, input2, OPERATIONS.index(op1), OPERATIONS.index(op2), AGGREGATIONS.index(aggregation))
+    chosen = STREAMING.aggregations.index(aggregation)  # which are the paper's, and more after them
+    return Layer(input1, input2, OPERATIONS.index(op1), OPERATIONS.index(op2), chosen)
 
 
 _DEC, _LAYER2, _LAYER3, _LAYER4 = (INPUTS.index(name) for name in ("prev_dec", "layer2", "layer3", "layer4"))
@@ -23,6 +24,15 @@ HAND_WRITTEN: dict[str, Genotype] = {
     # The cheapest cell that still sees the current frame: its first two stages, joined with the previous dec. The last
     # two stages of the encoder are not run, since nothing reads them.
     "low_latency": Genotype((_layer(_LAYER2, _DEC, "sep_conv_3x3", "skip", "concat"),)),
+    # The same, but the previous dec is moved onto the current frame first, by window attention on layer 2.
+    "aligned_low_latency": Genotype(
+        (
+            _layer(_LAYER2, _DEC, "skip", "skip", "align"),
+            _layer(_LAYER2, len(STREAMING.inputs), "sep_conv_3x3", "skip", "concat"),
+        ),
+        vocabulary=STREAMING,
+        encoder=2,
+    ),
     # Gadde et al. (NetWarp) and Nilsson and Sminchisescu (GRFP): previous features are warped along optical flow and
     # added to current ones with a learned weight per channel. The propagation warps, the cell only adds.
     "gated_warp": Genotype(

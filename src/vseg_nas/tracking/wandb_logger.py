@@ -20,7 +20,6 @@ from vseg_nas.results.evaluation_result import SHOWN_KEY, EvaluationRow
 from vseg_nas.results.names import training_names
 from vseg_nas.results.scores import SCORE_NAMES
 from vseg_nas.space import Genotype
-from vseg_nas.space.vocabulary import AGGREGATIONS, INPUTS, OPERATIONS
 from vseg_nas.tracking.wandb_run import wandb_errors, warn
 
 if TYPE_CHECKING:
@@ -243,7 +242,8 @@ def candidate_metrics(history: Sequence[Trial], window: int) -> dict[str, float]
     counts = Counter(map(outcome, history))
     metrics |= {f"trials/{kind.name.lower()}": counts[kind] for kind in Outcome}
     shares = token_shares([t.genotype for t in history[-window:]])
-    metrics |= {f"operation/{n}": s for n, s in zip(OPERATIONS, shares.operations, strict=True)}
-    metrics |= {f"aggregation/{n}": s for n, s in zip(AGGREGATIONS, shares.aggregations, strict=True)}
-    names = (*INPUTS, "earlier_layer")
+    vocabulary = trial.genotype.vocabulary
+    metrics |= {f"operation/{n}": s for n, s in zip(vocabulary.operations, shares.operations, strict=True)}
+    metrics |= {f"aggregation/{n}": s for n, s in zip(vocabulary.aggregations, shares.aggregations, strict=True)}
+    names = (*vocabulary.inputs, "earlier_layer")
     return metrics | {f"input/{n}": s for n, s in zip(names, shares.inputs, strict=True)}

@@ -41,12 +41,23 @@ class DecoderAsCell(nn.Module):
         decoder: The decoder; it is trained in place.
     """
 
+    reads = frozenset({"layer2", "layer3", "layer4"})
+
     def __init__(self, decoder: Arch2Decoder) -> None:
         super().__init__()
         self.decoder = decoder
 
-    def forward(self, prev_layer4: Tensor, prev_dec: Tensor, layer2: Tensor, layer3: Tensor, layer4: Tensor) -> Tensor:
-        """Returns dec (B, 64, h, w); the arguments are those of a cell, and the first two are ignored."""
+    def forward(
+        self,
+        prev_layer4: Tensor,
+        prev_dec: Tensor,
+        layer2: Tensor,
+        layer3: Tensor,
+        layer4: Tensor,
+        prev_layer2: Tensor | None = None,
+        distance: Tensor | None = None,
+    ) -> Tensor:
+        """Returns dec (B, 64, h, w); the arguments are those of a cell, and what is of the past is ignored."""
         # The decoder expects a tap at 1/4 but no block of it reads that one, so any tensor will do.
         dec: Tensor = self.decoder((layer2, layer2, layer3, layer4))[0]
         return dec
@@ -55,15 +66,16 @@ class DecoderAsCell(nn.Module):
 class CellModule(pl.LightningModule):
     """Trains a cell; batches are `StaticFeatures` of B clips.
 
-    If the features include optical flow, layer 4 and dec of the previous frame are warped along it first.
+    If the features include optical flow, what the cell reads of the previous frame is warped along it first.
 
     Args:
         cell: The candidate, or the static decoder in its place.
         classifier: The classifier of the static network, which is copied and frozen.
         training: The settings of the training.
-        past: The frame that the cell reads as the previous one, a `Past`. ``zero`` replaces its layer 4 and dec by
+        past: The frame that the cell reads as the previous one, a `Past`. ``zero`` replaces its layers and dec by
             zeros, in training and in scoring, so that the cell becomes a decoder of single frames. ``current``
             is made by the data: the features are those of `extract_current`.
+            With either, the distance from the key frame is 0.
         reference_scores: Whether scores are computed as in the authors' code, see `vseg_nas.metrics.confusion`.
         seed: The seed of the damage to the past of some clips; every batch of every epoch has its own draws.
     """
@@ -88,24 +100,27 @@ class CellModule(pl.LightningModule):
 
     def forward(self, features: StaticFeatures) -> Iterator[Tensor]:
         """Yields the logits (B, K, h, w) of each frame after the first; dec is carried from frame to frame."""
-        previous_layer4, dec = features.key_layer4, features.key_dec
+        previous_layer4, dec, previous_layer2 = features.key_layer4, features.key_dec, features.key_layer2
         piece = self.options.unroll.gradient_frames
         if self.past == "zero":
-            previous_layer4, dec = torch.zeros_like(previous_layer4), torch.zeros_like(dec)
+            previous_layer4, dec, previous_layer2 = map(torch.zeros_like, (previous_layer4, dec, previous_layer2))
         flows = itertools.repeat(None) if features.flow is None else features.flow.unbind(1)
         # Not strict, because without flow the last iterator is endless.
         later = features.layer2.unbind(1), features.layer3.unbind(1), features.layer4.unbind(1), flows
-        for t, (layer2, layer3, layer4, flow) in enumerate(zip(*later, strict=False)):
-            if piece and t and t % piece == 0:
+        for t, (layer2, layer3, layer4, flow) in enumerate(zip(*later, strict=False), start=1):
+            if piece and t > 1 and (t - 1) % piece == 0:
                 dec = dec.detach()
             if flow is not None:
                 previous_layer4 = warp(previous_layer4, shrink_flow(flow, _LAYER4_STRIDE // DEC_STRIDE))
                 dec = warp(dec, flow)
-            current = self.cell(previous_layer4, dec, layer2, layer3, layer4)
+                if "prev_layer2" in self.cell.reads:
+                    previous_layer2 = warp(previous_layer2, flow)
+            distance = layer2.new_full((layer2.shape[0], 1, 1, 1), t if self.past == "previous" else 0)
+            current = self.cell(previous_layer4, dec, layer2, layer3, layer4, previous_layer2, distance)
             yield self.classifier(current)
             # dec is carried with its gradient, so later frames also train what the cell leaves for them.
             if self.past != "zero":
-                previous_layer4, dec = layer4, current
+                previous_layer4, dec, previous_layer2 = layer4, current, layer2
 
     def training_step(self, batch: StaticFeatures, batch_idx: int) -> Tensor:
         """Returns the cross-entropy summed over the frames after the first, at the size of the logits (1/8).
@@ -132,6 +147,7 @@ class CellModule(pl.LightningModule):
         return batch._replace(
             key_layer4=damage.past(batch.key_layer4, _LAYER4_STRIDE),
             key_dec=damage.past(batch.key_dec, DEC_STRIDE),
+            key_layer2=damage.past(batch.key_layer2, DEC_STRIDE),
             layer2=damage.later(batch.layer2),
             layer3=damage.later(batch.layer3),
             layer4=damage.later(batch.layer4),

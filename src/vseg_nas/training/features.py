@@ -71,6 +71,7 @@ def _features(key: StaticOutput, later: EncoderOutput, clip: Clip, for_training:
     return StaticFeatures(
         key.encoder.layer4.cpu(),
         key.dec.cpu(),
+        key.encoder.layer2.cpu(),
         later.layer2.cpu(),
         later.layer3.cpu(),
         later.layer4.cpu(),

@@ -49,6 +49,7 @@ class Damage:
         return key._replace(
             layer4=self.past(key.layer4, INPUT_STRIDES[INPUTS.index("prev_layer4")]),
             dec=self.past(key.dec, DEC_STRIDE),
+            layer2=None if key.layer2 is None else self.past(key.layer2, DEC_STRIDE),
         )
 
     def past(self, plane: Tensor, stride: int) -> Tensor:

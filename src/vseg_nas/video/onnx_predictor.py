@@ -37,6 +37,7 @@ class OnnxPredictor(Predictor):
         self.name = metadata.name
         self.runtime = describe_runtime(self._key)
         self._reads = {entry.name for entry in self._next.get_inputs()}
+        self._left = [entry.name.removeprefix("next_") for entry in self._key.get_outputs()[1:]]
         self._state: dict[str, Floats] | None = None
         self._logits: Floats | None = None
         self._process = os.getpid()
@@ -55,11 +56,11 @@ class OnnxPredictor(Predictor):
         with self.exclusive:
             self.check_size(size, key or self._state is None)
             if self._state is None or key:
-                logits, layer4, dec = self._key.run(None, {"frame": frame})
+                logits, *state = self._key.run(None, {"frame": frame})
             else:
                 feeds = {"frame": frame, **self._state}
-                logits, layer4, dec = self._next.run(None, {k: v for k, v in feeds.items() if k in self._reads})
-            self._state, self._logits = {"layer4": layer4, "dec": dec}, logits[0]
+                logits, *state = self._next.run(None, {k: v for k, v in feeds.items() if k in self._reads})
+            self._state, self._logits = dict(zip(self._left, state, strict=True)), logits[0]
             return likeliest(logits[0], (frame.shape[-2], frame.shape[-1]), size)
 
     def confidence(self) -> float:

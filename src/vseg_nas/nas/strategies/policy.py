@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vseg_nas.nas.strategies.lstm import unroll
 from vseg_nas.nas.strategies.settings import Feedback
 from vseg_nas.space import SearchSpace
-from vseg_nas.space.vocabulary import INPUTS, TOKENS_PER_LAYER
+from vseg_nas.space.genotype import Layer
 
 HIDDEN_UNITS = 100
 LSTM_LAYERS = 2
@@ -38,7 +38,10 @@ class Policy(nn.Module):
 
     Before the first token the LSTM takes one step per input of the cell. Every location token has a linear
     layer of its own; operations share one over the whole string, and so do aggregations. All parameters start
-    from U(-0.1, 0.1): 169,982 of them for 5 layers with `feedback="hidden"`, 168,164 for 4.
+    from U(-0.1, 0.1): 169,982 of them for 5 layers of the paper's cells with `feedback="hidden"`, 168,164 for 4.
+
+    Where the space does not allow all values of a token after those before it, the others get probability 0, both in
+    sampling and in scoring. The entropy is that of the masked distributions.
 
     Args:
         space: Search space whose tokens are emitted.
@@ -55,7 +58,9 @@ class Policy(nn.Module):
         super().__init__()
         if feedback not in get_args(Feedback):
             raise ValueError(f"feedback: found {feedback!r}, expected one of {get_args(Feedback)}")
-        columns, excluded, rows = _head_columns(space.token_sizes)
+        columns, excluded, rows = _head_columns(space)
+        self._space = space
+        self._warm_up_steps = len(space.vocabulary.inputs)
         with torch.random.fork_rng(devices=[]):  # the constructors below draw from the global generator
             self.lstm = nn.LSTM(HIDDEN_UNITS, HIDDEN_UNITS, LSTM_LAYERS)
             self.start = nn.Parameter(torch.empty(1, HIDDEN_UNITS))
@@ -89,9 +94,19 @@ class Policy(nn.Module):
         return PolicyOutput(tokens, chosen.sum((1, 2)), entropy)
 
     def _unroll_hidden(self, tokens: Tensor | None, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Logits (1, L, V), which are the same for every string, and tokens (N, L)."""
-        outputs = unroll(self.start, len(INPUTS) + len(self.columns), self.lstm.all_weights)
-        logits = self._logits(outputs[None, len(INPUTS) :])
+        """Logits (1, L, V), or (N, L, V) if they are masked, and tokens (N, L).
+
+        The LSTM reads no tokens, so before the mask its logits are the same for every string.
+        """
+        outputs = unroll(self.start, self._warm_up_steps + len(self.columns), self.lstm.all_weights)
+        logits = self._logits(outputs[None, self._warm_up_steps :])
+        if self._space.is_masked:
+            masked, chosen = [], torch.empty(n if tokens is None else len(tokens), 0, dtype=torch.int64)
+            for t, same in enumerate(logits.unbind(1)):
+                masked.append(self._masked(same, chosen))
+                token = _draw(masked[t], 1, generator) if tokens is None else tokens[:, t : t + 1]
+                chosen = torch.cat((chosen, token), 1)
+            return torch.stack(masked, 1), chosen
         if tokens is None:
             tokens = _draw(logits[0], n, generator).T
         return logits, tokens
@@ -100,21 +115,21 @@ class Policy(nn.Module):
         """Logits (N, L, V) and tokens (N, L)."""
         assert self.embedding is not None
         output, state = self._warm_up(n if tokens is None else len(tokens))
-        logits, chosen = [], []
+        logits, chosen = [], torch.empty(len(output), 0, dtype=torch.int64)
         for t, columns in enumerate(self.columns):
             output, state = self._step(output, state)
-            logits.append(self._logits(output, t))
-            token = _draw(logits[t], 1, generator).squeeze(1) if tokens is None else tokens[:, t]
-            chosen.append(token)
-            output = self.embedding(columns[token])
-        return torch.stack(logits, 1), torch.stack(chosen, 1)
+            logits.append(self._masked(self._logits(output, t), chosen))
+            token = _draw(logits[t], 1, generator) if tokens is None else tokens[:, t : t + 1]
+            chosen = torch.cat((chosen, token), 1)
+            output = self.embedding(columns[token.squeeze(1)])
+        return torch.stack(logits, 1), chosen
 
     def _warm_up(self, n: int) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Runs one step per input of the cell; returns the output (N, H) and the state of each LSTM layer."""
         output = self.start.expand(n, -1)
         zero = output.new_zeros(n, HIDDEN_UNITS)
         state = [(zero, zero)] * LSTM_LAYERS
-        for _ in INPUTS:
+        for _ in range(self._warm_up_steps):
             output, state = self._step(output, state)
         return output, state
 
@@ -133,19 +148,36 @@ class Policy(nn.Module):
         logits = scores.gather(-1, columns.expand(*scores.shape[:-1], -1))
         return logits.masked_fill(excluded, EXCLUDED)
 
+    def _masked(self, logits: Tensor, before: Tensor) -> Tensor:
+        """Logits (N, V) of a token, without the values that may not follow the tokens (N, t) before it.
 
-def _head_columns(sizes: tuple[int, ...]) -> tuple[Tensor, Tensor, int]:
+        Args:
+            logits: (N, V) or (1, V).
+            before: (N, t), in which t is the position of the token.
+        """
+        if not self._space.is_masked:
+            return logits
+        unavailable = torch.ones(len(before), logits.shape[-1], dtype=torch.bool)
+        for row, tokens in zip(unavailable, before.tolist(), strict=True):
+            row[list(self._space.allowed(tokens))] = False
+        return logits.masked_fill(unavailable, EXCLUDED)
+
+
+def _head_columns(space: SearchSpace) -> tuple[Tensor, Tensor, int]:
     """Returns where the logits of each position lie in the one matrix that holds all linear heads.
 
     Returns:
         The columns (L, V) int64, excluded (L, V) bool where a position has fewer values, and the number of rows.
     """
+    sizes = space.token_sizes
+    kinds = [name.rstrip("12") if name.startswith("op") else name for name in Layer._fields] * space.layers
+    if len(kinds) < len(sizes):
+        kinds = ["encoder", *kinds]
     starts: dict[str, int] = {}
     columns = torch.zeros(len(sizes), max(sizes), dtype=torch.int64)
     excluded = torch.ones(len(sizes), max(sizes), dtype=torch.bool)
     rows = 0
-    for position, size in enumerate(sizes):
-        kind = ("input1", "input2", "op", "op", "aggregation")[position % TOKENS_PER_LAYER]
+    for position, (kind, size) in enumerate(zip(kinds, sizes, strict=True)):
         head = f"{kind}{position}" if kind.startswith("input") else kind
         if head not in starts:
             starts[head] = rows

@@ -72,7 +72,10 @@ class PPO(PolicyGradient):
         super().__init__(space, seed, settings)
         self._clip = settings.clip
         self._minibatch_size = settings.minibatch_size
-        empty = Rollout((0,) * len(space.token_sizes), 0.0), 0.0
+        zeros = list[int]()  # or, where 0 is not allowed, the first value that is
+        for _ in range(space.num_tokens):
+            zeros.append(space.allowed(zeros)[0])
+        empty = Rollout(tuple(zeros), 0.0), 0.0
         size = settings.buffer_size
         self._buffer: deque[tuple[Rollout, float]] = deque([empty] * size * settings.reference, maxlen=size)
 
