@@ -132,7 +132,7 @@ def test_the_report_can_read_it_and_the_terminal_shows_it(done: Run) -> None:
 @pytest.mark.parametrize(
     ("mistake", "parts"),
     [
-        ("cell=nothing", ["cell: found 'nothing'", "local_filters, low_latency, gated_warp"]),
+        ("cell=nothing", ["cell: found 'nothing'", "local_filters, low_latency, aligned_low_latency, gated_warp"]),
         ("size=[16,64]", ["size[0]: found 16", "at least 32"]),
         ("size=[64]", ["size: found [64]", "2 numbers"]),
         ("checkpoint=none.safetensors", ["checkpoint: found no file none.safetensors"]),

@@ -198,7 +198,7 @@ def test_cells_beyond_the_paper_train_with_poly(choice: list[str]) -> None:
 
 CELL_MISTAKES = {
     "cell=random:0:1": ["cell: layers: found 0"],
-    "cell=nowhere": ["cell: found 'nowhere'", "DIR:1", "local_filters, low_latency, gated_warp"],
+    "cell=nowhere": ["cell: found 'nowhere'", "DIR:1", "local_filters, low_latency, aligned_low_latency, gated_warp"],
     "cell=local_filters past=future": ["past: found 'future'", "previous, current, zero"],
     "cell=gated_warp": ["cell: found gated_warp with flow=false", "flow=true"],
     "cell=gated_warp past=zero flow=true": ["flow: found true with past=zero"],

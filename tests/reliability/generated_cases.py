@@ -59,7 +59,14 @@ SCHEMAS: dict[str, type[CommandConfig]] = {
     "export": ExportConfig,
     "report": ReportConfig,
 }
-DEFAULTS = {"dataset": "synthetic", "strategy": "ppo", "executor": "serial", "pruner": "halfway", "key": "every"}
+DEFAULTS = {
+    "dataset": "synthetic",
+    "strategy": "ppo",
+    "executor": "serial",
+    "pruner": "halfway",
+    "reward": "geometric_mean",
+    "key": "every",
+}
 ODD = "odd"
 """Folder in a world that a case may make and fill."""
 

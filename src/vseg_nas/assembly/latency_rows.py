@@ -95,7 +95,9 @@ class Benchmark:
         macs_static, macs_dynamic = frame_macs(plain, size)
         spec = network.spec
         dynamic = None if latency.dynamic is None else Quartiles.of(latency.dynamic)
-        averages = {str(frames): Quartiles.of(latency.average(frames)) for frames in LENGTHS}
+        averages = None
+        if dynamic is not None:
+            averages = {str(frames): Quartiles.of(latency.average(frames)) for frames in LENGTHS} | {UNLIMITED: dynamic}
         return BenchmarkRow(
             name=network.name,
             genotype=spec.genotype if spec else None,
@@ -107,7 +109,7 @@ class Benchmark:
             macs_dynamic=macs_dynamic,
             static_ms=Quartiles.of(latency.static),
             dynamic_ms=dynamic,
-            average_ms=None if dynamic is None else averages | {UNLIMITED: dynamic},
+            average_ms=averages,
             peak_mib=peak_mib,
         )
 

@@ -102,7 +102,7 @@ class Graph:
         """The free dimensions: height and width of every plane. The exporter finds how they depend on each other."""
         shapes = tuple(None if name == "distance" else {2: Dim.AUTO, 3: Dim.AUTO} for name in self.inputs)
         named = len(("frame", "layer4", "dec"))  # what else `NextFrame` takes is in one tuple
-        return (*shapes[:named], shapes[named:]) if isinstance(self.module, NextFrame) else shapes
+        return (*shapes[:named], shapes[named:]) if len(shapes) > named else shapes
 
 
 def graph_pair(segmenter: VideoSegmenter, size: tuple[int, int], output: Output) -> tuple[Graph, Graph]:
