@@ -33,6 +33,16 @@ def _quick_composition() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def shallow_networks() -> Iterator[None]:
+    """For tests of what is done with a network, whatever network it is."""
+    from tests.builders import make_shallow
+
+    with pytest.MonkeyPatch.context() as patch:
+        make_shallow(patch.setattr)
+        yield
+
+
 @pytest.fixture
 def after_hydra() -> Iterator[None]:
     """Undoes what a command leaves behind in this process: Hydra's state, and a log file in the folder of its run."""
