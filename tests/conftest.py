@@ -33,14 +33,12 @@ def _quick_composition() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def shallow_networks() -> Iterator[None]:
+@pytest.fixture
+def shallow_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of what is done with a network, whatever network it is."""
     from tests.builders import make_shallow
 
-    with pytest.MonkeyPatch.context() as patch:
-        make_shallow(patch.setattr)
-        yield
+    make_shallow(monkeypatch.setattr)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import vseg_nas.export
 import vseg_nas.predict
-from tests.builders import video_spec
+from tests.builders import make_shallow, video_spec
 from tests.fixtures import InProcess
 from tests.graphs.exporting import METADATA, SIZES, check, network, shaken
 from tests.video.making import write_video
@@ -92,20 +92,19 @@ class Exported(NamedTuple):
 
 
 @pytest.fixture(scope="module", params=["logits", pytest.param("labels", marks=pytest.mark.slow)])
-def exported(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, shallow_networks: None
-) -> Exported:
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """One pair of graphs of a hand-written cell, exported by a user."""
     root, output = tmp_path_factory.mktemp("graphs"), request.param
-    segmenter = network(HAND_WRITTEN["local_filters"])
-    save_segmenter(segmenter, video_spec(), root / "video.safetensors")
     arguments = ["checkpoint=video.safetensors", "size=[64,96]", f"output={output}", "name=one"]
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
+        make_shallow(patch.setattr)
+        segmenter = network(HAND_WRITTEN["local_filters"])
+        save_segmenter(segmenter, video_spec(), root / "video.safetensors")
         patch.chdir(root)
         patch.setattr(sys, "argv", ["export", *arguments])
         vseg_nas.export.main()
+        pair = graph_pair(segmenter, SIZES[0], output)
     GlobalHydra.instance().clear()
-    pair = graph_pair(segmenter, SIZES[0], output)
     return Exported(root / "video.safetensors", output, root / "runs/export/one", pair, printed.getvalue())
 
 
