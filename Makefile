@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OVERRIDES ?=
+# Where it is set, every interpreter that the tests start compiles torch anew, which takes longer than most tests.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 # The whole way on synthetic clips; README, "Train, score and report", has the commands one by one.

@@ -9,7 +9,8 @@ import dataclasses
 import io
 import json
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -170,6 +171,22 @@ def video_training(**changes: Any) -> VideoTraining:
         "power": 0.0, "static_weight": 1.0, "gradient_clip": 3.0, "val_every": 1, "transform": _TRANSFORM,
     }  # fmt: skip
     return VideoTraining(**settings | changes)
+
+
+def make_shallow(patch: Callable[[object, str, object], None]) -> None:
+    """Makes networks have fewer blocks of the same operators: what is done with them takes its time for each operator.
+
+    Args:
+        patch: Sets an attribute of an object, such as `pytest.MonkeyPatch.setattr`.
+    """
+    import torchvision
+
+    from vseg_nas.models import arch2, mobilenet_v2
+
+    blocks = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 1, 2), (6, 96, 1, 2), (6, 320, 1, 2)]
+    patch(mobilenet_v2, "mobilenet_v2", partial(torchvision.models.mobilenet_v2, inverted_residual_setting=blocks))
+    patch(mobilenet_v2, "_STAGE_ENDS", (4, 5, 6, 7))
+    patch(arch2, "_ENTRIES", arch2._ENTRIES[:1])
 
 
 def save_network(path: Path, spec: SegmenterSpec, seed: int = 0) -> None:

@@ -34,6 +34,14 @@ def _quick_composition() -> Iterator[None]:
 
 
 @pytest.fixture
+def shallow_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of what is done with a network, whatever network it is."""
+    from tests.builders import make_shallow
+
+    make_shallow(monkeypatch.setattr)
+
+
+@pytest.fixture
 def after_hydra() -> Iterator[None]:
     """Undoes what a command leaves behind in this process: Hydra's state, and a log file in the folder of its run."""
     import logging

@@ -16,6 +16,7 @@ from vseg_nas.models.segmenter_file import save_segmenter
 from vseg_nas.models.static import StaticSegmenter
 from vseg_nas.results.row_files import MeasuredRow
 
+pytestmark = pytest.mark.usefixtures("shallow_networks")
 TINY = [
     "gpu=cpu",
     "dataset.size=[48,64]",

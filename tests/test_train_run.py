@@ -18,6 +18,7 @@ from vseg_nas.space.hand_written import HAND_WRITTEN
 
 Start = Callable[..., str]
 
+pytestmark = pytest.mark.usefixtures("shallow_networks")
 TINY = [
     "gpu=cpu",
     "dataset.size=[32,48]",

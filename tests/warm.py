@@ -15,25 +15,46 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import traceback
+from pathlib import Path
 from typing import Any
+
+PUT_OFF = (  # what commands import when they first need it, and would do so in each fork
+    "albumentations.pytorch",
+    "matplotlib.backends.backend_svg",
+    "vseg_nas.assembly.search_plan",
+    "vseg_nas.assembly.static_pretraining",
+    "vseg_nas.assembly.tracked_run",
+    "vseg_nas.console.live",
+    "vseg_nas.console.progress",
+    "vseg_nas.console.summary",
+    "vseg_nas.nas.strategies.ppo",
+    "vseg_nas.nas.strategies.random",
+    "vseg_nas.reporting.search_files",
+    "vseg_nas.tracking.wandb_logger",
+)
 
 
 def preload() -> None:
-    """Imports what takes seconds; torch puts off parts of itself until the first optimizer is built."""
+    """Imports what takes seconds, and does what takes long only when it is done for the first time."""
     import pytorch_lightning  # noqa: F401
     import torch
 
-    for module in (
-        "assembly.search_plan",
-        "assembly.static_pretraining",
-        "console.live",
-        "console.summary",
-        "reporting.search_files",
-    ):
-        importlib.import_module(f"vseg_nas.{module}")
-    torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
+    from tests.builders import composed
+    from tests.composition import keep_in_memory
+    from vseg_nas.figures.cell_drawing import save_cell_drawing
+    from vseg_nas.space.hand_written import HAND_WRITTEN
+
+    for module in PUT_OFF:
+        importlib.import_module(module)
+    keep_in_memory(setattr)
+    composed("search")
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in ("png", "svg"):
+            save_cell_drawing(HAND_WRITTEN["local_filters"], Path(folder) / f"cell.{suffix}", "a cell")
+    torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])  # torch puts off parts of itself until then
     gc.freeze()  # or the collector of each fork would copy all the memory that it shares with this process
 
 

@@ -1,14 +1,13 @@
-"""Every operation, every aggregation and whole networks as ONNX, against torch; and what the command `export` makes."""
+"""Operations, aggregations and a whole network as ONNX, against torch; and what the command `export` makes."""
 
 from __future__ import annotations
 
 import io
-import random
 import subprocess
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -21,72 +20,66 @@ from torch import Tensor, nn
 
 import vseg_nas.export
 import vseg_nas.predict
-from tests.builders import ALL_STREAMING, video_spec
+from tests.builders import ALL_STREAMING, make_shallow, video_spec
 from tests.fixtures import InProcess
+from tests.graphs.exporting import METADATA, SIZES, check, network, shaken
 from tests.video.making import write_video
 from vseg_nas.assembly.graph_export import metadata_of
 from vseg_nas.errors import DataError
 from vseg_nas.graphs.metadata import KEY, GraphMetadata
-from vseg_nas.graphs.onnx_files import OPSET, OnnxPair, to_onnx, write_onnx
-from vseg_nas.graphs.pair import Graph, Output, RunGraph, differences, graph_pair
-from vseg_nas.graphs.pt2_files import Pt2Pair, write_pt2
+from vseg_nas.graphs.onnx_files import OPSET, OnnxPair, to_onnx
+from vseg_nas.graphs.pair import Graph, Output, differences, graph_pair
 from vseg_nas.models.aggregations import build_aggregation
 from vseg_nas.models.operations import build_operation
 from vseg_nas.models.segmenter_file import save_segmenter
 from vseg_nas.models.settings import Past
-from vseg_nas.models.video_segmenter import VideoSegmenter
-from vseg_nas.space import Genotype, SearchSpace
+from vseg_nas.space import Genotype
 from vseg_nas.space.hand_written import HAND_WRITTEN
 from vseg_nas.space.vocabulary import OPERATIONS, STREAMING
 from vseg_nas.video.onnx_predictor import OnnxPredictor
 
 CHANNELS = 6
-METADATA = GraphMetadata("n", "e", ("a", "b"), ((0, 0, 0), (1, 1, 1)), (0.5,) * 3, (0.2,) * 3, None, "logits")
-SIZES = ((64, 96), (71, 85))
+pytestmark = pytest.mark.usefixtures("shallow_networks")  # test_random_cells.py exports the whole ones
 
 
-def network(genotype: Genotype, past: Past = "previous", flow: bool = False, seed: int = 0) -> VideoSegmenter:
-    """With random weights and statistics, so that nothing is zero or one by chance."""
-    spec = video_spec(genotype=genotype, past=past, flow=flow)
-    return cast(VideoSegmenter, shaken(spec.build(), seed))
+class Parts(nn.Module):
+    """All operations on the first of two maps and all aggregations of both, one after the other in the channels."""
+
+    names = OPERATIONS + STREAMING.aggregations
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations = nn.ModuleList(build_operation(i, CHANNELS) for i in range(len(OPERATIONS)))
+        self.aggregations = nn.ModuleList(build_aggregation(i, CHANNELS) for i in range(len(STREAMING.aggregations)))
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        results = [operation(first) for operation in self.operations]
+        return torch.cat([*results, *(aggregation(first, second) for aggregation in self.aggregations)], 1)
 
 
-def shaken(module: nn.Module, seed: int = 0) -> nn.Module:
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
-        for name, buffer in module.named_buffers():
-            if name.endswith("running_mean"):
-                buffer.copy_(0.1 * torch.randn(buffer.shape, generator=generator))
-            elif name.endswith("running_var"):
-                buffer.copy_(0.8 + 0.4 * torch.rand(buffer.shape, generator=generator))
-    return module.eval()
-
-
-def run_alone(module: nn.Module, inputs: int) -> None:
-    """Exports a module of one or two maps of free size and compares at two others."""
-    module = shaken(module)
-    names = ("frame", "layer4")[:inputs]
+@pytest.fixture(scope="module")
+def results_of_parts() -> list[tuple[Tensor, Tensor]]:
+    """What torch and the graph make of maps of two sizes."""
+    parts, names = shaken(Parts()), ("frame", "layer4")
     example = tuple(torch.randn(1, CHANNELS, 12, 16) for _ in names)
-    graph = Graph("next_frame", module, example, names, ("logits",))
+    graph = Graph("next_frame", parts, example, names, ("logits",))
     session = onnxruntime.InferenceSession(to_onnx(graph, METADATA).SerializeToString())
+    results = []
     for height, width in ((12, 16), (9, 23)):
         maps = [torch.randn(1, CHANNELS, height, width) for _ in names]
-        with torch.no_grad():
-            ours = module(*maps).numpy()
         theirs = session.run(None, {name: x.numpy() for name, x in zip(names, maps, strict=True)})[0]
-        np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-4)
+        with torch.no_grad():
+            results.append((parts(*maps), torch.from_numpy(theirs)))
+    return results
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
-def test_an_operation_alone(name: str) -> None:
-    run_alone(build_operation(OPERATIONS.index(name), CHANNELS), 1)
-
-
-@pytest.mark.parametrize("name", STREAMING.aggregations)
-def test_an_aggregation_alone(name: str) -> None:
-    run_alone(build_aggregation(STREAMING.aggregations.index(name), CHANNELS), 2)
+@pytest.mark.parametrize("name", Parts.names)
+def test_an_operation_or_an_aggregation_alone(results_of_parts: list[tuple[Tensor, Tensor]], name: str) -> None:
+    first = CHANNELS * Parts.names.index(name)
+    for ours, theirs in results_of_parts:
+        assert theirs.shape == ours.shape
+        found, expected = (both[:, first : first + CHANNELS].numpy() for both in (theirs, ours))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
 class Exported(NamedTuple):
@@ -104,15 +97,16 @@ class Exported(NamedTuple):
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """One pair of graphs of a hand-written cell, exported by a user."""
     root, output = tmp_path_factory.mktemp("graphs"), request.param
-    segmenter = network(HAND_WRITTEN["local_filters"])
-    save_segmenter(segmenter, video_spec(), root / "video.safetensors")
     arguments = ["checkpoint=video.safetensors", "size=[64,96]", f"output={output}", "name=one"]
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
+        make_shallow(patch.setattr)
+        segmenter = network(HAND_WRITTEN["local_filters"])
+        save_segmenter(segmenter, video_spec(), root / "video.safetensors")
         patch.chdir(root)
         patch.setattr(sys, "argv", ["export", *arguments])
         vseg_nas.export.main()
+        pair = graph_pair(segmenter, SIZES[0], output)
     GlobalHydra.instance().clear()
-    pair = graph_pair(segmenter, SIZES[0], output)
     return Exported(root / "video.safetensors", output, root / "runs/export/one", pair, printed.getvalue())
 
 
@@ -252,21 +246,3 @@ def test_graphs_pass_on_what_the_cell_reads(genotype: Genotype, names: tuple[str
         _, *after = following.module(*following.example)
     assert len(state) == len(after) == len(names)
     assert all(one.shape == other.shape for one, other in zip(state, after, strict=True))
-
-
-def check(segmenter: VideoSegmenter, output: Output, folder: Path, kind: str) -> None:
-    pair = graph_pair(segmenter, SIZES[0], output)
-    write = write_onnx if kind == "onnx" else write_pt2
-    for graph in pair:
-        write(graph, METADATA, folder / f"{graph.name}.{kind}")
-    run: RunGraph = OnnxPair(folder) if kind == "onnx" else Pt2Pair(folder)
-    assert max(found.largest for found in differences(pair, run, SIZES)) <= 1e-4
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("seed", range(20))
-def test_a_random_cell(seed: int, tmp_path: Path) -> None:
-    rng = random.Random(seed)
-    space = SearchSpace(rng.choice((3, 4, 5)), rng.choice((32, 64)) if seed % 4 else "native")
-    check(network(space.sample(rng), seed=seed), "logits", tmp_path, "onnx")

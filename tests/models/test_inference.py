@@ -55,6 +55,7 @@ def assert_alike(plain: VideoSegmenter, video: Tensor) -> None:
     assert any(isinstance(module, nn.BatchNorm2d) for module in plain.static.modules())  # it is a copy
 
 
+@pytest.mark.usefixtures("shallow_networks")
 @pytest.mark.parametrize(("op", "agg"), PAIRS, ids=[f"{OPERATIONS[op]} {AGGREGATIONS[agg]}" for op, agg in PAIRS])
 def test_every_operation_and_aggregation_is_the_same(op: int, agg: int) -> None:
     assert_alike(build(Genotype((Layer(1, 2, op, op, agg),))), frames(3, (64, 96)))
@@ -64,6 +65,7 @@ def test_what_streaming_adds_is_the_same() -> None:
     assert_alike(build(ALL_STREAMING), frames(4, (50, 70)))
 
 
+@pytest.mark.usefixtures("shallow_networks")
 @pytest.mark.parametrize("seed", range(4))
 def test_cells_are_the_same(seed: int) -> None:
     assert_alike(build(SearchSpace(5).sample(random.Random(seed))), frames(3, (50, 70)))
@@ -88,6 +90,7 @@ def cell(*layers: tuple[int, int]) -> Genotype:
     return Genotype(tuple(Layer(one, other, 0, 4, 0) for one, other in layers))
 
 
+@pytest.mark.usefixtures("shallow_networks")
 @pytest.mark.parametrize(
     ("genotype", "past", "ran"),
     [
@@ -111,6 +114,7 @@ def test_stages_that_nothing_reads_do_not_run(genotype: Genotype, past: Past, ra
     assert tuple(counts[f"stage {stage}"] for stage in (1, 2, 3, 4)) == ran
 
 
+@pytest.mark.usefixtures("shallow_networks")
 def test_leaving_stages_out_changes_no_label(monkeypatch: pytest.MonkeyPatch) -> None:
     segmenter, video = build(HAND_WRITTEN["low_latency"]), frames(3, (64, 96))
     short = [segmenter.step(frame) for frame in video]
@@ -119,6 +123,7 @@ def test_leaving_stages_out_changes_no_label(monkeypatch: pytest.MonkeyPatch) ->
     assert all(torch.equal(segmenter.step(frame), before) for frame, before in zip(video, short, strict=True))
 
 
+@pytest.mark.usefixtures("shallow_networks")
 def test_flow_moves_only_what_is_there() -> None:
     segmenter = build(HAND_WRITTEN["low_latency"], flow=True)
     assert [segmenter.step(frame).shape for frame in frames(3, (64, 96))] == [(64, 96)] * 3

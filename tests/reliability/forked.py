@@ -1,14 +1,25 @@
-"""Real searches in forks of a process that has imported everything. Nothing may be computed before a fork."""
+"""Real searches in forks of a process that has imported everything. Nothing may be computed before a fork.
+
+Their networks are shallow and their pictures are written, but not drawn: nobody looks at either.
+"""
 
 import os
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
 
 import vseg_nas.search
+from tests.builders import make_shallow
 
 RUNS = Path("runs/search/synthetic")
+
+
+def _write_blank(figure: Figure, path: Path, **options: Any) -> None:
+    path.write_bytes(b"a picture")
 
 
 def start(prepare: Callable[[], None], *overrides: str, after: Callable[[], None] = lambda: None) -> int:
@@ -22,6 +33,8 @@ def start(prepare: Callable[[], None], *overrides: str, after: Callable[[], None
     child = os.fork()
     if child:
         return child
+    make_shallow(setattr)
+    Figure.savefig = _write_blank  # type: ignore[assignment]
     prepare()
     sys.argv = ["vseg-nas-search", *overrides]
     status = 1

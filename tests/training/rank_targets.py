@@ -1,15 +1,19 @@
-"""What test_ranks.py and test_devices.py run in processes of their own; torch is imported only where it is used."""
+"""What test_ranks.py and test_openmp.py run in processes of their own, which need not import torch."""
+
+from __future__ import annotations
 
 import os
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vseg_nas.errors import DataError
-from vseg_nas.training.fitting import EpochReport
 from vseg_nas.training.ranks import Rank, on_ranks
+
+if TYPE_CHECKING:
+    from vseg_nas.training.fitting import EpochReport
 
 
 def counting(rank: Rank, report: EpochReport, factor: int) -> tuple[int, Rank]:
