@@ -10,7 +10,6 @@ import io
 import json
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,12 +178,23 @@ def make_shallow(patch: Callable[[object, str, object], None]) -> None:
     Args:
         patch: Sets an attribute of an object, such as `pytest.MonkeyPatch.setattr`.
     """
-    import torchvision
+    from torch import nn
+    from torchvision.models import MobileNetV2
+    from torchvision.models import mobilenet_v2 as whole
 
     from vseg_nas.models import arch2, mobilenet_v2
 
     blocks = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 1, 2), (6, 96, 1, 2), (6, 320, 1, 2)]
-    patch(mobilenet_v2, "mobilenet_v2", partial(torchvision.models.mobilenet_v2, inverted_residual_setting=blocks))
+
+    def shallow(weights: None) -> MobileNetV2:
+        network: MobileNetV2 = whole(weights=weights, inverted_residual_setting=blocks)
+        for part in network.features.modules():
+            for name, layer in part.named_children():
+                if isinstance(layer, nn.ReLU6):  # slow to export; the expansion that is ours has one
+                    setattr(part, name, nn.ReLU(inplace=True))
+        return network
+
+    patch(mobilenet_v2, "mobilenet_v2", shallow)
     patch(mobilenet_v2, "_STAGE_ENDS", (4, 5, 6, 7))
     patch(arch2, "_ENTRIES", arch2._ENTRIES[:1])
 

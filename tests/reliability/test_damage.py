@@ -77,6 +77,7 @@ def shown(path: Path) -> object:
         return opened.trials()
 
 
+pytestmark = pytest.mark.usefixtures("shallow_networks")
 KEY = CacheKey("weights", "clips", "transform", "fp16")
 
 

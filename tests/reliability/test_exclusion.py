@@ -38,6 +38,7 @@ def holder(folder: Path, name: str) -> subprocess.Popen[str]:
     return start(SCRIPT, "run=.", name, cwd=folder, stdin=PIPE, stdout=PIPE, stderr=PIPE)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "times", [3, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(600)])], ids=["some", "all"]
 )
@@ -80,6 +81,7 @@ def test_resuming_a_run_in_use_is_refused_before_anything_is_composed(tmp_path: 
     assert seconds < 5  # a second on a quiet machine
 
 
+@pytest.mark.long
 def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
     for _ in range(3):
         process = holder(tmp_path, "name=k")

@@ -25,6 +25,7 @@ from vseg_nas.models.weights import write_safetensors
 from vseg_nas.nas.store import STORE, TrialStore
 from vseg_nas.space.hand_written import HAND_WRITTEN
 
+pytestmark = pytest.mark.usefixtures("shallow_networks")
 LONGEST = 200
 Refused = Callable[..., str]
 

@@ -3,11 +3,9 @@
 Legend: B frames, C channels.
 """
 
-import multiprocessing
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vseg_nas.models.layers import GlobalAveragePool, PooledBatchNorm
+from tests.processes import run
+from tests.training.pool_ranks import seeded_pool
+from vseg_nas.models.layers import PooledBatchNorm
 from vseg_nas.training import collectives, losses
 from vseg_nas.training.collectives import SynchronisedBatchNorm, _SynchronisedBatchNorms, options_of
 from vseg_nas.training.losses import segmentation_loss
@@ -134,29 +134,7 @@ def test_batch_norms_change_for_the_fit_and_back() -> None:
     assert type(model[1][0]) is nn.BatchNorm2d
 
 
-def _pool_of_a_rank(rank: int, shares: list[Tensor], pulls: list[Tensor], folder: Path, found: Any) -> None:
-    """Output, gradients and statistics of a pool with this rank's share, over gloo."""
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", f"file://{folder}/meet", timeout=timedelta(seconds=30), rank=rank, world_size=RANKS
-    )
-    pool = _SynchronisedBatchNorms().apply(seeded_pool())
-    own = shares[rank].clone().requires_grad_()
-    output = pool(own)
-    (output * pulls[rank]).sum().backward()
-    assert own.grad is not None
-    weight = pool.get_parameter("norm.weight").grad
-    assert weight is not None
-    values = (output, own.grad, weight, pool.get_buffer("norm.running_mean"), pool.get_buffer("norm.running_var"))
-    found.put((rank, [value.detach().numpy() for value in values]))
-    torch.distributed.destroy_process_group()
-
-
-def seeded_pool() -> GlobalAveragePool:
-    torch.manual_seed(0)
-    return GlobalAveragePool(4)
-
-
+@pytest.mark.long
 @pytest.mark.parametrize("counts", [(1, 1), (1, 2), (3, 1)])
 def test_global_pools_see_the_clips_of_all_ranks(counts: tuple[int, int], tmp_path: Path) -> None:
     """Two processes over gloo against one device; a rank with one clip neither stands aside nor goes on alone."""
@@ -165,19 +143,12 @@ def test_global_pools_see_the_clips_of_all_ranks(counts: tuple[int, int], tmp_pa
     whole, inputs = seeded_pool(), frames.clone().requires_grad_()
     expected = whole(inputs)
     (expected * pulls).sum().backward()
-    context = multiprocessing.get_context("fork")
-    queue = context.Queue()
-    parts = [list(torch.split(values, list(counts))) for values in (frames, pulls)]
-    arguments = (*parts, tmp_path, queue)
-    processes = [context.Process(target=_pool_of_a_rank, args=(rank, *arguments), daemon=True) for rank in range(RANKS)]
-    for process in processes:
-        process.start()
-    found = dict(queue.get(timeout=60) for _ in processes)
-    for process in processes:
-        process.join(30)
-    outputs, gradients, weights, means, variances = (
-        list(map(torch.from_numpy, v)) for v in zip(*(found[r] for r in range(RANKS)), strict=True)
-    )
+    for rank, share in enumerate(zip(frames.split(counts), pulls.split(counts), strict=True)):
+        torch.save([part.clone() for part in share], tmp_path / f"share{rank}.pt")
+    done = run("tests.training.pool_ranks", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    found = [torch.load(tmp_path / f"found{rank}.pt", weights_only=True) for rank in range(RANKS)]
+    outputs, gradients, weights, means, variances = zip(*found, strict=True)
     close: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
     assert inputs.grad is not None
     torch.testing.assert_close(torch.cat(outputs), expected.detach(), **close)

@@ -71,6 +71,7 @@ def hanging(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process.communicate()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
 def test_none_outlives_its_parent(hanging: subprocess.Popen[str], tmp_path: Path, number: signal.Signals) -> None:
     pids = written(tmp_path)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
-from tests.builders import equal, static_training
+from tests.builders import equal, make_shallow, static_training
 from vseg_nas.data import ClipBatch, SyntheticStreet, resized, training
 from vseg_nas.data.datamodule import ClipDataModule
 from vseg_nas.errors import ConfigError, NonFiniteError
@@ -127,7 +127,9 @@ def run(weights: Path, workers: int = 0, decay: float | None = None, stop_in: in
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[float | None, tuple[Path, SegmentationScores]]:
     """Weights and scores, without and with averaging."""
     paths = {decay: tmp_path_factory.mktemp("whole") / "static.safetensors" for decay in (None, 0.5)}
-    return {decay: (path, run(path, decay=decay)) for decay, path in paths.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        make_shallow(patch.setattr)
+        return {decay: (path, run(path, decay=decay)) for decay, path in paths.items()}
 
 
 def weights_of(path: Path) -> dict[str, Tensor]:
@@ -139,6 +141,7 @@ def states_of(path: Path) -> Any:
     return torch.load(path.with_name("last.ckpt"), weights_only=True)
 
 
+@pytest.mark.usefixtures("shallow_networks")
 def test_interrupted_and_continued_is_uninterrupted(tmp_path: Path, uninterrupted: Any) -> None:
     """With an average and with loader processes, which have state of their own to lose."""
     whole, scores = uninterrupted[0.5]
@@ -152,6 +155,7 @@ def test_interrupted_and_continued_is_uninterrupted(tmp_path: Path, uninterrupte
     assert equal(states_of(parts)["current_model_state"], states_of(whole)["current_model_state"])
 
 
+@pytest.mark.usefixtures("shallow_networks")
 def test_killed_after_the_last_epoch(tmp_path: Path, uninterrupted: Any) -> None:
     whole, scores = uninterrupted[0.5]
     for name in ("last.ckpt", "last.ckpt.sha256"):
@@ -161,6 +165,7 @@ def test_killed_after_the_last_epoch(tmp_path: Path, uninterrupted: Any) -> None
     assert equal(weights_of(weights), weights_of(whole))
 
 
+@pytest.mark.usefixtures("shallow_networks")
 def test_an_average_of_weights_is_what_is_written(uninterrupted: Any) -> None:
     last, average = (weights_of(path) for path, _ in uninterrupted.values())
     name = "decoder.classifier.weight"
@@ -170,6 +175,7 @@ def test_an_average_of_weights_is_what_is_written(uninterrupted: Any) -> None:
     assert torch.equal(checkpoint["state_dict"][f"network.{name}"], average[name])
 
 
+@pytest.mark.usefixtures("shallow_networks")
 def test_divergence_stops_the_training(tmp_path: Path) -> None:
     module = StaticModule(network(), RECIPE).train()
     frames, masks = torch.full((1, 1, 3, 64, 64), torch.nan), torch.zeros(1, 1, 64, 64, dtype=torch.int64)

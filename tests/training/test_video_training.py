@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.builders import equal, static_training, video_spec, video_training
+from tests.builders import equal, make_shallow, static_training, video_spec, video_training
 from tests.fixtures import Figure
 from vseg_nas.data import ClipBatch, SyntheticStreet, resized, training
 from vseg_nas.data.datamodule import ClipDataModule
@@ -30,6 +30,7 @@ from vseg_nas.training.static_module import StaticModule
 from vseg_nas.training.video_module import VideoModule
 from vseg_nas.training.video_training import restore_trained_cell, train_cell_alone, train_end_to_end
 
+pytestmark = pytest.mark.usefixtures("shallow_networks")
 SIZE = (32, 48)
 OPTIONS: dict[str, Any] = {"accelerator": "cpu", "devices": 1}
 
@@ -121,7 +122,9 @@ def fit_video(folder: Path, epochs: int, report: EpochReport = lambda *_: None, 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
     """Weights after four epochs in one go."""
-    return fit_video(tmp_path_factory.mktemp("whole"), 4)
+    with pytest.MonkeyPatch.context() as patch:
+        make_shallow(patch.setattr)
+        return fit_video(tmp_path_factory.mktemp("whole"), 4)
 
 
 @pytest.mark.parametrize(("stop_after", "workers"), [(1, 0), (2, 0), (3, 0), (1, 2), (2, 2), (3, 2)])
@@ -156,13 +159,15 @@ def test_a_full_disk_stops_a_fit_in_one_line_and_it_goes_on(
         path.write_text("a part")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    def fill(epoch: int, *_: object) -> None:
-        if epoch == 3:
-            monkeypatch.setattr(Path, "write_bytes", full)
+    message = rf"^{tmp_path}/last.ckpt: cannot be written \(No space left on device\)$"
+    with monkeypatch.context() as patch:
 
-    with pytest.raises(RunError, match=rf"^{tmp_path}/last.ckpt: cannot be written \(No space left on device\)$"):
-        fit_video(tmp_path, 4, fill)
-    monkeypatch.undo()
+        def fill(epoch: int, *_: object) -> None:
+            if epoch == 3:
+                patch.setattr(Path, "write_bytes", full)
+
+        with pytest.raises(RunError, match=message):
+            fit_video(tmp_path, 4, fill)
     epochs: list[int] = []
     assert equal(fit_video(tmp_path, 4, lambda epoch, *_: epochs.append(epoch)), uninterrupted)
     assert epochs == [3, 4]

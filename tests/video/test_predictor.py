@@ -131,7 +131,7 @@ def test_a_forked_process_labels(first: str) -> None:
     image = np.random.default_rng(0).integers(0, 255, (600, 800, 3), dtype=np.uint8)  # shared out among threads
     torch.set_num_threads(2)
     try:
-        predictor = load_predictor(size=(480, 640))
+        predictor = load_predictor(size=(240, 320))
         predictor.step(image)
 
         def label() -> None:
