@@ -143,7 +143,7 @@ def test_global_pools_see_the_clips_of_all_ranks(counts: tuple[int, int], tmp_pa
     whole, inputs = seeded_pool(), frames.clone().requires_grad_()
     expected = whole(inputs)
     (expected * pulls).sum().backward()
-    for rank, share in enumerate(zip(frames.split(counts), pulls.split(counts), strict=True)):
+    for rank, share in enumerate(zip(torch.split(frames, list(counts)), torch.split(pulls, list(counts)), strict=True)):
         torch.save([part.clone() for part in share], tmp_path / f"share{rank}.pt")
     done = run("tests.training.pool_ranks", str(tmp_path))
     assert done.returncode == 0, done.stderr
